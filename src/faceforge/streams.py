@@ -1,0 +1,84 @@
+"""Randomness as a function: every draw is computed from (seed, purpose, counter), never from a generator's past.
+
+Batches, ranks, workers and interruptions therefore cannot change what is drawn. The bits come from the finaliser of
+SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", fig. 16), applied to counters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def key(seed: int, *purpose: str | int) -> int:
+    """A 64-bit key for (seed, purpose): the first 8 bytes of a SHA-256, so that similar purposes share nothing."""
+    text = "\x1f".join([str(seed), *map(str, purpose)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def bits(seed: int, purpose: str, counters: ArrayLike, shape: tuple[int, ...] = ()) -> NDArray[np.uint64]:
+    """64 random bits for each counter and element: (N, *shape)."""
+    counters = np.asarray(counters, dtype=np.int64).reshape(-1).astype(np.uint64)
+    start = np.uint64(key(seed, purpose))
+    with np.errstate(over="ignore"):
+        rows = _mix(start + (counters + np.uint64(1)) * _GOLDEN)
+        columns = (np.arange(prod(shape), dtype=np.uint64) + np.uint64(1)) * _GOLDEN
+        return _mix(rows[:, None] + columns[None, :]).reshape(len(counters), *shape)
+
+
+def uniform(seed: int, purpose: str, counters: ArrayLike, shape: tuple[int, ...] = ()) -> NDArray[np.float64]:
+    """U[0, 1) with 53 bits for each counter: (N, *shape)."""
+    return (bits(seed, purpose, counters, shape) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def normal(seed: int, purpose: str, counters: ArrayLike, shape: tuple[int, ...] = ()) -> NDArray[np.float64]:
+    """N(0, 1) by Box and Muller (1958) for each counter: (N, *shape)."""
+    radius = np.sqrt(-2.0 * np.log1p(-uniform(seed, purpose + "/radius", counters, shape)))
+    return radius * np.cos(2.0 * np.pi * uniform(seed, purpose + "/angle", counters, shape))
+
+
+@lru_cache(maxsize=8)
+def permutation(seed: int, purpose: str, epoch: int, n: int) -> NDArray[np.int64]:
+    """The order of n items in one epoch: (n,) int64."""
+    order = np.random.Generator(np.random.Philox(key=key(seed, purpose, epoch))).permutation(n)
+    order.setflags(write=False)
+    return order
+
+
+def order(seed: int, n: int, positions: ArrayLike) -> NDArray[np.int64]:
+    """Which of n items stands at each clock position: position p is place p % n in the permutation of epoch p // n."""
+    positions = np.asarray(positions, dtype=np.int64).reshape(-1)
+    items = np.empty_like(positions)
+    for epoch in np.unique(positions // n):
+        here = positions // n == epoch
+        items[here] = permutation(seed, "order", int(epoch), n)[positions[here] % n]
+    return items
+
+
+class Clock:
+    """The one clock. ``images`` counts real images drawn by all ranks; ``seconds`` is time spent training."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.generator_steps = 0
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, int | float]:
+        return {"images": self.images, "generator_steps": self.generator_steps, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, int | float]) -> None:
+        self.images = int(state["images"])
+        self.generator_steps = int(state["generator_steps"])
+        self.seconds = float(state["seconds"])
