@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from faceforge.images import decode
+
+if TYPE_CHECKING:
+    from faceforge.data.archives import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One picture: its id within the source, whose face it is, and its split where the set has an official one."""
+    """One picture: its id in the source, whose face it is, and its official split where the set has one."""
 
     id: str
     identity: str | None = None
@@ -29,8 +35,10 @@ class Source(Protocol):
         ...
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
-        """Face ``index`` as uint8 (H, W, 3) RGB or (H, W) grey; ``size`` is (height, width), a wish that drawn
-        faces fulfil and files ignore. Raises ImageError where a file cannot be read rightly.
+        """Face ``index`` as uint8 (H, W, 3) RGB or (H, W) grey.
+
+        ``size`` is (height, width), a wish that drawn faces fulfil and files ignore. Raises ImageError where
+        a file cannot be read rightly.
         """
         ...
 
@@ -41,3 +49,26 @@ class Source(Protocol):
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
         """Names and float32 (N, A) values, 0 or 1, nan where unknown; None where the set has none."""
         ...
+
+
+class Files:
+    """A source whose faces are picture files: each face is the file of the same place in ``names``."""
+
+    name = "files"
+
+    def __init__(self, store: Store, names: Sequence[str], faces: Sequence[Face]) -> None:
+        self.store = store
+        self.names = names
+        self.faces = faces
+
+    def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """The decoded picture in its own size: uint8 (H, W, 3) or (H, W). Raises ImageError."""
+        return decode(self.store.read(self.names[index]), self.names[index])
+
+    def digest(self, index: int) -> str:
+        """SHA-256 of the file's bytes. Raises ImageError where there are none."""
+        return hashlib.sha256(self.store.read(self.names[index])).hexdigest()
+
+    def attributes(self) -> tuple[list[str], np.ndarray] | None:
+        """None: a picture file has no attributes of its own."""
+        return None

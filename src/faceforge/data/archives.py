@@ -1,0 +1,190 @@
+"""Where files lie: a folder, a zip, or a tar that becomes a zip once. Nothing is ever unpacked into paths."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+
+from faceforge.data.storage import atomic_path, cache_root, fingerprint
+from faceforge.errors import BadInput
+from faceforge.images import ImageError, what_is
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".avif")
+TABLES = (".txt", ".csv")
+MAX_FILE_BYTES = 64 * 2**20  # of one member, unpacked
+MAX_TAR_BYTES = 64 * 2**30  # of all members that are taken from a tar
+SKIPPED_FOLDERS = {"_review", "__MACOSX"}
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
+
+
+class Store(Protocol):
+    """Files by their relative, slash-separated names."""
+
+    root: Path
+
+    def names(self) -> list[str]:
+        """All names in sorted order, without hidden files and folders that hold no data."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes. Raises ImageError where it cannot be read or is too large."""
+        ...
+
+    def file(self, name: str) -> Path:
+        """The file on disk that holds ``name``."""
+        ...
+
+
+class Folder:
+    """A folder and all below it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> list[str]:
+        """As Store.names; links to folders are not followed."""
+        found: list[str] = []
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = [name for name in folders if _wanted(name)]
+            inside = Path(folder).relative_to(self.root)
+            found += [(inside / name).as_posix() for name in files if _wanted(name)]
+        return sorted(found)
+
+    def read(self, name: str) -> bytes:
+        """As Store.read."""
+        path = self.file(name)
+        try:
+            if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
+                raise ImageError(f"not a file of at most {MAX_FILE_BYTES} bytes")
+            return path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
+
+    def file(self, name: str) -> Path:
+        """The path below the root."""
+        return self.root / name
+
+
+class Zip:
+    """The members of a zip file, read where they lie; it opens its file anew in each process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._open: zipfile.ZipFile | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "_open": None}
+
+    @property
+    def _zip(self) -> zipfile.ZipFile:
+        if self._open is None:
+            self._open = zipfile.ZipFile(self.root)
+        return self._open
+
+    def names(self) -> list[str]:
+        """As Store.names. Raises BadInput where the zip's directory is damaged."""
+        try:
+            names = set(self._zip.namelist())
+        except _DAMAGE as error:
+            raise BadInput(f"{self.root}: {_damage(self.root)} ({error})") from error
+        return sorted(name for name in names if not name.endswith("/") and all(map(_wanted, name.split("/"))))
+
+    def read(self, name: str) -> bytes:
+        """As Store.read."""
+        try:
+            with self._zip.open(name) as member:
+                data = member.read(MAX_FILE_BYTES + 1)
+        except Exception as error:  # encryption, checksums, unknown methods: each its own type in zipfile
+            raise ImageError(f"damaged in its zip: {error}") from error
+        if len(data) > MAX_FILE_BYTES:
+            raise ImageError(f"unpacks to more than {MAX_FILE_BYTES} bytes")
+        return data
+
+    def file(self, name: str) -> Path:
+        """The zip itself."""
+        return self.root
+
+
+def _wanted(name: str) -> bool:
+    return not name.startswith(".") and name not in SKIPPED_FOLDERS
+
+
+def open_store(root: str | Path | None, cache: str | None) -> Store:
+    """The folder or archive at ``data.root``. Raises BadInput where there is none that can be read."""
+    if root is None or str(root).strip() == "":
+        raise BadInput("data.root is not set: name the folder or archive of pictures, data.root=PATH")
+    path = Path(root).expanduser()
+    if path.is_dir():
+        return Folder(path)
+    if not path.exists():
+        raise BadInput(f"data.root={root}: no such folder or file")
+    if zipfile.is_zipfile(path):
+        return Zip(path)
+    if _is_tar(path):
+        return Zip(_tar_to_zip(path, cache))
+    raise BadInput(f"data.root={root}: {_damage(path)}; a folder, .zip or .tar(.gz) is needed")
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except _DAMAGE:
+        return False
+
+
+def _damage(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(b"PK"):
+        return "a truncated or damaged zip"
+    if head.startswith(b"\x1f\x8b"):
+        return "a truncated or damaged .tgz"
+    return f"not an archive ({what_is(head)})"
+
+
+def _tar_to_zip(path: Path, cache: str | None) -> Path:
+    """Copy a tar's pictures and tables into a zip in the cache, once, because a tar cannot be read at random.
+
+    Links and devices are not followed but left out; what is taken is bounded.
+    """
+    target = cache_root(cache) / "archives" / f"{path.name}-{fingerprint(path)}.zip"
+    if target.exists():
+        return target
+    try:
+        with atomic_path(target) as beside, tarfile.open(path) as tar, zipfile.ZipFile(beside, "w") as packed:
+            for name, content in _members(tar, path):
+                packed.writestr(zipfile.ZipInfo(name), content.read())
+    except BadInput:
+        raise
+    except _DAMAGE as error:
+        raise BadInput(f"data.root={path}: a truncated or damaged archive ({error})") from error
+    return target
+
+
+def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    taken = 0
+    for member in tar:
+        content = tar.extractfile(member) if member.isreg() else None
+        if content is None or not member.name.lower().endswith(IMAGES + TABLES):
+            continue
+        taken += member.size
+        if member.size > MAX_FILE_BYTES or taken > MAX_TAR_BYTES:
+            limits = f"{MAX_FILE_BYTES} bytes a file or {MAX_TAR_BYTES} in all"
+            raise BadInput(f"data.root={path}: at {member.name} it unpacks to more than {limits}")
+        yield member.name.removeprefix("./"), content
+
+
+def image_names(names: list[str], root: Path) -> list[str]:
+    """Those names that end as pictures do. Raises BadInput saying what was found instead."""
+    images = [name for name in names if name.lower().endswith(IMAGES)]
+    if images:
+        return images
+    kinds = Counter(PurePosixPath(name).suffix or "no ending" for name in names)
+    found = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(3)) or "nothing"
+    raise BadInput(f"data.root={root}: no pictures ({' '.join(IMAGES)}) at any depth; found {found}")

@@ -1,0 +1,76 @@
+"""From a decoded picture to the pixels of a face: a named crop, then one antialiased resize.
+
+"CelebA at 64x64" is at least seven different data sets, so every crop has a name and the whole recipe is hashed.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+
+import numpy as np
+from PIL import Image
+
+from faceforge.errors import BadInput
+from faceforge.images import ImageError
+
+RESIZE = "pillow-bicubic-antialiased/1"  # part of the protocol: change it whenever resize() changes a pixel
+PUBLISHED_BOX = (20, 45, 150, 185)  # left, top, right, bottom in a 178x218 CelebA picture: 130x140
+CROPS = ("none", "center", "published", "c140")
+
+Box = tuple[int, int, int, int]
+
+
+def check_crop(crop: str) -> None:
+    """Raise BadInput for a crop that is no protocol; c<N> is a centred square of N pixels, for any N."""
+    if crop in CROPS or re.fullmatch(r"c[1-9]\d*", crop):
+        return
+    nearest = get_close_matches(crop, CROPS, n=1, cutoff=0.0)[0]
+    choices = "none, center, published or c<N>, a centred square of N pixels such as c140"
+    raise BadInput(f"data.crop={crop}: no such crop, the nearest is {nearest}; choose {choices}")
+
+
+def crop_box(crop: str, height: int, width: int, size: tuple[int, int]) -> Box:
+    """The (left, top, right, bottom) that ``crop`` takes from a picture of height x width for a target ``size``.
+
+    none is the whole picture; center the largest centred box with the target's aspect; published a fixed box;
+    c<N> a centred square. Raises ImageError where the box does not lie inside the picture.
+    """
+    if crop == "none":
+        return 0, 0, width, height
+    if crop == "center":
+        box = _centred(height, width, *_largest(height, width, size))
+    elif crop == "published":
+        box = PUBLISHED_BOX
+    else:
+        box = _centred(height, width, int(crop[1:]), int(crop[1:]))
+    if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
+        raise ImageError(f"{width}x{height} pixels, too small for the crop {crop}")
+    return box
+
+
+def _largest(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the largest box of the target's aspect, in whole pixels, at least one."""
+    target_height, target_width = size
+    if width * target_height > height * target_width:
+        return height, max(1, round(height * target_width / target_height))
+    return max(1, round(width * target_height / target_width)), width
+
+
+def _centred(height: int, width: int, box_height: int, box_width: int) -> Box:
+    top, left = (height - box_height) // 2, (width - box_width) // 2
+    return left, top, left + box_width, top + box_height
+
+
+def frame(pixels: np.ndarray, crop: str, size: tuple[int, int], channels: int) -> np.ndarray:
+    """Crop, resize and set the channels: uint8 (H, W, 3) or (H, W) to contiguous uint8 (C, *size).
+
+    Pillow's bicubic filter, widened to the scale when it shrinks (as clean-fid recommends, arXiv 2104.11222);
+    grey is repeated for three channels, colour becomes Rec. 601 luma for one. Raises ImageError as crop_box.
+    """
+    left, top, right, bottom = crop_box(crop, pixels.shape[0], pixels.shape[1], size)
+    image = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    values = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return np.ascontiguousarray(values[None] if channels == 1 else values.transpose(2, 0, 1))

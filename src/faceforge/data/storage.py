@@ -1,0 +1,74 @@
+"""The cache folder and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from faceforge.errors import BadInput
+
+
+def cache_root(cache: str | None = None) -> Path:
+    """The folder for packed data: data.cache, else $FACEFORGE_CACHE, else ~/.cache/faceforge.
+
+    Where the home cannot be written it is a private folder among the temporary ones. Raises BadInput where a
+    folder that was asked for cannot be written.
+    """
+    for asked, source in ((cache, "data.cache"), (os.environ.get("FACEFORGE_CACHE"), "FACEFORGE_CACHE")):
+        if asked:
+            folder = Path(asked).expanduser()
+            if not _writable(folder):
+                raise BadInput(f"{source}={asked}: cannot be written; name a folder of your own")
+            return folder
+    home = Path(os.path.expanduser("~")) / ".cache" / "faceforge"  # noqa: PTH111  (Path.home raises without one)
+    return home if _writable(home) else _temporary_root()
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _temporary_root() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"faceforge-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    mine = folder.stat().st_uid == os.getuid() and not folder.is_symlink()
+    return folder if mine else Path(tempfile.mkdtemp(prefix="faceforge-"))
+
+
+def fingerprint(path: Path) -> str:
+    """A short name for this state of a file: it changes with path, size and times."""
+    status = path.stat()
+    text = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sync(path: Path) -> None:
+    """Make a file or folder last through a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A path beside ``target`` to write to; it becomes ``target`` at the end, or vanishes with an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        sync(beside)
+        beside.replace(target)
+        sync(target.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            beside.unlink()
