@@ -76,9 +76,11 @@ class Clock:
         self.seconds = 0.0
 
     def state_dict(self) -> dict[str, int | float]:
+        """Plain numbers."""
         return {"images": self.images, "generator_steps": self.generator_steps, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, int | float]) -> None:
+        """Set the clock."""
         self.images = int(state["images"])
         self.generator_steps = int(state["generator_steps"])
         self.seconds = float(state["seconds"])

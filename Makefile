@@ -1,0 +1,43 @@
+# faceforge: `make` or `make help` lists what can be made.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all test-gpu lint format clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Create .venv and install faceforge with its tools
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Install, train the default model on drawn faces (about 5 minutes on 2 cores), show where the report is
+	$(BIN)/python train.py experiment=demo
+
+test: $(READY) ## Run the tests of every day (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-all: $(READY) ## Run every test that needs no GPU
+	$(BIN)/python -m pytest -m 'not gpu'
+
+test-gpu: $(READY) ## Run the tests that need a CUDA GPU (each skips with a reason without one)
+	$(BIN)/python -m pytest -m gpu -rs
+
+lint: $(READY) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(READY) ## Put the source into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove build products and caches (not runs)
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,200 @@
+"""Checkpoints that survive: how they are written, read, and turned back into a module.
+
+A checkpoint is a plain dict (weights-only loadable) with at least ``state_dict config version clock optimizers``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+from torch import nn
+
+from faceforge import config as configuration
+from faceforge.errors import BadInput
+
+VERSION = 1
+HASHES = "hashes.txt"
+
+
+class Store(CheckpointIO):
+    """Writes ``last.ckpt`` so that at every instant one good checkpoint lies in the folder; keeps the one before.
+
+    Temporary file beside the target, fsync, hash recorded, replace, fsync of the folder. Lightning's own saver moves
+    files out of the system's temporary folder, which can lose the old checkpoint together with the new one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write one checkpoint; the one that stood at ``path`` becomes ``previous.ckpt``. Raises OSError."""
+        path = Path(path)
+        checkpoint["optimizers"] = checkpoint.pop("optimizer_states")
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content = buffer.getbuffer()
+        _require_space(path.parent, len(content))
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            _write_synced(temporary, content)
+            _record(path.parent, hashlib.sha256(content).hexdigest())
+            if path.exists():
+                link(path, path.with_name("previous.ckpt"))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read weights-only, whatever the caller asks, under the names that Lightning expects."""
+        checkpoint = read(path)
+        checkpoint["optimizer_states"] = checkpoint.pop("optimizers")
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a file; nothing in faceforge asks for it."""
+        Path(path).unlink(missing_ok=True)
+
+
+def _require_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size * 1.1:
+        raise OSError(f"{folder}: {free / 1e6:.0f} MB free, a checkpoint needs {size / 1e6:.0f} MB; free some space")
+
+
+def _write_synced(path: Path, content: memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _record(folder: Path, digest: str) -> None:
+    # Written before the replace: a file whose hash is not listed was never finished.
+    lines = (folder / HASHES).read_text().split() if (folder / HASHES).exists() else []
+    temporary = folder / f".{HASHES}.tmp"
+    _write_synced(temporary, memoryview("\n".join([*lines[-50:], digest, ""]).encode()))
+    temporary.replace(folder / HASHES)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give ``source`` a second name in one step (a copy where the file system has no links)."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copy2(source, temporary)
+    temporary.replace(target)
+
+
+def sweep_orphans(folder: Path) -> None:
+    """Remove temporary files that a killed run left behind."""
+    for orphan in folder.glob(".*.tmp"):
+        orphan.unlink(missing_ok=True)
+
+
+def find(run: str | Path, name: str = "last") -> Path:
+    """The checkpoint file behind a run folder or a .ckpt path. Raises BadInput."""
+    path = Path(run)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise BadInput(f"{path}: no such run folder or checkpoint")
+    for candidate in (name, "last", "previous"):
+        if (path / "checkpoints" / f"{candidate}.ckpt").is_file():
+            return path / "checkpoints" / f"{candidate}.ckpt"
+    raise BadInput(f"{path}: holds no checkpoints/last.ckpt; name a run folder or a .ckpt file")
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The plain dict in a checkpoint file; where it is damaged, ``previous.ckpt`` with a warning. Raises BadInput."""
+    path = Path(path)
+    try:
+        return _read_one(path)
+    except BadInput as error:
+        previous = path.with_name("previous.ckpt")
+        if path.name != "last.ckpt" or not previous.is_file():
+            raise
+        warnings.warn(f"{error}; using {previous} instead", stacklevel=2)
+        return _read_one(previous)
+
+
+def _read_one(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    hashes = path.with_name(HASHES)
+    if hashes.is_file() and hashlib.sha256(content).hexdigest() not in hashes.read_text().split():
+        raise BadInput(f"{path}: its bytes are not those that were written (damaged file)")
+    try:
+        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:
+        raise BadInput(f"{path}: not a faceforge checkpoint (a plain dict of tensors and numbers)") from None
+    missing = {"state_dict", "config", "version", "clock", "optimizers"} - set(checkpoint)
+    if missing:
+        raise BadInput(f"{path}: not a faceforge checkpoint; it lacks {', '.join(sorted(missing))}")
+    if checkpoint["version"] > VERSION:
+        raise BadInput(
+            f"{path}: written by a newer faceforge (version {checkpoint['version']}, this one reads {VERSION})"
+        )
+    return checkpoint
+
+
+def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> Any:
+    """The module that a run trained, in eval mode on the CPU; the only way in for everything that uses a run.
+
+    The configuration in the file is input from outside: its targets pass the same allow-list, and packages of your own
+    must be named in ``trusted`` again. Raises BadInput.
+    """
+    path = find(run, name)
+    checkpoint = read(path)
+    with torch.random.fork_rng(devices=[]):
+        module = configuration.build(checkpoint["config"]["model"], trusted)
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise BadInput(
+            f"{path}: its weights do not fit its own configuration ({' '.join(str(error).split())[:200]})"
+        ) from None
+    module.config = checkpoint["config"]
+    module.clock.load_state_dict(checkpoint["clock"])
+    return module.eval().requires_grad_(False)
+
+
+def initialise(module: nn.Module, run: str | Path) -> str:
+    """Copy the weights of a run that match by name and shape into ``module``; says what matched and what did not.
+
+    Raises BadInput where nothing matches.
+    """
+    path = find(run, "best")
+    source, target = read(path)["state_dict"], module.state_dict()
+    matched = {k: v for k, v in source.items() if k in target and v.shape == target[k].shape}
+    if not matched:
+        raise BadInput(f"init_from: no weight of {path} fits this model; is it another architecture?")
+    module.load_state_dict(matched, strict=False)
+    parts = "; ".join(_matched_in(part, target, matched) for part in sorted({k.split(".")[0] for k in target}))
+    return f"init_from {path}: {len(matched)} of {len(target)} tensors matched ({parts})"
+
+
+def _matched_in(part: str, target: Mapping[str, Any], matched: Mapping[str, Any]) -> str:
+    names = [k for k in target if k.split(".")[0] == part]
+    missing = [k for k in names if k not in matched]
+    text = f"{part} {len(names) - len(missing)}/{len(names)}"
+    return text + (f", new: {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}" if missing else "")

@@ -1,0 +1,195 @@
+"""Adversarial training (Goodfellow et al. 2014, arXiv 1406.2661) of any generator against any discriminator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from faceforge.diffaugment import augment, uniforms_needed
+from faceforge.evaluation.metrics import Features, kid
+from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
+from faceforge.modules import ema
+from faceforge.modules.scheme import Batch, Scheme
+
+Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class AdversarialModule(Scheme):
+    """One discriminator step for each batch, one generator step after every ``discriminator_steps`` of them.
+
+    Penalties follow Mescheder et al. 2018 (arXiv 1801.04406): gamma/2 times the squared gradient norm, on every
+    ``penalty_every``-th batch and then weighted by as much (lazy regularisation, Karras et al. 2020). The averaged
+    generator has a half-life in images and is what ``sample`` uses.
+    """
+
+    monitor: ClassVar[tuple[str, str]] = ("val/kid", "min")
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        optimizer_g: Optimizer,
+        optimizer_d: Optimizer,
+        objective: Literal["minimax", "non_saturating", "hinge", "least_squares", "relativistic"],
+        discriminator_steps: int,
+        r1_gamma: float,
+        r2_gamma: float,
+        penalty_every: int,
+        augment_policy: str,
+        clip_norm: float | None,
+        ema_half_life: float,
+        ema_ramp: float | None,
+        val_samples: int,
+        seed: int,
+    ) -> None:
+        super().__init__(seed)
+        if discriminator_steps < 1 or penalty_every < 1:
+            raise ValueError("model.discriminator_steps and model.penalty_every must be at least 1")
+        self.generator, self.discriminator = generator, discriminator
+        self.average = ema.averaged_copy(generator)
+        self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
+        self.objective: Objective = objective
+        self.discriminator_steps = discriminator_steps
+        self.r1_gamma, self.r2_gamma, self.penalty_every = r1_gamma, r2_gamma, penalty_every
+        self.augment_policy, self._augment_draws = augment_policy, uniforms_needed(augment_policy)
+        self.clip_norm = clip_norm
+        self.ema_half_life, self.ema_ramp = ema_half_life, ema_ramp
+        self.val_samples = val_samples
+        self._scorer: tuple[Features, Tensor] | None = None
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Generator first."""
+        return [
+            self.optimizer_g(self.generator.parameters()),
+            self.optimizer_d(self.discriminator.parameters()),
+        ]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One batch of the clock."""
+        self.reseed()
+        real, position = batch["target"], batch["position"]
+        global_batch = len(real) * self.world
+        step = self.clock.images // global_batch
+        self._discriminator_step(real, position, penalise=step % self.penalty_every == 0)
+        self.clock.images += global_batch
+        if (step + 1) % self.discriminator_steps == 0:
+            self._generator_step(real, position)
+            self._update_average(global_batch * self.discriminator_steps)
+
+    def _discriminator_step(self, real: Tensor, position: Tensor, penalise: bool) -> None:
+        self.discriminator.requires_grad_(True)
+        with torch.no_grad():
+            fake = self._generate(self.generator, self._z("z/discriminator", position))
+        real_seen, fake_seen = self._seen(real, "real", position), self._seen(fake, "fake", position)
+        real_logits, fake_logits = self.discriminator(real_seen), self.discriminator(fake_seen)
+        loss = discriminator_loss(self.objective, real_logits, fake_logits)
+        self.means.add(
+            **{"loss/discriminator": loss, "logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}
+        )
+        if penalise:
+            loss = loss + self._penalty("r1", self.r1_gamma, real_seen) + self._penalty("r2", self.r2_gamma, fake_seen)
+        self.step_optimizer(self._raw_optimizers()[1], loss, self.clip_norm)
+
+    def _penalty(self, name: str, gamma: float, images: Tensor) -> Tensor | float:
+        if gamma == 0:
+            return 0.0
+        penalty = gradient_penalty(self.discriminator, images)
+        self.means.add(**{f"penalty/{name}": penalty})
+        return 0.5 * gamma * self.penalty_every * penalty
+
+    def _generator_step(self, real: Tensor, position: Tensor) -> None:
+        self.discriminator.requires_grad_(False)
+        fake = self._generate(self.generator, self._z("z/generator", position))
+        fake_logits = self.discriminator(self._seen(fake, "generator", position))
+        real_logits = self._real_logits(real, position) if self.objective == "relativistic" else None
+        loss = generator_loss(self.objective, fake_logits, real_logits)
+        self.means.add(**{"loss/generator": loss})
+        self.step_optimizer(self._raw_optimizers()[0], loss, self.clip_norm)
+        self.clock.generator_steps += 1
+
+    def _real_logits(self, real: Tensor, position: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.discriminator(self._seen(real, "real", position))
+
+    def _raw_optimizers(self) -> list[torch.optim.Optimizer]:
+        return self.optimizers(use_pl_optimizer=False)  # type: ignore[return-value]
+
+    def _update_average(self, images: int) -> None:
+        keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
+        ema.update(self.average, self.generator, keep)
+
+    def _z(self, purpose: str, counters: Tensor) -> Tensor:
+        return self.noise(purpose, counters, self.generator.latent_shape, self.generator.latent)  # type: ignore[arg-type]
+
+    def _generate(self, generator: nn.Module, z: Tensor) -> Tensor:
+        """Images on the scale of [-1, 1]; a generator without an upper bound may leave it."""
+        return rescale(generator(z), generator.output_range, (-1.0, 1.0))  # type: ignore[arg-type]
+
+    def _seen(self, images: Tensor, purpose: str, position: Tensor) -> Tensor:
+        """What the discriminator sees: augmented, in its own range."""
+        if self._augment_draws:
+            uniforms = self.noise(f"augment/{purpose}", position, (self._augment_draws,), "uniform")
+            images = augment(images, self.augment_policy, uniforms)
+        return rescale(images, (-1.0, 1.0), self.discriminator.input_range)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def sample(self, count: int, seed: int = 0, batch: int = 64, averaged: bool = True, start: int = 0) -> Tensor:
+        """(count, C, H, W) in [-1, 1] on the CPU, from samples ``start ...`` of a seed; eval mode, averaged weights.
+
+        Sample i of a seed has the same z for any ``batch``.
+        """
+        network = self.average if averaged else self.generator
+        was_training = network.training
+        network.eval()
+        made = [
+            self._sample_batch(network, seed, i, min(batch, start + count - i))
+            for i in range(start, start + count, batch)
+        ]
+        network.train(was_training)
+        return torch.cat(made)
+
+    def _sample_batch(self, network: nn.Module, seed: int, first: int, count: int) -> Tensor:
+        counters = torch.arange(first, first + count)
+        z = self._z(f"sample/{seed}", counters)
+        return self._generate(network, z).float().clamp(-1, 1).cpu()
+
+    def validate(self, data: Any) -> dict[str, float]:
+        """A cheap KID: ``val_samples`` faces against as many of people not trained on."""
+        features, real = self._scoring(data)
+        fake = features(self.sample(self.val_samples).to(self.device)).cpu()
+        return {"val/kid": kid(real, fake).value}
+
+    def _scoring(self, data: Any) -> tuple[Features, Tensor]:
+        if self._scorer is None:
+            features = Features().to(self.device)
+            split = "val" if data.counts["val"] else "train"
+            indices = list(range(min(self.val_samples, data.counts[split])))
+            self._scorer = features, features(data.images(split, indices).to(self.device)).cpu()
+        return self._scorer
+
+    def pictures(self, data: Any) -> Tensor:
+        """64 faces from fixed noise."""
+        return self.sample(64)
+
+    def networks(self) -> dict[str, tuple[nn.Module, Tensor]]:
+        """Generator and discriminator with example inputs of batch 1."""
+        z = self._z("example", torch.zeros(1))
+        with torch.no_grad():
+            image = self._generate(self.average, z)
+        return {"generator": (self.average, z), "discriminator": (self.discriminator, image)}
+
+
+def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:
+    """Map one value range linearly to another; a range without upper bound counts as one of length 1 from its foot."""
+    if source == target:
+        return images
+    (a, b), (c, d) = _bounded(source), _bounded(target)
+    return (images - a) * ((d - c) / (b - a)) + c
+
+
+def _bounded(span: tuple[float, float]) -> tuple[float, float]:
+    return span if math.isfinite(span[1]) else (span[0], span[0] + 1.0)

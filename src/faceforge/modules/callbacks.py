@@ -1,0 +1,247 @@
+"""What a run leaves behind, driven by the one clock: rows, grids, scores, checkpoints, and the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytorch_lightning as pl
+
+from faceforge import checkpoint
+from faceforge import config as configuration
+from faceforge.errors import GuardStop
+from faceforge.images import make_grid, write_png
+from faceforge.loggers import MetricsCsv
+from faceforge.modules.scheme import Scheme
+from faceforge.progress import Progress
+from faceforge.report import describe, write_curves
+from faceforge.run import Run
+
+if TYPE_CHECKING:
+    from faceforge.training import Options
+
+
+class StopFlag(Protocol):
+    """Set from outside when the run shall end at the next step."""
+
+    received: int | None
+
+
+def crossed(every: int, before: int, now: int) -> bool:
+    """Whether the clock passed a multiple of ``every`` on its way from ``before`` to ``now``."""
+    return now // every > before // every
+
+
+class Recorder(pl.Callback):
+    """Logs, samples, validates, saves and stops. Its state (best score, timings) travels in the checkpoint."""
+
+    def __init__(self, options: Options, run: Run, config: dict[str, Any], stop: StopFlag) -> None:
+        self.options, self.run, self.config, self.stop = options, run, config, stop
+        self.best: dict[str, Any] | None = None
+        self.timings = {"train": 0.0, "validate": 0.0, "sample": 0.0, "checkpoint": 0.0}
+        self.loggers: list[Any] = []
+        self.progress: Progress | None = None
+        self._images = 0
+        self._window = (0, 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"best": self.best, "timings": dict(self.timings)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint was written."""
+        self.best, self.timings = state_dict["best"], dict(state_dict["timings"])
+
+    # ----------------------------------------------------------------------------------------------- start
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Tie the data to the module's clock before anything is drawn."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.clock, data.rank, data.world = pl_module.clock, trainer.global_rank, trainer.world_size
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the logs; a new run records its untrained state at image 0."""
+        module, data = _parts(trainer, pl_module)
+        self._images = module.clock.images
+        self._limit = self.options.limit_images(data.counts["train"], data.batch_size)
+        if trainer.is_global_zero:
+            self._open(module)
+        if self._images == 0:
+            self._sample(trainer, module)
+            self._save(trainer, module)
+        elif self.best and self.best["images"] == self._images and trainer.is_global_zero:
+            self._keep_best()
+        self._started = self._lap = time.monotonic()
+        self._window = (self._images, 0.0)
+
+    def _open(self, module: Scheme) -> None:
+        images = module.clock.images
+        MetricsCsv(self.run.folder).cut(images)
+        self.run.cut_samples(images)
+        self._open_loggers(images)
+        described = {name: describe(network, example) for name, (network, example) in module.networks().items()}
+        self.run.update(networks=described)
+        self.progress = Progress(self._limit)
+        self.progress.start(images)
+
+    def _open_loggers(self, images: int) -> None:
+        earlier = self.run.record["wandb"] or {}
+        self.loggers = configuration.build(
+            self.config["logger"],
+            folder=self.run.folder,
+            config=self.config,
+            run_id=earlier.get("id"),
+            resumed_at=images if self.run.record["resumed"] else None,
+        )
+        for logger in self.loggers:
+            logger.start()
+        self.run.update(wandb=next((logger.info for logger in self.loggers if logger.info), None))
+
+    # ------------------------------------------------------------------------------------------------ steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Whatever the clock has reached."""
+        module, _data = _parts(trainer, pl_module)
+        before, now = self._images, module.clock.images
+        self._images = now
+        self._count_time(module)
+        done = self._is_done(module)
+        if done or crossed(self.options.log_every, before, now):
+            self._log(trainer, module)
+        if done or crossed(self.options.sample_every, before, now):
+            self._sample(trainer, module)
+        if done or crossed(self.options.checkpoint_every, before, now):
+            self._validate(trainer, module)
+            self._save(trainer, module)
+        if self.progress:
+            self.progress.update(now)
+        if done:
+            trainer.should_stop = True
+
+    def _count_time(self, module: Scheme) -> None:
+        now = time.monotonic()
+        module.clock.seconds += now - self._lap
+        self.timings["train"] += now - self._lap
+        self._lap = now
+
+    def _is_done(self, module: Scheme) -> bool:
+        minutes = self.options.max_minutes
+        return (
+            self.stop.received is not None
+            or (self._limit is not None and module.clock.images >= self._limit)
+            or (minutes is not None and module.clock.seconds >= 60 * minutes)
+        )
+
+    @contextmanager
+    def _timed(self, module: Scheme, name: str) -> Iterator[None]:
+        if self.progress:
+            self.progress.note(name)
+        start = time.monotonic()
+        yield
+        spent = time.monotonic() - start
+        self.timings[name] += spent
+        module.clock.seconds += spent
+        self._lap = time.monotonic()
+
+    # ----------------------------------------------------------------------------------------------- events
+
+    def _log(self, trainer: pl.Trainer, module: Scheme) -> None:
+        means = module.means.drain()
+        self._guard(means, module.clock.images)
+        images, seconds = self._window
+        self._window = (module.clock.images, self.timings["train"])
+        spent = self.timings["train"] - seconds
+        if spent > 0:
+            means["images_per_second"] = (module.clock.images - images) / spent
+        self._write(module, means)
+        if self.progress:
+            self.progress.update(module.clock.images, means)
+
+    def _guard(self, means: dict[str, float], images: int) -> None:
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise GuardStop(
+                f"{bad[0]} is no longer a finite number at image {images}; the last good checkpoint is kept in "
+                f"{self.run.folder}/checkpoints (a lower learning rate often helps)"
+            )
+
+    def _write(self, module: Scheme, values: dict[str, float]) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(values, module.clock.images)
+
+    def _sample(self, trainer: pl.Trainer, module: Scheme) -> None:
+        if not trainer.is_global_zero:
+            return
+        with self._timed(module, "sample"):
+            path = self.run.folder / "samples" / f"{module.clock.images:09d}.png"
+            write_png(make_grid(module.pictures(trainer.datamodule), 8), path)  # type: ignore[attr-defined]
+            for logger in self.loggers:
+                logger.log_picture(path, module.clock.images)
+
+    def _validate(self, trainer: pl.Trainer, module: Scheme) -> None:
+        if not trainer.is_global_zero:
+            return
+        with self._timed(module, "validate"):
+            scores = module.validate(trainer.datamodule)  # type: ignore[attr-defined]
+        self._write(module, scores)
+        metric, mode = module.monitor
+        sign = 1 if mode == "min" else -1
+        if self.best is None or sign * scores[metric] < sign * self.best["value"]:
+            self.best = {
+                "metric": metric,
+                "mode": mode,
+                "value": scores[metric],
+                "images": module.clock.images,
+            }
+
+    def _save(self, trainer: pl.Trainer, module: Scheme) -> None:
+        self._guard({name: float(total) for name, total in module.means.sums.items()}, module.clock.images)
+        with self._timed(module, "checkpoint"):
+            trainer.save_checkpoint(self.run.folder / "checkpoints" / "last.ckpt")
+            if trainer.is_global_zero:
+                if self.best and self.best["images"] == module.clock.images:
+                    self._keep_best()
+                write_curves(self.run.folder)
+                self._update_record(module)
+
+    def _keep_best(self) -> None:
+        folder = self.run.folder / "checkpoints"
+        checkpoint.link(folder / "last.ckpt", folder / "best.ckpt")
+
+    def _update_record(self, module: Scheme) -> None:
+        train = self.timings["train"]
+        self.run.update(
+            images=module.clock.images,
+            generator_steps=module.clock.generator_steps,
+            seconds=module.clock.seconds,
+            timings=self.timings,
+            images_per_second=module.clock.images / train if train else None,
+            best=self.best,
+        )
+
+    # -------------------------------------------------------------------------------------------------- end
+
+    def close(self, status: str, code: int) -> None:
+        """Finish every log, whatever happened."""
+        if self.progress:
+            self.progress.close()
+        for logger in self.loggers:
+            logger.summary(
+                {
+                    "status": status,
+                    "images": self._images,
+                    **({"best": self.best["value"]} if self.best else {}),
+                }
+            )
+            logger.finish(code)
+        self.loggers = []
+
+
+def _parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Scheme, Any]:
+    assert isinstance(module, Scheme)
+    return module, trainer.datamodule  # type: ignore[attr-defined]

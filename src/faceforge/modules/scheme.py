@@ -1,0 +1,114 @@
+"""What every training scheme shares: the clock, keyed randomness, losses kept on the device, checkpoint contents."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from faceforge import streams
+from faceforge.checkpoint import VERSION
+
+Batch = dict[str, Tensor]
+
+
+class Means:
+    """Running means of scalars, kept on the device: adding never waits for it, reading does."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, **values: Tensor) -> None:
+        """Count one more value of each named scalar."""
+        for name, value in values.items():
+            value = value.detach().float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def drain(self) -> dict[str, float]:
+        """The means since the last drain, as floats."""
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors."""
+        return {"sums": {k: v.clone() for k, v in self.sums.items()}, "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what was saved."""
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+
+
+class Scheme(pl.LightningModule):
+    """Base of the LightningModules, one for each training scheme. ``clock.images`` is moved by ``training_step``."""
+
+    monitor: ClassVar[tuple[str, str]]  # the metric that `best` follows, and its mode: min or max
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.seed = seed
+        self.clock = streams.Clock()
+        self.means = Means()
+        self.config: dict[str, Any] = {}
+
+    @property
+    def world(self) -> int:
+        """How many ranks share a batch."""
+        return self._trainer.world_size if self._trainer else 1
+
+    def reseed(self) -> None:
+        """Key torch's own generators (dropout and the like) to the clock, each rank with its own stream."""
+        torch.manual_seed(streams.key(self.seed, "torch", self.clock.images, self.global_rank) >> 1)
+
+    def noise(self, purpose: str, counters: Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
+        """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1)."""
+        draw = streams.uniform if kind == "uniform" else streams.normal
+        return torch.from_numpy(draw(self.seed, purpose, counters.cpu().numpy(), shape)).float().to(self.device)
+
+    def step_optimizer(self, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None) -> None:
+        """Backward, unscale, clip, step, and leave no gradient behind.
+
+        Raw optimisers and our own call of the scaler: Lightning clips nothing under manual optimisation, and its
+        wrapper would unscale a second time.
+        """
+        self.manual_backward(loss)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+        if scaler is not None:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what makes a checkpoint complete by itself."""
+        checkpoint["config"] = self.config
+        checkpoint["version"] = VERSION
+        checkpoint["clock"] = self.clock.state_dict()
+        checkpoint["means"] = self.means.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Set the clock before the sampler asks for it."""
+        self.clock.load_state_dict(checkpoint["clock"])
+        self.means.load_state_dict(checkpoint["means"])
+
+    def validate(self, data: Any) -> dict[str, float]:
+        """Scores on the validation split, in [0, 1] units where they are pixel errors."""
+        raise NotImplementedError
+
+    def pictures(self, data: Any) -> Tensor:
+        """(N, C, H, W) in [-1, 1]: the same fixed inputs each time, for the grids over time."""
+        raise NotImplementedError
+
+    def networks(self) -> dict[str, tuple[nn.Module, Tensor]]:
+        """The networks by name, each with an example input, for the report's diagram."""
+        raise NotImplementedError

@@ -1,0 +1,179 @@
+"""A run's folder: complete by itself, owned by one process at a time, never half written."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+import faceforge
+from faceforge.errors import BadInput
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "numpy",
+    "opencv-python-headless",
+    "albumentations",
+    "wandb",
+)
+
+
+class Run:
+    """One run folder. ``record`` is run.json."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder, self.record = folder, record
+
+    @classmethod
+    def create(cls, config: Mapping[str, Any], command: str) -> Run:
+        """Make a new folder for a resolved configuration. Raises BadInput where it holds a run already."""
+        folder = Path(config["run_dir"]) if config["run_dir"] else _unused(_default_folder(config))
+        require_free(folder)
+        try:
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (folder / "samples").mkdir(exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"run_dir: {folder} cannot be made ({error.strerror})") from None
+        run = cls(folder, _new_record(config, command))
+        write_atomic(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        run.save()
+        return run
+
+    @classmethod
+    def reopen(cls, folder: Path) -> Run:
+        """Take an existing folder. Raises BadInput where it is none."""
+        try:
+            record = json.loads((folder / "run.json").read_text())
+        except (OSError, ValueError):
+            raise BadInput(f"resume: {folder} has no readable run.json; name a run folder") from None
+        return cls(folder, record)
+
+    def update(self, **values: Any) -> None:
+        """Change run.json, in one step."""
+        self.record.update(values)
+        self.save()
+
+    def save(self) -> None:
+        """Write run.json."""
+        write_atomic(self.folder / "run.json", json.dumps(self.record, indent=1, default=str))
+
+    def write_skipped(self, skipped: Iterable[tuple[str, str]]) -> None:
+        """The files that could not be used, with the reasons."""
+        lines = ["id,reason", *(f"{_cell(i)},{_cell(reason)}" for i, reason in skipped)]
+        write_atomic(self.folder / "skipped.csv", "\n".join(lines) + "\n")
+
+    def cut_samples(self, images: int) -> None:
+        """Remove the grids that lie after the clock."""
+        for grid in (self.folder / "samples").glob("*.png"):
+            if grid.stem.isdigit() and int(grid.stem) > images:
+                grid.unlink()
+
+
+def require_free(folder: Path) -> None:
+    """Raises BadInput where a run already lies in ``folder``."""
+    if (folder / "config.yaml").exists():
+        raise BadInput(
+            f"run_dir: {folder} already holds a run; continue it with resume={folder} or name another folder"
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run. Raises BadInput."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError):
+        config = None
+    if not isinstance(config, dict):
+        raise BadInput(f"resume: {folder} has no readable config.yaml; name a run folder")
+    return config
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a text file in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _default_folder(config: Mapping[str, Any]) -> Path:
+    names = [str(config["choices"][group]).replace("/", "-") for group in ("model", "task", "data")]
+    return Path("runs") / "-".join([time.strftime("%Y%m%d-%H%M%S"), *names])
+
+
+def _unused(folder: Path) -> Path:
+    number = 1
+    candidate = folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def hold(folder: Path) -> IO[str]:
+    """Lock a run folder until the returned file is closed. Raises BadInput where another process holds it."""
+    try:
+        handle = (folder / ".lock").open("w")
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BadInput(
+            f"{folder}: another process is training in this folder; wait for it or name another run_dir"
+        ) from None
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
+    return handle
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+
+
+def _new_record(config: Mapping[str, Any], command: str) -> dict[str, Any]:
+    return {
+        "faceforge": faceforge.__version__,
+        "status": "running",
+        "created": now(),
+        "finished": None,
+        "command": command,
+        **_commit(),
+        "python": sys.version.split()[0],
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "platform": platform.platform(terse=True),
+        "seed": config["seed"],
+        "images": 0,
+        "seconds": 0.0,
+        "best": None,
+        "wandb": None,
+        "resumed": [],
+    }
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the sources, where they lie in a repository of their own."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return {"commit": None, "dirty": None}
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}

@@ -1,0 +1,347 @@
+"""From a checked configuration to a finished run: devices, trainer, resume, and the last lines on the screen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+
+from faceforge import checkpoint, streams
+from faceforge import config as configuration
+from faceforge.errors import BadInput, GuardStop
+from faceforge.modules.callbacks import Recorder
+from faceforge.modules.scheme import Scheme
+from faceforge.run import Run, hold, now, require_free
+
+RESUMABLE = (
+    "trainer.max_images",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_minutes",
+    "trainer.gpus",
+    "trainer.processes",
+)
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The ``trainer`` node. Limits and cadences count real images drawn; null is no limit."""
+
+    gpus: int | None
+    processes: int
+    precision: Literal["auto", "32", "bf16", "16"] | int
+    max_images: int | None
+    max_epochs: int | None
+    max_steps: int | None
+    max_minutes: float | None
+    log_every: int
+    sample_every: int
+    checkpoint_every: int
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"trainer.{name}: {getattr(self, name)} is not a positive number")
+        for name in ("max_images", "max_epochs", "max_steps", "max_minutes"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise BadInput(f"trainer.{name}: {getattr(self, name)} is not a positive number")
+        if self.max_images is self.max_epochs is self.max_steps is self.max_minutes is None:
+            raise BadInput("trainer: no limit is set; give max_images, max_epochs, max_steps or max_minutes")
+
+    def limit_images(self, epoch: int, batch: int) -> int | None:
+        """The images at which the run ends, for ``epoch`` images a pass and ``batch`` images a step."""
+        limits = [
+            self.max_images,
+            self.max_epochs and self.max_epochs * epoch,
+            self.max_steps and self.max_steps * batch,
+        ]
+        return min((limit for limit in limits if limit), default=None)
+
+
+def train(config: dict[str, Any], overrides: Iterable[str] = ()) -> int:
+    """Train, or go on training, what a resolved configuration describes; returns the exit code.
+
+    Raises BadInput before anything is written where the request cannot be met, GuardStop where the numbers left
+    the finite world.
+    """
+    _quieten()
+    with ExitStack() as stack:
+        if config["resume"]:
+            return _resume(config, list(overrides), stack)
+        return _start(config, stack)
+
+
+def _start(config: dict[str, Any], stack: ExitStack) -> int:
+    options = _options(config)
+    if config["run_dir"]:
+        require_free(Path(config["run_dir"]))
+    config["trainer"]["precision"] = _precision(options, _gpus(options))
+    module, data = _build(config)
+    matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
+    data.prepare()
+    _check_batch(options, data)
+    run = Run.create(config, shlex.join(["python", *sys.argv]))
+    stack.enter_context(hold(run.folder))
+    run.write_skipped(data.skipped)
+    if matched:
+        print(matched)
+        run.update(init_from=matched)
+    return _fit(config, options, run, module, data, None)
+
+
+def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> int:
+    path = checkpoint.find(config["resume"], "last")
+    folder = path.resolve().parent.parent
+    run = Run.reopen(folder)
+    stack.enter_context(hold(folder))
+    checkpoint.sweep_orphans(path.parent)
+    saved = checkpoint.read(path)
+    merged = merge_resumed(saved["config"], config, overrides)
+    merged["trusted_packages"] = config["trusted_packages"]
+    options = _options(merged)
+    module, data = _build(merged)
+    data.prepare()
+    if data.manifest != run.record["data"]["manifest"]:
+        raise BadInput(
+            f"resume: the faces of {folder} have changed since (another data manifest); "
+            f"start a new run with init_from={folder}"
+        )
+    if _is_finished(options, data, saved["clock"]):
+        images = saved["clock"]["images"]
+        print(f"{folder} is finished: {images:,} images. To go on: resume={folder} trainer.max_images={images * 2}")
+        return 0
+    run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
+    return _fit(merged, options, run, module, data, path)
+
+
+def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A run's own configuration with the limits, devices and logger named in ``overrides``.
+
+    Raises BadInput naming any other key whose value differs from the run's.
+    """
+    merged = {name: dict(node) if isinstance(node, Mapping) else node for name, node in saved.items()}
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        if key in ("resume", "trusted_packages") or key.startswith("hydra"):
+            continue
+        mine, theirs = _value(asked, key), _value(saved, key)
+        if key in RESUMABLE or key.startswith("logger"):
+            node, _, name = key.partition(".")
+            merged[node] = {**merged[node], name: mine} if name else mine
+        elif mine != theirs:
+            raise BadInput(
+                f"resume: {key} is {theirs!r} in this run, {mine!r} was asked for; a resumed run keeps its own "
+                f"configuration (only trainer limits, gpus, processes and logger may change)"
+            )
+    return merged
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    if key in config["choices"]:
+        return config["choices"][key] if key != "logger" else config[key]
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
+
+
+def _is_finished(options: Options, data: Any, clock: Mapping[str, Any]) -> bool:
+    limit = options.limit_images(data.counts["train"], data.batch_size)
+    minutes = options.max_minutes is not None and clock["seconds"] >= 60 * options.max_minutes
+    return minutes or (limit is not None and clock["images"] >= limit)
+
+
+def _options(config: Mapping[str, Any]) -> Options:
+    problems = configuration.check_targets(
+        {k: config[k] for k in ("model", "data", "trainer", "logger")}, config["trusted_packages"]
+    )
+    if problems:
+        raise BadInput("\n".join(problems))
+    return configuration.build(config["trainer"])
+
+
+def _build(config: dict[str, Any]) -> tuple[Scheme, Any]:
+    """The module, its weights a function of the seed, and the data, which has touched no file yet."""
+    torch.manual_seed(streams.key(config["seed"], "init") >> 1)
+    trusted = config["trusted_packages"]
+    module = configuration.build(config["model"], trusted)
+    module.config = {k: v for k, v in config.items() if k not in ("resume", "trusted_packages")}
+    return module, configuration.build(config["data"], trusted)
+
+
+def _check_batch(options: Options, data: Any) -> None:
+    world = _gpus(options) or options.processes
+    if data.batch_size % world:
+        raise BadInput(f"data.batch_size: {data.batch_size} cannot be shared evenly by {world} processes")
+
+
+# ------------------------------------------------------------------------------------------------------- devices
+
+
+def _gpus(options: Options) -> int:
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if options.gpus is None:
+        return min(found, 1) if options.processes == 1 else found
+    if options.gpus < 0:
+        raise BadInput(
+            f"trainer.gpus: {options.gpus} is not a number of GPUs; use 0 for the CPU, null for what is there"
+        )
+    if options.gpus > found:
+        has = f"{found} CUDA GPU{'s' * (found != 1)}" if found else "no CUDA GPU"
+        raise BadInput(
+            f"trainer.gpus: {options.gpus} asked for, this machine has {has}; use trainer.gpus={found}"
+            + " (the CPU)" * (not found)
+        )
+    return options.gpus
+
+
+def _precision(options: Options, gpus: int) -> str:
+    """Static rules: 32 on the CPU; on GPUs bf16 where it is native, else 16 with a scaler."""
+    asked = str(options.precision)
+    if not gpus:
+        if asked in ("bf16", "16"):
+            raise BadInput(f"trainer.precision: {asked} is emulated on the CPU and many times slower; use 32 or auto")
+        return "32"
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    if asked == "bf16" and not native:
+        raise BadInput("trainer.precision: this GPU has no native bf16; use 16, 32 or auto")
+    return asked if asked != "auto" else ("bf16" if native else "16")
+
+
+def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's trainer for some options: one endless epoch, which the recorder ends by the clock."""
+    gpus = _gpus(options)
+    names: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    return pl.Trainer(
+        accelerator="gpu" if gpus else "cpu",
+        devices=gpus or options.processes,
+        strategy=_strategy(gpus or options.processes),
+        precision=names[str(options.precision) if gpus else "32"],
+        deterministic=options.deterministic or None,
+        max_epochs=-1,
+        logger=False,
+        callbacks=callbacks,
+        plugins=[checkpoint.Store()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _strategy(world: int) -> Strategy | str:
+    # Started by spawn, never by running the command line again, which a multirun would sweep a second time. Each of
+    # two networks is unused in the other's backward pass.
+    return DDPStrategy(start_method="spawn", find_unused_parameters=True) if world > 1 else "auto"
+
+
+def device_name(gpus: int) -> str:
+    """The GPU's or the processor's own name."""
+    if gpus:
+        return f"{gpus} x {torch.cuda.get_device_name(0)}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"CPU, {name}, {torch.get_num_threads()} threads"
+
+
+# ------------------------------------------------------------------------------------------------------- one run
+
+
+class Signals:
+    """The first Ctrl-C or SIGTERM asks for a stop at the next step; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __enter__(self) -> Signals:
+        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, data: Any, resume: Path | None) -> int:
+    gpus = _gpus(options)
+    precision = config["trainer"]["precision"] if gpus else "32"
+    run.update(device=device_name(gpus), threads=torch.get_num_threads(), precision=precision, data=data.summary())
+    with Signals() as signals:
+        recorder = Recorder(options, run, config, signals)
+        trainer = make_trainer(options, [recorder])
+        status, code = "failed", 1
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+            status, code = ("interrupted", 128 + signals.received) if signals.received else ("finished", 0)
+        except (KeyboardInterrupt, SystemExit):
+            status, code = "interrupted", 130
+        except OSError as error:
+            raise BadInput(f"{run.folder}: cannot go on ({error}); the last checkpoint is whole") from error
+        except GuardStop:
+            code = GuardStop.exit_code
+            raise
+        finally:
+            recorder.close(status, code)
+            run = Run.reopen(run.folder)
+            run.update(status=status, finished=now())
+            _write_report(run.folder)
+    print(_farewell(run, code))
+    return code
+
+
+def _write_report(folder: Path) -> None:
+    from faceforge.report import write_report
+
+    write_report(folder)
+
+
+def _farewell(run: Run, code: int) -> str:
+    record, folder = run.record, os.path.relpath(run.folder)
+    images, best = record["images"], record["best"]
+    lines = [
+        f"{'Stopped' if code else 'Finished'} after {images:,} images.",
+        f"  report       {folder}/report.html",
+        f"  last grid    {folder}/samples/{images:09d}.png",
+        f"  checkpoints  {folder}/checkpoints/"
+        + (f"  (best: {best['metric']} {best['value']:.4g} at {best['images']:,})" if best else ""),
+        f"To go on:      python train.py resume={folder}" + ("" if code else f" trainer.max_images={images * 2}"),
+        f"To fine-tune:  python train.py init_from={folder} data=crops data.root=FOLDER",
+    ]
+    return "\n".join(lines)
+
+
+def _quieten() -> None:
+    """Silence what Lightning says about choices made here on purpose; every other warning stays."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for expected in (
+        ".*does not have many workers.*",
+        ".*found .* module.* in eval mode at the start of training.*",
+        ".*GPU available but not used.*",
+        ".*IterableDataset.*__len__.*",
+        ".*`max_epochs` was not set.*",
+    ):
+        warnings.filterwarnings("ignore", message=expected)
