@@ -98,7 +98,7 @@ def decode(data: bytes, name: str = "picture") -> np.ndarray:
 def _decode_jpeg(data: bytes) -> np.ndarray:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        _check_pixels(width, height)
+        _check_pixels(int(width), int(height))
         if colours in ("CMYK", "YCCK"):
             return _to_array(_load(data))
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if colours.upper() == "GRAY" else "RGB", strict=True)

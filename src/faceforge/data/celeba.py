@@ -11,6 +11,7 @@ import numpy as np
 from faceforge.data.archives import Folder, Store, Zip, image_names, open_store
 from faceforge.data.sources import Face, Files
 from faceforge.errors import BadInput
+from faceforge.images import ImageError
 
 ZIPS = ("img_align_celeba.zip", "img_celeba_dataset.zip")  # the official one, and the published GAN's
 FOLDERS = ("img_align_celeba", "img_celeba_dataset")
@@ -20,9 +21,9 @@ SPLITS = {"0": "train", "1": "val", "2": "test"}
 class Celeba(Files):
     """The official folder or zip, the published project's zip, or any folder of CelebA's jpgs.
 
-    The tables ``list_attr_celeba``, ``identity_CelebA`` and ``list_eval_partition`` (.txt, or .csv as Kaggle has
-    them) are taken from the same place or beside the zip. Without them faces have no attributes, identity or
-    official split. Raises BadInput for a table that cannot be read.
+    The tables ``list_attr_celeba``, ``identity_CelebA`` and ``list_eval_partition`` (.txt, or .csv as Kaggle
+    has them) are taken from the same place or beside the zip. Without them faces have no attributes, identity
+    or official split. Raises BadInput for a table that cannot be read.
     """
 
     name = "celeba"
@@ -46,10 +47,11 @@ class Celeba(Files):
         values = np.full((len(self.faces), len(columns)), np.nan, dtype=np.float32)
         for n, face in enumerate(self.faces):
             if face.id in rows:
-                values[n] = np.array(rows[face.id], dtype=np.float32) > 0
+                values[n] = [_ATTRIBUTE_VALUES.get(text, np.nan) for text in rows[face.id]]
         return columns, values
 
 
+_ATTRIBUTE_VALUES = {"1": 1.0, "-1": 0.0, "0": 0.0}
 Table = tuple[list[str], dict[str, list[str]]]
 
 
@@ -82,7 +84,7 @@ def _tables(stores: Sequence[Store]) -> dict[str, Table]:
         for name in names:
             stem, ending = PurePosixPath(name).stem, PurePosixPath(name).suffix
             if stem in _PARSERS and ending in (".txt", ".csv") and stem not in found:
-                found[stem] = _parse(store.read(name), stem, f"{store.root}/{name}")
+                found[stem] = _parse(store, name, stem)
     return found
 
 
@@ -90,11 +92,16 @@ def _top_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
-def _parse(data: bytes, stem: str, where: str) -> Table:
+def _parse(store: Store, name: str, stem: str) -> Table:
     """Column names and the row of each picture, from CelebA's spaces or Kaggle's commas."""
+    where = f"{store.root}/{name}"
+    try:
+        data = store.read(name)
+    except ImageError as error:
+        raise BadInput(f"{where}: {error}") from error
     lines = [line.replace(",", " ").split() for line in data.decode("utf-8", "replace").splitlines()]
     columns, rows = _PARSERS[stem]([line for line in lines if line])
-    wrong = [name for name, row in rows.items() if len(row) != len(columns)]
+    wrong = [picture for picture, row in rows.items() if len(row) != len(columns)]
     if not rows or wrong:
         found = f"{len(rows[wrong[0]])} values for {wrong[0]}" if wrong else "no rows"
         raise BadInput(f"{where}: {found}, {len(columns)} a picture are right; take a fresh copy of the file")

@@ -17,9 +17,9 @@ PEOPLE_FROM = 8  # fewer sub-folders than this are sets (smile/, sad/), not peop
 class Crops(Files):
     """Pictures at any depth. Hidden files and ``_review`` folders do not count.
 
-    ``identity`` says whose face a picture is: ``folder`` the first sub-folder, ``name`` what stands before a last
-    ``_0001``, ``file`` nobody's but its own. ``auto`` takes folders where there are at least eight; fewer are sets
-    of pictures, and each becomes an attribute. Raises BadInput where there are no pictures.
+    ``identity`` says whose face a picture is: ``folder`` the first sub-folder, ``name`` what stands before a
+    last ``_0001``, ``file`` nobody's but its own. ``auto`` takes folders where there are at least eight; fewer
+    are sets of pictures, and each becomes an attribute. Raises BadInput where there are no pictures.
     """
 
     name = "crops"

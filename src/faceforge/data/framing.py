@@ -1,6 +1,6 @@
 """From a decoded picture to the pixels of a face: a named crop, then one antialiased resize.
 
-"CelebA at 64x64" is at least seven different data sets, so every crop has a name and the whole recipe is hashed.
+"CelebA at 64x64" is at least seven different data sets, so every crop has a name and the recipe is hashed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def check_crop(crop: str) -> None:
 def crop_box(crop: str, height: int, width: int, size: tuple[int, int]) -> Box:
     """The (left, top, right, bottom) that ``crop`` takes from a picture of height x width for a target ``size``.
 
-    none is the whole picture; center the largest centred box with the target's aspect; published a fixed box;
-    c<N> a centred square. Raises ImageError where the box does not lie inside the picture.
+    none is the whole picture; center the largest centred box with the target's aspect; published a fixed
+    box; c<N> a centred square. Raises ImageError where the box does not lie inside the picture.
     """
     if crop == "none":
         return 0, 0, width, height

@@ -13,7 +13,8 @@ from faceforge.errors import BadInput
 class Lfw(Files):
     """``Name/Name_0001.jpg`` at any depth, of a folder, lfw.tgz, lfw-deepfunneled.tgz or a zip of them.
 
-    The identity is the person's name. Raises BadInput where nothing is laid out so, or a picture lies there twice.
+    The identity is the person's name. Raises BadInput where nothing is laid out so, or a picture lies there
+    twice.
     """
 
     name = "lfw"

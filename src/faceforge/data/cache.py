@@ -1,0 +1,317 @@
+"""The packed set: every face once, as uint8 (N, C, H, W) in one file, keyed by how it was made and of what.
+
+A set is written into a folder beside its final place, made durable and renamed, under a lock: other processes see
+all of it or nothing. Its bytes do not depend on the number of processes that made it.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from faceforge.data.framing import RESIZE, frame
+from faceforge.data.sources import Face, Files, Source
+from faceforge.data.storage import atomic_path, sync
+from faceforge.errors import BadInput
+from faceforge.images import DECODE, ImageError
+
+PARALLEL_FROM = 512  # fewer faces are packed before a second process has started
+CHUNK = 64
+FRESH_SECONDS = 2.0  # a file changed this recently may change again within the resolution of its time stamp
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What happens to a picture on its way into the packed set."""
+
+    crop: str
+    size: tuple[int, int]
+    channels: int
+
+    def protocol(self, source: str) -> dict[str, Any]:
+        """The named steps as plain data: what makes two packed sets comparable."""
+        steps = {"source": source, "decode": DECODE, "crop": self.crop, "resize": RESIZE}
+        return {**steps, "size": list(self.size), "channels": self.channels}
+
+
+class Packed:
+    """A packed set on disk. The array is mapped on first use, in each process anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._array: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "_array": None}
+
+    @property
+    def array(self) -> np.ndarray:
+        """Read-only uint8 (N, C, H, W)."""
+        array = self._array
+        if array is None:
+            array = self._array = np.load(self.folder / "faces.npy", mmap_mode="r")
+        return array
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """Id and reason of every face that could not be read."""
+        with (self.folder / "skipped.csv").open(newline="", encoding="utf-8") as file:
+            return [(row[0], row[1]) for row in islice(csv.reader(file), 1, None)]
+
+
+def sha256(value: Any) -> str:
+    """SHA-256 (hex) of plain data written as JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def manifest_of(source: Source, digests: Sequence[str]) -> str:
+    """One SHA-256 for all faces: their ids, bytes, people and official splits."""
+    total = hashlib.sha256()
+    for face, digest in zip(source.faces, digests, strict=True):
+        total.update("\x1f".join([face.id, digest, face.identity or "", face.split or ""]).encode() + b"\n")
+    return total.hexdigest()
+
+
+def pack(source: Source, recipe: Recipe, root: Path, digests: Sequence[str], progress: bool) -> Packed:
+    """The packed set of ``source`` below ``root``, made now or earlier. Raises BadInput where it cannot be."""
+    key = sha256([recipe.protocol(source.name), manifest_of(source, digests)])
+    height, width = recipe.size
+    target = root / f"{source.name}-{height}x{width}x{recipe.channels}-{key[:16]}"
+    if not _sound(target):
+        with _locked(target):
+            if not _sound(target):
+                _write(source, recipe, target, digests, progress)
+    return Packed(target)
+
+
+def _sound(folder: Path) -> bool:
+    try:
+        return len(Packed(folder).array) > 0 and (folder / "skipped.csv").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(source: Source, recipe: Recipe, target: Path, digests: Sequence[str], progress: bool) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    for left_over in (temporary, target):  # of a process that was killed, or damaged since
+        shutil.rmtree(left_over, ignore_errors=True)
+    needed = len(source.faces) * recipe.channels * recipe.size[0] * recipe.size[1]
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise BadInput(f"data.cache={target.parent}: {needed:,} bytes are needed, {free:,} are free")
+    try:
+        temporary.mkdir()
+        _fill(temporary, source, recipe, digests, progress)
+        temporary.replace(target)
+        sync(target.parent)
+    except OSError as error:
+        raise BadInput(f"data.cache={target.parent}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: Path, source: Source, recipe: Recipe, digests: Sequence[str], progress: bool) -> None:
+    """Write faces.npy, manifest.csv, skipped.csv and protocol.json, each made durable."""
+    skipped: list[tuple[str, str]] = []
+    kept: list[tuple[Face, str]] = []
+    with (folder / "faces.npy").open("wb") as file:
+        _write_header(file, 0, recipe)
+        for n, outcome in enumerate(_packed(source, recipe, progress)):
+            if isinstance(outcome, str):
+                skipped.append((source.faces[n].id, outcome))
+            else:
+                file.write(outcome.tobytes())
+                kept.append((source.faces[n], digests[n]))
+        file.seek(0)
+        _write_header(file, len(kept), recipe)
+    if not kept:
+        raise BadInput(f"data.root: {refusal(skipped, len(skipped))}")
+    rows = [(face.id, digest, face.identity or "", face.split or "") for face, digest in kept]
+    _write_csv(folder / "manifest.csv", ("id", "sha256", "identity", "split"), rows)
+    _write_csv(folder / "skipped.csv", ("id", "reason"), skipped)
+    (folder / "protocol.json").write_text(json.dumps(recipe.protocol(source.name), indent=1) + "\n")
+    for path in [*folder.iterdir(), folder]:
+        sync(path)
+
+
+def refusal(skipped: Sequence[tuple[str, str]], total: int) -> str:
+    """How many pictures could not be read, and the first few with their reasons."""
+    first = "; ".join(f"{face}: {reason}" for face, reason in skipped[:3])
+    return f"{len(skipped)} of {total} pictures ({len(skipped) / total:.0%}) cannot be read ({first})"
+
+
+def _write_header(file: IO[bytes], count: int, recipe: Recipe) -> None:
+    """A header whose length does not depend on ``count``: numpy leaves room for the first axis to grow."""
+    shape = (count, recipe.channels, *recipe.size)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([header, *rows])
+
+
+# ------------------------------------------------------------------------------------------ packing, in order
+
+Outcome = np.ndarray | str  # a packed face, or why there is none
+
+
+def _packed(source: Source, recipe: Recipe, progress: bool) -> Iterator[Outcome]:
+    """Every face in order, by as many processes as pay."""
+    total = len(source.faces)
+    processes = 1 if total < PARALLEL_FROM else min(cores(), 8)
+    with tqdm(total=total, desc="packing faces", unit=" faces", disable=None if progress else True) as bar:
+        chunks = _by_processes(source, recipe, processes) if processes > 1 else _chunks(source, recipe, 0)
+        for chunk in chunks:
+            yield from chunk
+            bar.update(len(chunk))
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _chunks(source: Source, recipe: Recipe, start: int) -> Iterator[list[Outcome]]:
+    for first in range(start, len(source.faces), CHUNK):
+        yield _pack_chunk(source, recipe, first)
+
+
+def _pack_chunk(source: Source, recipe: Recipe, first: int) -> list[Outcome]:
+    return [_pack_one(source, recipe, n) for n in range(first, min(first + CHUNK, len(source.faces)))]
+
+
+def _pack_one(source: Source, recipe: Recipe, index: int) -> Outcome:
+    try:
+        return frame(source.read(index, recipe.size), recipe.crop, recipe.size, recipe.channels)
+    except ImageError as error:
+        return str(error)
+
+
+def _by_processes(source: Source, recipe: Recipe, processes: int) -> Iterator[list[Outcome]]:
+    """Chunks in order from a pool, only a few of them at a time in memory; without the pool where it breaks."""
+    starts = iter(range(0, len(source.faces), CHUNK))
+    done = 0
+    # forked children would inherit the threads and locks of whatever the trainer has loaded
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(processes, context, _begin_worker, (source, recipe))
+    try:
+        waiting: deque[Future[list[Outcome]]] = deque()
+        waiting.extend(pool.submit(_worker_chunk, first) for first in islice(starts, 4 * processes))
+        while waiting:
+            chunk = waiting.popleft().result()
+            waiting.extend(pool.submit(_worker_chunk, first) for first in islice(starts, 1))
+            yield chunk
+            done += CHUNK
+    except BrokenProcessPool:
+        yield from _chunks(source, recipe, done)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_work: tuple[Source, Recipe]
+
+
+def _begin_worker(source: Source, recipe: Recipe) -> None:
+    global _work
+    _work = source, recipe
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _worker_chunk(first: int) -> list[Outcome]:
+    return _pack_chunk(*_work, first)
+
+
+# ---------------------------------------------------------------------- digests, remembered by time stamps
+
+
+def digests_of(source: Source, root: Path, progress: bool) -> list[str]:
+    """The digest of every face; a file that has not changed since it was last read is not read again."""
+    if not isinstance(source, Files):
+        return [source.digest(n) for n in range(len(source.faces))]
+    notes = root / "digests" / f"{source.name}-{sha256(str(source.store.root.resolve()))[:16]}.json"
+    known = _read_notes(notes)
+    stamps = [_stamp(source.store.file(name)) for name in source.names]
+    keys = [f"{name}:{stamp}" for name, (stamp, _) in zip(source.names, stamps, strict=True)]
+    missing = [n for n, key in enumerate(keys) if key not in known]
+    now = time.time()
+    with ThreadPoolExecutor(min(cores(), 8)) as pool:
+        digests = pool.map(lambda n: _digest(source, n), missing)
+        silent = None if progress else True
+        bar = tqdm(digests, "checking files", len(missing), delay=2, unit=" files", disable=silent)
+        fresh = dict(zip(missing, bar, strict=True))
+    digests = [fresh[n] if n in fresh else known[key] for n, key in enumerate(keys)]
+    if missing:
+        settled = [n for n, (_, changed) in enumerate(stamps) if changed < now - FRESH_SECONDS]
+        _write_notes(notes, {keys[n]: digests[n] for n in settled})
+    return digests
+
+
+def _stamp(path: Path) -> tuple[str, float]:
+    try:
+        status = path.stat()
+    except OSError:
+        return "gone", time.time()
+    changed = max(status.st_mtime, status.st_ctime)
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}", changed
+
+
+def _digest(source: Source, index: int) -> str:
+    try:
+        return source.digest(index)
+    except ImageError as error:  # packing will list it with the same reason
+        return f"unreadable: {error}"
+
+
+def _read_notes(path: Path) -> dict[str, str]:
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _write_notes(path: Path, notes: dict[str, str]) -> None:
+    try:
+        with atomic_path(path) as beside:
+            beside.write_text(json.dumps(notes, indent=0), encoding="utf-8")
+    except OSError:  # only speed is lost
+        pass

@@ -1,0 +1,71 @@
+"""Who is trained on and who is kept for judging: a pure function of people and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from faceforge.data.sources import Face
+from faceforge.errors import BadInput
+from faceforge.streams import key
+
+SPLITS = ("train", "val", "test")
+
+
+def split_faces(
+    faces: Sequence[Face], mode: str, seed: int, val_share: float, test_share: float
+) -> dict[str, np.ndarray]:
+    """Indices of the faces in train, val and test; no person is in two of them.
+
+    ``identity`` hashes the person (the file where nobody is named), so that adding people moves nobody;
+    ``official`` is the set's own. Raises BadInput where a split that is asked for would be empty.
+    """
+    if mode == "official":
+        names = _official(faces)
+    else:
+        people = [f"person:{face.identity}" if face.identity else f"file:{face.id}" for face in faces]
+        places = _places(sorted(set(people)), seed, val_share, test_share)
+        names = [places[person] for person in people]
+    split = {name: np.flatnonzero(np.array(names) == name) for name in SPLITS}
+    if mode == "official" and any(len(rows) == 0 for rows in split.values()):
+        counts = ", ".join(f"{name} {len(rows)}" for name, rows in split.items())
+        raise BadInput(f"data.split=official: leaves a part empty ({counts}); data.split=identity fills all")
+    return split
+
+
+def share_of(ids: Sequence[str], fraction: float, seed: int) -> np.ndarray:
+    """Places of the ids that a fraction keeps, at least one: by hash, so a smaller one is part of a larger."""
+    hashes = _hashes(ids, seed, "fraction")
+    return np.flatnonzero((hashes < fraction) | (hashes == hashes.min()))
+
+
+def _official(faces: Sequence[Face]) -> list[str]:
+    without = [face.id for face in faces if face.split is None]
+    if without:
+        raise BadInput(
+            f"data.split=official: {len(without)} of {len(faces)} pictures have no official split "
+            f"({without[0]}); use data.split=identity"
+        )
+    return [str(face.split) for face in faces]
+
+
+def _hashes(names: Sequence[str], seed: int, purpose: str) -> np.ndarray:
+    """U[0, 1) for each name, from its hash."""
+    return np.array([key(seed, purpose, name) for name in names], dtype=np.float64) / 2.0**64
+
+
+def _places(people: list[str], seed: int, val_share: float, test_share: float) -> dict[str, str]:
+    asked = [name for name, share in (("test", test_share), ("val", val_share)) if share > 0]
+    if len(people) < len(asked) + 1:
+        raise BadInput(
+            f"data.root: {len(people)} different people (or pictures of unnamed ones) cannot be split into "
+            f"{', '.join(['train', *reversed(asked)])}: at least {len(asked) + 1} are needed"
+        )
+    hashes = _hashes(people, seed, "split")
+    names = np.where(hashes < test_share, "test", np.where(hashes < test_share + val_share, "val", "train"))
+    order = np.argsort(hashes, kind="stable")
+    for place, name in zip([order[-1], *order[: len(asked)]], ["train", *asked], strict=True):
+        if name not in names:  # too few people for chance to have filled it
+            names[place] = name
+    return dict(zip(people, map(str, names), strict=True))
