@@ -1,0 +1,325 @@
+"""Convolutional GANs that grow a small seed into a face: the published one, the widely taught one, and our
+default.
+
+Generators know `latent_shape`, `latent` (the distribution of z: "normal" is N(0, 1), "uniform" is U[0, 1))
+and `output_range`; discriminators know `input_range` and return logits (B,), positive for "real". Sizes are
+[height, width] or one int; sizes that a network cannot make raise ValueError naming the nearest legal ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import ceil, floor, inf, sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torch.nn.utils import parametrizations
+
+Size = int | Sequence[int]
+
+
+class PublishedConventionalGenerator(nn.Module):
+    """The "conventional" generator of the published GAN (final state of 2023), 125,811 parameters, as
+    published.
+
+    Five transposed convolutions, each followed by ReLU and only then batch norm (none in the last two),
+    default initialisation. The last ReLU leaves the output in [0, inf) although photographs end at 1: kept,
+    because it is what was published; pictures must be clamped, not wrapped modulo 256 as its own tools did.
+    """
+
+    latent_shape = (5, 5, 5)
+    latent = "uniform"
+    output_range = (0.0, inf)
+
+    def __init__(self, size: Size = 64, channels: int = 3) -> None:
+        super().__init__()
+        _only_64(size)
+        self.layers = nn.Sequential(
+            *_published_up(5, 128, kernel=4, stride=1, padding=2, norm=True),  # 4x4
+            *_published_up(128, 64, kernel=3, stride=3, padding=2, norm=True),  # 8x8
+            *_published_up(64, 32, kernel=4, stride=2, padding=1, norm=True),  # 16x16
+            *_published_up(32, 16, kernel=4, stride=2, padding=1, norm=False),  # 32x32
+            *_published_up(16, channels, kernel=2, stride=2, padding=0, norm=False),  # 64x64
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (B, channels, 64, 64) in [0, inf) from z (B, 5, 5, 5) in [0, 1)."""
+        return self.layers(z)
+
+
+class PublishedDiscriminator(nn.Module):
+    """The discriminator of the published GAN, 429,121 parameters; its final sigmoid is left to the loss on
+    logits.
+    """
+
+    input_range = (0.0, 1.0)
+
+    def __init__(self, size: Size = 64, channels: int = 3) -> None:
+        super().__init__()
+        _only_64(size)
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(channels, 32, 7, padding="same"), nn.AvgPool2d(2), nn.LeakyReLU(0.01)),  # 32x32
+            *(nn.Conv2d(32, 64, 5, padding="same"), nn.AvgPool2d(2), nn.LeakyReLU(0.01)),  # 16x16
+            *(nn.Conv2d(64, 128, 3, stride=2, padding=1), nn.ReLU()),  # 8x8
+            *(nn.Conv2d(128, 256, 3, stride=2, padding=1), nn.ReLU()),  # 4x4
+            *(nn.Flatten(), nn.Linear(4096, 1)),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B,) from images (B, channels, 64, 64) in [0, 1]."""
+        return self.layers(images).flatten()
+
+
+class TaughtGenerator(nn.Module):
+    """The DCGAN generator of the tutorials: Radford et al. 2015 (arXiv 1511.06434), fig. 1, at half its
+    widths.
+
+    z of 100 normal numbers, 512-256-128-64 channels, kernel 4 without bias, batch norm, tanh; N(0, 0.02)
+    weights.
+    """
+
+    latent_shape = (100,)
+    latent = "normal"
+    output_range = (-1.0, 1.0)
+
+    def __init__(self, size: Size = 64, channels: int = 3) -> None:
+        super().__init__()
+        _only_64(size)
+        self.layers = nn.Sequential(
+            *_taught_up(100, 512, stride=1, padding=0),
+            *_taught_up(512, 256),
+            *_taught_up(256, 128),
+            *_taught_up(128, 64),
+            *(nn.ConvTranspose2d(64, channels, 4, 2, 1, bias=False), nn.Tanh()),
+        )
+        self.apply(_taught_init)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (B, channels, 64, 64) in [-1, 1] from z (B, 100)."""
+        return self.layers(z[:, :, None, None])
+
+
+class TaughtDiscriminator(nn.Module):
+    """The DCGAN discriminator of the tutorials: 64-128-256-512 channels, LeakyReLU 0.2, batch norm but in the
+    first.
+    """
+
+    input_range = (-1.0, 1.0)
+
+    def __init__(self, size: Size = 64, channels: int = 3) -> None:
+        super().__init__()
+        _only_64(size)
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(channels, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)),
+            *_taught_down(64, 128),
+            *_taught_down(128, 256),
+            *_taught_down(256, 512),
+            nn.Conv2d(512, 1, 4, bias=False),
+        )
+        self.apply(_taught_init)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B,) from images (B, channels, 64, 64) in [-1, 1]."""
+        return self.layers(images).flatten()
+
+
+class ConventionalGenerator(nn.Module):
+    """A seed of about 4x4 doubled until it is the image: the published idea with what has been learnt since.
+
+    z of normal numbers -> linear -> seed; every doubling is a transposed convolution (kernel 4, stride 2,
+    which covers each pixel evenly), batch norm, LeakyReLU 0.2. Each resolution adds its own colours to the
+    enlarged picture of the one before (skip generator, Karras et al. 2020, arXiv 1912.04958, fig. 7); tanh
+    keeps the sum in [-1, 1]. Channels: `width` at half the image size, twice as many at every step towards
+    the seed, at most `max_width`. `size` as in `seed_of`.
+    """
+
+    latent = "normal"
+    output_range = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        size: Size = 64,
+        channels: int = 3,
+        latent_size: int = 128,
+        width: int = 32,
+        max_width: int = 256,
+    ) -> None:
+        super().__init__()
+        doublings, self.seed = seed_of(size)
+        self.latent_shape = (latent_size,)
+        widths = _widths(doublings, width, max_width)[::-1]
+        self.expand = nn.Linear(latent_size, widths[0] * self.seed[0] * self.seed[1])
+        self.first = nn.Sequential(nn.BatchNorm2d(widths[0]), nn.LeakyReLU(0.2))
+        self.doublings = nn.ModuleList(_double(a, b) for a, b in pairwise(widths))
+        self.colours = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths[1:])
+        self.last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
+        self._initialise()
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (B, channels, height, width) in [-1, 1] from z (B, latent_size)."""
+        features = self.expand(z).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
+        features, image = self.first(features), None
+        for double, colour in zip(self.doublings, self.colours, strict=True):
+            features = double(features)
+            image = _added(image, colour(features))
+        return torch.tanh(_added(image, self.last(features)))
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.expand.weight, 0.0, self.latent_shape[0] ** -0.5)
+        nn.init.zeros_(self.expand.bias)
+        for module in [*self.doublings.modules(), *self.colours, self.last]:
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                _normal(module, 0.02)
+
+
+class ConventionalDiscriminator(nn.Module):
+    """The generator's mirror: halvings by convolution (kernel 4, stride 2), LeakyReLU 0.2, then one linear
+    layer.
+
+    No batch norm, so that each logit belongs to its image and penalties mean what they say - but for one
+    number a batch, the mean standard deviation of its features, which lets the discriminator see a lack of
+    variety (Karras et al. 2018, arXiv 1710.10196, section 3). `spectral_norm` divides each weight by its
+    largest singular value (Miyato et al. 2018, arXiv 1802.05957). Widths and sizes as in the generator.
+    """
+
+    input_range = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        size: Size = 64,
+        channels: int = 3,
+        width: int = 32,
+        max_width: int = 256,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        doublings, seed = seed_of(size)
+        widths = [channels, *_widths(doublings, width, max_width)]
+        self.halvings = nn.Sequential(*(layer for a, b in pairwise(widths) for layer in _halve(a, b)))
+        self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1)
+        self._initialise()
+        if spectral_norm:
+            _normalise_spectra(self)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B,) from images (B, channels, height, width) in [-1, 1]."""
+        features = self.halvings(images)
+        return self.judge(torch.cat([features, _variety(features)], 1).flatten(1)).flatten()
+
+    def _initialise(self) -> None:
+        for module in self.halvings:
+            if isinstance(module, nn.Conv2d):
+                _normal(module, sqrt(2 / (1 + 0.2**2) / module.weight[0].numel()))  # He et al. 2015, eq. 14
+        nn.init.normal_(self.judge.weight, 0.0, self.judge.in_features**-0.5)
+        nn.init.zeros_(self.judge.bias)
+
+
+def _widths(doublings: int, width: int, max_width: int) -> list[int]:
+    """Channels at half the image size, a quarter, ... down to the seed."""
+    return [min(width * 2**i, max_width) for i in range(doublings)]
+
+
+def _double(inputs: int, outputs: int) -> nn.Module:
+    grow = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
+    return nn.Sequential(grow, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2))
+
+
+def _halve(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2)]
+
+
+def _added(image: Tensor | None, finer: Tensor) -> Tensor:
+    """The picture so far, enlarged to twice its size, plus what the next resolution has to say."""
+    if image is None:
+        return finer
+    return finer + interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _variety(features: Tensor) -> Tensor:
+    """(B, 1, h, w) filled with the batch's standard deviation, averaged over features and places."""
+    spread = (features.float().var(0, unbiased=False) + 1e-8).sqrt().mean()
+    return spread.to(features.dtype).expand(len(features), 1, *features.shape[-2:])
+
+
+def _normal(layer: nn.Conv2d | nn.ConvTranspose2d, std: float) -> None:
+    nn.init.normal_(layer.weight, 0.0, std)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _normalise_spectra(network: nn.Module) -> None:
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            parametrizations.spectral_norm(module)
+
+
+def as_pair(size: Size) -> tuple[int, int]:
+    """(height, width) of a size given as one int or as two."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def seed_of(size: Size) -> tuple[int, tuple[int, int]]:
+    """How a size is grown: the number n of doublings and the seed (height, width) / 2**n, shorter side 4 to
+    7.
+
+    Both sides must be multiples of 2**n, where n is the largest that leaves at least 4 in the shorter side:
+    64 is 4x4 doubled four times, [160, 128] is 5x4 doubled five times. Raises ValueError naming the nearest
+    legal sizes.
+    """
+    height, width = as_pair(size)
+    doublings = _doublings(min(height, width))
+    unit = 2**doublings
+    if doublings < 1 or height % unit or width % unit:
+        near = " or ".join(_text(pair) for pair in _nearest((height, width)))
+        raise ValueError(f"cannot grow {_text((height, width))} from a small seed: the nearest sizes are {near}")
+    return doublings, (height // unit, width // unit)
+
+
+def _doublings(side: int) -> int:
+    return max(side // 4, 1).bit_length() - 1
+
+
+def _nearest(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The legal sizes next below and next above, side by side; one of them where the other would be too
+    small.
+    """
+    unit = 2 ** max(_doublings(min(size)), 1)
+    below, above = (tuple(max(4, f(side / unit)) * unit for side in size) for f in (floor, ceil))
+    return list(dict.fromkeys([below, above]))
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _only_64(size: Size) -> None:
+    if as_pair(size) != (64, 64):
+        raise ValueError(f"this network makes 64x64 only, not {_text(as_pair(size))}: set the size to 64")
+
+
+def _published_up(inputs: int, outputs: int, *, kernel: int, stride: int, padding: int, norm: bool) -> list[nn.Module]:
+    """Transposed convolution, then ReLU, and only then batch norm: the published order."""
+    grow = nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding)
+    return [grow, nn.ReLU(), *([nn.BatchNorm2d(outputs)] if norm else [])]
+
+
+def _taught_up(inputs: int, outputs: int, stride: int = 2, padding: int = 1) -> list[nn.Module]:
+    grow = nn.ConvTranspose2d(inputs, outputs, 4, stride, padding, bias=False)
+    return [grow, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _taught_down(inputs: int, outputs: int) -> list[nn.Module]:
+    shrink = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False)
+    return [shrink, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+
+
+def _taught_init(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
