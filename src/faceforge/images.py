@@ -6,6 +6,7 @@ Tensors are used by their methods only, so that processes which merely decode pi
 from __future__ import annotations
 
 import os
+import warnings
 from io import BytesIO
 from math import ceil, sqrt
 from pathlib import Path
@@ -88,7 +89,9 @@ def decode(data: bytes, name: str = "picture") -> np.ndarray:
     damaged anywhere raises ImageError with the reason. ``name`` only serves the message.
     """
     try:
-        return _decode_jpeg(data) if data[:3] == b"\xff\xd8\xff" else _decode_other(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, about metadata that is not used
+            return _decode_jpeg(data) if data[:3] == b"\xff\xd8\xff" else _decode_other(data)
     except ImageError:
         raise
     except Exception as error:  # whatever a decoder throws over hostile bytes, the picture is unusable
