@@ -8,7 +8,7 @@ and `output_range`; discriminators know `input_range` and return logits (B,), po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import ceil, floor, inf, sqrt
 
@@ -285,12 +285,17 @@ def _doublings(side: int) -> int:
 
 
 def _nearest(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """The legal sizes next below and next above, side by side; one of them where the other would be too
-    small.
-    """
+    """The legal sizes next below and next above; one where both are the same."""
     unit = 2 ** max(_doublings(min(size)), 1)
-    below, above = (tuple(max(4, f(side / unit)) * unit for side in size) for f in (floor, ceil))
-    return list(dict.fromkeys([below, above]))
+    below = _multiples(size, unit, floor)
+    if ceil(min(size) / unit) == 8:  # the shorter side grows into the next doubling
+        unit *= 2
+    return list(dict.fromkeys([below, _multiples(size, unit, ceil)]))
+
+
+def _multiples(size: tuple[int, int], unit: int, to_whole: Callable[[float], int]) -> tuple[int, int]:
+    height, width = (max(4, to_whole(side / unit)) * unit for side in size)
+    return height, width
 
 
 def _text(size: tuple[int, int]) -> str:
