@@ -9,7 +9,10 @@ colour ramp, which keeps shadows coloured instead of grey.
 
 from __future__ import annotations
 
+import colorsys
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -23,8 +26,8 @@ Points = NDArray[np.float64]
 
 # Palettes run from the first to the last value of their factor; RGB, 0 to 255.
 SKIN = [
-    (252, 228, 214),
-    (245, 209, 184),
+    (247, 218, 200),
+    (242, 205, 178),
     (231, 183, 148),
     (205, 148, 106),
     (167, 110, 72),
@@ -39,115 +42,171 @@ SCLERA = (246, 243, 240)
 TEETH = (250, 246, 238)
 MOUTH_INSIDE = (92, 30, 34)
 TONGUE = (206, 104, 104)
+GOLD = (214, 176, 92)
 LASH = (38, 26, 24)
 BLUSH = (232, 96, 92)
 FRAMES = [(28, 26, 28), (92, 54, 34), (146, 34, 44), (36, 58, 104), (196, 160, 96), (176, 178, 184)]
 LENS_DARK = (26, 24, 30)
 
-EYE_HEIGHT = -0.06  # where the eye line stands in the picture
+EYE_HEIGHT = -0.05  # where the eye line stands in the picture
+HEAD_SCALE = 1.06
 LEVELS = 512  # steps of a colour ramp
 
 
-Placer = Callable[..., "Points"]
+Box = tuple[slice, slice]  # rows, columns of the canvas
 
 
 class Mask(NamedTuple):
     """Coverage in [0, 1] of a rectangle of the canvas."""
 
     alpha: Array
-    box: tuple[slice, slice]
+    box: Box
 
 
 # ---------------------------------------------------------------------------------------------------- colours
 
 
 def rgb(colour: ArrayLike) -> Array:
+    """A colour as float32."""
     return np.asarray(colour, dtype=np.float32)
 
 
 def mix(a: ArrayLike, b: ArrayLike, share: float) -> Array:
     """share = 0 is a, share = 1 is b."""
-    return rgb(a) + np.float32(share) * (rgb(b) - rgb(a))
+    a = rgb(a)
+    return a + np.float32(share) * (rgb(b) - a)
 
 
 def palette(colours: Sequence[tuple[int, int, int]], place: float) -> Array:
     """A colour between neighbours of a palette; place in [0, 1]."""
-    stops = np.linspace(0.0, 1.0, len(colours))
-    return rgb([np.interp(place, stops, channel) for channel in zip(*colours, strict=True)])
+    at = min(max(place, 0.0), 1.0) * (len(colours) - 1)
+    first = min(int(at), len(colours) - 2)
+    return mix(colours[first], colours[first + 1], at - first)
 
 
 def hsv(hue: float, saturation: float, value: float) -> Array:
     """All in [0, 1]; hue is cyclic."""
-    wheel = np.abs(((hue + np.array([0.0, 2 / 3, 1 / 3])) % 1.0) * 6.0 - 3.0) - 1.0
-    return rgb(255.0 * value * (1.0 - saturation * (1.0 - np.clip(wheel, 0.0, 1.0))))
+    return rgb(colorsys.hsv_to_rgb(hue % 1.0, saturation, value)) * np.float32(255)
 
 
 def ramp(*colours: ArrayLike) -> Array:
     """Evenly spaced colours from shadow to highlight: (3, LEVELS)."""
-    stops = np.linspace(0.0, 1.0, len(colours))
-    levels = np.linspace(0.0, 1.0, LEVELS)
-    return rgb([np.interp(levels, stops, channel) for channel in np.stack([rgb(c) for c in colours], axis=1)])
+    return rgb(np.stack([rgb(c) for c in colours], axis=1)) @ _tents(len(colours))
 
 
-def cloth_ramp(colour: ArrayLike) -> Array:
-    base = rgb(colour)
-    return ramp(base * 0.30, base * 0.62, base, mix(base, (255, 250, 244), 0.25), mix(base, (255, 255, 255), 0.5))
+@lru_cache
+def _tents(stops: int) -> Array:
+    """The weight of each stop at each level: (stops, LEVELS)."""
+    levels = np.linspace(0.0, stops - 1.0, LEVELS)
+    return np.clip(1 - np.abs(levels[None, :] - np.arange(stops)[:, None]), 0, 1).astype(np.float32)
+
+
+def cloth_ramp(base: Array) -> Array:
+    """Colours of a matt fabric."""
+    return ramp(base * 0.30, base * 0.62, base, mix(base, (255, 250, 244), 0.22), mix(base, (255, 255, 255), 0.45))
 
 
 # --------------------------------------------------------------------------------------------------- geometry
 
 
-def curve(points: ArrayLike, closed: bool = False, steps: int = 6) -> Points:
-    """Catmull-Rom spline through (n, d) points: about n * steps points on a smooth line."""
-    p = np.asarray(points, dtype=np.float64)
-    if closed:
-        p = np.concatenate([p[-1:], p, p[:2]])
-    else:
-        p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
+@lru_cache
+def _basis(count: int, closed: bool, steps: int) -> Points:
+    """The matrix that takes control points to points of a Catmull-Rom spline."""
+    p = np.eye(count)
+    ends = [p[-1:], p, p[:2]] if closed else [2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]]
+    p = np.concatenate(ends)
     t = (np.arange(steps) / steps)[None, :, None]
     a, b, c, d = (p[i : len(p) - 3 + i, None, :] for i in range(4))
-    line = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    line = line.reshape(-1, p.shape[1])
-    return line if closed else np.concatenate([line, p[-2:-1]])
+    rows = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+    rows = rows.reshape(-1, count)
+    return rows if closed else np.concatenate([rows, p[-2:-1]])
+
+
+def curve(points: ArrayLike, closed: bool = False, steps: int = 6) -> Points:
+    """Catmull-Rom spline through (..., n, 2) points: about n * steps points on a smooth line."""
+    points = np.asarray(points, dtype=np.float64)
+    return _basis(points.shape[-2], closed, steps) @ points
+
+
+def segments(a: ArrayLike, b: ArrayLike, steps: int) -> Points:
+    """Straight lines from a (n, 2) to b (n, 2): (n, steps, 2)."""
+    share = np.linspace(0.0, 1.0, steps)[None, :, None]
+    a, b = np.asarray(a)[:, None, :], np.asarray(b)[:, None, :]
+    return a + share * (b - a)
+
+
+def travelled(line: Points) -> Points:
+    """The way along a line (n, 2) up to each of its points."""
+    steps = line[1:] - line[:-1]
+    return np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
 
 
 def resample(line: Points, count: int) -> Points:
-    """count points at equal distances along a line."""
-    length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line[:, :2], axis=0).T))])
-    at = np.linspace(0.0, length[-1], count)
-    return np.stack([np.interp(at, length, column) for column in line.T], axis=1)
+    """count points at equal distances along a line (n, 2)."""
+    way = travelled(line)
+    at = np.linspace(0.0, way[-1], count)
+    return np.stack([np.interp(at, way, line[:, 0]), np.interp(at, way, line[:, 1])], axis=1)
 
 
-def mirrored(points: ArrayLike) -> Points:
-    """A right half from top to bottom, completed by its mirror image into a closed outline."""
-    right = np.asarray(points, dtype=np.float64)
-    left = right[::-1] * (-1.0, 1.0)
-    return np.concatenate([right, left[left[:, 0] < -1e-6]])
+_LEFT = np.array([-1.0, 1.0])
+
+
+def normals(line: Points) -> Points:
+    """Unit vectors across lines (..., n, 2)."""
+    along = np.empty_like(line)
+    along[..., 1:-1, :] = line[..., 2:, :] - line[..., :-2, :]
+    along[..., 0, :] = line[..., 1, :] - line[..., 0, :]
+    along[..., -1, :] = line[..., -1, :] - line[..., -2, :]
+    across = along[..., ::-1] * _LEFT
+    across /= np.sqrt(across[..., :1] ** 2 + across[..., 1:] ** 2) + 1e-9
+    return across
 
 
 def ribbon(line: Points, width: ArrayLike) -> Points:
-    """The outline of a stroke: a line (n, 2) with a width per point."""
-    along = np.gradient(line, axis=0)
-    normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / (np.hypot(*along.T)[:, None] + 1e-9)
-    offset = normal * (np.broadcast_to(np.asarray(width, dtype=np.float64), len(line))[:, None] / 2)
-    return np.concatenate([line + offset, (line - offset)[::-1]])
+    """The outlines of strokes: lines (..., n, 2) with a width, or one per point: (..., 2n, 2)."""
+    width = np.asarray(width, dtype=np.float64)
+    offset = normals(line) * (width[..., None] / 2 if width.ndim else width / 2)
+    return np.concatenate([line + offset, (line - offset)[..., ::-1, :]], axis=-2)
 
 
-def oval(x: float, y: float, rx: float, ry: float, count: int = 28) -> Points:
+def mirrored(right: Points) -> Points:
+    """A right half from top to bottom, completed by its mirror image into a closed outline."""
+    return np.concatenate([right, right[-2:0:-1] * (-1.0, 1.0)])
+
+
+def both(right: ArrayLike) -> Points:
+    """Left and right copies of points (n, 2) given for the right side: (2, n, 2)."""
+    right = np.asarray(right, dtype=np.float64)
+    return np.stack([right * (-1.0, 1.0), right])
+
+
+@lru_cache
+def _circle(count: int) -> Points:
     angle = np.linspace(0.0, 2 * np.pi, count, endpoint=False)
-    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def hump(t: NDArray[np.float64], power: float = 1.0) -> NDArray[np.float64]:
+def ovals(centres: ArrayLike, rx: ArrayLike, ry: ArrayLike, count: int = 24) -> Points:
+    """Ellipses around centres (..., 2) with radii that broadcast: (..., count, 2)."""
+    radii = np.stack(np.broadcast_arrays(rx, ry), axis=-1)[..., None, :]
+    return np.asarray(centres)[..., None, :] + _circle(count) * radii
+
+
+def between(a: Points, b: Points) -> Points:
+    """The closed outline of the area between two lines (..., n, 2)."""
+    return np.concatenate([a, b[..., ::-1, :]], axis=-2)
+
+
+def hump(t: Points, power: float = 1.0) -> Points:
     """1 in the middle of t in [-1, 1], 0 at both ends."""
-    return np.clip(1.0 - t * t, 0.0, 1.0) ** power
+    return np.maximum(1.0 - t * t, 0.0) ** power
 
 
 # ----------------------------------------------------------------------------------------------------- canvas
 
 
 class Canvas:
-    """Float pixels (3, H, W) at `factor` times the final size, painted through masks given in unit coordinates."""
+    """Float pixels (3, H, W), finer than the picture, painted through masks given in unit coordinates."""
 
     def __init__(self, height: int, width: int) -> None:
         short = min(height, width)
@@ -155,38 +214,40 @@ class Canvas:
         self.factor = max(2, -(-64 // short))
         self.height, self.width = height * self.factor, width * self.factor
         self.scale = short * self.factor / 2.0
-        self.pixels = np.zeros((3, self.height, self.width), np.float32)
-        self.x = ((np.arange(self.width) + 0.5 - self.width / 2) / self.scale).astype(np.float32)
-        self.y = ((np.arange(self.height) + 0.5 - self.height / 2) / self.scale).astype(np.float32)
+        self.origin = np.array([self.width / 2 - 0.5, self.height / 2 - 0.5])
+        self.pixels = np.empty((3, self.height, self.width), np.float32)
+        self.x = ((np.arange(self.width) - self.origin[0]) / self.scale).astype(np.float32)
+        self.y = ((np.arange(self.height) - self.origin[1]) / self.scale).astype(np.float32)
 
     def field(self, value: float) -> Array:
+        """A light field of one value."""
         return np.full((self.height, self.width), value, np.float32)
 
-    def to_pixels(self, points: Points) -> Points:
-        return points * self.scale + (self.width / 2 - 0.5, self.height / 2 - 0.5)
+    def fixed(self, outline: Points) -> NDArray[np.int32]:
+        """Outlines as whole sixteenths of a pixel: (n, p, 2)."""
+        pixels = outline * (16 * self.scale) + (16 * self.origin + 0.5)
+        return pixels.astype(np.int32).reshape(-1, *outline.shape[-2:])
 
-    def box(self, points: Points, margin: float = 0.0) -> tuple[slice, slice]:
-        """The part of the canvas around points, perhaps empty."""
-        pixels = self.to_pixels(points)
-        grow = margin * self.scale + 2
-        x0, y0 = np.floor(pixels.min(axis=0) - grow).astype(int)
-        x1, y1 = np.ceil(pixels.max(axis=0) + grow).astype(int)
+    def box(self, polygons: Sequence[NDArray[np.int32]], margin: float) -> Box:
+        """The part of the canvas around polygons in sixteenths of a pixel, perhaps empty."""
+        rectangles = [cv2.boundingRect(stack.reshape(-1, 2)) for stack in polygons]
+        grow = int(margin * self.scale) + 2
+        x0, y0 = min(r[0] for r in rectangles) // 16 - grow, min(r[1] for r in rectangles) // 16 - grow
+        x1, y1 = (max(r[i] + r[i + 2] for r in rectangles) // 16 + grow + 1 for i in (0, 1))
         rows = slice(min(max(y0, 0), self.height), min(max(y1, 0), self.height))
         return rows, slice(min(max(x0, 0), self.width), min(max(x1, 0), self.width))
 
-    def mask(self, *outlines: Points, blur: float = 0.0, box: tuple[slice, slice] | None = None) -> Mask:
-        """Coverage of closed outlines (n, 2), softened by a Gaussian of `blur` units."""
-        rows, columns = box or self.box(np.concatenate(outlines), 3 * blur)
-        shape = (max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0))
-        cover = np.zeros(shape, np.uint8)
-        if not cover.size:
-            return Mask(cover.astype(np.float32), (rows, columns))
-        for outline in outlines:
-            pixels = (self.to_pixels(outline) - (columns.start, rows.start)) * 16
-            cv2.fillPoly(cover, [np.clip(np.round(pixels), -200000, 200000).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        alpha = cover.astype(np.float32)
-        alpha *= np.float32(1 / 255)
-        return Mask(blurred(alpha, blur * self.scale), (rows, columns))
+    def mask(self, *outlines: Points, blur: float = 0.0, box: Box | None = None) -> Mask:
+        """Coverage of closed outlines, (n, 2) or stacks of them, softened by a Gaussian of `blur` units."""
+        polygons = [self.fixed(outline) for outline in outlines]
+        rows, columns = box or self.box(polygons, 3 * blur)
+        cover = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+        if cover.size:
+            corner = np.array([16 * columns.start, 16 * rows.start], np.int32)
+            for stack in polygons:
+                for polygon in stack - corner:
+                    cv2.fillPoly(cover, [polygon], 255, cv2.LINE_AA, 4)
+        return Mask(blurred(cover * np.float32(1 / 255), blur * self.scale), (rows, columns))
 
     def paint(self, mask: Mask, colour: Array, alpha: float = 1.0) -> None:
         """Lays a colour (3,) or a picture (3, h, w) of the mask's box over the pixels."""
@@ -197,21 +258,25 @@ class Canvas:
     def tint(self, mask: Mask, colour: ArrayLike, alpha: float = 1.0) -> None:
         """Multiplies the pixels by colour / 255: shadows and glazes."""
         target = self.pixels[:, mask.box[0], mask.box[1]]
-        glaze = rgb(colour)[:, None, None] / 255 - 1
-        target *= 1 + (mask.alpha * np.float32(alpha)) * glaze
+        target *= 1 + (mask.alpha * np.float32(alpha)) * (rgb(colour)[:, None, None] / 255 - 1)
 
     def shade(self, mask: Mask, light: Array, colours: Array, alpha: float = 1.0) -> None:
         """Paints a full-size light field through a colour ramp inside a mask."""
-        part = light[mask.box]
-        levels = np.clip(part * (LEVELS - 1), 0, LEVELS - 1).astype(np.int32)
-        self.paint(mask, np.stack([channel.take(levels) for channel in colours]), alpha)
+        levels = (light[mask.box] * np.float32(LEVELS - 1)).astype(np.int32)
+        shaded = np.empty((3, *levels.shape), np.float32)
+        for channel, out in zip(colours, shaded, strict=True):
+            np.take(channel, levels, out=out, mode="clip")
+        self.paint(mask, shaded, alpha)
 
     def glow(self, light: Array, point: Points, radii: tuple[float, float], amount: float) -> None:
-        """Adds a Gaussian bump to a light field."""
-        rows, columns = self.box(point.reshape(1, 2) + np.array([[-1, -1], [1, 1]]) * radii, max(radii) * 1.6)
-        x = np.exp(-(((self.x[columns] - np.float32(point[0])) / np.float32(radii[0])) ** 2))
-        y = np.exp(-(((self.y[rows] - np.float32(point[1])) / np.float32(radii[1])) ** 2))
-        light[rows, columns] += np.float32(amount) * y[:, None] * x[None, :]
+        """Adds a Gaussian bump around a point (unit coordinates) to a light field."""
+        (px, py), (rx, ry) = point * self.scale + self.origin, radii
+        reach_x, reach_y = 2.4 * rx * self.scale, 2.4 * ry * self.scale
+        rows = slice(max(int(py - reach_y), 0), max(int(py + reach_y) + 1, 0))
+        columns = slice(max(int(px - reach_x), 0), max(int(px + reach_x) + 1, 0))
+        x = (self.x[columns] - np.float32(point[0])) * np.float32(1 / rx)
+        y = (self.y[rows] - np.float32(point[1])) * np.float32(1 / ry)
+        light[rows, columns] += (np.float32(amount) * np.exp(-y * y))[:, None] * np.exp(-x * x)
 
     def finish(self) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) at the final size; averaging over the finer pixels is the antialiasing."""
@@ -221,15 +286,20 @@ class Canvas:
 
 
 def blurred(alpha: Array, sigma: float) -> Array:
-    """Gaussian blur; wide ones run on a coarser grid, which the eye cannot tell."""
-    if sigma < 0.3:
+    """Gaussian blur by sigma pixels; wide ones run on a coarser grid, which the eye cannot tell."""
+    if sigma < 0.3 or not alpha.size:
         return alpha
     if sigma > 6 and min(alpha.shape) > 16:
         height, width = alpha.shape
         small = cv2.resize(alpha, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-        return cv2.resize(blurred(small, sigma / 2), (width, height), interpolation=cv2.INTER_LINEAR)
-    window = 2 * int(np.ceil(2.6 * sigma)) + 1
-    return cv2.GaussianBlur(alpha, (window, window), sigma, borderType=cv2.BORDER_REPLICATE)
+        return rgb(cv2.resize(blurred(small, sigma / 2), (width, height), interpolation=cv2.INTER_LINEAR))
+    window = 2 * math.ceil(2.6 * sigma) + 1
+    return rgb(cv2.GaussianBlur(alpha, (window, window), sigma, borderType=cv2.BORDER_REPLICATE))
+
+
+def clipped(mask: Mask, by: Mask) -> Mask:
+    """A mask inside another one of the same box."""
+    return Mask(mask.alpha * by.alpha, mask.box)
 
 
 # ------------------------------------------------------------------------------------------------------- head
@@ -240,69 +310,78 @@ class Head:
 
     def __init__(self, factors: Mapping[str, float]) -> None:
         f = self.factors = factors
-        self.width = 0.53 * f["head_width"]
+        self.width = 0.512 * f["head_width"]
         self.length = f["head_length"]
-        self.spacing = 0.236 * f["eye_spacing"]
-        self.nose_y = 0.305 * f["nose_length"] * self.length
-        self.mouth_y = 0.485 * self.length
+        self.spacing = 0.238 * f["eye_spacing"]
+        self.nose_y = 0.300 * f["nose_length"] * self.length
+        self.mouth_y = 0.478 * self.length
         self.drop = 0.05 * f["mouth_open"]  # how far the jaw falls
         self.chin_y = 0.715 * self.length + self.drop
-        self.scale = 0.93 * f["zoom"]
-        angles = np.radians([f["yaw"], f["pitch"], f["roll"]])
-        (self.sy, self.sp, self.sr), (self.cy, self.cp, self.cr) = np.sin(angles), np.cos(angles)
+        self.scale = HEAD_SCALE * f["zoom"]
+        self._turn()
         self.shift = np.zeros(2)
         eyes = self.place([[-self.spacing, 0.0], [self.spacing, 0.0]]).mean(axis=0)
         self.shift = np.array([0.0, EYE_HEIGHT]) - eyes
-        self.centre = self.place([[0.0, 0.0]], flat=True)[0]
+        self.centre = self.shift  # of the skull
+
+    def _turn(self) -> None:
+        """Yaw, pitch and roll as the picture of the three axes."""
+        f = self.factors
+        sy, sp, self.sin = (math.sin(math.radians(f[name])) for name in ("yaw", "pitch", "roll"))
+        cy, cp, self.cos = (math.cos(math.radians(f[name])) for name in ("yaw", "pitch", "roll"))
+        tilt = np.array([[self.cos, self.sin], [-self.sin, self.cos]]) * self.scale
+        axes = np.array([[cy, sy * sp], [0.0, cp], [sy, -cy * sp]]) @ tilt
+        self.plane, self.depth = axes[:2], axes[2]
 
     def place(self, points: ArrayLike, lift: float = 0.0, flat: bool = False) -> Points:
-        """Head coordinates (n, 2) on the surface of the face (lift above it, or flat at z = 0) to unit ones."""
-        x, y = np.asarray(points, dtype=np.float64).T
-        dome = np.clip(1.0 - (x / (self.width * 1.05)) ** 2 - (y / 0.84) ** 2, 0.0, 1.0)
-        z = np.zeros_like(x) if flat else 0.42 * np.sqrt(dome) + lift
-        x, z = x * self.cy + z * self.sy, z * self.cy - x * self.sy
-        y = y * self.cp - z * self.sp
-        x, y = x * self.cr - y * self.sr, x * self.sr + y * self.cr
-        return np.stack([x, y], axis=1) * self.scale + self.shift
+        """Head coordinates (..., 2) on the face (or lifted above it, or flat at z = 0) to unit coordinates."""
+        points = np.asarray(points, dtype=np.float64)
+        placed = (points.reshape(-1, 2) @ self.plane + self.shift).reshape(points.shape)
+        if flat:
+            return placed
+        x, y = points[..., 0] * (1 / (self.width * 1.05)), points[..., 1] * (1 / 0.84)
+        z = 0.42 * np.sqrt(np.maximum(1.0 - x * x - y * y, 0.0)) + lift
+        return placed + z[..., None] * self.depth
+
+    def spot(self, x: float, y: float, lift: float = 0.0, flat: bool = False) -> Points:
+        """One point."""
+        return self.place((x, y), lift, flat)
 
     def local(self, canvas: Canvas) -> tuple[Array, Array]:
         """Head coordinates of every pixel, without perspective: two (H, W) arrays."""
         x = (canvas.x - np.float32(self.centre[0])) / np.float32(self.scale)
         y = (canvas.y - np.float32(self.centre[1])) / np.float32(self.scale)
-        cos, sin = np.float32(self.cr), np.float32(self.sr)
+        cos, sin = np.float32(self.cos), np.float32(self.sin)
         return x[None, :] * cos + y[:, None] * sin, y[:, None] * cos - x[None, :] * sin
 
     def half_outline(self, grow: float = 0.0) -> Points:
-        """The right contour from crown to chin."""
+        """The right contour from crown to chin, as control points, moved outwards by `grow`."""
         f, w, chin = self.factors, self.width, self.chin_y
         jaw, cheek, point = f["jaw"], f["cheek"], f["chin"]
-        half = np.array(
-            [
-                (0.0, -0.70),
-                (0.30 * w / 0.53, -0.645),
-                (0.465 * w / 0.53, -0.44),
-                (w, -0.16),
-                (w * 0.985, 0.08),
-                (w * (0.90 + 0.05 * cheek), 0.45 * chin),
-                (w * (0.74 + 0.13 * jaw + 0.03 * cheek), 0.70 * chin),
-                (w * (0.43 + 0.15 * jaw + 0.04 * point), 0.905 * chin),
-                (w * (0.20 + 0.07 * point), 0.985 * chin),
-                (0.0, chin),
-            ]
-        )
-        half[:, 0] += grow * np.sign(half[:, 0])
-        half[0, 1] -= grow
-        half[-1, 1] += grow
-        return half
+        half = [
+            (0.0, -0.700),
+            (0.37 * w, -0.668),
+            (0.70 * w, -0.555),
+            (0.91 * w, -0.370),
+            (0.995 * w, -0.140),
+            (w * 0.985, 0.08),
+            (w * (0.905 + 0.045 * cheek), 0.45 * chin),
+            (w * (0.73 + 0.125 * jaw + 0.03 * cheek), 0.70 * chin),
+            (w * (0.43 + 0.14 * jaw + 0.04 * point), 0.900 * chin),
+            (w * (0.20 + 0.07 * point), 0.985 * chin),
+            (0.0, chin),
+        ]
+        return np.array(half) * (1 + grow / w, 1 + grow / 0.71)
 
     def outline(self, grow: float = 0.0) -> Points:
+        """The closed contour of the head."""
         return curve(mirrored(self.half_outline(grow)), closed=True)
 
-    def jaw(self, grow: float = 0.0) -> Points:
+    def jaw(self) -> Points:
         """The contour below the temples, from the right ear around the chin to the left one."""
-        right = curve(self.half_outline(grow))
+        right = curve(self.half_outline())
         right = right[right[:, 1] > 0.05]
-        return np.concatenate([right, right[::-1] * (-1.0, 1.0)])
+        return np.concatenate([right, right[-2::-1] * (-1.0, 1.0)])
 
 
 class Scene:
@@ -316,54 +395,67 @@ class Scene:
         direction = np.array([factors["light_x"], -factors["light_y"], 0.95])
         self.light = (direction / np.linalg.norm(direction)).astype(np.float32)
         self.contrast = factors["contrast"]
+        self.texture = int(factors["texture"] * 2**40)
         self.skin = skin_colour(factors)
         self.skin_ramp = skin_ramp(self.skin)
         self.hair = hair_colour(factors)
         self.hair_ramp = hair_ramp(self.hair)
+        self.old = min(max((factors["age"] - 38) / 40, 0.0), 1.0)
+        self.cheer = max(factors["smile"], 0.0)
 
     def noise(self, purpose: str, count: int, columns: int = 1) -> Points:
         """Uniform numbers in [-1, 1) that belong to the person: (count, columns)."""
-        seed = int(self.factors["texture"] * 2**40)
-        return streams.uniform(seed, purpose, np.arange(count), (columns,)) * 2 - 1
+        return streams.uniform(self.texture, purpose, np.arange(count), (columns,)) * 2 - 1
 
-    def form(self, rx: float, ry: float, y: float = 0.0) -> Array:
-        """Light on an ellipsoid around the head's axis, 0 where it is lit as the front is."""
-        nx, ny = self.u / np.float32(rx), (self.v - np.float32(y)) / np.float32(ry)
-        nz = np.sqrt(np.clip(1 - nx * nx - ny * ny, 0, 1))
+    def form(self, rx: float, ry: float, y: float = 0.0, lowest: float = 9.0) -> Array:
+        """Light on an ellipsoid around the head's axis, 0 where it is lit as its front is.
+
+        Below `lowest` it goes on as a cylinder, as hanging hair does.
+        """
+        nx = np.clip(self.u * np.float32(1 / rx), -1, 1)
+        ny = np.clip((np.minimum(self.v, np.float32(lowest)) - np.float32(y)) * np.float32(1 / ry), -1, 1)
+        nz = np.sqrt(np.maximum(1 - nx * nx - ny * ny, 0))
         lx, ly, lz = self.light
-        return np.clip(nx, -1, 1) * lx + np.clip(ny, -1, 1) * ly + (nz - 1) * lz
+        return nx * lx + ny * ly + (nz - 1) * lz
 
     def soft(self, light: Array, points: Points, amount: float, blur: float) -> None:
-        """Adds a softened shape (unit coordinates) to a light field."""
+        """Adds softened shapes (unit coordinates) to a light field."""
         mask = self.canvas.mask(points, blur=blur)
         light[mask.box] += np.float32(amount) * mask.alpha
 
+    def glow(self, light: Array, at: tuple[float, float], radii: tuple[float, float], amount: float) -> None:
+        """Adds a bump at head coordinates to a light field."""
+        self.canvas.glow(light, self.head.place(at), radii, amount)
+
 
 def skin_colour(f: Mapping[str, float]) -> Array:
+    """The skin's middle tone."""
     base = palette(SKIN, f["skin"])
     return np.clip(base * (1 + 0.05 * f["undertone"] * rgb((0.6, 0.1, -1.0))), 0, 255)
 
 
 def skin_ramp(base: Array) -> Array:
     """Shadows turn to red, highlights to the light's warm white, less so on dark skin."""
-    shine = 0.30 + 0.25 * float(base.mean()) / 255
+    shine = 0.22 + 0.26 * float(base.mean()) / 255
     return ramp(
-        base * rgb((0.36, 0.24, 0.25)),
-        base * rgb((0.70, 0.55, 0.53)),
+        base * rgb((0.38, 0.25, 0.25)),
+        base * rgb((0.73, 0.58, 0.55)),
         base,
-        mix(base, (255, 246, 234), shine * 0.75),
-        mix(base, (255, 252, 246), shine * 1.5),
+        mix(base, (255, 246, 232), shine * 0.80),
+        mix(base, (255, 252, 246), shine * 1.7),
     )
 
 
 def hair_colour(f: Mapping[str, float]) -> Array:
+    """Melanin and red pigment, bleached by age."""
     base = mix(palette(HAIR, f["hair_melanin"]), RED_HAIR, f["hair_red"])
     return mix(base, GRAY_HAIR, f["hair_gray"])
 
 
 def hair_ramp(base: Array) -> Array:
-    sheen = mix(base, (255, 240, 214), 0.30)
-    return ramp(base * 0.28, base * 0.60, base, sheen, mix(sheen, (255, 250, 240), 0.42))
+    """Deep shadows, warm sheen."""
+    sheen = mix(base, (255, 238, 210), 0.26)
+    return ramp(base * 0.26, base * 0.58, base, sheen, mix(sheen, (255, 250, 240), 0.42))
 
 
 # ------------------------------------------------------------------------------------------ background and body
@@ -373,77 +465,92 @@ def background(s: Scene) -> None:
     """Two related hues along a diagonal, a pool of light behind the head, a few large soft discs."""
     f, c = s.factors, s.canvas
     first = hsv(f["back_hue"], f["back_saturation"], f["back_value"])
-    second = hsv(f["back_hue"] + f["back_shift"], f["back_saturation"] * 1.1, f["back_value"] * 0.62)
+    second = hsv(f["back_hue"] + f["back_shift"], f["back_saturation"] * 1.15, f["back_value"] * 0.60)
     angle = 2 * np.pi * f["back_angle"]
-    along = c.x[None, :] * np.float32(np.cos(angle)) + c.y[:, None] * np.float32(np.sin(angle))
-    share = np.clip(0.5 + 0.42 * along, 0, 1)
+    along = c.x * np.float32(0.42 * np.cos(angle)) + (c.y * np.float32(0.42 * np.sin(angle)) + np.float32(0.5))[:, None]
+    share = np.clip(along, 0, 1)
     share = share * share * (3 - 2 * share)
-    c.pixels[:] = first[:, None, None] + share * (second - first)[:, None, None]
     pool = c.field(0.0)
-    c.glow(pool, np.array([0.5 * f["light_x"], -0.35]), (0.95, 0.95), 0.30)
-    for x, y, size in s.noise("discs", 3, 3) * (1.1, 1.0, 0.12):
-        s.soft(pool, oval(x, y, 0.26 + size, 0.26 + size), 0.10, 0.035)
-    c.pixels += pool * (rgb((255, 250, 242))[:, None, None] - c.pixels)
+    c.glow(pool, np.array([0.5 * f["light_x"], -0.35]), (0.95, 0.95), 0.28)
+    discs = s.noise("discs", 3, 3)
+    radii = 0.26 + 0.12 * discs[:, 2]
+    s.soft(pool, ovals(discs[:, :2] * (1.1, 1.0), radii, radii), 0.09, 0.035)
+    warm = rgb((255, 250, 242))
+    for i in range(3):
+        c.pixels[i] = first[i] + share * (second[i] - first[i])
+        c.pixels[i] += pool * (warm[i] - c.pixels[i])
 
 
 def body(s: Scene) -> None:
     """Neck, shoulders and clothes, with the shadow that the head casts on them."""
     f, c = s.factors, s.canvas
-    x0, chin = s.head.centre[0] * 0.6, s.head.place([[0.0, s.head.chin_y]], flat=True)[0, 1]
-    neck, wide = 0.225 + 0.085 * f["male"] * f["build"], 0.86 + 0.18 * f["male"] + 0.12 * (f["build"] - 1)
-    slope = [(neck, chin - 0.5), (neck, chin + 0.06), (neck * 1.25, chin + 0.16), (wide * 0.6, chin + 0.30)]
-    half = np.array([*slope, (wide, chin + 0.48), (wide * 1.12, chin + 1.0), (wide * 1.12, 12.0)])
-    right = curve(half[:-1])
-    torso = np.concatenate([right, half[-1:], half[-1:] * (-1, 1), right[::-1] * (-1, 1)]) + (x0, 0)
-    light = c.field(0.36) + np.clip(s.light[0] * (c.x - x0)[None, :], -0.35, 0.35) * np.float32(0.3)
-    for side in (-1, 1):
-        s.soft(
-            light, ribbon(curve([(side * 0.22 + x0, chin - 0.1), (side * 0.05 + x0, chin + 0.34)]), 0.06), 0.07, 0.03
-        )
-    c.glow(light, np.array([x0 - 0.25 * f["light_x"], chin - 0.02]), (0.42, 0.22), -0.30)
+    x0, chin = s.head.centre[0] * 0.6, s.head.spot(0.0, s.head.chin_y, flat=True)[1]
+    neck, wide = 0.265 + 0.085 * f["male"] * f["build"], 0.92 + 0.18 * f["male"] + 0.12 * (f["build"] - 1)
+    half = [(neck, chin - 0.5), (neck, chin + 0.06), (neck * 1.25, chin + 0.15), (wide * 0.62, chin + 0.27)]
+    half += [(wide, chin + 0.43), (wide * 1.12, chin + 1.0)]
+    right = np.concatenate([curve(half), [(wide * 1.12, 12.0)]])
+    torso = np.concatenate([right, right[::-1] * (-1, 1)]) + (x0, 0)
+    light = c.field(0.43) + np.clip(s.light[0] * (c.x - np.float32(x0)), -0.35, 0.35) * np.float32(0.35)
+    tendons = curve(both([(0.24, chin - 0.1), (0.06, chin + 0.34)])) + (x0, 0)
+    s.soft(light, ribbon(tendons, 0.06), 0.05, 0.03)
+    c.glow(light, np.array([x0 - 0.16 * f["light_x"], chin - 0.05]), (0.44, 0.22), -0.30)
     c.shade(c.mask(torso), light, s.skin_ramp)
     clothes(s, torso, x0, chin)
 
 
-NECKLINES = ("crew", "v", "collar", "turtle", "wide")
+class Neckline(NamedTuple):
+    """Half width, height at the sides and at the middle (below the chin), sharpness of the bend, width of the hem."""
+
+    side: float
+    rise: float
+    drop: float
+    bend: float
+    hem: float
+
+
+NECKLINES = {
+    "crew": Neckline(0.36, 0.11, 0.21, 2.4, 0.032),
+    "v": Neckline(0.37, 0.10, 0.40, 1.0, 0.030),
+    "collar": Neckline(0.35, 0.08, 0.30, 1.0, 0.0),
+    "turtle": Neckline(0.345, -0.06, 0.02, 2.4, 0.05),
+    "wide": Neckline(0.64, 0.20, 0.36, 2.4, 0.018),
+}
 
 
 def clothes(s: Scene, torso: Points, x0: float, chin: float) -> None:
     """A garment over the torso: its neckline is a curve cut out of the shoulders."""
     f, c = s.factors, s.canvas
-    kind = NECKLINES[min(int(f["clothes_style"] * len(NECKLINES)), len(NECKLINES) - 1)]
-    drop = {"crew": 0.24, "v": 0.42, "collar": 0.30, "turtle": 0.03, "wide": 0.40}[kind]
-    side = {"crew": 0.33, "v": 0.36, "collar": 0.33, "turtle": 0.30, "wide": 0.60}[kind]
-    rise = {"crew": 0.12, "v": 0.10, "collar": 0.08, "turtle": -0.04, "wide": 0.22}[kind]
-    bend = 1.0 if kind in ("v", "collar") else 2.4
-    t = np.linspace(-1, 1, 25)
-    edge = np.stack([x0 + side * t, chin + rise + (drop - rise) * (1 - np.abs(t) ** bend)], axis=1)
-    below = np.array([(9.0, chin + rise), (9.0, 14.0), (-9.0, 14.0), (-9.0, chin + rise)])
-    garment = c.mask(np.concatenate([edge, below]), box=c.box(torso))
-    grown = (torso - (x0, 0)) * (1.03, 1.0) + (x0, -0.012)
-    garment = Mask(garment.alpha * c.mask(grown, box=garment.box).alpha, garment.box)
-    light = c.field(0.50) + np.clip(s.light[0] * (c.x - x0)[None, :], -0.5, 0.5) * np.float32(0.25)
-    c.glow(light, np.array([x0, chin + 0.02]), (0.5, 0.16), -0.22)
-    for x, bow, amount in s.noise("folds", 5, 3):
-        fold = curve([(x0 + x, chin + 0.30), (x0 + x + 0.12 * bow, chin + 0.55), (x0 + 0.9 * x, chin + 1.2)])
-        s.soft(light, ribbon(fold, 0.05), 0.09 * amount, 0.025)
+    kind = list(NECKLINES)[min(int(f["clothes_style"] * len(NECKLINES)), len(NECKLINES) - 1)]
+    cut, t = NECKLINES[kind], np.linspace(-1, 1, 25)
+    edge = np.stack([x0 + cut.side * t, chin + cut.rise + (cut.drop - cut.rise) * (1 - np.abs(t) ** cut.bend)], axis=1)
+    below = np.array([(9.0, chin + cut.rise), (9.0, 14.0), (-9.0, 14.0), (-9.0, chin + cut.rise)])
+    grown = c.mask((torso - (x0, 0)) * (1.03, 1.0) + (x0, -0.012))
+    light = c.field(0.50) + np.clip(s.light[0] * (c.x - np.float32(x0)), -0.5, 0.5) * np.float32(0.25)
+    c.glow(light, np.array([x0, chin + 0.02]), (0.5, 0.16), -0.20)
+    x, bow = s.noise("folds", 6, 2).T
+    top, middle, low = (
+        (x0 + x, chin + 0.30 + 0 * x),
+        (x0 + x + 0.12 * bow, chin + 0.55 + 0 * x),
+        (x0 + 0.9 * x, chin + 1.2 + 0 * x),
+    )
+    folds = ribbon(curve(np.stack([np.stack(p, axis=1) for p in (top, middle, low)], axis=1)), 0.05)
+    s.soft(light, folds[:3], 0.07, 0.025)
+    s.soft(light, folds[3:], -0.09, 0.025)
     colours = cloth_ramp(hsv(f["clothes_hue"], f["clothes_saturation"], f["clothes_value"]))
-    c.tint(c.mask(ribbon(edge, 0.05), blur=0.02), (120, 84, 84), 0.5)
-    c.shade(garment, light, colours)
-    band = {"crew": 0.030, "turtle": 0.05, "v": 0.028, "wide": 0.018}.get(kind, 0.0)
-    if band:
-        c.shade(c.mask(ribbon(edge + (0, band / 2), band)), light + np.float32(0.10), colours)
+    inside = lambda *shapes, blur=0.0: clipped(c.mask(*shapes, box=grown.box, blur=blur), grown)  # noqa: E731
+    c.tint(inside(ribbon(edge, 0.05), blur=0.02), (120, 84, 84), 0.5)
+    c.shade(inside(np.concatenate([edge, below])), light, colours)
+    if cut.hem:
+        c.shade(inside(ribbon(edge + (0, cut.hem / 2), cut.hem)), light + np.float32(0.10), colours)
     else:
         collar(s, x0, chin, light, colours)
 
 
 def collar(s: Scene, x0: float, chin: float, light: Array, colours: Array) -> None:
     """Two flaps of a shirt."""
-    for side in (-1, 1):
-        flap = np.array([(0.02, 0.31), (0.27, 0.06), (0.36, 0.10), (0.33, 0.30), (0.19, 0.43)])
-        points = flap * (side, 1) + (x0, chin)
-        s.canvas.tint(s.canvas.mask(points + (0, 0.03), blur=0.025), (90, 80, 90), 0.55)
-        s.canvas.shade(s.canvas.mask(points), light + np.float32(0.13), colours)
+    flaps = both([(0.02, 0.30), (0.28, 0.05), (0.37, 0.09), (0.34, 0.29), (0.19, 0.41)]) + (x0, chin)
+    s.canvas.tint(s.canvas.mask(flaps + (0, 0.03), blur=0.025), (90, 80, 90), 0.55)
+    s.canvas.shade(s.canvas.mask(flaps), light + np.float32(0.13), colours)
 
 
 # ------------------------------------------------------------------------------------------------ ears and face
@@ -451,263 +558,237 @@ def collar(s: Scene, x0: float, chin: float, light: Array, colours: Array) -> No
 
 def ears(s: Scene) -> None:
     f, h, c = s.factors, s.head, s.canvas
-    size = f["ear_size"]
-    for side in (-1, 1):
-        lit = 0.42 + 0.14 * s.contrast * side * s.light[0] * 2
-        shape = [(0.90, -0.10), (1.05, -0.13), (1.16, -0.07), (1.16, 0.05), (1.09, 0.17), (1.00, 0.23), (0.92, 0.20)]
-        outer = np.array(shape) * (h.width, size)
-        inner = (outer - (h.width * 1.05, 0.02)) * (0.55, 0.62) + (h.width * 1.055, 0.02)
-        light = c.field(lit)
-        place = lambda points: h.place(points * (side, 1), flat=True)  # noqa: E731
-        s.soft(light, place(curve(inner, closed=True)), -0.20, 0.016)
-        c.shade(c.mask(place(curve(outer, closed=True))), light, s.skin_ramp)
-        if f["earrings"] > 0.5:
-            spot = place(np.array([(1.06 * h.width, 0.235 * size)]))[0]
-            c.paint(c.mask(oval(*spot, 0.026, 0.03)), rgb((214, 176, 92)))
-            c.paint(c.mask(oval(spot[0] - 0.006, spot[1] - 0.008, 0.008, 0.008)), rgb((255, 246, 214)))
+    size, w = f["ear_size"], h.width
+    shape = [(0.90, -0.10), (1.05, -0.13), (1.16, -0.07), (1.16, 0.05), (1.09, 0.17), (1.00, 0.23), (0.92, 0.20)]
+    outer = np.array(shape) * (w, size)
+    inner = (outer - (w * 1.05, 0.02)) * (0.55, 0.62) + (w * 1.055, 0.02)
+    light = c.field(0.46) + np.clip(s.u, -0.6, 0.6) * np.float32(0.45 * s.contrast * s.light[0])
+    s.soft(light, h.place(curve(both(inner), closed=True), flat=True), -0.17, 0.016)
+    c.shade(c.mask(h.place(curve(both(outer), closed=True), flat=True)), light, s.skin_ramp)
+    if f["earrings"] > 0.5:
+        lobes = h.place(both([(1.06 * w, 0.235 * size)])[:, 0], flat=True)
+        c.paint(c.mask(ovals(lobes, 0.028, 0.033)), rgb(GOLD))
+        c.paint(c.mask(ovals(lobes - 0.008, 0.010, 0.010)), rgb((255, 246, 214)))
 
 
 def face(s: Scene, shadows: Sequence[tuple[Points, float]]) -> None:
     """The skin of the head with all its forms; shadows are shapes above it (hair, hat) that darken it."""
     f, h, c = s.factors, s.head, s.canvas
-    light = np.float32(0.535) + np.float32(0.46 * s.contrast) * s.form(h.width * 1.10, 0.86)
-    for outline, amount in shadows:
-        s.soft(light, outline + (-0.03 * f["light_x"], 0.045), amount, 0.035)
+    light = np.float32(0.525) + np.float32(0.44 * s.contrast) * s.form(h.width * 1.10, 0.88)
+    for outlines, amount in shadows:
+        s.soft(light, outlines + (-0.03 * f["light_x"], 0.045), amount, 0.035)
     sockets(s, light)
     nose(s, light)
     cheeks(s, light)
     wrinkles(s, light)
     skin = c.mask(h.place(h.outline(), flat=True))
     c.shade(skin, light, s.skin_ramp)
-    colour(s, skin)
+    flush(s, skin)
 
 
 def sockets(s: Scene, light: Array) -> None:
-    """Soft hollows around the eyes, the light brow bone and the forehead."""
-    f, h, c = s.factors, s.head, s.canvas
+    """Soft hollows around the eyes, the lit forehead, the temples."""
+    x = s.head.spacing
     for side in (-1, 1):
-        x = side * h.spacing
-        c.glow(light, h.place([[x * 0.86, -0.07]])[0], (0.15, 0.075), -0.11)
-        c.glow(light, h.place([[x * 0.55, -0.01]])[0], (0.05, 0.07), -0.07)
-        c.glow(light, h.place([[x * 0.95, 0.105]])[0], (0.10, 0.035), -0.05 - 0.07 * old(f))
-    c.glow(light, h.place([[0.05 * np.sign(f["light_x"]), -0.36]])[0], (0.22, 0.12), 0.09)
-    for side in (-1, 1):
-        c.glow(light, h.place([[side * 0.98 * h.width, -0.22]], flat=True)[0], (0.07, 0.20), -0.07)
+        s.glow(light, (side * 0.86 * x, -0.07), (0.15, 0.075), -0.09)
+        s.glow(light, (side * 0.52 * x, -0.01), (0.05, 0.08), -0.07)
+        s.glow(light, (side * 0.95 * x, 0.11), (0.10, 0.035), -0.04 - 0.07 * s.old)
+        s.canvas.glow(light, s.head.spot(side * 0.98 * s.head.width, -0.22, flat=True), (0.07, 0.20), -0.06)
+    s.glow(light, (0.10 * s.factors["light_x"], -0.34), (0.24, 0.13), 0.07)
 
 
 def cheeks(s: Scene, light: Array) -> None:
     """Cheek apples that rise with a smile, the fold beside them, the hollow under the lip, the chin."""
-    f, h, c = s.factors, s.head, s.canvas
-    smile = max(f["smile"], 0.0)
+    f, h = s.factors, s.head
     for side in (-1, 1):
-        toward = 1 + 0.8 * side * float(np.sign(f["light_x"])) * min(abs(f["light_x"]), 1)
-        apple = [side * (0.285 + 0.01 * smile), 0.225 - 0.03 * smile]
-        c.glow(light, h.place([apple])[0], (0.11, 0.085), (0.05 + 0.07 * smile) * toward)
-        c.glow(light, h.place([[side * 0.36, 0.43 * h.length]])[0], (0.09, 0.13), -0.07 * (1.2 - f["cheek"]))
-        fold = [(side * 0.125, h.nose_y - 0.02), (side * 0.20, h.mouth_y - 0.07), (side * 0.225, h.mouth_y + 0.01)]
-        depth = 0.03 + 0.11 * smile + 0.10 * old(f)
-        s.soft(light, h.place(ribbon(curve(fold), [*np.linspace(0.012, 0.03, 12), 0.005])), -depth, 0.014)
-    c.glow(light, h.place([[0.0, h.mouth_y + 0.105 + h.drop]])[0], (0.085, 0.028), -0.13)
-    c.glow(light, h.place([[0.0, 0.9 * h.chin_y]])[0], (0.09, 0.05), 0.07)
-    c.glow(light, h.place([[0.0, h.chin_y + 0.02]], flat=True)[0], (0.30, 0.06), -0.13)
+        lit = 1 + 0.8 * side * f["light_x"]
+        s.glow(
+            light,
+            (side * (0.285 + 0.01 * s.cheer), 0.225 - 0.03 * s.cheer),
+            (0.11, 0.085),
+            (0.04 + 0.07 * s.cheer) * lit,
+        )
+        s.glow(light, (side * 0.36, 0.43 * h.length), (0.09, 0.13), -0.07 * (1.2 - f["cheek"]))
+    folds = curve(both([(0.125, h.nose_y - 0.02), (0.20, h.mouth_y - 0.07), (0.225, h.mouth_y + 0.01)]))
+    depth = 0.02 + 0.11 * s.cheer + 0.10 * s.old
+    s.soft(light, h.place(ribbon(folds, [*np.linspace(0.012, 0.03, 12), 0.005])), -depth, 0.014)
+    s.glow(light, (0.0, h.mouth_y + 0.105 + h.drop), (0.085, 0.028), -0.12)
+    s.glow(light, (0.0, 0.9 * h.chin_y), (0.09, 0.05), 0.06)
+    s.canvas.glow(light, h.spot(0.0, h.chin_y + 0.02, flat=True), (0.30, 0.06), -0.12)
 
 
 def nose(s: Scene, light: Array) -> None:
     """Only shading: a lit bridge and tip, a shadowed flank, the underside and the creases of the wings."""
-    f, h, c = s.factors, s.head, s.canvas
+    f, h = s.factors, s.head
     wide, base, tip = 0.098 * f["nose_width"], h.nose_y, f["nose_tip"]
-    away = -1.0 if f["light_x"] > 0 else 1.0
     bridge = 0.034 * f["nose_bridge"]
-    for side in (-1, 1):
-        flank = [(side * (bridge + 0.045), -0.09), (side * (bridge + 0.018), 0.06), (side * (wide * 0.72), base - 0.04)]
-        depth = (0.13 if side == away else 0.055) * (0.7 + 0.6 * s.contrast)
-        s.soft(light, h.place(ribbon(curve(flank), np.linspace(0.035, 0.075, 13)), 0.04), -depth, 0.020)
-        wing = [
-            (side * wide * 0.86, base - 0.085),
-            (side * wide * 1.16, base - 0.035),
-            (side * wide * 0.95, base + 0.008),
-        ]
-        s.soft(light, h.place(ribbon(curve(wing), 0.020), 0.02), -0.20, 0.010)
-        c.glow(light, h.place([[side * wide * 0.80, base - 0.045]], 0.07)[0], (0.032, 0.032), 0.06)
+    flanks = curve(both([(bridge + 0.045, -0.09), (bridge + 0.018, 0.06), (wide * 0.72, base - 0.04)]))
+    flanks = h.place(ribbon(flanks, np.linspace(0.035, 0.075, 13)), 0.04)
+    left, right = (0.085 + 0.05 * s.contrast * side * f["light_x"] for side in (1, -1))
+    s.soft(light, flanks[0], -left, 0.020)
+    s.soft(light, flanks[1], -right, 0.020)
+    wings = [(wide * 0.86, base - 0.085), (wide * 1.16, base - 0.035), (wide * 0.95, base + 0.008)]
+    s.soft(light, h.place(ribbon(curve(both(wings)), 0.020), 0.02), -0.20, 0.010)
     ridge = curve([(0.0, -0.10), (0.004, 0.05), (0.0, base - 0.08)])
-    s.soft(light, h.place(ribbon(ridge, np.linspace(0.022, 0.05, len(ridge)) * f["nose_bridge"]), 0.13), 0.15, 0.014)
-    c.glow(light, h.place([[0.0, base - 0.065]], 0.16)[0], (0.058 - 0.02 * tip, 0.05 - 0.014 * tip), 0.17)
-    under = [(-wide, base - 0.01), (-wide * 0.4, base - 0.028 + 0.02 * tip), (0, base - 0.014 + 0.03 * tip)]
-    under = curve([*under, (wide * 0.4, under[1][1]), (wide, base - 0.01), (0, base + 0.045)], closed=True)
-    s.soft(light, h.place(under, 0.06) + (-0.012 * f["light_x"], 0.0), -0.24, 0.014)
+    s.soft(light, h.place(ribbon(ridge, np.linspace(0.022, 0.05, 13) * f["nose_bridge"]), 0.13), 0.13, 0.014)
+    s.canvas.glow(light, h.spot(0.0, base - 0.065, 0.16), (0.058 - 0.02 * tip, 0.05 - 0.014 * tip), 0.16)
+    dip = base - 0.028 + 0.02 * tip
+    under = [(-wide, base - 0.01), (-wide * 0.4, dip), (0, dip + 0.014 + 0.012 * tip), (wide * 0.4, dip)]
+    under = curve([*under, (wide, base - 0.01), (0, base + 0.045)], closed=True)
+    s.soft(light, h.place(under, 0.06) + (-0.012 * f["light_x"], 0.0), -0.22, 0.014)
 
 
 def nostrils(s: Scene) -> None:
-    f, h, c = s.factors, s.head, s.canvas
-    wide = 0.098 * f["nose_width"]
-    for side in (-1, 1):
-        hole = [(0.30, 0.0), (0.52, -0.017), (0.74, -0.006), (0.55, 0.010)]
-        points = h.place(curve(np.array(hole) * (side * wide, 1.0) + (0, h.nose_y - 0.004), closed=True), 0.07)
-        c.paint(c.mask(points, blur=0.005), s.skin_ramp[:, 20], 0.72)
+    wide = 0.098 * s.factors["nose_width"]
+    hole = np.array([(0.30, 0.0), (0.52, -0.017), (0.74, -0.006), (0.55, 0.010)])
+    holes = s.head.place(curve(both(hole * (wide, 1.0) + (0, s.head.nose_y - 0.004)), closed=True), 0.07)
+    s.canvas.paint(s.canvas.mask(holes, blur=0.005), s.skin_ramp[:, 20], 0.70)
 
 
 def wrinkles(s: Scene, light: Array) -> None:
     """Lines across the forehead and beside the eyes come with age; a frown folds the glabella at any age."""
     f, h = s.factors, s.head
-    age, smile = old(f), max(f["smile"], 0.0)
-    for y in (-0.30, -0.355, -0.41) if age > 0.25 else ():
-        line = curve([(-0.22, y + 0.015), (-0.08, y - 0.006), (0.09, y - 0.004), (0.22, y + 0.018)])
-        s.soft(light, h.place(ribbon(line, 0.012 * hump(np.linspace(-1, 1, len(line))))), -0.16 * age, 0.006)
-    for side in (-1, 1):
-        for turn in (-0.05, 0.0, 0.05) if age > 0.2 else ():
-            start = (side * (h.spacing + 0.145), 0.005 + turn * 0.4)
-            line = np.array(
-                [start, (start[0] + side * 0.035, start[1] + turn), (start[0] + side * 0.06, start[1] + turn * 2)]
-            )
-            s.soft(light, h.place(ribbon(line, [0.010, 0.012, 0.004])), -(0.10 + 0.1 * smile) * age, 0.006)
-        crease = np.array([(side * 0.038, -0.19), (side * 0.030, -0.14), (side * 0.036, -0.10)])
-        s.soft(light, h.place(ribbon(crease, [0.006, 0.018, 0.006])), -0.20 * max(f["frown"], 0.4 * age), 0.008)
+    if s.old > 0.15:
+        depth = s.old * (0.6 + 0.4 * f["male"])
+        heights = np.array([-0.30, -0.355, -0.41])[:, None, None] * (0, 1)
+        lines = curve(np.array([(-0.22, 0.015), (-0.08, -0.006), (0.09, -0.004), (0.22, 0.018)]) + heights)
+        s.soft(light, h.place(ribbon(lines, 0.013 * hump(np.linspace(-1, 1, lines.shape[1])))), -0.15 * depth, 0.006)
+        x, turns = h.spacing + 0.155, (-0.05, 0.0, 0.05)
+        feet = [both([(x, 0.005 + t * 0.4), (x + 0.035, 0.005 + t), (x + 0.06, 0.005 + 2 * t)]) for t in turns]
+        s.soft(
+            light, h.place(ribbon(np.concatenate(feet), [0.010, 0.012, 0.004])), -(0.07 + 0.1 * s.cheer) * depth, 0.006
+        )
+    crease = both([(0.038, -0.19), (0.030, -0.14), (0.036, -0.10)])
+    depth = max(f["frown"], 0.4 * s.old)
+    if depth > 0.05:
+        s.soft(light, h.place(ribbon(crease, [0.006, 0.018, 0.006])), -0.20 * depth, 0.008)
 
 
-def colour(s: Scene, skin: Mask) -> None:
+def flush(s: Scene, skin: Mask) -> None:
     """Red where blood is near (cheeks, nose tip), make-up blush, freckles; clipped to the face."""
     f, h, c = s.factors, s.head, s.canvas
     red = c.field(0.0)
-    strength = 0.10 + 0.42 * f["blush"]
     for side in (-1, 1):
-        c.glow(red, h.place([[side * 0.315, 0.215]])[0], (0.125, 0.085), strength)
-    c.glow(red, h.place([[0.0, h.nose_y - 0.06]], 0.14)[0], (0.07, 0.05), 0.12)
+        s.glow(red, (side * 0.315, 0.215), (0.125, 0.085), 0.08 + 0.40 * f["blush"])
+    c.glow(red, h.spot(0.0, h.nose_y - 0.06, 0.14), (0.07, 0.05), 0.12)
     c.paint(Mask(skin.alpha * red[skin.box], skin.box), mix(s.skin * 0.9, BLUSH, 0.62))
     if f["freckles"] > 0.5:
-        spots = s.noise("freckles", 46, 3)
-        for x, y, size in spots * (0.40, 0.09, 0.004):
-            point = h.place([[x, 0.16 + y + 0.25 * x * x]], 0.08 * (abs(x) < 0.1))[0]
-            c.paint(c.mask(oval(*point, 0.009 + size, 0.008 + size, 8)), s.skin * rgb((0.72, 0.58, 0.50)), 0.5)
-
-
-def old(f: Mapping[str, float]) -> float:
-    """0 up to 35 years, 1 from 75."""
-    return float(np.clip((f["age"] - 35) / 40, 0, 1))
+        x, y, size = (s.noise("freckles", 46, 3) * (0.40, 0.09, 0.004)).T
+        spots = ovals(h.place(np.stack([x, 0.16 + y + 0.25 * x * x], axis=1)), 0.009 + size, 0.008 + size, 8)
+        c.paint(c.mask(spots), s.skin * rgb((0.72, 0.58, 0.50)), 0.5)
 
 
 # --------------------------------------------------------------------------------------------- eyes and brows
 
 
+class Eyes:
+    """The lids' lines over t in [-1 inner corner, 1 outer corner], in half eye widths, and where they lie."""
+
+    def __init__(self, s: Scene) -> None:
+        f, self.head = s.factors, s.head
+        self.wide = 0.131 * f["eye_size"]
+        t = self.t = np.linspace(-1, 1, 17)
+        height, tilt = f["eye_open"] * (1 - 0.12 * s.cheer), -0.16 * f["eye_tilt"] * t
+        self.upper = -0.60 * height * hump(t * 0.98 + 0.02, 0.62) * (1 - 0.10 * t) + tilt
+        lower = 0.41 * (0.45 + 0.55 * height) * (1 - 0.36 * s.cheer) * hump(t, 0.72) * (1 + 0.18 * t) + tilt
+        self.lower = np.maximum(lower, self.upper)
+
+    def place(self, x: ArrayLike, y: ArrayLike, lift: float = 0.0) -> Points:
+        """Both eyes' points: (2, ..., 2) unit coordinates of eye coordinates (...)."""
+        line = np.stack(
+            np.broadcast_arrays(self.head.spacing + self.wide * np.asarray(x), self.wide * np.asarray(y)), axis=-1
+        )
+        return self.head.place(np.stack([line * (-1.0, 1.0), line]), lift)
+
+
 def eyes(s: Scene) -> None:
-    for side in (-1, 1):
-        eye(s, side)
-
-
-def eye(s: Scene, side: int) -> None:
-    f, h, c = s.factors, s.head, s.canvas
-    t, upper, lower = lids(f)
-    wide = 0.122 * f["eye_size"]
-
-    def place(x: ArrayLike, y: ArrayLike, lift: float = 0.0) -> Points:
-        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-        return h.place(np.stack([side * (h.spacing + wide * x), wide * y], axis=1), lift)
-
-    opening = np.concatenate([place(t, upper), place(t[::-1], lower[::-1])])
-    white = c.mask(opening)
+    f, c, e = s.factors, s.canvas, Eyes(s)
+    makeup(s, e)
+    white = c.mask(between(e.place(e.t, e.upper), e.place(e.t, e.lower)))
     light = c.field(0.86)
-    s.soft(light, ribbon(place(t, upper), 0.07), -0.34, 0.014)
-    c.glow(light, place([1.0], [0.0])[0], (0.05, 0.08), -0.12)
+    s.soft(light, ribbon(e.place(e.t, e.upper), 0.07), -0.34, 0.014)
+    for corner in e.place(1.0, 0.0):
+        c.glow(light, corner, (0.05, 0.08), -0.12)
     c.shade(white, light, ramp((96, 70, 72), (186, 168, 166), SCLERA))
-    c.paint(c.mask(oval(*place([-0.93], [0.03])[0], 0.016, 0.014), blur=0.006), rgb((222, 132, 124)), 0.7)
-    iris(s, white, place([side * 0.30 * f["gaze_x"]], [-0.07 + 0.15 * f["gaze_y"]])[0], wide)
-    lashes(s, place, t, upper, lower)
-
-
-def lids(f: Mapping[str, float]) -> tuple[Points, Points, Points]:
-    """Upper and lower lid over t in [-1 inner, 1 outer], in half eye widths."""
-    t = np.linspace(-1, 1, 17)
-    tilt = -0.16 * f["eye_tilt"] * t
-    smile = max(f["smile"], 0.0)
-    height = f["eye_open"] * (1 - 0.12 * smile)
-    upper = -0.60 * height * hump(t * 0.98 + 0.02, 0.62) * (1 - 0.10 * t) + tilt
-    lower = 0.40 * (0.45 + 0.55 * height) * (1 - 0.38 * smile) * hump(t, 0.72) * (1 + 0.18 * t) + tilt
-    return t, upper, np.maximum(lower, upper)
+    c.paint(c.mask(ovals(e.place(-0.93, 0.03), 0.016, 0.014), blur=0.006), rgb((222, 132, 124)), 0.7)
+    look = np.array([-1.0, 1.0]) * 0.24 * f["gaze_x"]
+    at = np.stack([e.place(x, -0.07 + 0.15 * f["gaze_y"])[i] for i, x in enumerate(look)])
+    iris(s, white, at, e.wide)
+    lashes(s, e)
 
 
 def iris(s: Scene, white: Mask, at: Points, wide: float) -> None:
     """Dark rim, coloured ring brighter below, pupil, and the catchlight that makes it alive."""
     f, c = s.factors, s.canvas
-    radius = 0.50 * wide * s.head.scale
+    r = 0.49 * wide * s.head.scale
     base = palette(IRIS, f["iris"])
-    inside = lambda mask: Mask(mask.alpha * white.alpha, mask.box)  # noqa: E731
-    disc = lambda r, dx=0.0, dy=0.0, blur=0.0: inside(  # noqa: E731
-        c.mask(oval(at[0] + dx, at[1] + dy, r, r), box=white.box, blur=blur)
-    )
-    c.paint(disc(radius), base * 0.42)
-    c.paint(disc(radius * 0.86, blur=radius * 0.08), base * 0.95)
-    c.paint(disc(radius * 0.55, 0.0, radius * 0.38, radius * 0.22), mix(base, (255, 244, 214), 0.42), 0.8)
-    c.paint(disc(radius * 0.44, blur=radius * 0.05), rgb((18, 14, 16)))
-    top = c.mask(oval(at[0], at[1] - radius * 1.0, radius * 1.2, radius * 0.62), box=white.box, blur=radius * 0.25)
-    c.paint(inside(top), rgb((22, 14, 16)), 0.50)
-    x = radius * (0.36 if f["light_x"] > 0 else -0.36)
-    c.paint(disc(radius * 0.27, x, -radius * 0.34), rgb((255, 255, 255)), 0.95)
-    c.paint(disc(radius * 0.14, -x, radius * 0.42), rgb((255, 255, 255)), 0.45)
+
+    def disc(size: float, x: float = 0.0, y: float = 0.0, blur: float = 0.0, flat: float = 1.0) -> Mask:
+        shapes = ovals(at + (x * r, y * r), size * r, size * r * flat)
+        return clipped(c.mask(shapes, box=white.box, blur=blur * r), white)
+
+    c.paint(disc(1.0), base * 0.42)
+    c.paint(disc(0.86, blur=0.08), base)
+    c.paint(disc(0.55, 0.0, 0.38, 0.22), mix(base, (255, 244, 214), 0.42), 0.85)
+    c.paint(disc(0.42, blur=0.05), rgb((18, 14, 16)))
+    c.paint(disc(1.2, 0.0, -1.0, 0.25, 0.52), rgb((22, 14, 16)), 0.50)
+    x = 0.36 if f["light_x"] > 0 else -0.36
+    c.paint(disc(0.28, x, -0.34), rgb((255, 255, 255)), 0.95)
+    c.paint(disc(0.14, -x, 0.42), rgb((255, 255, 255)), 0.45)
 
 
-def lashes(s: Scene, place: Placer, t: Points, upper: Points, lower: Points) -> None:
-    """Lid lines and lashes; make-up thickens the line, lengthens the lashes and colours the lid."""
+def makeup(s: Scene, e: Eyes) -> None:
+    """Colour on the lid, and the fold above it that everybody has."""
     f, c = s.factors, s.canvas
-    makeup, ink = f["makeup"], mix(LASH, s.hair * 0.4, 0.35)
-    fold = upper - 0.17 - 0.10 * hump(t, 0.5) * f["eyelid"]
-    if makeup > 0.05:
-        lid = np.concatenate([place(t, upper), place(t[::-1], fold[::-1] - 0.06)])
+    fold = e.upper - 0.17 - 0.10 * hump(e.t, 0.5) * f["eyelid"]
+    if f["makeup"] > 0.05:
         shadow = mix(hsv(f["shadow_hue"], 0.45, 0.55), s.skin * 0.6, 0.35)
-        c.paint(c.mask(lid, blur=0.012), shadow, 0.60 * makeup)
-    c.paint(c.mask(ribbon(place(t, fold), 0.016 * hump(t, 0.4)), blur=0.006), s.skin_ramp[:, 60], 0.62)
-    thick = (0.019 + 0.011 * (1 - f["male"]) + 0.010 * makeup) * (0.55 + 0.45 * np.linspace(0, 1, 17))
-    c.paint(c.mask(ribbon(place(t, upper - 0.03), thick)), ink, 0.95)
-    c.paint(c.mask(ribbon(place(t, lower + 0.03), 0.010), blur=0.004), mix(ink, s.skin_ramp[:, 90], 0.5), 0.6)
-    reach = 0.10 + 0.30 * (1 - f["male"]) * (0.5 + 0.5 * makeup)
-    tips = []
-    for i, out in zip((9, 11, 13, 15, 16), (0.25, 0.45, 0.7, 0.95, 1.0), strict=True):
-        root, tip = (t[i], upper[i]), (t[i] + reach * 0.75 * out, upper[i] - reach * (1.1 - 0.45 * out))
-        bend = ((root[0] + tip[0]) / 2 + 0.05, (root[1] + tip[1]) / 2 + 0.03)
-        stroke = curve([root, bend, tip], steps=3)
-        tips.append(ribbon(place(stroke[:, 0], stroke[:, 1], 0.02), np.linspace(0.017, 0.003, len(stroke))))
-    for tip in tips:
-        c.paint(c.mask(tip), ink, 0.9 - 0.5 * f["male"])
+        lid = between(e.place(e.t, e.upper), e.place(e.t, fold - 0.06))
+        c.paint(c.mask(lid, blur=0.012), shadow, 0.60 * f["makeup"])
+    c.paint(c.mask(ribbon(e.place(e.t, fold), 0.016 * hump(e.t, 0.4)), blur=0.006), s.skin_ramp[:, 60], 0.62)
 
 
-def brow_line(s: Scene, side: int) -> Points:
-    """The middle of a brow in head coordinates, from the nose outwards."""
-    f = s.factors
-    arch, frown = 0.052 * f["brow_arch"], 0.035 * f["frown"]
-    y = -0.165 - 0.035 * f["brow_raise"] - 0.01 * (f["eye_size"] - 1)
-    inner, outer = 0.080 * (1 - 0.25 * f["frown"]), s.head.spacing + 0.165
-    points = [
-        (inner, y + 0.022 + frown),
-        (inner + 0.10, y - 0.005 + frown * 0.4),
-        (outer - 0.09, y - arch),
-        (outer, y + 0.032),
-    ]
-    return curve(np.array(points) * (side, 1))
+def lashes(s: Scene, e: Eyes) -> None:
+    """Lid lines and lashes; make-up thickens the line and lengthens the lashes."""
+    f, c, t = s.factors, s.canvas, e.t
+    woman, ink = 1 - f["male"], mix(LASH, s.hair * 0.4, 0.35)
+    thick = (0.019 + 0.011 * woman + 0.010 * f["makeup"]) * (0.55 + 0.45 * np.linspace(0, 1, 17))
+    c.paint(c.mask(ribbon(e.place(t, e.upper - 0.03), thick)), ink, 0.95)
+    c.paint(c.mask(ribbon(e.place(t, e.lower + 0.03), 0.010), blur=0.004), mix(ink, s.skin_ramp[:, 90], 0.5), 0.6)
+    reach = 0.10 + 0.30 * woman * (0.5 + 0.5 * f["makeup"])
+    at, out = np.array([9, 11, 13, 15, 16]), np.array([0.25, 0.45, 0.7, 0.95, 1.0])
+    root = np.stack([t[at], e.upper[at]], axis=1)
+    tip = root + np.stack([reach * 0.75 * out, -reach * (1.1 - 0.45 * out)], axis=1)
+    hairs = curve(np.stack([root, (root + tip) / 2 + (0.05, 0.03), tip], axis=1), steps=3)
+    hairs = e.place(hairs[..., 0], hairs[..., 1], 0.02)
+    c.paint(c.mask(ribbon(hairs, np.linspace(0.017, 0.003, 7)).reshape(10, 14, 2)), ink, 0.9 - 0.5 * f["male"])
 
 
 def brows(s: Scene) -> None:
     """A soft tapering base with hairs combed outwards."""
     f, h, c = s.factors, s.head, s.canvas
     ink = mix(s.hair * 0.62, (52, 36, 30), 0.45 * (1 - 0.6 * f["hair_gray"]))
-    for side in (-1, 1):
-        line = brow_line(s, side)
-        t = np.linspace(0, 1, len(line))
-        thick = 0.052 * f["brow_thickness"] * (0.62 + 0.55 * t) * (1 - t**3) ** 0.8 + 0.006
-        c.paint(c.mask(h.place(ribbon(line, thick), 0.01), blur=0.007), ink, 0.78)
-        count = 13
-        for i in range(count):
-            at = int(i / count * (len(line) - 2))
-            x, y = line[at]
-            rise = thick[at] * 0.75 * (1.0 - 1.3 * t[at])
-            hair = np.array(
-                [(x, y + thick[at] * 0.36), (x + side * 0.022, y - rise * 0.3), (x + side * 0.048, y - rise)]
-            )
-            c.paint(c.mask(h.place(ribbon(hair, [0.011, 0.009, 0.003]), 0.012)), ink * 0.8, 0.5)
+    frown, y = 0.035 * f["frown"], -0.170 - 0.035 * f["brow_raise"] - 0.01 * (f["eye_size"] - 1)
+    inner, outer = 0.080 * (1 - 0.25 * f["frown"]), h.spacing + 0.165
+    points = [(inner, y + 0.022 + frown), (inner + 0.10, y - 0.005 + frown * 0.4)]
+    line = curve([*points, (outer - 0.09, y - 0.052 * f["brow_arch"]), (outer, y + 0.032)])
+    t = np.linspace(0, 1, len(line))
+    thick = 0.052 * f["brow_thickness"] * (0.62 + 0.55 * t) * (1 - t**3) ** 0.8 + 0.006
+    c.paint(c.mask(h.place(both(ribbon(line, thick)), 0.01), blur=0.007), ink, 0.78)
+    at = np.arange(0, len(line) - 2)
+    root, size = line[at] + np.stack([0 * at, thick[at] * 0.36], axis=1), thick[at]
+    rise = size * 0.75 * (1.0 - 1.3 * t[at])
+    middle = line[at] + np.stack([0.022 + 0 * at, -rise * 0.3], axis=1)
+    tip = line[at] + np.stack([0.048 + 0 * at, -rise], axis=1)
+    hairs = ribbon(np.stack([root, middle, tip], axis=1), [0.010, 0.008, 0.003])
+    c.paint(c.mask(h.place(np.concatenate([hairs, hairs * (-1, 1)]), 0.012)), ink * 0.8, 0.5)
 
 
 # ------------------------------------------------------------------------------------------------------ mouth
 
 
 class Lips(NamedTuple):
-    """Four curves over t in [-1, 1], in head coordinates (17, 2), from the upper to the lower edge."""
+    """Four lines over t in [-1, 1], in head coordinates (17, 2), from the upper to the lower edge."""
 
     top: Points
     upper: Points
@@ -715,107 +796,90 @@ class Lips(NamedTuple):
     bottom: Points
 
 
+T17 = np.linspace(-1, 1, 17)
+
+
 def lips(s: Scene) -> Lips:
-    f, h = s.factors, s.head
-    t = np.linspace(-1, 1, 17)
-    smile, opened, full = f["smile"], f["mouth_open"], f["lips"]
-    x = t * 0.172 * f["mouth_width"] * (1 + 0.24 * max(smile, 0) + 0.04 * smile - 0.12 * opened * (1 - max(smile, 0)))
-    line = h.mouth_y + 0.022 * smile - 0.082 * smile * np.abs(t) ** 1.7 + 0.004 * np.cos(3 * np.pi * t)
+    """Where the mouth lies: corners follow the smile, the gap follows the jaw."""
+    f, t = s.factors, T17
+    smile, cheer, opened, full = f["smile"], s.cheer, f["mouth_open"], f["lips"]
+    x = t * 0.172 * f["mouth_width"] * (1 + 0.24 * cheer + 0.04 * smile - 0.12 * opened * (1 - cheer))
+    line = s.head.mouth_y + 0.022 * smile - 0.082 * smile * np.abs(t) ** 1.7 + 0.004 * np.cos(3 * np.pi * t)
     gap = 0.125 * opened
     upper = line - 0.20 * gap * hump(t, 0.6) - 0.012 * opened
     lower = line + 0.95 * gap * hump(t, 0.62) * (1 - 0.15 * max(-smile, 0))
     bow = hump(t, 0.75) * (1 - 0.24 * np.exp(-((t / 0.17) ** 2))) * (1 + 0.10 * np.cos(np.pi * t * 2))
-    top = upper - 0.048 * full * bow * (1 - 0.25 * max(smile, 0))
-    bottom = lower + 0.068 * full * hump(t, 0.66) * (1 - 0.22 * max(smile, 0))
+    top = upper - 0.048 * full * bow * (1 - 0.25 * cheer)
+    bottom = lower + 0.068 * full * hump(t, 0.66) * (1 - 0.22 * cheer)
     return Lips(*(np.stack([x, y], axis=1) for y in (top, upper, lower, bottom)))
-
-
-def between(a: Points, b: Points) -> Points:
-    return np.concatenate([a, b[::-1]])
 
 
 def mouth(s: Scene) -> None:
     f, h, c = s.factors, s.head, s.canvas
-    shape = lips(s)
-    if f["mouth_open"] > 0.04:
+    shape, is_open = lips(s), f["mouth_open"] > 0.04
+    if is_open:
         inside_mouth(s, shape)
-    lipstick = hsv(f["lipstick_hue"], 0.72, 0.74)
     natural = mix(s.skin * rgb((0.90, 0.64, 0.62)), (196, 92, 92), 0.25)
-    colours = lip_ramp(mix(natural, lipstick, 0.85 * f["lipstick"]))
-    soft = 0.004 + 0.006 * (1 - f["lipstick"]) * f["male"]
-    strength = 0.62 + 0.38 * max(f["lipstick"], 1 - f["male"])
+    colours = lip_ramp(mix(natural, hsv(f["lipstick_hue"], 0.72, 0.74), 0.85 * f["lipstick"]))
     light = c.field(0.5)
     s.soft(light, h.place(between(shape.top, shape.upper)), -0.13, 0.006)
     middle = (shape.lower + shape.bottom) / 2
     s.soft(light, h.place(ribbon(middle[4:13], 0.022 * f["lips"]), 0.02), 0.24 + 0.12 * f["lipstick"], 0.010)
     s.soft(light, h.place(ribbon(shape.bottom, 0.018)), -0.12, 0.008)
-    for edge in (between(shape.top, shape.upper), between(shape.lower, shape.bottom)):
-        c.shade(c.mask(h.place(edge, 0.01), blur=soft), light, colours, strength)
+    halves = np.stack([between(shape.top, shape.upper), between(shape.lower, shape.bottom)])
+    soft, strength = 0.004 + 0.006 * (1 - f["lipstick"]) * f["male"], 0.62 + 0.38 * max(f["lipstick"], 1 - f["male"])
+    c.shade(c.mask(h.place(halves, 0.01), blur=soft), light, colours, strength)
     dark = mix(s.skin_ramp[:, 12], (92, 28, 30), 0.35)
-    t = np.linspace(-1, 1, 17)
-    for edge in (shape.upper, shape.lower) if f["mouth_open"] > 0.04 else (shape.upper,):
-        c.paint(c.mask(h.place(ribbon(edge, 0.006 + 0.010 * hump(t, 0.5))), blur=0.004), dark, 0.75)
-    for side, i in ((-1, 0), (1, 16)):
-        corner = h.place(shape.upper[i : i + 1] + (side * 0.006, 0.0))[0]
-        c.paint(c.mask(oval(*corner, 0.016, 0.014), blur=0.010), s.skin_ramp[:, 30], 0.55)
+    edges = np.stack([shape.upper, shape.lower] if is_open else [shape.upper])
+    c.paint(c.mask(h.place(ribbon(edges, 0.006 + 0.010 * hump(T17, 0.5))), blur=0.004), dark, 0.75)
+    corners = h.place(shape.upper[[0, 16]] * (1.03, 1.0))
+    c.paint(c.mask(ovals(corners, 0.016, 0.014), blur=0.010), s.skin_ramp[:, 30], 0.55)
 
 
 def inside_mouth(s: Scene, shape: Lips) -> None:
     """Dark cavity, tongue, an upper row of teeth that follows the lip."""
-    f, h, c = s.factors, s.head, s.canvas
+    h, c = s.head, s.canvas
     hole = c.mask(h.place(between(shape.upper, shape.lower)))
-    inside = lambda mask, amount=1.0: Mask(mask.alpha * hole.alpha * np.float32(amount), mask.box)  # noqa: E731
+    inside = lambda points, blur=0.0: clipped(c.mask(points, box=hole.box, blur=blur), hole)  # noqa: E731
     c.paint(hole, rgb(MOUTH_INSIDE))
-    c.paint(
-        inside(c.mask(h.place(between(shape.upper, shape.lower * (0.6, 1.0) + (0, -0.04))), box=hole.box, blur=0.02)),
-        rgb((44, 12, 16)),
-        0.7,
-    )
-    floor = h.place([(shape.lower[8][0], shape.lower[8][1] + 0.022)])[0]
-    c.paint(inside(c.mask(oval(*floor, 0.10, 0.05), box=hole.box, blur=0.010)), rgb(TONGUE), 0.9)
-    show = np.clip(0.25 + 0.75 * max(f["smile"], 0) * 1.4, 0, 1)
-    t = np.linspace(-1, 1, 17)
-    depth = (0.020 + 0.052 * show) * hump(t, 0.35)
-    teeth = between(shape.upper + (0, -0.02), shape.upper + np.stack([0 * t, depth], axis=1))
-    row = inside(c.mask(h.place(teeth), box=hole.box))
+    c.paint(inside(h.place(between(shape.upper, shape.lower * (0.6, 1.0) - (0, 0.04))), 0.02), rgb((44, 12, 16)), 0.7)
+    c.paint(inside(ovals(h.place(shape.lower[8] + (0, 0.022)), 0.10, 0.05), 0.010), rgb(TONGUE), 0.9)
+    depth = (0.020 + 0.052 * min(0.25 + 1.05 * s.cheer, 1.0)) * hump(T17, 0.35)
+    teeth = between(shape.upper - (0, 0.02), shape.upper + np.stack([0 * T17, depth], axis=1))
     light = c.field(0.92)
     s.soft(light, h.place(ribbon(shape.upper, 0.03)), -0.30, 0.010)
-    for i in (0, 16):
-        c.glow(light, h.place(shape.upper[i : i + 1])[0], (0.07, 0.09), -0.55)
-    for x in (-0.115, -0.075, -0.038, 0.0, 0.038, 0.075, 0.115):
-        tooth = np.array([(x, h.mouth_y - 0.12), (x, h.mouth_y + 0.16)])
-        s.soft(light, h.place(ribbon(tooth, 0.004)), -0.16, 0.003)
-    c.shade(row, light, ramp((70, 34, 36), (176, 150, 142), TEETH))
+    for corner in h.place(shape.upper[[0, 16]]):
+        c.glow(light, corner, (0.07, 0.09), -0.55)
+    x = np.array([-0.115, -0.075, -0.038, 0.0, 0.038, 0.075, 0.115])[:, None] * (1, 0)
+    gaps = ribbon(segments(x + (0, h.mouth_y - 0.12), x + (0, h.mouth_y + 0.16), 2), 0.004)
+    s.soft(light, h.place(gaps), -0.16, 0.003)
+    c.shade(inside(h.place(teeth)), light, ramp((70, 34, 36), (176, 150, 142), TEETH))
 
 
 def lip_ramp(base: Array) -> Array:
-    return ramp(
-        base * rgb((0.42, 0.30, 0.32)),
-        base * rgb((0.74, 0.66, 0.68)),
-        base,
-        mix(base, (255, 226, 220), 0.40),
-        rgb((255, 246, 242)),
-    )
+    dark, soft = base * rgb((0.42, 0.30, 0.32)), base * rgb((0.74, 0.66, 0.68))
+    return ramp(dark, soft, base, mix(base, (255, 226, 220), 0.40), (255, 246, 242))
 
 
 # ------------------------------------------------------------------------------------------------------- hair
 
 
 class Lock(NamedTuple):
-    """A mass of hair in unit coordinates: outlines to fill and lines along which it is combed."""
+    """A mass of hair in unit coordinates: stacks of outlines to fill, and lines (n, p, 2) along which it is combed."""
 
     outlines: list[Points]
-    strands: list[Points]
+    strands: Points
+
+
+Locks = tuple[list[Lock], list[Lock]]  # behind the neck, in front of the face
 
 
 def waved(line: Points, amount: float, phase: float = 0.0) -> Points:
-    """Pushes a line sideways in waves that begin some way from its root."""
-    line = resample(line, 40)
-    length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
-    push = 0.045 * amount * np.sin(length * (11 + 5 * amount) + phase) * np.clip(length / 0.5 - 0.3, 0, 1)
-    along = np.gradient(line, axis=0)
-    normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / (np.hypot(*along.T)[:, None] + 1e-9)
-    return line + push[:, None] * normal
+    """Pushes a line sideways in waves that begin some way from its root: (24, 2)."""
+    line = resample(line, 24)
+    way = travelled(line)
+    push = 0.045 * amount * np.sin(way * (11 + 5 * amount) + phase) * np.clip(way / 0.5 - 0.3, 0, 1)
+    return line + push[:, None] * normals(line)
 
 
 def combed(s: Scene, a: Points, b: Points, count: int = 16, flat: bool = True) -> Lock:
@@ -823,14 +887,19 @@ def combed(s: Scene, a: Points, b: Points, count: int = 16, flat: bool = True) -
     wave = s.factors["hair_wave"]
     a, b = waved(a, wave), waved(b, wave, 0.6)
     shares = (np.arange(count) + 0.5 + 0.35 * s.noise("comb", count)[:, 0]) / count
-    lines = [s.head.place(a + share * (b - a), flat=flat) for share in shares]
-    return Lock([s.head.place(between(a, b), flat=flat)], lines)
+    strands = a + shares[:, None, None] * (b - a)
+    return Lock([s.head.place(between(a, b), flat=flat)], s.head.place(strands, flat=flat))
+
+
+def tufts(locks: Sequence[Lock]) -> Lock:
+    """Several locks of hair as one, painted at once."""
+    return Lock([o for lock in locks for o in lock.outlines], np.concatenate([lock.strands for lock in locks]))
 
 
 def crown(s: Scene, volume: float, low: float = 0.0) -> Points:
     """The head's contour above `low`, grown by a volume of hair, from left to right (head coordinates)."""
     right = curve(s.head.half_outline(volume))
-    right[:, 1] -= 0.35 * volume * np.clip(-right[:, 1] / 0.7, 0, 1)
+    right[:, 1] -= 0.30 * volume * np.clip(-right[:, 1] / 0.7, 0, 1)
     right = right[right[:, 1] < low]
     return np.concatenate([right[::-1] * (-1, 1), right[1:]])
 
@@ -839,73 +908,56 @@ def hairline(s: Scene, lower: float = 0.0, skew: float = 0.0) -> Points:
     """Where hair begins above the face, from left to right; age and sex move the temples back."""
     f, w = s.factors, s.head.width
     back = 0.07 * f["recession"]
-    half = [
-        (1.01, 0.02),
-        (0.90, -0.05),
-        (0.87, -0.18),
-        (0.80 - back, -0.33),
-        (0.52, -0.445 - back),
-        (0.22, -0.475 - back * 0.6),
-    ]
-    points = [(-x * w, y + lower) for x, y in half] + [(x * w, y + lower) for x, y in half[::-1]]
-    points = np.array(points)
+    half = [(1.01, 0.02), (0.90, -0.05), (0.875, -0.18), (0.81 - back, -0.33)]
+    half = np.array([*half, (0.54, -0.445 - back), (0.22, -0.475 - back * 0.6)]) * (w, 1) + (0, lower)
+    points = np.concatenate([half * (-1, 1), half[::-1]])
     points[:, 1] += skew * points[:, 0] * np.clip(-points[:, 1] - 0.1, 0, 0.4) * 2.2
     return curve(points)
 
 
 def cap(s: Scene, volume: float, line: Points, low: float = 0.0, part: tuple[float, float] | None = None) -> Lock:
     """Hair lying over the skull; strands run from the hairline back, or from a parting to both sides."""
-    over = crown(s, volume, low)
-    edge, top = s.head.place(line), s.head.place(over, flat=True)
-    outline = between(edge, top)
-    count = 34
+    edge, top = s.head.place(line), s.head.place(crown(s, volume, low), flat=True)
+    count = 30
     ends, roots = resample(top, count), resample(edge, count)
     if part is None:
-        strands = [np.linspace(a, b, 6) for a, b in zip(roots, ends, strict=True)]
-    else:
-        strands = swept(s, part, ends, roots)
-    return Lock([outline], strands)
-
-
-def swept(s: Scene, part: tuple[float, float], ends: Points, roots: Points) -> list[Points]:
-    """Strands from a parting on top of the head, bowed upwards, to the hairline and to the contour."""
-    start = s.head.place([part])[0]
-    lines = []
-    for end in np.concatenate([ends, roots]):
-        middle = (start + end) / 2 + (0.10 * (end[0] - start[0]), -0.07)
-        lines.append(curve([start + 0.1 * (end - start), middle, end]))
-    return lines
+        return Lock([between(edge, top)], segments(roots, ends, 6))
+    start, ends = s.head.place(part), np.concatenate([ends, roots])
+    middle = (start + ends) / 2 + np.stack([0.10 * (ends[:, 0] - start[0]), np.full(len(ends), -0.07)], axis=1)
+    return Lock([between(edge, top)], curve(np.stack([start + 0.1 * (ends - start), middle, ends], axis=1)))
 
 
 def hair_light(s: Scene) -> Array:
     """The head's form, and a bright band bent around the skull where smooth hair mirrors the light."""
-    light = np.float32(0.40) + np.float32(0.55 * s.contrast) * s.form(0.74, 0.98, -0.05)
-    band = (
-        s.v + np.float32(0.56) - np.float32(0.45) * (s.u - np.float32(0.10 * s.factors["light_x"])) ** 2
-    ) / np.float32(0.085)
-    gloss = 0.20 * (1 - 0.7 * s.factors["hair_curl"])
+    light = np.float32(0.42) + np.float32(0.50 * s.contrast) * s.form(0.78, 0.98, -0.05, lowest=0.15)
+    aside = s.u - np.float32(0.10 * s.factors["light_x"])
+    band = (s.v + np.float32(0.57) - np.float32(0.45) * aside * aside) * np.float32(1 / 0.085)
+    gloss = 0.19 * (1 - 0.7 * s.factors["hair_curl"])
     return light + np.float32(gloss) * np.exp(-band * band)
 
 
-def paint_hair(s: Scene, locks: Sequence[Lock], dim: float = 0.0, soft: float = 0.004) -> None:
-    """Fills locks in order, each with streaks of light and dark along its strands."""
+def streak(s: Scene, light: Array, strands: Points, width: float, amounts: tuple[float, float] = (0.13, -0.15)) -> None:
+    """Light and dark lines, by chance, on a light field."""
+    tones = s.noise("streaks", len(strands))[:, 0]
+    strokes = ribbon(strands, width * hump(np.linspace(-0.9, 1, strands.shape[1]), 0.5))
+    for chosen, amount in zip((strokes[tones > 0], strokes[tones <= 0]), amounts, strict=True):
+        if len(chosen):
+            s.soft(light, chosen, amount, 0.005)
+
+
+def paint_hair(s: Scene, locks: Sequence[Lock], dim: float = 0.0) -> None:
+    """Fills locks in order, each with streaks along its strands and a darker rim that sets it off."""
     c = s.canvas
+    if not locks:
+        return
     base = hair_light(s) - np.float32(dim)
-    curl = s.factors["hair_curl"]
     for lock in locks:
         light = base.copy()
-        tones = s.noise("streaks", len(lock.strands), 2)
-        for sign, amount in ((1, 0.13), (-1, -0.17)):
-            chosen = [line for line, tone in zip(lock.strands, tones, strict=True) if tone[0] * sign > 0]
-            streaks = [
-                ribbon(line, (0.012 + 0.010 * curl) * hump(np.linspace(-0.9, 1, len(line)), 0.5)) for line in chosen
-            ]
-            if streaks:
-                mask = c.mask(*streaks, blur=0.005)
-                light[mask.box] += np.float32(amount) * mask.alpha
-        mask = c.mask(*lock.outlines, blur=soft)
-        rim = c.mask(*[ribbon(np.concatenate([line, line[:1]]), 0.03) for line in lock.outlines], blur=0.014)
-        light[rim.box] -= np.float32(0.10) * rim.alpha
+        streak(s, light, lock.strands, 0.012 + 0.010 * s.factors["hair_curl"])
+        mask = c.mask(*lock.outlines, blur=0.004)
+        rims = [ribbon(np.concatenate([line, line[..., :1, :]], axis=-2), 0.03) for line in lock.outlines]
+        edge = c.mask(*rims, blur=0.014)
+        light[edge.box] -= np.float32(0.10) * edge.alpha
         c.shade(under_hat(s, mask), light, s.hair_ramp)
 
 
@@ -913,24 +965,17 @@ def under_hat(s: Scene, mask: Mask) -> Mask:
     """Removes what a hat presses down."""
     if s.factors["hat"] < 0.5:
         return mask
-    below = np.clip((s.v[mask.box] + np.float32(0.36)) * np.float32(20), 0, 1)
-    return Mask(mask.alpha * below, mask.box)
-
-
-Locks = tuple[list[Lock], list[Lock]]  # behind the neck, in front of the face
+    return Mask(mask.alpha * np.clip((s.v[mask.box] + np.float32(0.36)) * np.float32(20), 0, 1), mask.box)
 
 
 def bald(s: Scene) -> Locks:
-    """A wreath above the ears that fades with the baldness of the factor hair_length."""
+    """A wreath above the ears, or nothing."""
     if s.factors["hair_length"] < 0.45:
         return [], []
-    w, sides = s.head.width, []
-    for side in (-1, 1):
-        patch = [(1.0, 0.03), (0.93, -0.02), (0.90, -0.16), (0.95, -0.30), (1.02, -0.28), (1.09, -0.14), (1.07, 0.0)]
-        points = s.head.place(curve(np.array(patch) * (side * w, 1), closed=True), flat=True)
-        lines = [np.array([p, p + (0.0, 0.08)]) for p in resample(points, 10)]
-        sides.append(Lock([points], lines))
-    return [], sides
+    patch = [(1.0, 0.03), (0.93, -0.02), (0.90, -0.16), (0.95, -0.30), (1.02, -0.28), (1.09, -0.14), (1.07, 0.0)]
+    sides = s.head.place(curve(both(np.array(patch) * (s.head.width, 1)), closed=True), flat=True)
+    roots = sides.reshape(-1, 2)[::4]
+    return [], [Lock([sides], segments(roots, roots + (0.0, 0.08), 4))]
 
 
 def crop(s: Scene) -> Locks:
@@ -941,32 +986,32 @@ def side_part(s: Scene) -> Locks:
     """Short hair from a parting, the longer side lifted."""
     side = 1 if s.factors["part_side"] > 0 else -1
     volume = 0.05 + 0.06 * s.factors["hair_length"]
-    part = (side * 0.26, -0.55)
-    return [], [cap(s, volume, hairline(s, -0.01, side * -0.45), part=part)]
+    return [], [cap(s, volume, hairline(s, -0.01, side * -0.45), part=(side * 0.26, -0.55))]
 
 
 def quiff(s: Scene) -> Locks:
     """Cropped sides and a swept-up front of overlapping tufts."""
     w, tall = s.head.width, 0.10 + 0.13 * s.factors["hair_length"]
     lean = 0.12 if s.factors["part_side"] > 0 else -0.12
-    locks = [cap(s, 0.025, hairline(s))]
-    for i, x in enumerate(np.linspace(-0.74, 0.74, 7)[[0, 6, 1, 5, 2, 4, 3]]):
-        high = -0.70 - tall * (1.0 - 0.55 * x * x) + 0.02 * s.noise("tufts", 7)[i, 0]
-        base = -0.47 + 0.16 * x * x
-        left = [(x * w - 0.11, base), (x * w - 0.13 + 0.5 * lean, base - 0.17), (x * w * 0.95 + lean, high)]
-        right = [(x * w + 0.11, base), (x * w + 0.13 + 0.6 * lean, base - 0.15), (x * w * 0.95 + lean, high)]
-        locks.append(combed(s, curve(left), curve(right), 7))
-    return [], locks
+    locks = []
+    for x, chance in zip((-0.74, 0.74, -0.5, 0.5, -0.25, 0.25, 0.0), s.noise("tufts", 7)[:, 0], strict=True):
+        high, base = -0.70 - tall * (1.0 - 0.55 * x * x) + 0.02 * chance, -0.47 + 0.16 * x * x
+        tip = (x * w * 0.95 + lean, high)
+        left = [(x * w - 0.11, base), (x * w - 0.13 + 0.5 * lean, base - 0.17), tip]
+        right = [(x * w + 0.11, base), (x * w + 0.13 + 0.6 * lean, base - 0.15), tip]
+        locks.append(combed(s, curve(left), curve(right), 6))
+    return [], [cap(s, 0.025, hairline(s)), tufts(locks[:4]), tufts(locks[4:])]
 
 
 def curtains(s: Scene, bottom: float, volume: float, tuck: float) -> Locks:
     """Hair parted on top that falls beside the face to `bottom`; tuck < 0 turns the ends in."""
     w, shift = s.head.width, 0.12 * s.factors["part_side"]
-    over = crown(s, volume, 0.0)
-    half = over[over[:, 0] >= 0]
-    fall = [(w + volume + 0.05, 0.30), (w + volume + 0.04 + tuck, bottom - 0.08), (w * 0.86 + tuck, bottom)]
+    half = crown(s, volume, 0.0)
+    half = half[half[:, 0] >= 0]
+    fall = [(w + volume + 0.04, 0.30), (w + volume + 0.04 + tuck, bottom - 0.08), (w * 0.86 + tuck, bottom)]
     right = np.concatenate([half, curve([half[-1], *fall])[1:]])
-    behind = np.concatenate([right, right[::-1] * (-1, 1)])
+    back = combed(s, right, right * (0.15, 1.0), 10)
+    left = combed(s, right * (-1, 1), right * (-0.15, 1.0), 10)
     front = []
     for side in (-1, 1):
         inner = [
@@ -976,17 +1021,13 @@ def curtains(s: Scene, bottom: float, volume: float, tuck: float) -> Locks:
             (side * 0.94 * w, 0.14),
         ]
         inner += [(side * 0.96 * w, min(0.36, bottom - 0.12)), (side * (0.90 * w + tuck * 0.8), bottom)]
-        outer = [(shift, -0.70 - 1.35 * volume), (side * 0.66 * (w + volume), -0.66 - 0.9 * volume)]
-        outer += [(side * (w + volume), -0.24), (side * (w + volume + 0.05), 0.16)]
-        outer += [
-            (side * (w + volume + 0.05), min(0.40, bottom - 0.1)),
-            (side * (w + volume * 0.9 + 0.05 + tuck), bottom),
-        ]
+        outer = [(shift, -0.70 - 1.32 * volume), (side * 0.40 * (w + volume), -0.675 - 1.2 * volume)]
+        outer += [(side * 0.78 * (w + volume), -0.50 - 0.9 * volume), (side * (w + volume), -0.20)]
+        outer += [(side * (w + volume + 0.04), 0.16), (side * (w + volume + 0.04), min(0.40, bottom - 0.1))]
+        outer += [(side * (w + volume * 0.9 + 0.05 + tuck), bottom)]
         front.append(combed(s, curve(inner), curve(outer), 20))
-    strands = (
-        combed(s, right, right * (0.2, 1.0), 8).strands + combed(s, right * (-1, 1), right * (-0.2, 1.0), 8).strands
-    )
-    return [Lock([s.head.place(behind, flat=True)], strands)], front
+    whole = s.head.place(np.concatenate([right, right[::-1] * (-1, 1)]), flat=True)
+    return [Lock([whole], np.concatenate([back.strands, left.strands]))], [tufts(front)]
 
 
 def bob(s: Scene) -> Locks:
@@ -998,37 +1039,31 @@ def long_hair(s: Scene) -> Locks:
 
 
 def bun(s: Scene) -> Locks:
-    """Hair pulled back into a knot above or behind the crown."""
-    x, y = 0.10 * s.factors["part_side"], -0.80 - 0.05 * s.factors["hair_length"]
-    size = 0.19 + 0.05 * s.factors["hair_length"]
-    knot = s.head.place(oval(x, y, size * 1.1, size), flat=True)
-    coils = [
-        s.head.place(oval(x + 0.02, y, size * r * 1.1, size * r)[3:22], flat=True) for r in np.linspace(0.25, 0.95, 8)
-    ]
+    """Hair pulled back into a knot above the crown."""
+    centre = np.array([0.10 * s.factors["part_side"], -0.78 - 0.05 * s.factors["hair_length"]])
+    size = 0.17 + 0.05 * s.factors["hair_length"]
+    knot = s.head.place(ovals(centre, size * 1.15, size), flat=True)
+    turns = np.linspace(0.25, 0.95, 8) * size
+    coils = s.head.place(ovals(np.repeat([centre + (0.02, 0)], 8, axis=0), turns * 1.15, turns)[:, 2:19], flat=True)
     return [Lock([knot], coils)], [cap(s, 0.045, hairline(s))]
 
 
 def curls(s: Scene) -> Locks:
     """A cloud of round tufts around the skull, smaller ones along the hairline."""
-    volume = 0.05 + 0.16 * s.factors["hair_length"]
-    rim = resample(crown(s, volume, 0.06 + 0.3 * s.factors["hair_length"]), 22)
+    length, chance = s.factors["hair_length"], s.noise("curls", 150, 3)
+    rim = resample(crown(s, 0.05 + 0.16 * length, 0.06 + 0.3 * length), 22)
     edge = resample(hairline(s, -0.005), 18)
-    jitter = s.noise("curls", 400, 3)
-    big = [
-        oval(x, y, r, r, 16)
-        for (x, y), r in zip(rim + 0.02 * jitter[:22, :2], 0.085 + 0.02 * jitter[:22, 2], strict=True)
+    big, small = 0.085 + 0.02 * chance[:22, 2], 0.045 + 0.012 * chance[22:40, 2]
+    outlines = [
+        s.head.place(between(edge, rim), flat=True),
+        s.head.place(ovals(rim + 0.02 * chance[:22, :2], big, big, 16), flat=True),
+        s.head.place(ovals(edge - (0, 0.015), small, small, 12)),
     ]
-    small = [
-        oval(x, y, r, r, 12) for (x, y), r in zip(edge + (0, -0.015), 0.045 + 0.012 * jitter[22:40, 2], strict=True)
-    ]
-    outlines = [s.head.place(between(edge, rim), flat=True)]
-    outlines += [s.head.place(circle, flat=True) for circle in big] + [s.head.place(circle) for circle in small]
-    inner = [edge[i % 18] + (rim[(i * 7) % 22] - edge[i % 18]) * (0.5 + 0.5 * jitter[i, 0]) for i in range(110)]
-    arcs = [
-        s.head.place(oval(x, y, 0.035, 0.03, 12)[int(6 + 6 * j) :][:7], flat=True)
-        for (x, y), j in zip(inner, jitter[:, 1])
-    ]
-    return [], [Lock(outlines, [arc for arc in arcs if len(arc) > 2])]
+    i = np.arange(100)
+    at = edge[i % 18] + (rim[(i * 7) % 22] - edge[i % 18]) * (0.5 + 0.5 * chance[50:, :1])
+    turn = 2 * np.pi * chance[50:, 1:2] + np.linspace(0, 3.4, 7)
+    arcs = at[:, None, :] + np.stack([0.036 * np.cos(turn), 0.031 * np.sin(turn)], axis=-1)
+    return [], [Lock(outlines, s.head.place(arcs, flat=True))]
 
 
 HAIR_STYLES: dict[str, Callable[[Scene], Locks]] = {
@@ -1048,256 +1083,226 @@ def fringe(s: Scene) -> list[Lock]:
     w, low = s.head.width, -0.215 + 0.03 * s.factors["hair_length"]
     sweep = 0.10 * s.factors["part_side"]
     locks = []
-    for i, x in enumerate(np.linspace(-0.80, 0.80, 7)):
-        end = low + 0.07 * x * x + 0.018 * s.noise("bangs", 7)[i, 0]
-        tip = (x * w + sweep, end)
-        left = curve(
-            [(x * w * 0.62 - 0.06, -0.66 + 0.10 * x * x), (x * w * 0.95 - 0.085, -0.42), (tip[0] - 0.075, end - 0.02)]
-        )
-        right = curve(
-            [(x * w * 0.62 + 0.06, -0.66 + 0.10 * x * x), (x * w * 0.95 + 0.085, -0.42), (tip[0] + 0.065, end)]
-        )
-        locks.append(combed(s, left, right, 8, flat=False))
-    return locks
+    for x, chance in zip(np.linspace(-0.80, 0.80, 7), s.noise("bangs", 7)[:, 0], strict=True):
+        end, top = low + 0.07 * x * x + 0.018 * chance, -0.665 + 0.12 * x * x
+        left = [(x * w * 0.62 - 0.06, top), (x * w * 0.95 - 0.085, -0.42), (x * w + sweep - 0.075, end - 0.02)]
+        right = [(x * w * 0.62 + 0.06, top), (x * w * 0.95 + 0.085, -0.42), (x * w + sweep + 0.065, end)]
+        locks.append(combed(s, curve(left), curve(right), 7, flat=False))
+    return [tufts(locks[::2]), tufts(locks[1::2])]
 
 
 def hair(s: Scene) -> Locks:
-    names = list(HAIR_STYLES)
-    behind, front = HAIR_STYLES[names[int(s.factors["hair_style"])]](s)
-    if s.factors["fringe"] > 0.5:
-        front = front + fringe(s)
-    return behind, front
+    """What lies behind the neck and what in front of the face."""
+    behind, front = list(HAIR_STYLES.values())[int(s.factors["hair_style"])](s)
+    return behind, front + fringe(s) if s.factors["fringe"] > 0.5 else front
 
 
 # ------------------------------------------------------------------------------------------------------ beard
 
+NO_BEARD, STUBBLE, MOUSTACHE, GOATEE, FULL_BEARD = range(5)
+
+
+def beard_light(s: Scene) -> Array:
+    return np.float32(0.42) + np.float32(0.42 * s.contrast) * s.form(s.head.width * 1.15, 0.95, 0.1)
+
 
 def beard(s: Scene) -> None:
-    """Stubble, goatee or full beard along the jaw (0 none, 1 stubble, 2 moustache, 3 goatee, 4 full)."""
-    f, h, c = s.factors, s.head, s.canvas
-    kind = int(f["beard"])
-    if kind in (0, 2):
+    """Stubble, goatee or full beard along the jaw."""
+    f, c, kind = s.factors, s.canvas, int(s.factors["beard"])
+    if kind in (NO_BEARD, MOUSTACHE):
         return
-    light = np.float32(0.40) + np.float32(0.45 * s.contrast) * s.form(h.width * 1.15, 0.95, 0.1)
-    area, strands = chin_beard(s) if kind == 3 else jaw_beard(s, 0.0 if kind == 1 else 0.015 + 0.05 * f["beard_length"])
-    if kind == 1:
-        tone = mix(s.hair * 0.55, s.skin * 0.5, 0.35)
-        c.paint(c.mask(area, blur=0.035), tone, 0.30 + 0.22 * f["beard_length"])
+    area, strands = chin_beard(s) if kind == GOATEE else jaw_beard(s, kind)
+    if kind == STUBBLE:
+        c.paint(c.mask(area, blur=0.035), mix(s.hair * 0.55, s.skin * 0.5, 0.35), 0.28 + 0.22 * f["beard_length"])
         return
+    light = beard_light(s)
     streak(s, light, strands, 0.010)
     c.paint(c.mask(area, blur=0.030), s.hair_ramp[:, 150], 0.30)
     c.shade(c.mask(area, blur=0.010), light, s.hair_ramp, 0.94)
 
 
-def streak(s: Scene, light: Array, strands: Sequence[Points], width: float) -> None:
-    """Alternating light and dark lines on a light field."""
-    tones = s.noise("beard", len(strands))[:, 0]
-    for sign, amount in ((1, 0.13), (-1, -0.15)):
-        lines = [
-            ribbon(line, width * hump(np.linspace(-0.8, 1, len(line)), 0.5))
-            for line, tone in zip(strands, tones, strict=True)
-            if tone * sign > 0
-        ]
-        mask = s.canvas.mask(*lines, blur=0.004)
-        light[mask.box] += np.float32(amount) * mask.alpha
-
-
-def jaw_beard(s: Scene, grow: float) -> tuple[Points, list[Points]]:
+def jaw_beard(s: Scene, kind: int) -> tuple[Points, Points]:
     """From the sideburns around the jaw; its upper edge runs down the cheeks to the moustache."""
     h, w = s.head, s.head.width
-    outer = h.jaw(grow) - (0, 0.0)
-    outer[:, 1] += grow * np.clip(outer[:, 1] / h.chin_y, 0, 1) ** 2
-    half = [
-        (0.98, 0.02),
-        (0.90, 0.20),
-        (0.76, 0.33 * h.length),
-        (0.50, h.mouth_y - 0.075),
-        (0.22, h.mouth_y - 0.12),
-        (0.0, h.nose_y + 0.045),
-    ]
-    edge = curve([(-x * w, y) for x, y in half] + [(x * w, y) for x, y in half[-2::-1]])
+    grow = 0.0 if kind == STUBBLE else 0.012 + 0.05 * s.factors["beard_length"]
+    outer = h.jaw()
+    outer *= 1 + grow / w * np.clip(outer[:, 1:] / h.chin_y, 0, 1) * (0.7, 1.3)
+    half = [(0.98, 0.02), (0.90, 0.20), (0.76, 0.33 * h.length), (0.50, h.mouth_y - 0.075), (0.22, h.mouth_y - 0.12)]
+    right = np.array([*half, (0.0, h.nose_y + 0.045)]) * (w, 1)
+    edge = curve(np.concatenate([right * (-1, 1), right[-2::-1]]))
     count = 46
     a, b = resample(edge, count), resample(outer[::-1], count)
-    strands = []
-    for i in range(count):
-        root = a[i] + (b[i] - a[i]) * (0.15 + 0.3 * (i % 3) / 2)
-        strands.append(h.place(curve([root, (root + b[i]) / 2 + (0.01, 0), b[i]], steps=3), flat=True))
-    return np.concatenate([h.place(edge), h.place(outer, flat=True)]), strands
+    root = a + (b - a) * (0.15 + 0.15 * (np.arange(count) % 3))[:, None]
+    strands = curve(np.stack([root, (root + b) / 2 + (0.01, 0), b], axis=1), steps=3)
+    return np.concatenate([h.place(edge), h.place(outer, flat=True)]), h.place(strands, flat=True)
 
 
-def chin_beard(s: Scene) -> tuple[Points, list[Points]]:
+def chin_beard(s: Scene) -> tuple[Points, Points]:
     """A goatee: a tuft under the lip that covers the chin."""
     h, low = s.head, s.head.chin_y + 0.02 + 0.07 * s.factors["beard_length"]
     top = h.mouth_y + 0.10 + h.drop
-    half = [(0.05, top), (0.13, top + 0.02), (0.15, h.chin_y - 0.05), (0.09, low - 0.01), (0.0, low)]
-    points = [(x, y) for x, y in half] + [(-x, y) for x, y in half[-2::-1]]
-    area = h.place(curve(points, closed=True))
-    strands = [
-        h.place(np.linspace((0.6 * x, top + 0.02), (x, low - 0.2 * abs(x)), 6)) for x in np.linspace(-0.13, 0.13, 18)
-    ]
-    return area, strands
+    right = np.array(
+        [(0.0, top - 0.005), (0.05, top), (0.13, top + 0.02), (0.15, h.chin_y - 0.05), (0.09, low - 0.01), (0.0, low)]
+    )
+    x = np.linspace(-0.13, 0.13, 18)
+    roots, ends = np.stack([0.6 * x, top + 0.02 + 0 * x], axis=1), np.stack([x, low - 0.2 * np.abs(x)], axis=1)
+    return h.place(curve(mirrored(right), closed=True)), h.place(segments(roots, ends, 6))
 
 
 def moustache(s: Scene) -> None:
-    f, h, c = s.factors, s.head, s.canvas
-    kind = int(f["beard"])
-    if kind < 2:
+    h, kind = s.head, int(s.factors["beard"])
+    if kind < MOUSTACHE:
         return
     top = lips(s).top
-    reach = 1.02 if kind == 2 else 1.08
-    half = [(0.0, h.nose_y + 0.045), (0.07, h.nose_y + 0.052), (abs(top[16, 0]) * reach, top[16, 1] - 0.005)]
-    half += [(abs(top[14, 0]), top[14, 1] + 0.004), (abs(top[11, 0]), top[11, 1] + 0.012), (0.0, top[8, 1] - 0.002)]
-    light = np.float32(0.44) + np.float32(0.4 * s.contrast) * s.form(h.width * 1.15, 0.95, 0.1)
-    sides = []
-    for side in (-1, 1):
-        points = curve(np.array(half) * (side, 1), closed=True)
-        sides.append(h.place(points, 0.02))
-        start = np.array((side * 0.02, h.nose_y + 0.07))
-        ends = [(side * abs(top[i, 0]), top[i, 1] + 0.008) for i in range(9, 17)]
-        streak(s, light, [h.place(np.linspace(start, end, 6), 0.02) for end in ends], 0.010)
-    c.shade(c.mask(*sides, blur=0.008), light, s.hair_ramp, 0.95)
+    half = [(0.0, h.nose_y + 0.045), (0.07, h.nose_y + 0.052), (top[16, 0] * 1.06, top[16, 1] - 0.005)]
+    half += [(top[14, 0], top[14, 1] + 0.004), (top[11, 0], top[11, 1] + 0.012), (0.0, top[8, 1] - 0.002)]
+    ends = top[8:] + (0, 0.008)
+    strands = segments(np.broadcast_to((0.02, h.nose_y + 0.07), ends.shape), ends, 6)
+    light = beard_light(s) + np.float32(0.03)
+    streak(s, light, h.place(np.concatenate([strands, strands * (-1, 1)]), 0.02), 0.010)
+    s.canvas.shade(s.canvas.mask(h.place(both(curve(half, closed=True)), 0.02), blur=0.008), light, s.hair_ramp, 0.95)
 
 
 # --------------------------------------------------------------------------------------------- glasses and hat
 
 
-def lens(s: Scene, side: int, grow: float = 0.0) -> Points:
-    """One lens outline: a superellipse, round to rectangular, or drawn down (aviator) or up (cat eye)."""
-    f, h = s.factors, s.head
-    kind = min(int(f["frame_style"] * 4), 3)
-    power = (2.0, 4.5, 2.6, 3.0)[kind]
-    rx, ry = ((0.150, 0.142), (0.168, 0.112), (0.168, 0.150), (0.168, 0.125))[kind]
-    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** (2 / power)
-    y = np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** (2 / power)
-    droop = 0.16 * (kind == 2) * x * np.clip(y, 0, 1) - 0.30 * (kind == 3) * np.clip(x, 0, 1) * np.clip(-y, 0, 1)
-    y = y + droop + 0.10 * (kind == 2)
-    x = x * (1 - 0.16 * (kind == 2) * np.clip(y, 0, 1))
-    reach = max(h.spacing, rx + 0.035)
-    return h.place(np.stack([side * (reach + (rx + grow) * x), 0.015 + (ry + grow) * y], axis=1), 0.05)
+class Frame(NamedTuple):
+    """A lens: how square it is, its radii, how far it hangs at the outer bottom, rises at the outer top."""
+
+    power: float
+    rx: float
+    ry: float
+    hang: float
+    wing: float
+
+
+FRAME_STYLES = (
+    Frame(2.0, 0.152, 0.145, 0.0, 0.0),  # round
+    Frame(4.5, 0.168, 0.115, 0.0, 0.0),  # rectangular
+    Frame(2.6, 0.168, 0.150, 0.16, 0.0),  # aviator
+    Frame(3.0, 0.168, 0.125, 0.0, 0.30),  # cat eye
+)
+
+
+def lenses(s: Scene, grow: float = 0.0) -> Points:
+    """Both lens outlines, superellipses of the frame's style: (2, 40, 2)."""
+    h, style = s.head, FRAME_STYLES[min(int(s.factors["frame_style"] * len(FRAME_STYLES)), len(FRAME_STYLES) - 1)]
+    cos, sin = _circle(40).T
+    x, y = (np.sign(v) * np.abs(v) ** (2 / style.power) for v in (cos, sin))
+    below = np.maximum(y, 0)
+    y = y + style.hang * (x * below + 0.6) - style.wing * np.maximum(x, 0) * np.maximum(-y, 0)
+    x = x * (1 - style.hang * below)
+    reach = max(h.spacing, style.rx + 0.035)
+    return h.place(both(np.stack([reach + (style.rx + grow) * x, 0.012 + (style.ry + grow) * y], axis=1)), 0.05)
 
 
 def glasses(s: Scene) -> None:
     f, h, c = s.factors, s.head, s.canvas
     if f["eyeglasses"] < 0.5:
         return
-    thick = 0.012 + 0.026 * f["frame_weight"]
-    ink = palette(FRAMES, f["frame_colour"])
-    reach = abs(h.spacing) + 0.17
-    for side in (-1, 1):
-        hinge, ear = h.place([(side * reach, -0.045)], 0.04)[0], h.place([(side * h.width * 1.04, -0.05)], flat=True)[0]
-        c.paint(c.mask(ribbon(np.array([hinge, ear]), [thick * 1.1, thick * 0.9])), ink * 0.8)
-    for side in (-1, 1):
-        one_lens(s, side, thick, ink)
+    thick, ink = 0.012 + 0.026 * f["frame_weight"], palette(FRAMES, f["frame_colour"])
+    hinges = h.place(both([(h.spacing + 0.17, -0.045)]), 0.04)
+    temples = h.place(both([(h.width * 1.04, -0.05)]), flat=True)
+    arms = np.concatenate([hinges, temples], axis=1)
+    c.paint(c.mask(ribbon(arms, [thick * 1.1, thick * 0.9])), ink * 0.8)
+    outer, inner = lenses(s, thick / 2), lenses(s, -thick / 2)
+    ring = np.concatenate([outer, outer[:, :1], inner, inner[:, :1]], axis=1)
+    c.tint(c.mask(ring + (0.0, 0.028), blur=0.012), (150, 112, 106), 0.6)
+    glass(s, inner)
+    c.paint(c.mask(ring), ink)
+    c.paint(c.mask(between(outer[:, 21:40], inner[:, 21:40]), blur=0.004), mix(ink, (255, 255, 255), 0.45), 0.28)
     bridge = h.place(curve([(-0.085, -0.012), (-0.03, -0.045), (0.03, -0.045), (0.085, -0.012)]), 0.09)
     c.paint(c.mask(ribbon(bridge, thick * 1.05)), ink)
-    c.paint(c.mask(ribbon(bridge - (0, thick * 0.2), thick * 0.3), blur=0.003), mix(ink, (255, 255, 255), 0.6), 0.6)
 
 
-def one_lens(s: Scene, side: int, thick: float, ink: Array) -> None:
+def glass(s: Scene, outlines: Points) -> None:
+    """Clear or dark lenses with a slanting reflection."""
     f, c = s.factors, s.canvas
-    outer, inner = lens(s, side, thick / 2), lens(s, side, -thick / 2)
-    glass = c.mask(inner)
-    c.tint(c.mask(outer + (0.0, 0.022), blur=0.016), (150, 118, 112), 0.42 * (f["sunglasses"] < 0.5))
-    middle = inner.mean(axis=0)
+    mask, middle = c.mask(outlines), outlines.mean(axis=1)
     if f["sunglasses"] > 0.5:
         tone = mix(LENS_DARK, hsv(f["lens_hue"], 0.6, 0.5), 0.35)
-        fade = np.clip((c.y[glass.box[0]] - np.float32(middle[1])) / np.float32(0.30), -0.5, 0.5)[None, :, None]
-        c.paint(glass, tone[:, None, None] + fade * (mix(tone, (190, 170, 160), 0.42) - tone)[:, None, None], 0.94)
+        fade = np.clip((c.y[mask.box[0]] - np.float32(middle[0, 1])) * np.float32(1 / 0.3), -0.5, 0.5)[None, :, None]
+        c.paint(mask, tone[:, None, None] + fade * (mix(tone, (190, 170, 160), 0.42) - tone)[:, None, None], 0.94)
     else:
-        c.paint(glass, rgb((226, 238, 246)), 0.08)
-    glare = np.array([(-0.10, 0.12), (-0.02, -0.20), (0.035, -0.20), (-0.045, 0.12)]) + middle
-    shine = c.mask(glare, box=glass.box, blur=0.008)
-    c.paint(Mask(shine.alpha * glass.alpha, glass.box), rgb((255, 255, 255)), 0.20)
-    ring = np.concatenate([outer, outer[:1], inner, inner[:1]])
-    c.paint(c.mask(ring), ink)
-    upper = c.mask(np.concatenate([outer[21:40], inner[39:20:-1]]), blur=0.004)
-    c.paint(upper, mix(ink, (255, 255, 255), 0.45), 0.28)
+        c.paint(mask, rgb((226, 238, 246)), 0.07)
+    shine = np.array([(-0.10, 0.12), (-0.02, -0.20), (0.035, -0.20), (-0.045, 0.12)]) + middle[:, None, :]
+    c.paint(clipped(c.mask(shine, box=mask.box, blur=0.008), mask), rgb((255, 255, 255)), 0.18)
 
 
 def rim(s: Scene, drop: float, wide: float = 1.08, ends: float = -0.20) -> Points:
     """The lower edge of a hat around the head, from left to right (unit coordinates)."""
     w = s.head.width * wide
-    points = curve([(-w, ends), (-w * 0.62, -0.335 + drop), (0.0, -0.375 + drop), (w * 0.62, -0.335 + drop), (w, ends)])
-    return s.head.place(points, 0.02)
+    points = [(-w, ends), (-w * 0.62, -0.335 + drop), (0.0, -0.375 + drop), (w * 0.62, -0.335 + drop), (w, ends)]
+    return s.head.place(curve(points), 0.02)
 
 
 def dome(s: Scene, high: float, wide: float = 1.08, ends: float = -0.20) -> Points:
     """The upper contour of a hat, from left to right (unit coordinates)."""
-    w = s.head.width * wide
-    half = [(1.0, ends), (1.02, -0.42), (0.88, high * 0.80), (0.52, high * 0.965)]
-    points = [(-x * w, y) for x, y in half] + [(0.0, high)] + [(x * w, y) for x, y in half[::-1]]
-    return s.head.place(curve(points), flat=True)
+    half = [(1.0, ends), (1.02, -0.42), (0.88, high * 0.80), (0.52, high * 0.965), (0.0, high)]
+    right = np.array(half) * (s.head.width * wide, 1)
+    return s.head.place(curve(np.concatenate([right * (-1, 1), right[-2::-1]])), flat=True)
 
 
 def hat_light(s: Scene) -> Array:
-    return np.float32(0.50) + np.float32(0.50 * s.contrast) * s.form(0.70, 0.95, -0.1)
+    return np.float32(0.50) + np.float32(0.50 * s.contrast) * s.form(0.72, 0.95, -0.1)
 
 
 def beanie(s: Scene, colours: Array, second: Array) -> None:
     """A knitted hat with ribs and a folded cuff, sometimes with a pompom."""
     c, light = s.canvas, hat_light(s)
-    top, low = dome(s, -0.93), rim(s, 0.02)
+    top, low = dome(s, -0.90), rim(s, 0.02)
     if s.factors["hat_detail"] > 0.5:
-        ball = s.head.place([(0.0, -0.98)], flat=True)[0]
-        tufts = [oval(*(ball + 0.05 * d), 0.07, 0.07, 12) for d in s.noise("pompom", 12, 2)]
-        c.shade(c.mask(oval(*ball, 0.10, 0.10), *tufts, blur=0.008), light + np.float32(0.12), second)
-    a, b = resample(low, 24), resample(top, 24) * (0.72, 1.0) + (0.28 * top[:, 0].mean(), 0.0)
-    for i in range(1, 23):
-        s.soft(light, ribbon(np.linspace(a[i], b[i], 6), 0.014), -0.13, 0.008)
+        ball = s.head.spot(0.0, -0.93, flat=True)
+        puffs = ovals(ball + 0.05 * s.noise("pompom", 12, 2), 0.07, 0.07, 12)
+        c.shade(c.mask(ovals(ball, 0.10, 0.10), puffs, blur=0.008), light + np.float32(0.12), second)
+    a, b = resample(low, 24)[1:-1], resample(top, 24)[1:-1] * (0.72, 1.0) + (0.28 * top[:, 0].mean(), 0.0)
+    s.soft(light, ribbon(segments(a, b, 3), 0.014), -0.13, 0.008)
     c.shade(c.mask(between(low, top)), light, colours)
-    cuff(s, low, colours, second)
-
-
-def cuff(s: Scene, low: Points, colours: Array, second: Array) -> None:
-    c, light = s.canvas, hat_light(s) + np.float32(0.06)
-    upper = low * (0.995, 1.0) - (0.0, 0.155)
-    c.tint(c.mask(upper * (1, 1) - (0, 0.012), low, blur=0.01), (120, 110, 120), 0.0)
-    a, b = resample(low, 30), resample(upper, 30)
-    for i in range(30):
-        s.soft(light, ribbon(np.stack([a[i], b[i]]), 0.012), -0.15, 0.007)
+    upper = low - (0.0, 0.155)
+    light = hat_light(s) + np.float32(0.06)
+    s.soft(light, ribbon(segments(resample(low, 30), resample(upper, 30), 2), 0.012), -0.15, 0.007)
     s.soft(light, ribbon(low, 0.03), -0.12, 0.014)
-    band = between(resample(low, 40) * (1.015, 1) + (0, 0.0), resample(upper, 40) * (1.015, 1))
+    band = between(low * (1.015, 1), upper * (1.015, 1))
     c.tint(c.mask(band - (0, 0.02), blur=0.014), (110, 100, 110), 0.6)
     c.shade(c.mask(band), light, second if s.factors["hat_detail"] > 0.5 else colours)
 
 
 def baseball_cap(s: Scene, colours: Array, second: Array) -> None:
     """Six panels, a button and a curved visor that stands out towards the viewer."""
-    c, h, light = s.canvas, s.head, hat_light(s)
-    top, low = dome(s, -0.86), rim(s, -0.03)
-    button = h.place([(0.0, -0.85)], flat=True)[0]
-    for x in (-0.60, 0.0, 0.60):
-        seam = h.place(curve([(x * h.width, -0.40), (x * h.width * 0.9, -0.62), (0.0, -0.85)]), 0.0)
-        s.soft(light, ribbon(seam, 0.010), -0.16, 0.004)
-    c.shade(c.mask(between(low, top)), light, colours)
-    c.shade(c.mask(oval(*button, 0.035, 0.02)), light + np.float32(0.1), second)
-    w = h.width
-    back = [(-0.86 * w, -0.335), (-0.45 * w, -0.415), (0.0, -0.435), (0.45 * w, -0.415), (0.86 * w, -0.335)]
-    front = [(0.93 * w, -0.235), (0.55 * w, -0.225), (0.0, -0.215), (-0.55 * w, -0.225), (-0.93 * w, -0.235)]
-    visor = np.concatenate([h.place(curve(back), 0.03), h.place(curve(front), 0.20)])
-    gradient = hat_light(s) + np.float32(0.02)
-    s.soft(gradient, h.place(ribbon(curve(front), 0.05), 0.20), -0.16, 0.02)
-    s.soft(gradient, h.place(ribbon(curve(back), 0.05), 0.03), -0.22, 0.02)
-    c.tint(c.mask(h.place(ribbon(curve(back), 0.05), 0.03), blur=0.02), (90, 80, 90), 0.5)
-    c.shade(c.mask(visor), gradient, second if s.factors["hat_detail"] > 0.6 else colours)
+    c, h, w, light = s.canvas, s.head, s.head.width, hat_light(s)
+    sides = np.array([-0.60, 0.0, 0.60])[:, None, None] * (w, 0)
+    seams = curve(
+        np.array([(1.0, -0.40), (0.9, -0.62), (0.0, -0.85)]) * (0, 1) + sides * np.array([[1.0], [0.9], [0.0]])
+    )
+    s.soft(light, h.place(ribbon(seams, 0.010)), -0.16, 0.004)
+    c.shade(c.mask(between(rim(s, -0.03), dome(s, -0.86))), light, colours)
+    c.shade(c.mask(ovals(h.spot(0.0, -0.85, flat=True), 0.035, 0.02)), light + np.float32(0.1), second)
+    back = curve([(-0.88 * w, -0.325), (-0.45 * w, -0.415), (0.0, -0.440), (0.45 * w, -0.415), (0.88 * w, -0.325)])
+    front = curve([(0.95 * w, -0.240), (0.55 * w, -0.205), (0.0, -0.190), (-0.55 * w, -0.205), (-0.95 * w, -0.240)])
+    crease, lip = h.place(ribbon(back, 0.05), 0.03), h.place(front, 0.20)
+    light = hat_light(s) + np.float32(0.02)
+    s.soft(light, ribbon(lip + (0, -0.055), 0.04), 0.16, 0.02)
+    s.soft(light, ribbon(lip, 0.025), -0.20, 0.008)
+    s.soft(light, crease, -0.24, 0.02)
+    c.tint(c.mask(crease, blur=0.02), (90, 80, 90), 0.5)
+    visor = np.concatenate([h.place(back, 0.03), lip])
+    c.shade(c.mask(visor), light, second if s.factors["hat_detail"] > 0.6 else colours)
 
 
 def brimmed_hat(s: Scene, colours: Array, second: Array) -> None:
     """A crown with a band over a wide oval brim."""
     c, h, light = s.canvas, s.head, hat_light(s)
-    at = h.place([(0.0, -0.36)], 0.0)[0]
-    tilt = np.array([[h.cr, h.sr], [-h.sr, h.cr]])
-    brim = oval(0, 0, 0.90, 0.155, 60) @ tilt + at
-    under = light - np.float32(0.04)
-    s.soft(under, brim + (0, -0.06), 0.12, 0.03)
-    s.soft(under, oval(0, 0, 0.56, 0.10) @ tilt + at + (0, -0.015), -0.26, 0.03)
+    tilt, at = np.array([[h.cos, h.sin], [-h.sin, h.cos]]), h.spot(0.0, -0.36)
+    brim = ovals((0, 0), 0.92, 0.160, 60) @ tilt + at
+    under = np.float32(0.48) + np.float32(0.40 * s.contrast) * s.form(1.25, 0.95, -0.1)
+    s.soft(under, brim - (0, 0.06), 0.12, 0.03)
+    s.soft(under, ovals((0, -0.015), 0.58, 0.10) @ tilt + at, -0.26, 0.03)
     c.shade(c.mask(brim), under, colours)
-    low, top = rim(s, -0.05, 1.02, -0.31), dome(s, -0.93, 0.98, -0.31)
-    s.soft(light, h.place(ribbon(curve([(-0.10, -0.92), (0.0, -0.80), (0.06, -0.66)]), 0.06), flat=True), -0.12, 0.03)
+    low, top = rim(s, -0.05, 1.02, -0.31), dome(s, -0.90, 0.98, -0.31)
+    dent = curve([(-0.10, -0.90), (0.0, -0.78), (0.06, -0.64)])
+    s.soft(light, h.place(ribbon(dent, 0.06), flat=True), -0.12, 0.03)
     c.shade(c.mask(between(low, top)), light, colours)
-    upper = low - (0.0, 0.115)
-    c.shade(c.mask(between(low, upper)), light - np.float32(0.03), second)
+    c.shade(c.mask(between(low, low - (0.0, 0.115))), light - np.float32(0.03), second)
 
 
 HATS = (baseball_cap, beanie, brimmed_hat)
@@ -1309,7 +1314,7 @@ def hat(s: Scene) -> None:
         return
     colours = cloth_ramp(hsv(f["hat_hue"], f["hat_saturation"], f["hat_value"]))
     second = cloth_ramp(hsv(f["hat_hue"] + 0.45, f["hat_saturation"] * 0.8, 0.92 - 0.5 * f["hat_value"]))
-    HATS[min(int(f["hat_style"] * 3), 2)](s, colours, second)
+    HATS[min(int(f["hat_style"] * len(HATS)), len(HATS) - 1)](s, colours, second)
 
 
 # ---------------------------------------------------------------------------------------------------- portrait
@@ -1317,7 +1322,7 @@ def hat(s: Scene) -> None:
 
 def overhangs(s: Scene, front: Sequence[Lock]) -> list[tuple[Points, float]]:
     """What throws a shadow on the face."""
-    shadows = [(lock.outlines[0], -0.10) for lock in front]
+    shadows = [(lock.outlines[0], -0.10) for lock in front[-1:]]
     if s.factors["hat"] > 0.5:
         shadows.append((between(rim(s, 0.03), dome(s, -0.9)), -0.22))
     return shadows
