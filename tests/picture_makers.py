@@ -8,15 +8,17 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from faceforge.data.crops import Crops
-from faceforge.data.faces import FaceData
 from faceforge.data.sources import Source
 from faceforge.data.tasks import NoInput
+
+if TYPE_CHECKING:
+    from faceforge.data.faces import FaceData
 
 CELEBA_ATTRIBUTES = ["5_o_Clock_Shadow", *(f"Attribute_{n}" for n in range(38)), "Young"]
 
@@ -108,6 +110,8 @@ def put_tgz(files: dict[str, bytes], path: Path, inside: str = "", extra: tuple[
 
 def face_data(root: str | Path | None, source: Callable[..., Source] = Crops, **changes: Any) -> FaceData:
     """A FaceData with the values of conf/data/base.yaml but 16x16 and batches of 4; ``cache`` must be named."""
+    from faceforge.data.faces import FaceData
+
     own = {"cache": changes["cache"]} if getattr(source, "name", "") != "drawn" else {}
     values: dict[str, Any] = {
         "source": partial(source, **own),

@@ -106,7 +106,7 @@ def pack(source: Source, recipe: Recipe, root: Path, digests: Sequence[str], pro
 def _sound(folder: Path) -> bool:
     try:
         return len(Packed(folder).array) > 0 and (folder / "skipped.csv").is_file()
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return False
 
 
@@ -190,8 +190,9 @@ def _packed(source: Source, recipe: Recipe, progress: bool) -> Iterator[Outcome]
     total = len(source.faces)
     processes = 1 if total < PARALLEL_FROM else min(cores(), 8)
     with tqdm(total=total, desc="packing faces", unit=" faces", disable=None if progress else True) as bar:
-        chunks = _by_processes(source, recipe, processes) if processes > 1 else _chunks(source, recipe, 0)
-        for chunk in chunks:
+        spans = [range(first, min(first + CHUNK, total)) for first in range(0, total, CHUNK)]
+        alone = processes == 1
+        for chunk in _chunks(source, recipe, spans) if alone else _by_processes(source, recipe, spans, processes):
             yield from chunk
             bar.update(len(chunk))
 
@@ -201,13 +202,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunks(source: Source, recipe: Recipe, start: int) -> Iterator[list[Outcome]]:
-    for first in range(start, len(source.faces), CHUNK):
-        yield _pack_chunk(source, recipe, first)
-
-
-def _pack_chunk(source: Source, recipe: Recipe, first: int) -> list[Outcome]:
-    return [_pack_one(source, recipe, n) for n in range(first, min(first + CHUNK, len(source.faces)))]
+def _chunks(source: Source, recipe: Recipe, spans: Sequence[range]) -> Iterator[list[Outcome]]:
+    for span in spans:
+        yield [_pack_one(source, recipe, n) for n in span]
 
 
 def _pack_one(source: Source, recipe: Recipe, index: int) -> Outcome:
@@ -217,23 +214,22 @@ def _pack_one(source: Source, recipe: Recipe, index: int) -> Outcome:
         return str(error)
 
 
-def _by_processes(source: Source, recipe: Recipe, processes: int) -> Iterator[list[Outcome]]:
+def _by_processes(source: Source, recipe: Recipe, spans: Sequence[range], processes: int) -> Iterator[list[Outcome]]:
     """Chunks in order from a pool, only a few of them at a time in memory; without the pool where it breaks."""
-    starts = iter(range(0, len(source.faces), CHUNK))
-    done = 0
+    to_start, done = iter(spans), 0
     # forked children would inherit the threads and locks of whatever the trainer has loaded
     context = multiprocessing.get_context("forkserver")
     pool = ProcessPoolExecutor(processes, context, _begin_worker, (source, recipe))
     try:
         waiting: deque[Future[list[Outcome]]] = deque()
-        waiting.extend(pool.submit(_worker_chunk, first) for first in islice(starts, 4 * processes))
+        waiting.extend(pool.submit(_worker_chunk, span) for span in islice(to_start, 4 * processes))
         while waiting:
             chunk = waiting.popleft().result()
-            waiting.extend(pool.submit(_worker_chunk, first) for first in islice(starts, 1))
+            waiting.extend(pool.submit(_worker_chunk, span) for span in islice(to_start, 1))
             yield chunk
-            done += CHUNK
+            done += 1
     except BrokenProcessPool:
-        yield from _chunks(source, recipe, done)
+        yield from _chunks(source, recipe, spans[done:])
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -256,8 +252,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _worker_chunk(first: int) -> list[Outcome]:
-    return _pack_chunk(*_work, first)
+def _worker_chunk(span: range) -> list[Outcome]:
+    return next(_chunks(*_work, [span]))
 
 
 # ---------------------------------------------------------------------- digests, remembered by time stamps

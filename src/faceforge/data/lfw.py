@@ -34,6 +34,6 @@ class Lfw(Files):
 def _face(name: str) -> Face | None:
     path = PurePosixPath(name)
     person, _, number = path.stem.rpartition("_")
-    if not number.isdigit() or path.parent.name != person:
+    if not person or not number.isdigit() or path.parent.name != person:
         return None
     return Face(f"{person}/{path.name}", person)

@@ -1,0 +1,28 @@
+"""Sources that misbehave while they are packed; apart from other helpers, so that workers import little."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+
+import numpy as np
+
+from faceforge.data.crops import Crops
+
+
+class SlowCrops(Crops):
+    """Crops that take a while to read, so that a test can act while they are packed."""
+
+    def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        time.sleep(0.02)
+        return super().read(index, size)
+
+
+class FragileCrops(Crops):
+    """Crops whose reading ends every process but the first, as the system does when memory runs out."""
+
+    def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        if multiprocessing.parent_process() is not None:
+            os._exit(1)
+        return super().read(index, size)

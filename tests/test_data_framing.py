@@ -1,0 +1,111 @@
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from picture_makers import picture
+from PIL import Image
+
+from faceforge.data.framing import RESIZE, check_crop, crop_box, frame
+from faceforge.errors import BadInput
+from faceforge.images import DECODE, ImageError
+
+CELEBA = (218, 178)
+GOLDEN = ["834e0c191dc51e65", "bd09224c354a7cd4", "26103ae459f3b016"]
+
+
+@pytest.mark.parametrize(
+    ("crop", "picture_size", "box"),
+    [
+        ("none", (31, 17), (0, 0, 17, 31)),
+        ("published", CELEBA, (20, 45, 150, 185)),
+        ("c140", CELEBA, (19, 39, 159, 179)),
+        ("c148", CELEBA, (15, 35, 163, 183)),
+        ("c160", CELEBA, (9, 29, 169, 189)),
+        ("c178", CELEBA, (0, 20, 178, 198)),
+        ("c150", (250, 250), (50, 50, 200, 200)),
+    ],
+)
+def test_named_boxes(crop, picture_size, box):
+    assert crop_box(crop, *picture_size, (64, 64)) == box
+
+
+@given(*[st.integers(1, 300)] * 4)
+def test_center_is_the_largest_centred_box_of_the_targets_aspect(height, width, target_height, target_width):
+    left, top, right, bottom = crop_box("center", height, width, (target_height, target_width))
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    assert right - left == width or bottom - top == height
+    assert abs((left + right) - width) <= 1
+    assert abs((top + bottom) - height) <= 1
+    wanted = min(width, height * target_width / target_height), min(height, width * target_height / target_width)
+    assert abs(right - left - max(1, wanted[0])) <= 0.5
+    assert abs(bottom - top - max(1, wanted[1])) <= 0.5
+
+
+@pytest.mark.parametrize(("crop", "size"), [("published", (184, 200)), ("c140", (139, 200)), ("c2", (1, 1))])
+def test_a_box_outside_the_picture_is_refused(crop, size):
+    with pytest.raises(ImageError, match=f"{size[1]}x{size[0]} pixels, too small for the crop {crop}"):
+        crop_box(crop, *size, (64, 64))
+
+
+@pytest.mark.parametrize(("crop", "nearest"), [("centre", "center"), ("publishd", "published"), ("c0", "c140")])
+def test_unknown_crops_name_the_nearest(crop, nearest):
+    with pytest.raises(BadInput, match=f"data.crop={crop}: .*nearest is {nearest}"):
+        check_crop(crop)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 13), (40, 40), (64, 48)])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("grey", [False, True])
+def test_any_size_and_channels(size, channels, grey):
+    source = picture(1, 33, 50)[..., 1] if grey else picture(1, 33, 50)
+    framed = frame(source, "center", size, channels)
+    assert framed.shape == (channels, *size)
+    assert framed.dtype == np.uint8
+    assert framed.flags.c_contiguous
+    if grey:
+        assert (framed == framed[:1]).all()
+
+
+def test_colour_becomes_rec_601_luma():
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], np.uint8)
+    luma = frame(colours, "none", (1, 4), 1)[0, 0]
+    assert np.abs(luma - colours[0] @ np.array([0.299, 0.587, 0.114])).max() <= 0.51
+
+
+def test_shrinking_averages_instead_of_picking_pixels():
+    """A fine chequerboard becomes even grey; without antialiasing it would stay black and white or flicker."""
+    y, x = np.mgrid[0:96, 0:96]
+    framed = frame(((x + y) % 2 * 255).astype(np.uint8), "none", (12, 12), 1)
+    assert np.abs(framed.astype(int) - 127.5).max() <= 3
+
+
+def test_shrinking_is_close_to_exact_area_means():
+    source = picture(2, 64, 64)
+    means = source.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    assert np.abs(frame(source, "none", (16, 16), 3) - means).mean() < 6
+
+
+def test_cropping_comes_before_resizing():
+    """No pixel outside the box may leak in, as a resize with a wider filter over the whole picture would let it."""
+    source = np.full((*CELEBA, 3), 255, np.uint8)
+    source[45:185, 20:150] = 10
+    assert (frame(source, "published", (64, 64), 3) == 10).all()
+
+
+def test_golden_pixels_of_the_recipe():
+    """If this fails the pixels of packed sets have changed: raise the number in RESIZE (or DECODE) as well."""
+    assert (RESIZE, DECODE) == ("pillow-bicubic-antialiased/1", "strict/1")
+    y, x = np.mgrid[0:50, 0:70]
+    source = np.stack([(x * 7 + y) % 256, (x * y) % 256, (y * 11) % 256], axis=-1).astype(np.uint8)
+    digests = [
+        hashlib.sha256(frame(source, "center", size, channels).tobytes()).hexdigest()[:16]
+        for size, channels in (((16, 16), 3), ((31, 17), 1), ((96, 96), 3))
+    ]
+    assert digests == GOLDEN
+    assert np.array_equal(
+        frame(source, "none", (16, 16), 3).transpose(1, 2, 0),
+        np.asarray(Image.fromarray(source).resize((16, 16), Image.Resampling.BICUBIC)),
+    )
