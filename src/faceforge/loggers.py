@@ -66,6 +66,14 @@ class RunLogger(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the whole config was handed over at construction."""
 
+    @property
+    def info(self) -> dict[str, str] | None:
+        """What run.json keeps of it; None where there is nothing to keep."""
+        return None
+
+    def start(self) -> None:
+        """Begin, before the first value."""
+
     def log_picture(self, path: Path, images: int, kind: str | None = None) -> None:
         """A picture file that belongs to the clock's position `images`."""
 
@@ -200,11 +208,12 @@ def _drop_torn_row(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[str]]:
-    """A text file that takes the place of `path` when the block ends well, and leaves no trace otherwise."""
+def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
+    """A file that takes the place of `path` when the block ends well, and leaves no trace otherwise."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    how: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "replace"}
     try:
-        with open(handle, "w", newline="", encoding="utf-8", errors="replace") as file:
+        with open(handle, "wb" if binary else "w", **how) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,79 @@
+"""The sample grids of a run, small enough to lie inside one page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+GRIDS = 40
+STRIP_BYTES = 4_000_000  # of all grids together, before base64 adds a third
+LARGE_BYTES = 1_200_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture and the clock's position it belongs to."""
+
+    images: int
+    width: int
+    height: int
+    uri: str
+
+
+def time_line(folder: Path, count: int = GRIDS, budget: int = STRIP_BYTES) -> list[Picture]:
+    """At most `count` grids evenly through `samples/`, first and last among them, in at most about `budget` bytes.
+
+    Files that cannot be read are left out.
+    """
+    names = [path for path in sorted((folder / "samples").glob("*.png")) if path.stem.isdecimal()]
+    grids = [grid for path in _evenly(names, count) if (grid := _open(path)) is not None]
+    side = 880
+    encoded = [_webp(grid, side, quality=82) for _, grid in grids]
+    while side > 100 and (total := sum(len(data) for data, _ in encoded)) > budget:
+        side = int(side * min(0.85, 0.95 * (budget / total) ** 0.5))
+        encoded = [_webp(grid, side, quality=82) for _, grid in grids]
+    return [Picture(at, *size, _uri(data, "webp")) for (at, _), (data, size) in zip(grids, encoded, strict=True)]
+
+
+def large(folder: Path, images: int) -> Picture | None:
+    """The grid at `images` as it is, or re-encoded where its file is too heavy for a page."""
+    path = folder / "samples" / f"{images:09d}.png"
+    grid = _open(path)
+    if grid is None:
+        return None
+    if path.stat().st_size <= LARGE_BYTES:
+        return Picture(images, *grid[1].size, _uri(path.read_bytes(), "png"))
+    data, size = _webp(grid[1], 1600, quality=90)
+    return Picture(images, *size, _uri(data, "webp"))
+
+
+def _evenly(paths: Sequence[Path], count: int) -> list[Path]:
+    if len(paths) <= count:
+        return list(paths)
+    return [paths[round(n * (len(paths) - 1) / (count - 1))] for n in range(count)]
+
+
+def _open(path: Path) -> tuple[int, Image.Image] | None:
+    try:
+        with Image.open(path) as picture:
+            return int(path.stem), picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _webp(picture: Image.Image, side: int, quality: int) -> tuple[bytes, tuple[int, int]]:
+    if max(picture.size) > side:
+        picture = picture.copy()
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    file = BytesIO()
+    picture.save(file, "WEBP", quality=quality, method=4)
+    return file.getvalue(), picture.size
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
