@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
 import re
 import sys
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,6 +25,7 @@ from torchmetrics.image.kid import poly_mmd
 from faceforge.errors import BadInput
 from faceforge.evaluation import metrics
 from faceforge.evaluation.metrics import Features, KidMonitor, Score, halves, kid, patch_swd, real_floor
+from faceforge.images import make_grid
 
 
 @pytest.fixture(scope="module")
@@ -389,3 +396,151 @@ def test_unlike_sizes_are_refused() -> None:
         patch_swd(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 9))
     with pytest.raises(ValueError, match="at least 7"):
         patch_swd(torch.zeros(2, 1, 6, 6), torch.zeros(2, 1, 6, 6))
+
+
+# The comparison of GANs
+
+
+def load_benchmark() -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / "gan_faces.py"
+    spec = importlib.util.spec_from_file_location("gan_faces", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gan_faces"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+gan_faces = load_benchmark()
+
+
+class Faces:
+    """As much of FaceData as scoring uses: smooth pictures, two of each person."""
+
+    def __init__(self, n: int = 60) -> None:
+        self.packed = pictures(n, 32, 32, 1)
+        self.rows = {name: np.arange(i, n, 4) for i, name in enumerate(("train", "val", "test"))}
+        self.rows["train"] = np.sort(np.concatenate([self.rows["train"], np.arange(3, n, 4)]))
+        self.counts = {name: len(rows) for name, rows in self.rows.items()}
+
+    def images(self, split: str, indices: Sequence[int] | None = None) -> torch.Tensor:
+        rows = self.rows[split]
+        return self.packed[rows if indices is None else rows[np.asarray(indices, dtype=np.int64)]]
+
+    def summary(self) -> dict[str, Any]:
+        people = {"train": 15, "val": 8, "test": 8}
+        told = {"source": "smooth", "protocol": "p", "protocol_hash": "h", "manifest": "m" * 64}
+        return {**told, "counts": self.counts, "identities": people, "size": [32, 32], "channels": 1}
+
+
+PEOPLE = [None if i < 4 else f"person {i // 8}" for i in range(60)]
+
+
+def test_reference_pairs_each_face_with_its_person_and_never_mixes_splits() -> None:
+    faces = Faces()
+    found = gan_faces.Reference.of(faces, PEOPLE, count=20, seed=1)
+    where = {faces.packed[i].numpy().tobytes(): i for i in range(60)}
+    held_out = [where[image.numpy().tobytes()] for image in found.held_out]
+    train = [where[image.numpy().tobytes()] for image in found.train]
+    assert [PEOPLE[i] for i in held_out] == found.held_out_people
+    assert [PEOPLE[i] for i in train] == found.train_people
+    assert len(set(held_out)) == 20
+    assert len(set(train)) == 20
+    assert set(held_out) <= set(faces.rows["val"]) | set(faces.rows["test"])
+    assert set(train) <= set(faces.rows["train"])
+    assert torch.allclose(found.mean, faces.images("train").mean(0), atol=1e-6)
+    assert len(gan_faces.Reference.of(faces, PEOPLE, count=999, seed=1).held_out) == 30
+
+
+class Sampler:
+    """A run as ``checkpoint.load`` gives it: faces of the same kind as the real ones, blurred by ``blur``."""
+
+    def __init__(self, name: str, blur: float, size: int = 32) -> None:
+        self.blur = blur
+        self.clock = SimpleNamespace(images=12800)
+        data = {"source": {"_target_": "x.Smooth"}, "root": "/some/where", "size": size, "batch_size": int(blur)}
+        self.config = {"data": data, "seed": 3, "choices": {"model": "m", "experiment": name}}
+
+    def sample(self, count: int, seed: int) -> torch.Tensor:
+        sharp = pictures(count, 32, 32, 1, seed=seed + 9).numpy()
+        return torch.from_numpy(ndimage.gaussian_filter(sharp, (0, 0, self.blur, self.blur)))
+
+
+@pytest.fixture
+def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    runs = {"a": Sampler("published/a", 0.01), "b": Sampler("b", 2.0)}
+    monkeypatch.setattr(gan_faces.checkpoint, "load", lambda path, name: runs[path.name])
+    monkeypatch.setattr(gan_faces, "load_data", lambda node, root: (Faces(), PEOPLE))
+    monkeypatch.setattr(gan_faces, "Features", lambda: Features(size=64))
+    record = tmp_path / "results" / "records" / "gan.json"
+    gan_faces.score([tmp_path / "a", tmp_path / "b"], data_root=None, count=48, out=record)
+    return record
+
+
+def test_score_ranks_the_rows_and_says_how_it_was_made(scored: Path) -> None:
+    record = json.loads(scored.read_text())
+    rows = record["rows"]
+    assert list(rows) == ["real faces, other people", "mean face", "published/a", "b"]
+    floor, mean, sharp, blurred = rows.values()
+    assert floor["kid"]["low"] < 0 < floor["kid"]["high"]
+    assert sharp["kid"]["value"] < blurred["kid"]["value"] < mean["kid"]["value"]
+    assert sharp["swd"]["32"] < blurred["swd"]["32"]
+    assert sharp["count"] == mean["count"] == 48
+    assert sharp["kid"]["protocol"]["weights_sha256"] == metrics.WEIGHTS_SHA256
+    assert sharp["run"]["images"] == 12800
+    assert record["data"]["scored_against"]["held_out"] == 30
+    assert {"command", "commit", "machine", "packages", "seed", "checkpoint"} <= set(record)
+    assert "/some/where" not in scored.read_text()
+
+
+def test_score_writes_generated_faces_only(scored: Path) -> None:
+    root = scored.parents[1]
+    written = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    assert written == {"records/gan.json", "gan.md", "images/gan-published-a.png", "images/gan-b.png"}
+    grid = np.asarray(Image.open(root / "images" / "gan-b.png"))
+    assert np.array_equal(grid, make_grid(Sampler("b", 2.0).sample(48, 0), 8))
+
+
+def test_table_comes_from_the_record_alone(scored: Path) -> None:
+    record = json.loads(scored.read_text())
+    page = (scored.parents[1] / "gan.md").read_text()
+    assert page == gan_faces.table(record)
+    kid_, swd = record["rows"]["b"]["kid"], record["rows"]["b"]["swd"]
+    interval = f"{1e3 * kid_['low']:.1f} to {1e3 * kid_['high']:.1f}"
+    expected = f"| b | {1e3 * kid_['value']:.1f} | {interval} | {swd['32']:.1f} | {swd['16']:.1f} | "
+    assert expected in page
+    assert "KID x 1000 | 95 % interval | SWD 32 | SWD 16 | SWD 8 | images drawn" in page
+    assert "| mean face | " in page
+    assert "](images/gan-published-a.png)" in page
+
+
+def test_runs_on_unlike_data_are_refused() -> None:
+    same = gan_faces._require_same_data({"a": Sampler("a", 1.0), "b": Sampler("b", 2.0)})
+    assert same["size"] == 32
+    with pytest.raises(BadInput, match=r"b: data\.size differs from that of a"):
+        gan_faces._require_same_data({"a": Sampler("a", 1.0), "b": Sampler("b", 1.0, size=64)})
+
+
+def test_records_hold_no_folder_of_this_machine() -> None:
+    given = ["score", "runs/one", "/home/me/runs/two", "--data-root", "../faces", "data.root=~/pictures", "a=b/c"]
+    kept = ["score", "runs/one", "two", "--data-root", "faces", "data.root=pictures", "a=b/c"]
+    assert gan_faces.portable(given) == kept
+
+
+def test_a_turn_counts_whole_cycles_and_its_images(tmp_path: Path) -> None:
+    small = [
+        f"data.cache={tmp_path}",
+        "data.source.count=80",
+        "data.size=16",
+        "data.batch_size=2",
+        "data.val_share=0.1",
+    ]
+    found = gan_faces.time_settings({"one": ["model.penalty_every=3", *small]}, [], rounds=2, steps=4, minutes=2.0)[
+        "one"
+    ]
+    assert found["steps_per_turn"] == 6
+    rates = [turn["images_per_second"] for turn in found["turns"]]
+    assert found["images"] == int(np.mean(rates) * 120) // 2 * 2
+    assert found["images_per_second"]["min"] == min(rates) > 0
+    assert all(0 <= turn["other_cores"] <= os.cpu_count() for turn in found["turns"])
