@@ -61,10 +61,10 @@ def celeba_files(count: int = 12) -> dict[str, bytes]:
 
 
 def celeba_tables(count: int = 12, kaggle: bool = False) -> dict[str, bytes]:
-    """Picture n belongs to person n // 2, has Young where n is even, and the official split of its third."""
+    """The nth picture belongs to person n // 2, has Young where n is odd, and the official split of its third."""
     names = [f"{n:06d}.jpg" for n in range(1, count + 1)]
     flags = {name: ["-1"] * 39 + ["1" if n % 2 else "-1"] for n, name in enumerate(names)}
-    people = {name: [str((n + 1) // 2)] for n, name in enumerate(names)}
+    people = {name: [str(n // 2)] for n, name in enumerate(names)}
     parts = {name: [str(n * 3 // count)] for n, name in enumerate(names)}
     if kaggle:
         return {

@@ -54,7 +54,7 @@ def test_bad_tables_are_one_line(tmp_path, text, reason):
 
 
 def test_missing_and_binary_files_are_one_line(tmp_path):
-    with pytest.raises(BadInput, match="cannot be read as CSV .*No such file"):
+    with pytest.raises(BadInput, match=r"cannot be read as CSV .*No such file"):
         read_attributes(str(tmp_path / "none.csv"), IDS)
     (tmp_path / "labels.csv").write_bytes(b"\xff\xd8\xff\0")
     with pytest.raises(BadInput, match="cannot be read as CSV"):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +156,7 @@ def test_a_damaged_set_is_made_again(tmp_path, damage):
 
 
 def test_killed_while_packing_nothing_half_made_is_seen(tmp_path):
-    root, place, mark = make_crops(tmp_path / "in", 300, 8, 8), tmp_path / "c", f"FF_TEST_{os.getpid()}"
+    root, place = make_crops(tmp_path / "in", 300, 8, 8), tmp_path / "c"
     code = (
         "from pathlib import Path; from faceforge.data import cache; from odd_sources import SlowCrops\n"
         "cache.PARALLEL_FROM, cache.CHUNK, cache.cores = 1, 5, lambda: 2\n"
@@ -163,14 +164,14 @@ def test_killed_while_packing_nothing_half_made_is_seen(tmp_path):
         "recipe = cache.Recipe('center', (12, 10), 3)\n"
         "cache.pack(source, recipe, place, cache.digests_of(source, place, False), False)\n"
     )
-    environment = os.environ | {mark: "1", "PYTHONPATH": str(Path(__file__).parent)}
-    process = subprocess.Popen([sys.executable, "-u", "-c", code], env=environment)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen([sys.executable, "-u", "-c", code], env=environment, start_new_session=True)
     wait_for(lambda: any(path.stat().st_size > 4000 for path in place.glob(".*.tmp/faces.npy")), process)
-    assert len(workers_of(mark)) >= 3
+    assert len(workers_of(process.pid)) >= 3
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert visible(place) == []
-    wait_for(lambda: not workers_of(mark))
+    wait_for(lambda: not workers_of(process.pid))
     result = packed(root, place, source=Crops(str(root)))
     assert len(result.array) == 300
     assert visible(place) == [result.folder.name]
@@ -185,15 +186,13 @@ def wait_for(condition, process=None, seconds=20):
         time.sleep(0.02)
 
 
-def workers_of(mark):
-    """Processes whose environment holds ``mark``."""
+def workers_of(session):
+    """Living processes of a session: those that a process started there began."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{mark}=1".encode() in (folder / "environ").read_bytes():
+        with suppress(OSError):
+            if os.getsid(int(folder.name)) == session and "State:\tZ" not in (folder / "status").read_text():
                 found.append(folder.name)
-        except OSError:
-            continue
     return found
 
 
@@ -260,7 +259,7 @@ def test_where_the_cache_lies(tmp_path, monkeypatch):
     assert cache_root() == tmp_path / "asked"
     assert cache_root(str(tmp_path / "named")) == tmp_path / "named"
     blocked = write(tmp_path / "file", b"")
-    with pytest.raises(BadInput, match="data.cache=.*cannot be written"):
+    with pytest.raises(BadInput, match=r"data.cache=.*cannot be written"):
         cache_root(str(blocked / "sub"))
     monkeypatch.delenv("FACEFORGE_CACHE")
     monkeypatch.setenv("HOME", str(blocked))

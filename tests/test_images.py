@@ -1,7 +1,8 @@
-import io
 import struct
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,8 +146,6 @@ def test_damage_is_named_in_one_short_line(case):
 def huge_png(side):
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     data = encode(picture(0), "PNG")
-    import zlib
-
     chunk = b"IHDR" + header
     return data[:8] + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
 
@@ -233,4 +232,4 @@ def test_pillow_is_never_told_to_accept_truncated_files():
     from PIL import ImageFile
 
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
-    assert "LOAD_TRUNCATED" not in io.open(images.__file__).read()  # noqa: UP020
+    assert "LOAD_TRUNCATED" not in Path(images.__file__).read_text()
