@@ -101,6 +101,7 @@ def link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copy2(source, temporary)
     temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # replacing one name of a file by another name of it does nothing (POSIX)
 
 
 def sweep_orphans(folder: Path) -> None:

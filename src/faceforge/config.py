@@ -369,14 +369,16 @@ def _is_trusted(found: Any, trusted: Iterable[str]) -> bool:
 
 
 def build(node: Mapping[str, Any], trusted: Iterable[str] = (), **runtime: Any) -> Any:
-    """Instantiate a configuration node; the only call of Hydra's ``instantiate``. Raises BadInput."""
-    problems = check_targets({"": node}, trusted) if not runtime else []
+    """Instantiate a configuration node; the only call of Hydra's ``instantiate``. Raises BadInput.
+
+    ``runtime`` are keyword-only parameters of the node's own target, which no yaml gives.
+    """
+    problems = check_targets({"": node}, trusted)
     if problems:
         raise BadInput("\n".join(problem.lstrip(".") for problem in problems))
-    for _, target in _targets(node):
-        resolve(str(target["_target_"]), trusted)
     try:
-        return hydra.utils.instantiate(dict(node), _convert_="all", **runtime)
+        built = hydra.utils.instantiate({**node, "_partial_": True} if runtime else dict(node), _convert_="all")
+        return built(**runtime) if runtime else built
     except HydraException as error:
         if isinstance(error.__cause__, BadInput):
             raise error.__cause__ from None

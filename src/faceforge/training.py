@@ -343,5 +343,6 @@ def _quieten() -> None:
         ".*GPU available but not used.*",
         ".*IterableDataset.*__len__.*",
         ".*`max_epochs` was not set.*",
+        ".*LeafSpec.*is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message=expected)

@@ -79,7 +79,6 @@ class Recorder(pl.Callback):
 
     def _open(self, module: Scheme) -> None:
         images = module.clock.images
-        MetricsCsv(self.run.folder).cut(images)
         self.run.cut_samples(images)
         self._open_loggers(images)
         described = {name: describe(network, example) for name, (network, example) in module.networks().items()}
@@ -88,14 +87,17 @@ class Recorder(pl.Callback):
         self.progress.start(images)
 
     def _open_loggers(self, images: int) -> None:
+        table = MetricsCsv(self.run.folder)
+        table.cut(images)
         earlier = self.run.record["wandb"] or {}
-        self.loggers = configuration.build(
+        others = configuration.build(
             self.config["logger"],
             folder=self.run.folder,
             config=self.config,
             run_id=earlier.get("id"),
             resumed_at=images if self.run.record["resumed"] else None,
         )
+        self.loggers = [table, *others]
         for logger in self.loggers:
             logger.start()
         self.run.update(wandb=next((logger.info for logger in self.loggers if logger.info), None))

@@ -25,13 +25,18 @@ def decay(images: int, seen: int, half_life: float, ramp: float | None) -> float
 
 @torch.no_grad()
 def update(average: nn.Module, network: nn.Module, keep: float) -> None:
-    """average <- keep * average + (1 - keep) * network; buffers (batch statistics) are copied, not averaged."""
-    ours, theirs = _parameters(average), _parameters(network)
-    if ours:
-        torch._foreach_lerp_(ours, theirs, 1.0 - keep)  # pyright: ignore[reportPrivateImportUsage]
-    for mine, its in zip(average.buffers(), network.buffers(), strict=True):
-        mine.copy_(its)
+    """average <- keep * average + (1 - keep) * network, for parameters and batch statistics alike; counters are copied.
+
+    Statistics of the moving network do not fit averaged weights where the learning rate is high.
+    """
+    pairs = list(zip(_tensors(average), _tensors(network), strict=True))
+    moving = [(mine, its) for mine, its in pairs if mine.is_floating_point()]
+    mine, its = zip(*moving, strict=True)
+    torch._foreach_lerp_(list(mine), list(its), 1.0 - keep)  # pyright: ignore[reportPrivateImportUsage]
+    for counter, its in pairs:
+        if not counter.is_floating_point():
+            counter.copy_(its)
 
 
-def _parameters(network: nn.Module) -> list[Tensor]:
-    return [p.detach() for p in network.parameters()]
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [t.detach() for t in (*network.parameters(), *network.buffers())]
