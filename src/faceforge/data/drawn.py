@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ VERSION = "drawn/1"  # of the style: changes whenever a pixel would
 PICTURES = 4  # of each person
 BLOCK = 256  # faces whose factors are drawn together
 
-Columns = dict[str, NDArray[np.float64]]
+Columns = dict[str, NDArray[np.floating[Any]]]
 
 
 class Factor(NamedTuple):
@@ -161,13 +161,13 @@ def _derive(f: Columns) -> Columns:
     """What depends on what; smile, glasses and hat stay independent of each other and of everything else."""
     share = (f["male"] * 2) % 1.0
     f["male"] = np.where(f["male"] > 0.55, 0.86 + 0.14 * share, 0.14 * share)
-    f["age"] = 18 + 62 * ((f["age"] - 18) / 62) ** 1.4
+    f["age"] = 18 + 62 * ((f["age"] - 18) / 62) ** 1.7
     f["zoom"] = 1 + f["zoom"]
     f["eyeglasses"] = (f["eyeglasses"] < 0.20) * 1.0
     f["sunglasses"] = (f["sunglasses"] < 0.22) * 1.0
     f["hat"] = (f["hat"] < 0.14) * 1.0
     f["mouth_open"] = np.clip(f["mouth_open"] * 1.3 - 0.66 + 0.32 * np.maximum(f["smile"], 0), 0, 1)
-    f["frown"] = np.clip(f["frown"] * 1.6 - 0.8 - f["smile"] * 0.5, 0, 1)
+    f["frown"] = np.clip(f["frown"] * 1.6 - 0.9 - f["smile"] * 0.25, 0, 1)
     _colour(f)
     _groom(f)
     _shape(f)
@@ -176,8 +176,8 @@ def _derive(f: Columns) -> Columns:
 
 def _colour(f: Columns) -> None:
     """Dark skin brings dark hair and eyes; grey comes with age."""
-    f["skin"] = f["skin"] ** 1.25
-    dark = np.clip((f["skin"] - 0.22) / 0.33, 0, 1)
+    f["skin"] = f["skin"] ** 1.5
+    dark = np.clip((f["skin"] - 0.28) / 0.33, 0, 1)
     f["hair_melanin"] += (1 - f["hair_melanin"]) * 0.92 * dark
     f["iris"] = np.clip(f["iris"] + (1 - f["iris"]) * 0.9 * dark, 0, 1)
     f["hair_red"] = np.where((f["hair_red"] < 0.12) & (dark < 0.2), 0.80, 0.12 * f["hair_red"] * (1 - dark))
@@ -222,7 +222,7 @@ def _shape(f: Columns) -> None:
     f["nose_length"] *= 0.98 + 0.04 * male
 
 
-def _choose(share: NDArray[np.float64], weights: Mapping[str, float]) -> NDArray[np.int64]:
+def _choose(share: NDArray[np.floating[Any]], weights: Mapping[str, float]) -> NDArray[np.int64]:
     """Places in STYLES, drawn with the given weights from numbers in [0, 1)."""
     edges = np.cumsum(list(weights.values()))[:-1] / sum(weights.values())
     places = np.array([STYLES.index(name) for name in weights])
@@ -256,7 +256,7 @@ def _attributes(f: Columns) -> dict[str, NDArray[np.bool_]]:
         "Oval_Face": (f["jaw"] < 0.52) & (f["head_length"] > 0.97 * f["head_width"]),
         "Pale_Skin": f["skin"] < 0.09,
         "Pointy_Nose": (f["nose_tip"] > 0.55) & (f["nose_width"] < 1.05),
-        "Rosy_Cheeks": f["blush"] > 0.55,
+        "Rosy_Cheeks": f["blush"] > 0.60,
         "Smiling": f["smile"] > 0.2,
         "Straight_Hair": haired & (f["hair_wave"] < 0.1),
         "Wavy_Hair": haired & (f["hair_wave"] > 0.4),

@@ -1,28 +1,47 @@
-"""Paints one portrait from a row of factors: filled splines, soft light fields and colour ramps.
+"""Paints one portrait from a row of factors.
 
-Everything is drawn in *unit* coordinates: the picture's shorter side spans [-1, 1], x to the right, y down, so that the
-same face appears at every size. Points on the head are given in *head* coordinates (eye line at y = 0, x and y about as
-large as in the picture, z towards the viewer), turned by the pose and moved so that the eyes always stand at one place,
-as in aligned photographs. Skin, hair and cloth are scalar light fields (0 deep shadow, 1 highlight) sent through a
-colour ramp, which keeps shadows coloured instead of grey.
+Points on the head are given in *head* coordinates: the eye line at y = 0, x and y about as large as in the picture, z
+towards the viewer. The pose turns them and moves them so that the eyes always stand at one place, as in aligned
+photographs. Each feature is one function that paints over what came before it; `paint` at the end is their order.
 """
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faceforge import streams
-
-Array = NDArray[np.float32]
-Points = NDArray[np.float64]
+from faceforge.data.brush import (
+    Array,
+    Bump,
+    Canvas,
+    Mask,
+    Points,
+    between,
+    both,
+    circle,
+    clipped,
+    cloth_ramp,
+    curve,
+    hsv,
+    hump,
+    mirrored,
+    mix,
+    moved,
+    normals,
+    ovals,
+    palette,
+    ramp,
+    resample,
+    rgb,
+    ribbon,
+    segments,
+    travelled,
+)
 
 # Palettes run from the first to the last value of their factor; RGB, 0 to 255.
 SKIN = [
@@ -50,256 +69,6 @@ LENS_DARK = (26, 24, 30)
 
 EYE_HEIGHT = -0.05  # where the eye line stands in the picture
 HEAD_SCALE = 1.06
-LEVELS = 512  # steps of a colour ramp
-
-
-Box = tuple[slice, slice]  # rows, columns of the canvas
-
-
-class Mask(NamedTuple):
-    """Coverage in [0, 1] of a rectangle of the canvas."""
-
-    alpha: Array
-    box: Box
-
-
-# ---------------------------------------------------------------------------------------------------- colours
-
-
-def rgb(colour: ArrayLike) -> Array:
-    """A colour as float32."""
-    return np.asarray(colour, dtype=np.float32)
-
-
-def mix(a: ArrayLike, b: ArrayLike, share: float) -> Array:
-    """share = 0 is a, share = 1 is b."""
-    a = rgb(a)
-    return a + np.float32(share) * (rgb(b) - a)
-
-
-def palette(colours: Sequence[tuple[int, int, int]], place: float) -> Array:
-    """A colour between neighbours of a palette; place in [0, 1]."""
-    at = min(max(place, 0.0), 1.0) * (len(colours) - 1)
-    first = min(int(at), len(colours) - 2)
-    return mix(colours[first], colours[first + 1], at - first)
-
-
-def hsv(hue: float, saturation: float, value: float) -> Array:
-    """All in [0, 1]; hue is cyclic."""
-    return rgb(colorsys.hsv_to_rgb(hue % 1.0, saturation, value)) * np.float32(255)
-
-
-def ramp(*colours: ArrayLike) -> Array:
-    """Evenly spaced colours from shadow to highlight: (3, LEVELS)."""
-    return rgb(np.stack([rgb(c) for c in colours], axis=1)) @ _tents(len(colours))
-
-
-@lru_cache
-def _tents(stops: int) -> Array:
-    """The weight of each stop at each level: (stops, LEVELS)."""
-    levels = np.linspace(0.0, stops - 1.0, LEVELS)
-    return np.clip(1 - np.abs(levels[None, :] - np.arange(stops)[:, None]), 0, 1).astype(np.float32)
-
-
-def cloth_ramp(base: Array) -> Array:
-    """Colours of a matt fabric."""
-    return ramp(base * 0.30, base * 0.62, base, mix(base, (255, 250, 244), 0.22), mix(base, (255, 255, 255), 0.45))
-
-
-# --------------------------------------------------------------------------------------------------- geometry
-
-
-@lru_cache
-def _basis(count: int, closed: bool, steps: int) -> Points:
-    """The matrix that takes control points to points of a Catmull-Rom spline."""
-    p = np.eye(count)
-    ends = [p[-1:], p, p[:2]] if closed else [2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]]
-    p = np.concatenate(ends)
-    t = (np.arange(steps) / steps)[None, :, None]
-    a, b, c, d = (p[i : len(p) - 3 + i, None, :] for i in range(4))
-    rows = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    rows = rows.reshape(-1, count)
-    return rows if closed else np.concatenate([rows, p[-2:-1]])
-
-
-def curve(points: ArrayLike, closed: bool = False, steps: int = 6) -> Points:
-    """Catmull-Rom spline through (..., n, 2) points: about n * steps points on a smooth line."""
-    points = np.asarray(points, dtype=np.float64)
-    return _basis(points.shape[-2], closed, steps) @ points
-
-
-def segments(a: ArrayLike, b: ArrayLike, steps: int) -> Points:
-    """Straight lines from a (n, 2) to b (n, 2): (n, steps, 2)."""
-    share = np.linspace(0.0, 1.0, steps)[None, :, None]
-    a, b = np.asarray(a)[:, None, :], np.asarray(b)[:, None, :]
-    return a + share * (b - a)
-
-
-def travelled(line: Points) -> Points:
-    """The way along a line (n, 2) up to each of its points."""
-    steps = line[1:] - line[:-1]
-    return np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
-
-
-def resample(line: Points, count: int) -> Points:
-    """count points at equal distances along a line (n, 2)."""
-    way = travelled(line)
-    at = np.linspace(0.0, way[-1], count)
-    return np.stack([np.interp(at, way, line[:, 0]), np.interp(at, way, line[:, 1])], axis=1)
-
-
-_LEFT = np.array([-1.0, 1.0])
-
-
-def normals(line: Points) -> Points:
-    """Unit vectors across lines (..., n, 2)."""
-    along = np.empty_like(line)
-    along[..., 1:-1, :] = line[..., 2:, :] - line[..., :-2, :]
-    along[..., 0, :] = line[..., 1, :] - line[..., 0, :]
-    along[..., -1, :] = line[..., -1, :] - line[..., -2, :]
-    across = along[..., ::-1] * _LEFT
-    across /= np.sqrt(across[..., :1] ** 2 + across[..., 1:] ** 2) + 1e-9
-    return across
-
-
-def ribbon(line: Points, width: ArrayLike) -> Points:
-    """The outlines of strokes: lines (..., n, 2) with a width, or one per point: (..., 2n, 2)."""
-    width = np.asarray(width, dtype=np.float64)
-    offset = normals(line) * (width[..., None] / 2 if width.ndim else width / 2)
-    return np.concatenate([line + offset, (line - offset)[..., ::-1, :]], axis=-2)
-
-
-def mirrored(right: Points) -> Points:
-    """A right half from top to bottom, completed by its mirror image into a closed outline."""
-    return np.concatenate([right, right[-2:0:-1] * (-1.0, 1.0)])
-
-
-def both(right: ArrayLike) -> Points:
-    """Left and right copies of points (n, 2) given for the right side: (2, n, 2)."""
-    right = np.asarray(right, dtype=np.float64)
-    return np.stack([right * (-1.0, 1.0), right])
-
-
-@lru_cache
-def _circle(count: int) -> Points:
-    angle = np.linspace(0.0, 2 * np.pi, count, endpoint=False)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-def ovals(centres: ArrayLike, rx: ArrayLike, ry: ArrayLike, count: int = 24) -> Points:
-    """Ellipses around centres (..., 2) with radii that broadcast: (..., count, 2)."""
-    radii = np.stack(np.broadcast_arrays(rx, ry), axis=-1)[..., None, :]
-    return np.asarray(centres)[..., None, :] + _circle(count) * radii
-
-
-def between(a: Points, b: Points) -> Points:
-    """The closed outline of the area between two lines (..., n, 2)."""
-    return np.concatenate([a, b[..., ::-1, :]], axis=-2)
-
-
-def hump(t: Points, power: float = 1.0) -> Points:
-    """1 in the middle of t in [-1, 1], 0 at both ends."""
-    return np.maximum(1.0 - t * t, 0.0) ** power
-
-
-# ----------------------------------------------------------------------------------------------------- canvas
-
-
-class Canvas:
-    """Float pixels (3, H, W), finer than the picture, painted through masks given in unit coordinates."""
-
-    def __init__(self, height: int, width: int) -> None:
-        short = min(height, width)
-        self.size = (height, width)
-        self.factor = max(2, -(-64 // short))
-        self.height, self.width = height * self.factor, width * self.factor
-        self.scale = short * self.factor / 2.0
-        self.origin = np.array([self.width / 2 - 0.5, self.height / 2 - 0.5])
-        self.pixels = np.empty((3, self.height, self.width), np.float32)
-        self.x = ((np.arange(self.width) - self.origin[0]) / self.scale).astype(np.float32)
-        self.y = ((np.arange(self.height) - self.origin[1]) / self.scale).astype(np.float32)
-
-    def field(self, value: float) -> Array:
-        """A light field of one value."""
-        return np.full((self.height, self.width), value, np.float32)
-
-    def fixed(self, outline: Points) -> NDArray[np.int32]:
-        """Outlines as whole sixteenths of a pixel: (n, p, 2)."""
-        pixels = outline * (16 * self.scale) + (16 * self.origin + 0.5)
-        return pixels.astype(np.int32).reshape(-1, *outline.shape[-2:])
-
-    def box(self, polygons: Sequence[NDArray[np.int32]], margin: float) -> Box:
-        """The part of the canvas around polygons in sixteenths of a pixel, perhaps empty."""
-        rectangles = [cv2.boundingRect(stack.reshape(-1, 2)) for stack in polygons]
-        grow = int(margin * self.scale) + 2
-        x0, y0 = min(r[0] for r in rectangles) // 16 - grow, min(r[1] for r in rectangles) // 16 - grow
-        x1, y1 = (max(r[i] + r[i + 2] for r in rectangles) // 16 + grow + 1 for i in (0, 1))
-        rows = slice(min(max(y0, 0), self.height), min(max(y1, 0), self.height))
-        return rows, slice(min(max(x0, 0), self.width), min(max(x1, 0), self.width))
-
-    def mask(self, *outlines: Points, blur: float = 0.0, box: Box | None = None) -> Mask:
-        """Coverage of closed outlines, (n, 2) or stacks of them, softened by a Gaussian of `blur` units."""
-        polygons = [self.fixed(outline) for outline in outlines]
-        rows, columns = box or self.box(polygons, 3 * blur)
-        cover = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
-        if cover.size:
-            corner = np.array([16 * columns.start, 16 * rows.start], np.int32)
-            for stack in polygons:
-                for polygon in stack - corner:
-                    cv2.fillPoly(cover, [polygon], 255, cv2.LINE_AA, 4)
-        return Mask(blurred(cover * np.float32(1 / 255), blur * self.scale), (rows, columns))
-
-    def paint(self, mask: Mask, colour: Array, alpha: float = 1.0) -> None:
-        """Lays a colour (3,) or a picture (3, h, w) of the mask's box over the pixels."""
-        target = self.pixels[:, mask.box[0], mask.box[1]]
-        source = colour[:, None, None] if colour.ndim == 1 else colour
-        target += (mask.alpha * np.float32(alpha)) * (source - target)
-
-    def tint(self, mask: Mask, colour: ArrayLike, alpha: float = 1.0) -> None:
-        """Multiplies the pixels by colour / 255: shadows and glazes."""
-        target = self.pixels[:, mask.box[0], mask.box[1]]
-        target *= 1 + (mask.alpha * np.float32(alpha)) * (rgb(colour)[:, None, None] / 255 - 1)
-
-    def shade(self, mask: Mask, light: Array, colours: Array, alpha: float = 1.0) -> None:
-        """Paints a full-size light field through a colour ramp inside a mask."""
-        levels = (light[mask.box] * np.float32(LEVELS - 1)).astype(np.int32)
-        shaded = np.empty((3, *levels.shape), np.float32)
-        for channel, out in zip(colours, shaded, strict=True):
-            np.take(channel, levels, out=out, mode="clip")
-        self.paint(mask, shaded, alpha)
-
-    def glow(self, light: Array, point: Points, radii: tuple[float, float], amount: float) -> None:
-        """Adds a Gaussian bump around a point (unit coordinates) to a light field."""
-        (px, py), (rx, ry) = point * self.scale + self.origin, radii
-        reach_x, reach_y = 2.4 * rx * self.scale, 2.4 * ry * self.scale
-        rows = slice(max(int(py - reach_y), 0), max(int(py + reach_y) + 1, 0))
-        columns = slice(max(int(px - reach_x), 0), max(int(px + reach_x) + 1, 0))
-        x = (self.x[columns] - np.float32(point[0])) * np.float32(1 / rx)
-        y = (self.y[rows] - np.float32(point[1])) * np.float32(1 / ry)
-        light[rows, columns] += (np.float32(amount) * np.exp(-y * y))[:, None] * np.exp(-x * x)
-
-    def finish(self) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3) at the final size; averaging over the finer pixels is the antialiasing."""
-        fine = np.ascontiguousarray(self.pixels.transpose(1, 2, 0))
-        small = cv2.resize(fine, (self.size[1], self.size[0]), interpolation=cv2.INTER_AREA)
-        return np.clip(np.rint(small), 0, 255).astype(np.uint8).reshape(*self.size, 3)
-
-
-def blurred(alpha: Array, sigma: float) -> Array:
-    """Gaussian blur by sigma pixels; wide ones run on a coarser grid, which the eye cannot tell."""
-    if sigma < 0.3 or not alpha.size:
-        return alpha
-    if sigma > 6 and min(alpha.shape) > 16:
-        height, width = alpha.shape
-        small = cv2.resize(alpha, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-        return rgb(cv2.resize(blurred(small, sigma / 2), (width, height), interpolation=cv2.INTER_LINEAR))
-    window = 2 * math.ceil(2.6 * sigma) + 1
-    return rgb(cv2.GaussianBlur(alpha, (window, window), sigma, borderType=cv2.BORDER_REPLICATE))
-
-
-def clipped(mask: Mask, by: Mask) -> Mask:
-    """A mask inside another one of the same box."""
-    return Mask(mask.alpha * by.alpha, mask.box)
 
 
 # ------------------------------------------------------------------------------------------------------- head
@@ -420,12 +189,11 @@ class Scene:
 
     def soft(self, light: Array, points: Points, amount: float, blur: float) -> None:
         """Adds softened shapes (unit coordinates) to a light field."""
-        mask = self.canvas.mask(points, blur=blur)
-        light[mask.box] += np.float32(amount) * mask.alpha
+        self.canvas.relief(light, blur, (points, amount))
 
-    def glow(self, light: Array, at: tuple[float, float], radii: tuple[float, float], amount: float) -> None:
-        """Adds a bump at head coordinates to a light field."""
-        self.canvas.glow(light, self.head.place(at), radii, amount)
+    def bump(self, x: float, y: float, radii: tuple[float, float], amount: float, lift: float = 0.0) -> Bump:
+        """A bump of light at a place on the face."""
+        return Bump(self.head.spot(x, y, lift), radii, amount)
 
 
 def skin_colour(f: Mapping[str, float]) -> Array:
@@ -467,11 +235,14 @@ def background(s: Scene) -> None:
     first = hsv(f["back_hue"], f["back_saturation"], f["back_value"])
     second = hsv(f["back_hue"] + f["back_shift"], f["back_saturation"] * 1.15, f["back_value"] * 0.60)
     angle = 2 * np.pi * f["back_angle"]
-    along = c.x * np.float32(0.42 * np.cos(angle)) + (c.y * np.float32(0.42 * np.sin(angle)) + np.float32(0.5))[:, None]
+    along = (
+        c.x * np.float32(0.42 * np.cos(angle))
+        + (c.y * np.float32(0.42 * np.sin(angle)) + np.float32(0.5))[:, None]
+    )
     share = np.clip(along, 0, 1)
     share = share * share * (3 - 2 * share)
     pool = c.field(0.0)
-    c.glow(pool, np.array([0.5 * f["light_x"], -0.35]), (0.95, 0.95), 0.28)
+    c.bumps(pool, [Bump(np.array([0.5 * f["light_x"], -0.35]), (0.95, 0.95), 0.28)])
     discs = s.noise("discs", 3, 3)
     radii = 0.26 + 0.12 * discs[:, 2]
     s.soft(pool, ovals(discs[:, :2] * (1.1, 1.0), radii, radii), 0.09, 0.035)
@@ -489,11 +260,11 @@ def body(s: Scene) -> None:
     half = [(neck, chin - 0.5), (neck, chin + 0.06), (neck * 1.25, chin + 0.15), (wide * 0.62, chin + 0.27)]
     half += [(wide, chin + 0.43), (wide * 1.12, chin + 1.0)]
     right = np.concatenate([curve(half), [(wide * 1.12, 12.0)]])
-    torso = np.concatenate([right, right[::-1] * (-1, 1)]) + (x0, 0)
+    torso = moved(np.concatenate([right, right[::-1] * (-1, 1)]), x0, 0)
     light = c.field(0.43) + np.clip(s.light[0] * (c.x - np.float32(x0)), -0.35, 0.35) * np.float32(0.35)
-    tendons = curve(both([(0.24, chin - 0.1), (0.06, chin + 0.34)])) + (x0, 0)
+    tendons = moved(curve(both([(0.24, chin - 0.1), (0.06, chin + 0.34)])), x0, 0)
     s.soft(light, ribbon(tendons, 0.06), 0.05, 0.03)
-    c.glow(light, np.array([x0 - 0.16 * f["light_x"], chin - 0.05]), (0.44, 0.22), -0.30)
+    c.bumps(light, [Bump(np.array([x0 - 0.16 * f["light_x"], chin - 0.05]), (0.44, 0.22), -0.30)])
     c.shade(c.mask(torso), light, s.skin_ramp)
     clothes(s, torso, x0, chin)
 
@@ -522,34 +293,37 @@ def clothes(s: Scene, torso: Points, x0: float, chin: float) -> None:
     f, c = s.factors, s.canvas
     kind = list(NECKLINES)[min(int(f["clothes_style"] * len(NECKLINES)), len(NECKLINES) - 1)]
     cut, t = NECKLINES[kind], np.linspace(-1, 1, 25)
-    edge = np.stack([x0 + cut.side * t, chin + cut.rise + (cut.drop - cut.rise) * (1 - np.abs(t) ** cut.bend)], axis=1)
-    below = np.array([(9.0, chin + cut.rise), (9.0, 14.0), (-9.0, 14.0), (-9.0, chin + cut.rise)])
-    grown = c.mask((torso - (x0, 0)) * (1.03, 1.0) + (x0, -0.012))
-    light = c.field(0.50) + np.clip(s.light[0] * (c.x - np.float32(x0)), -0.5, 0.5) * np.float32(0.25)
-    c.glow(light, np.array([x0, chin + 0.02]), (0.5, 0.16), -0.20)
-    x, bow = s.noise("folds", 6, 2).T
-    top, middle, low = (
-        (x0 + x, chin + 0.30 + 0 * x),
-        (x0 + x + 0.12 * bow, chin + 0.55 + 0 * x),
-        (x0 + 0.9 * x, chin + 1.2 + 0 * x),
+    edge = np.stack(
+        [x0 + cut.side * t, chin + cut.rise + (cut.drop - cut.rise) * (1 - np.abs(t) ** cut.bend)], axis=1
     )
-    folds = ribbon(curve(np.stack([np.stack(p, axis=1) for p in (top, middle, low)], axis=1)), 0.05)
-    s.soft(light, folds[:3], 0.07, 0.025)
-    s.soft(light, folds[3:], -0.09, 0.025)
+    below = np.array([(9.0, chin + cut.rise), (9.0, 14.0), (-9.0, 14.0), (-9.0, chin + cut.rise)])
+    grown = c.mask(moved(moved(torso, -x0, 0) * (1.03, 1.0), x0, -0.012))
+    light = c.field(0.50) + np.clip(s.light[0] * (c.x - np.float32(x0)), -0.5, 0.5) * np.float32(0.25)
+    c.bumps(light, [Bump(np.array([x0, chin + 0.02]), (0.5, 0.16), -0.20)])
+    folds(s, light, x0, chin)
     colours = cloth_ramp(hsv(f["clothes_hue"], f["clothes_saturation"], f["clothes_value"]))
     inside = lambda *shapes, blur=0.0: clipped(c.mask(*shapes, box=grown.box, blur=blur), grown)  # noqa: E731
     c.tint(inside(ribbon(edge, 0.05), blur=0.02), (120, 84, 84), 0.5)
     c.shade(inside(np.concatenate([edge, below])), light, colours)
     if cut.hem:
-        c.shade(inside(ribbon(edge + (0, cut.hem / 2), cut.hem)), light + np.float32(0.10), colours)
+        c.shade(inside(ribbon(moved(edge, 0, cut.hem / 2), cut.hem)), light + np.float32(0.10), colours)
     else:
         collar(s, x0, chin, light, colours)
 
 
+def folds(s: Scene, light: Array, x0: float, chin: float) -> None:
+    """Soft lines down the garment."""
+    x, bow = s.noise("folds", 6, 2).T
+    top, low = np.stack([x, 0 * x + 0.30], axis=1), np.stack([0.9 * x, 0 * x + 1.2], axis=1)
+    middle = np.stack([x + 0.12 * bow, 0 * x + 0.55], axis=1)
+    lines = moved(ribbon(curve(np.stack([top, middle, low], axis=1)), 0.05), x0, chin)
+    s.canvas.relief(light, 0.025, (lines[:3], 0.07), (lines[3:], -0.09))
+
+
 def collar(s: Scene, x0: float, chin: float, light: Array, colours: Array) -> None:
     """Two flaps of a shirt."""
-    flaps = both([(0.02, 0.30), (0.28, 0.05), (0.37, 0.09), (0.34, 0.29), (0.19, 0.41)]) + (x0, chin)
-    s.canvas.tint(s.canvas.mask(flaps + (0, 0.03), blur=0.025), (90, 80, 90), 0.55)
+    flaps = moved(both([(0.02, 0.30), (0.28, 0.05), (0.37, 0.09), (0.34, 0.29), (0.19, 0.41)]), x0, chin)
+    s.canvas.tint(s.canvas.mask(moved(flaps, 0, 0.03), blur=0.025), (90, 80, 90), 0.55)
     s.canvas.shade(s.canvas.mask(flaps), light + np.float32(0.13), colours)
 
 
@@ -557,9 +331,18 @@ def collar(s: Scene, x0: float, chin: float, light: Array, colours: Array) -> No
 
 
 def ears(s: Scene) -> None:
+    """Both ears with their hollow, and earrings."""
     f, h, c = s.factors, s.head, s.canvas
     size, w = f["ear_size"], h.width
-    shape = [(0.90, -0.10), (1.05, -0.13), (1.16, -0.07), (1.16, 0.05), (1.09, 0.17), (1.00, 0.23), (0.92, 0.20)]
+    shape = [
+        (0.90, -0.10),
+        (1.05, -0.13),
+        (1.16, -0.07),
+        (1.16, 0.05),
+        (1.09, 0.17),
+        (1.00, 0.23),
+        (0.92, 0.20),
+    ]
     outer = np.array(shape) * (w, size)
     inner = (outer - (w * 1.05, 0.02)) * (0.55, 0.62) + (w * 1.055, 0.02)
     light = c.field(0.46) + np.clip(s.u, -0.6, 0.6) * np.float32(0.45 * s.contrast * s.light[0])
@@ -576,101 +359,110 @@ def face(s: Scene, shadows: Sequence[tuple[Points, float]]) -> None:
     f, h, c = s.factors, s.head, s.canvas
     light = np.float32(0.525) + np.float32(0.44 * s.contrast) * s.form(h.width * 1.10, 0.88)
     for outlines, amount in shadows:
-        s.soft(light, outlines + (-0.03 * f["light_x"], 0.045), amount, 0.035)
-    sockets(s, light)
+        s.soft(light, moved(outlines, -0.03 * f["light_x"], 0.045), amount, 0.035)
+    c.bumps(light, [*sockets(s), *nose_bumps(s), *cheeks(s)])
     nose(s, light)
-    cheeks(s, light)
     wrinkles(s, light)
     skin = c.mask(h.place(h.outline(), flat=True))
     c.shade(skin, light, s.skin_ramp)
     flush(s, skin)
 
 
-def sockets(s: Scene, light: Array) -> None:
+def sockets(s: Scene) -> list[Bump]:
     """Soft hollows around the eyes, the lit forehead, the temples."""
-    x = s.head.spacing
+    x, temple = s.head.spacing, 0.98 * s.head.width
+    rows = [s.bump(0.10 * s.factors["light_x"], -0.34, (0.24, 0.13), 0.07)]
     for side in (-1, 1):
-        s.glow(light, (side * 0.86 * x, -0.07), (0.15, 0.075), -0.09)
-        s.glow(light, (side * 0.52 * x, -0.01), (0.05, 0.08), -0.07)
-        s.glow(light, (side * 0.95 * x, 0.11), (0.10, 0.035), -0.04 - 0.07 * s.old)
-        s.canvas.glow(light, s.head.spot(side * 0.98 * s.head.width, -0.22, flat=True), (0.07, 0.20), -0.06)
-    s.glow(light, (0.10 * s.factors["light_x"], -0.34), (0.24, 0.13), 0.07)
+        rows.append(s.bump(side * 0.86 * x, -0.07, (0.15, 0.075), -0.09))
+        rows.append(s.bump(side * 0.52 * x, -0.01, (0.05, 0.08), -0.07))
+        rows.append(s.bump(side * 0.95 * x, 0.11, (0.10, 0.035), -0.04 - 0.07 * s.old))
+        rows.append(Bump(s.head.spot(side * temple, -0.22, flat=True), (0.07, 0.20), -0.06))
+    return rows
 
 
-def cheeks(s: Scene, light: Array) -> None:
-    """Cheek apples that rise with a smile, the fold beside them, the hollow under the lip, the chin."""
-    f, h = s.factors, s.head
+def cheeks(s: Scene) -> list[Bump]:
+    """Cheek apples that rise with a smile, the hollows under the cheekbones and the lip, the chin."""
+    f, h, cheer = s.factors, s.head, s.cheer
+    rows = [
+        s.bump(0.0, h.mouth_y + 0.105 + h.drop, (0.085, 0.028), -0.12),
+        s.bump(0.0, 0.9 * h.chin_y, (0.09, 0.05), 0.06),
+        Bump(h.spot(0.0, h.chin_y + 0.02, flat=True), (0.30, 0.06), -0.12),
+    ]
     for side in (-1, 1):
-        lit = 1 + 0.8 * side * f["light_x"]
-        s.glow(
-            light,
-            (side * (0.285 + 0.01 * s.cheer), 0.225 - 0.03 * s.cheer),
-            (0.11, 0.085),
-            (0.04 + 0.07 * s.cheer) * lit,
-        )
-        s.glow(light, (side * 0.36, 0.43 * h.length), (0.09, 0.13), -0.07 * (1.2 - f["cheek"]))
-    folds = curve(both([(0.125, h.nose_y - 0.02), (0.20, h.mouth_y - 0.07), (0.225, h.mouth_y + 0.01)]))
-    depth = 0.02 + 0.11 * s.cheer + 0.10 * s.old
-    s.soft(light, h.place(ribbon(folds, [*np.linspace(0.012, 0.03, 12), 0.005])), -depth, 0.014)
-    s.glow(light, (0.0, h.mouth_y + 0.105 + h.drop), (0.085, 0.028), -0.12)
-    s.glow(light, (0.0, 0.9 * h.chin_y), (0.09, 0.05), 0.06)
-    s.canvas.glow(light, h.spot(0.0, h.chin_y + 0.02, flat=True), (0.30, 0.06), -0.12)
+        lit = (0.04 + 0.07 * cheer) * (1 + 0.8 * side * f["light_x"])
+        rows.append(s.bump(side * (0.285 + 0.01 * cheer), 0.225 - 0.03 * cheer, (0.11, 0.085), lit))
+        rows.append(s.bump(side * 0.36, 0.43 * h.length, (0.09, 0.13), -0.07 * (1.2 - f["cheek"])))
+    return rows
+
+
+def nose_bumps(s: Scene) -> list[Bump]:
+    """The ball of the tip and its wings."""
+    wide, base, tip = 0.098 * s.factors["nose_width"], s.head.nose_y, s.factors["nose_tip"]
+    rows = [s.bump(0.0, base - 0.065, (0.058 - 0.02 * tip, 0.05 - 0.014 * tip), 0.16, lift=0.16)]
+    return rows + [
+        s.bump(side * wide * 0.80, base - 0.045, (0.032, 0.032), 0.06, lift=0.07) for side in (-1, 1)
+    ]
 
 
 def nose(s: Scene, light: Array) -> None:
-    """Only shading: a lit bridge and tip, a shadowed flank, the underside and the creases of the wings."""
+    """Only shading: flanks, a lit ridge, the creases of the wings, the underside, the folds down to the mouth."""
     f, h = s.factors, s.head
-    wide, base, tip = 0.098 * f["nose_width"], h.nose_y, f["nose_tip"]
-    bridge = 0.034 * f["nose_bridge"]
+    wide, base, tip, bridge = 0.098 * f["nose_width"], h.nose_y, f["nose_tip"], 0.034 * f["nose_bridge"]
     flanks = curve(both([(bridge + 0.045, -0.09), (bridge + 0.018, 0.06), (wide * 0.72, base - 0.04)]))
     flanks = h.place(ribbon(flanks, np.linspace(0.035, 0.075, 13)), 0.04)
-    left, right = (0.085 + 0.05 * s.contrast * side * f["light_x"] for side in (1, -1))
-    s.soft(light, flanks[0], -left, 0.020)
-    s.soft(light, flanks[1], -right, 0.020)
+    left, right = (-0.085 - 0.05 * s.contrast * side * f["light_x"] for side in (1, -1))
+    s.canvas.relief(light, 0.020, (flanks[0], left), (flanks[1], right))
     wings = [(wide * 0.86, base - 0.085), (wide * 1.16, base - 0.035), (wide * 0.95, base + 0.008)]
-    s.soft(light, h.place(ribbon(curve(both(wings)), 0.020), 0.02), -0.20, 0.010)
-    ridge = curve([(0.0, -0.10), (0.004, 0.05), (0.0, base - 0.08)])
-    s.soft(light, h.place(ribbon(ridge, np.linspace(0.022, 0.05, 13) * f["nose_bridge"]), 0.13), 0.13, 0.014)
-    s.canvas.glow(light, h.spot(0.0, base - 0.065, 0.16), (0.058 - 0.02 * tip, 0.05 - 0.014 * tip), 0.16)
+    wings = h.place(ribbon(curve(both(wings)), 0.022), 0.02)
+    ridge = ribbon(
+        curve([(0.0, -0.10), (0.004, 0.05), (0.0, base - 0.08)]),
+        np.linspace(0.022, 0.05, 13) * f["nose_bridge"],
+    )
     dip = base - 0.028 + 0.02 * tip
     under = [(-wide, base - 0.01), (-wide * 0.4, dip), (0, dip + 0.014 + 0.012 * tip), (wide * 0.4, dip)]
-    under = curve([*under, (wide, base - 0.01), (0, base + 0.045)], closed=True)
-    s.soft(light, h.place(under, 0.06) + (-0.012 * f["light_x"], 0.0), -0.22, 0.014)
+    under = h.place(curve([*under, (wide, base - 0.01), (0, base + 0.045)], closed=True), 0.06)
+    folds = curve(both([(0.125, base - 0.02), (0.20, h.mouth_y - 0.07), (0.225, h.mouth_y + 0.01)]))
+    folds = h.place(ribbon(folds, [*np.linspace(0.012, 0.03, 12), 0.005]))
+    depth = -0.02 - 0.11 * s.cheer - 0.10 * s.old
+    under = (moved(under, -0.012 * f["light_x"], 0.0), -0.22)
+    s.canvas.relief(light, 0.013, (folds, depth), (h.place(ridge, 0.13), 0.13), under, (wings, -0.20))
 
 
 def nostrils(s: Scene) -> None:
+    """Two dark openings, seen from a little below."""
     wide = 0.098 * s.factors["nose_width"]
     hole = np.array([(0.30, 0.0), (0.52, -0.017), (0.74, -0.006), (0.55, 0.010)])
-    holes = s.head.place(curve(both(hole * (wide, 1.0) + (0, s.head.nose_y - 0.004)), closed=True), 0.07)
+    holes = s.head.place(curve(both(moved(hole * (wide, 1.0), 0, s.head.nose_y - 0.004)), closed=True), 0.07)
     s.canvas.paint(s.canvas.mask(holes, blur=0.005), s.skin_ramp[:, 20], 0.70)
 
 
 def wrinkles(s: Scene, light: Array) -> None:
     """Lines across the forehead and beside the eyes come with age; a frown folds the glabella at any age."""
-    f, h = s.factors, s.head
+    f, h, shapes = s.factors, s.head, []
+    crease = both([(0.038, -0.19), (0.030, -0.14), (0.036, -0.10)])
+    if max(f["frown"], s.old) > 0.05:
+        shapes.append((h.place(ribbon(crease, [0.006, 0.018, 0.006])), -0.20 * max(f["frown"], 0.4 * s.old)))
     if s.old > 0.15:
-        depth = s.old * (0.6 + 0.4 * f["male"])
+        depth = -s.old * (0.6 + 0.4 * f["male"])
         heights = np.array([-0.30, -0.355, -0.41])[:, None, None] * (0, 1)
         lines = curve(np.array([(-0.22, 0.015), (-0.08, -0.006), (0.09, -0.004), (0.22, 0.018)]) + heights)
-        s.soft(light, h.place(ribbon(lines, 0.013 * hump(np.linspace(-1, 1, lines.shape[1])))), -0.15 * depth, 0.006)
+        lines = ribbon(lines, 0.013 * hump(np.linspace(-1, 1, lines.shape[1])))
         x, turns = h.spacing + 0.155, (-0.05, 0.0, 0.05)
-        feet = [both([(x, 0.005 + t * 0.4), (x + 0.035, 0.005 + t), (x + 0.06, 0.005 + 2 * t)]) for t in turns]
-        s.soft(
-            light, h.place(ribbon(np.concatenate(feet), [0.010, 0.012, 0.004])), -(0.07 + 0.1 * s.cheer) * depth, 0.006
-        )
-    crease = both([(0.038, -0.19), (0.030, -0.14), (0.036, -0.10)])
-    depth = max(f["frown"], 0.4 * s.old)
-    if depth > 0.05:
-        s.soft(light, h.place(ribbon(crease, [0.006, 0.018, 0.006])), -0.20 * depth, 0.008)
+        feet = [
+            both([(x, 0.005 + t * 0.4), (x + 0.035, 0.005 + t), (x + 0.06, 0.005 + 2 * t)]) for t in turns
+        ]
+        feet = h.place(ribbon(np.concatenate(feet), [0.010, 0.012, 0.004]))
+        shapes += [(h.place(lines), 0.15 * depth), (feet, (0.07 + 0.1 * s.cheer) * depth)]
+    if shapes:
+        s.canvas.relief(light, 0.007, *shapes)
 
 
 def flush(s: Scene, skin: Mask) -> None:
     """Red where blood is near (cheeks, nose tip), make-up blush, freckles; clipped to the face."""
     f, h, c = s.factors, s.head, s.canvas
-    red = c.field(0.0)
-    for side in (-1, 1):
-        s.glow(red, (side * 0.315, 0.215), (0.125, 0.085), 0.08 + 0.40 * f["blush"])
-    c.glow(red, h.spot(0.0, h.nose_y - 0.06, 0.14), (0.07, 0.05), 0.12)
+    red, strength = c.field(0.0), 0.08 + 0.40 * f["blush"]
+    spots = [s.bump(side * 0.315, 0.215, (0.125, 0.085), strength) for side in (-1, 1)]
+    c.bumps(red, [*spots, s.bump(0.0, h.nose_y - 0.06, (0.07, 0.05), 0.12, lift=0.14)])
     c.paint(Mask(skin.alpha * red[skin.box], skin.box), mix(s.skin * 0.9, BLUSH, 0.62))
     if f["freckles"] > 0.5:
         x, y, size = (s.noise("freckles", 46, 3) * (0.40, 0.09, 0.004)).T
@@ -695,20 +487,19 @@ class Eyes:
 
     def place(self, x: ArrayLike, y: ArrayLike, lift: float = 0.0) -> Points:
         """Both eyes' points: (2, ..., 2) unit coordinates of eye coordinates (...)."""
-        line = np.stack(
-            np.broadcast_arrays(self.head.spacing + self.wide * np.asarray(x), self.wide * np.asarray(y)), axis=-1
-        )
+        x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
+        line = np.stack([self.head.spacing + self.wide * x, self.wide * y], axis=-1)
         return self.head.place(np.stack([line * (-1.0, 1.0), line]), lift)
 
 
 def eyes(s: Scene) -> None:
+    """Both eyes: white with the lid's shadow, iris, lid lines and lashes."""
     f, c, e = s.factors, s.canvas, Eyes(s)
     makeup(s, e)
     white = c.mask(between(e.place(e.t, e.upper), e.place(e.t, e.lower)))
     light = c.field(0.86)
     s.soft(light, ribbon(e.place(e.t, e.upper), 0.07), -0.34, 0.014)
-    for corner in e.place(1.0, 0.0):
-        c.glow(light, corner, (0.05, 0.08), -0.12)
+    c.bumps(light, [Bump(corner, (0.05, 0.08), -0.12) for corner in e.place(1.0, 0.0)])
     c.shade(white, light, ramp((96, 70, 72), (186, 168, 166), SCLERA))
     c.paint(c.mask(ovals(e.place(-0.93, 0.03), 0.016, 0.014), blur=0.006), rgb((222, 132, 124)), 0.7)
     look = np.array([-1.0, 1.0]) * 0.24 * f["gaze_x"]
@@ -724,7 +515,7 @@ def iris(s: Scene, white: Mask, at: Points, wide: float) -> None:
     base = palette(IRIS, f["iris"])
 
     def disc(size: float, x: float = 0.0, y: float = 0.0, blur: float = 0.0, flat: float = 1.0) -> Mask:
-        shapes = ovals(at + (x * r, y * r), size * r, size * r * flat)
+        shapes = ovals(moved(at, x * r, y * r), size * r, size * r * flat)
         return clipped(c.mask(shapes, box=white.box, blur=blur * r), white)
 
     c.paint(disc(1.0), base * 0.42)
@@ -754,32 +545,39 @@ def lashes(s: Scene, e: Eyes) -> None:
     woman, ink = 1 - f["male"], mix(LASH, s.hair * 0.4, 0.35)
     thick = (0.019 + 0.011 * woman + 0.010 * f["makeup"]) * (0.55 + 0.45 * np.linspace(0, 1, 17))
     c.paint(c.mask(ribbon(e.place(t, e.upper - 0.03), thick)), ink, 0.95)
-    c.paint(c.mask(ribbon(e.place(t, e.lower + 0.03), 0.010), blur=0.004), mix(ink, s.skin_ramp[:, 90], 0.5), 0.6)
+    c.paint(
+        c.mask(ribbon(e.place(t, e.lower + 0.03), 0.010), blur=0.004), mix(ink, s.skin_ramp[:, 90], 0.5), 0.6
+    )
     reach = 0.10 + 0.30 * woman * (0.5 + 0.5 * f["makeup"])
     at, out = np.array([9, 11, 13, 15, 16]), np.array([0.25, 0.45, 0.7, 0.95, 1.0])
     root = np.stack([t[at], e.upper[at]], axis=1)
     tip = root + np.stack([reach * 0.75 * out, -reach * (1.1 - 0.45 * out)], axis=1)
     hairs = curve(np.stack([root, (root + tip) / 2 + (0.05, 0.03), tip], axis=1), steps=3)
     hairs = e.place(hairs[..., 0], hairs[..., 1], 0.02)
-    c.paint(c.mask(ribbon(hairs, np.linspace(0.017, 0.003, 7)).reshape(10, 14, 2)), ink, 0.9 - 0.5 * f["male"])
+    c.paint(
+        c.mask(ribbon(hairs, np.linspace(0.017, 0.003, 7)).reshape(10, 14, 2)), ink, 0.9 - 0.5 * f["male"]
+    )
 
 
 def brows(s: Scene) -> None:
     """A soft tapering base with hairs combed outwards."""
     f, h, c = s.factors, s.head, s.canvas
     ink = mix(s.hair * 0.62, (52, 36, 30), 0.45 * (1 - 0.6 * f["hair_gray"]))
-    frown, y = 0.035 * f["frown"], -0.170 - 0.035 * f["brow_raise"] - 0.01 * (f["eye_size"] - 1)
+    frown, y = (
+        0.035 * f["frown"] + 0.05 * min(f["smile"], 0.0),
+        -0.170 - 0.035 * f["brow_raise"] - 0.01 * (f["eye_size"] - 1),
+    )
     inner, outer = 0.080 * (1 - 0.25 * f["frown"]), h.spacing + 0.165
-    points = [(inner, y + 0.022 + frown), (inner + 0.10, y - 0.005 + frown * 0.4)]
-    line = curve([*points, (outer - 0.09, y - 0.052 * f["brow_arch"]), (outer, y + 0.032)])
+    points = [(inner, y + 0.012 + frown), (inner + 0.10, y - 0.006 + frown * 0.4)]
+    line = curve([*points, (outer - 0.10, y - 0.004 - 0.036 * f["brow_arch"]), (outer, y + 0.036)])
     t = np.linspace(0, 1, len(line))
     thick = 0.052 * f["brow_thickness"] * (0.62 + 0.55 * t) * (1 - t**3) ** 0.8 + 0.006
     c.paint(c.mask(h.place(both(ribbon(line, thick)), 0.01), blur=0.007), ink, 0.78)
     at = np.arange(0, len(line) - 2)
     root, size = line[at] + np.stack([0 * at, thick[at] * 0.36], axis=1), thick[at]
-    rise = size * 0.75 * (1.0 - 1.3 * t[at])
+    rise = size * 0.70 * (1.0 - 1.5 * t[at])
     middle = line[at] + np.stack([0.022 + 0 * at, -rise * 0.3], axis=1)
-    tip = line[at] + np.stack([0.048 + 0 * at, -rise], axis=1)
+    tip = line[at] + np.stack([0.046 - 0.012 * t[at], -rise], axis=1)
     hairs = ribbon(np.stack([root, middle, tip], axis=1), [0.010, 0.008, 0.003])
     c.paint(c.mask(h.place(np.concatenate([hairs, hairs * (-1, 1)]), 0.012)), ink * 0.8, 0.5)
 
@@ -815,6 +613,7 @@ def lips(s: Scene) -> Lips:
 
 
 def mouth(s: Scene) -> None:
+    """The open mouth, lips with their light and colour, the dark line and its corners."""
     f, h, c = s.factors, s.head, s.canvas
     shape, is_open = lips(s), f["mouth_open"] > 0.04
     if is_open:
@@ -822,12 +621,15 @@ def mouth(s: Scene) -> None:
     natural = mix(s.skin * rgb((0.90, 0.64, 0.62)), (196, 92, 92), 0.25)
     colours = lip_ramp(mix(natural, hsv(f["lipstick_hue"], 0.72, 0.74), 0.85 * f["lipstick"]))
     light = c.field(0.5)
-    s.soft(light, h.place(between(shape.top, shape.upper)), -0.13, 0.006)
-    middle = (shape.lower + shape.bottom) / 2
-    s.soft(light, h.place(ribbon(middle[4:13], 0.022 * f["lips"]), 0.02), 0.24 + 0.12 * f["lipstick"], 0.010)
-    s.soft(light, h.place(ribbon(shape.bottom, 0.018)), -0.12, 0.008)
+    middle, edge = (shape.lower + shape.bottom) / 2, h.place(ribbon(shape.bottom, 0.018))
+    middle = h.place(ribbon(middle[4:13], 0.022 * f["lips"]), 0.02)
+    upper = h.place(between(shape.top, shape.upper))
+    c.relief(light, 0.008, (upper, -0.13), (edge, -0.12), (middle, 0.24 + 0.12 * f["lipstick"]))
     halves = np.stack([between(shape.top, shape.upper), between(shape.lower, shape.bottom)])
-    soft, strength = 0.004 + 0.006 * (1 - f["lipstick"]) * f["male"], 0.62 + 0.38 * max(f["lipstick"], 1 - f["male"])
+    soft, strength = (
+        0.004 + 0.006 * (1 - f["lipstick"]) * f["male"],
+        0.62 + 0.38 * max(f["lipstick"], 1 - f["male"]),
+    )
     c.shade(c.mask(h.place(halves, 0.01), blur=soft), light, colours, strength)
     dark = mix(s.skin_ramp[:, 12], (92, 28, 30), 0.35)
     edges = np.stack([shape.upper, shape.lower] if is_open else [shape.upper])
@@ -842,21 +644,25 @@ def inside_mouth(s: Scene, shape: Lips) -> None:
     hole = c.mask(h.place(between(shape.upper, shape.lower)))
     inside = lambda points, blur=0.0: clipped(c.mask(points, box=hole.box, blur=blur), hole)  # noqa: E731
     c.paint(hole, rgb(MOUTH_INSIDE))
-    c.paint(inside(h.place(between(shape.upper, shape.lower * (0.6, 1.0) - (0, 0.04))), 0.02), rgb((44, 12, 16)), 0.7)
-    c.paint(inside(ovals(h.place(shape.lower[8] + (0, 0.022)), 0.10, 0.05), 0.010), rgb(TONGUE), 0.9)
+    c.paint(
+        inside(h.place(between(shape.upper, moved(shape.lower * (0.6, 1.0), 0, -0.04))), 0.02),
+        rgb((44, 12, 16)),
+        0.7,
+    )
+    c.paint(inside(ovals(h.place(moved(shape.lower[8], 0, 0.022)), 0.10, 0.05), 0.010), rgb(TONGUE), 0.9)
     depth = (0.020 + 0.052 * min(0.25 + 1.05 * s.cheer, 1.0)) * hump(T17, 0.35)
-    teeth = between(shape.upper - (0, 0.02), shape.upper + np.stack([0 * T17, depth], axis=1))
+    teeth = between(moved(shape.upper, 0, -0.02), shape.upper + np.stack([0 * T17, depth], axis=1))
     light = c.field(0.92)
     s.soft(light, h.place(ribbon(shape.upper, 0.03)), -0.30, 0.010)
-    for corner in h.place(shape.upper[[0, 16]]):
-        c.glow(light, corner, (0.07, 0.09), -0.55)
+    c.bumps(light, [Bump(corner, (0.07, 0.09), -0.55) for corner in h.place(shape.upper[[0, 16]])])
     x = np.array([-0.115, -0.075, -0.038, 0.0, 0.038, 0.075, 0.115])[:, None] * (1, 0)
-    gaps = ribbon(segments(x + (0, h.mouth_y - 0.12), x + (0, h.mouth_y + 0.16), 2), 0.004)
+    gaps = ribbon(segments(moved(x, 0, h.mouth_y - 0.12), moved(x, 0, h.mouth_y + 0.16), 2), 0.004)
     s.soft(light, h.place(gaps), -0.16, 0.003)
     c.shade(inside(h.place(teeth)), light, ramp((70, 34, 36), (176, 150, 142), TEETH))
 
 
 def lip_ramp(base: Array) -> Array:
+    """Moist skin: dark red shadows, nearly white highlights."""
     dark, soft = base * rgb((0.42, 0.30, 0.32)), base * rgb((0.74, 0.66, 0.68))
     return ramp(dark, soft, base, mix(base, (255, 226, 220), 0.40), (255, 246, 242))
 
@@ -893,7 +699,9 @@ def combed(s: Scene, a: Points, b: Points, count: int = 16, flat: bool = True) -
 
 def tufts(locks: Sequence[Lock]) -> Lock:
     """Several locks of hair as one, painted at once."""
-    return Lock([o for lock in locks for o in lock.outlines], np.concatenate([lock.strands for lock in locks]))
+    return Lock(
+        [o for lock in locks for o in lock.outlines], np.concatenate([lock.strands for lock in locks])
+    )
 
 
 def crown(s: Scene, volume: float, low: float = 0.0) -> Points:
@@ -909,13 +717,16 @@ def hairline(s: Scene, lower: float = 0.0, skew: float = 0.0) -> Points:
     f, w = s.factors, s.head.width
     back = 0.07 * f["recession"]
     half = [(1.01, 0.02), (0.90, -0.05), (0.875, -0.18), (0.81 - back, -0.33)]
-    half = np.array([*half, (0.54, -0.445 - back), (0.22, -0.475 - back * 0.6)]) * (w, 1) + (0, lower)
+    half = np.array([*half, (0.54, -0.445 - back), (0.22, -0.475 - back * 0.6)])
+    half = moved(half * (w, 1), 0, lower)
     points = np.concatenate([half * (-1, 1), half[::-1]])
     points[:, 1] += skew * points[:, 0] * np.clip(-points[:, 1] - 0.1, 0, 0.4) * 2.2
     return curve(points)
 
 
-def cap(s: Scene, volume: float, line: Points, low: float = 0.0, part: tuple[float, float] | None = None) -> Lock:
+def cap(
+    s: Scene, volume: float, line: Points, low: float = 0.0, part: tuple[float, float] | None = None
+) -> Lock:
     """Hair lying over the skull; strands run from the hairline back, or from a parting to both sides."""
     edge, top = s.head.place(line), s.head.place(crown(s, volume, low), flat=True)
     count = 30
@@ -923,7 +734,9 @@ def cap(s: Scene, volume: float, line: Points, low: float = 0.0, part: tuple[flo
     if part is None:
         return Lock([between(edge, top)], segments(roots, ends, 6))
     start, ends = s.head.place(part), np.concatenate([ends, roots])
-    middle = (start + ends) / 2 + np.stack([0.10 * (ends[:, 0] - start[0]), np.full(len(ends), -0.07)], axis=1)
+    middle = (start + ends) / 2 + np.stack(
+        [0.10 * (ends[:, 0] - start[0]), np.full(len(ends), -0.07)], axis=1
+    )
     return Lock([between(edge, top)], curve(np.stack([start + 0.1 * (ends - start), middle, ends], axis=1)))
 
 
@@ -936,13 +749,13 @@ def hair_light(s: Scene) -> Array:
     return light + np.float32(gloss) * np.exp(-band * band)
 
 
-def streak(s: Scene, light: Array, strands: Points, width: float, amounts: tuple[float, float] = (0.13, -0.15)) -> None:
+def streak(
+    s: Scene, light: Array, strands: Points, width: float, amounts: tuple[float, float] = (0.13, -0.15)
+) -> None:
     """Light and dark lines, by chance, on a light field."""
     tones = s.noise("streaks", len(strands))[:, 0]
     strokes = ribbon(strands, width * hump(np.linspace(-0.9, 1, strands.shape[1]), 0.5))
-    for chosen, amount in zip((strokes[tones > 0], strokes[tones <= 0]), amounts, strict=True):
-        if len(chosen):
-            s.soft(light, chosen, amount, 0.005)
+    s.canvas.relief(light, 0.005, (strokes[tones > 0], amounts[0]), (strokes[tones <= 0], amounts[1]))
 
 
 def paint_hair(s: Scene, locks: Sequence[Lock], dim: float = 0.0) -> None:
@@ -972,13 +785,22 @@ def bald(s: Scene) -> Locks:
     """A wreath above the ears, or nothing."""
     if s.factors["hair_length"] < 0.45:
         return [], []
-    patch = [(1.0, 0.03), (0.93, -0.02), (0.90, -0.16), (0.95, -0.30), (1.02, -0.28), (1.09, -0.14), (1.07, 0.0)]
+    patch = [
+        (1.0, 0.03),
+        (0.93, -0.02),
+        (0.90, -0.16),
+        (0.95, -0.30),
+        (1.02, -0.28),
+        (1.09, -0.14),
+        (1.07, 0.0),
+    ]
     sides = s.head.place(curve(both(np.array(patch) * (s.head.width, 1)), closed=True), flat=True)
     roots = sides.reshape(-1, 2)[::4]
-    return [], [Lock([sides], segments(roots, roots + (0.0, 0.08), 4))]
+    return [], [Lock([sides], segments(roots, moved(roots, 0.0, 0.08), 4))]
 
 
 def crop(s: Scene) -> Locks:
+    """Cropped hair that follows the skull."""
     return [], [cap(s, 0.012 + 0.05 * s.factors["hair_length"], hairline(s))]
 
 
@@ -995,7 +817,7 @@ def quiff(s: Scene) -> Locks:
     lean = 0.12 if s.factors["part_side"] > 0 else -0.12
     locks = []
     for x, chance in zip((-0.74, 0.74, -0.5, 0.5, -0.25, 0.25, 0.0), s.noise("tufts", 7)[:, 0], strict=True):
-        high, base = -0.70 - tall * (1.0 - 0.55 * x * x) + 0.02 * chance, -0.47 + 0.16 * x * x
+        high, base = -0.70 - tall * (1.0 - 0.55 * x * x) + 0.02 * chance, -0.50 + 0.14 * x * x
         tip = (x * w * 0.95 + lean, high)
         left = [(x * w - 0.11, base), (x * w - 0.13 + 0.5 * lean, base - 0.17), tip]
         right = [(x * w + 0.11, base), (x * w + 0.13 + 0.6 * lean, base - 0.15), tip]
@@ -1031,10 +853,12 @@ def curtains(s: Scene, bottom: float, volume: float, tuck: float) -> Locks:
 
 
 def bob(s: Scene) -> Locks:
+    """Down to the jaw or a little below."""
     return curtains(s, 0.42 + 0.22 * s.factors["hair_length"], 0.09, -0.06)
 
 
 def long_hair(s: Scene) -> Locks:
+    """Over the shoulders."""
     return curtains(s, 1.25 + 0.5 * s.factors["hair_length"], 0.085, 0.06)
 
 
@@ -1044,7 +868,9 @@ def bun(s: Scene) -> Locks:
     size = 0.17 + 0.05 * s.factors["hair_length"]
     knot = s.head.place(ovals(centre, size * 1.15, size), flat=True)
     turns = np.linspace(0.25, 0.95, 8) * size
-    coils = s.head.place(ovals(np.repeat([centre + (0.02, 0)], 8, axis=0), turns * 1.15, turns)[:, 2:19], flat=True)
+    coils = s.head.place(
+        ovals(np.repeat([moved(centre, 0.02, 0)], 8, axis=0), turns * 1.15, turns)[:, 2:19], flat=True
+    )
     return [Lock([knot], coils)], [cap(s, 0.045, hairline(s))]
 
 
@@ -1057,7 +883,7 @@ def curls(s: Scene) -> Locks:
     outlines = [
         s.head.place(between(edge, rim), flat=True),
         s.head.place(ovals(rim + 0.02 * chance[:22, :2], big, big, 16), flat=True),
-        s.head.place(ovals(edge - (0, 0.015), small, small, 12)),
+        s.head.place(ovals(moved(edge, 0, -0.015), small, small, 12)),
     ]
     i = np.arange(100)
     at = edge[i % 18] + (rim[(i * 7) % 22] - edge[i % 18]) * (0.5 + 0.5 * chance[50:, :1])
@@ -1085,7 +911,11 @@ def fringe(s: Scene) -> list[Lock]:
     locks = []
     for x, chance in zip(np.linspace(-0.80, 0.80, 7), s.noise("bangs", 7)[:, 0], strict=True):
         end, top = low + 0.07 * x * x + 0.018 * chance, -0.665 + 0.12 * x * x
-        left = [(x * w * 0.62 - 0.06, top), (x * w * 0.95 - 0.085, -0.42), (x * w + sweep - 0.075, end - 0.02)]
+        left = [
+            (x * w * 0.62 - 0.06, top),
+            (x * w * 0.95 - 0.085, -0.42),
+            (x * w + sweep - 0.075, end - 0.02),
+        ]
         right = [(x * w * 0.62 + 0.06, top), (x * w * 0.95 + 0.085, -0.42), (x * w + sweep + 0.065, end)]
         locks.append(combed(s, curve(left), curve(right), 7, flat=False))
     return [tufts(locks[::2]), tufts(locks[1::2])]
@@ -1103,6 +933,7 @@ NO_BEARD, STUBBLE, MOUSTACHE, GOATEE, FULL_BEARD = range(5)
 
 
 def beard_light(s: Scene) -> Array:
+    """The form of the lower face."""
     return np.float32(0.42) + np.float32(0.42 * s.contrast) * s.form(s.head.width * 1.15, 0.95, 0.1)
 
 
@@ -1113,7 +944,9 @@ def beard(s: Scene) -> None:
         return
     area, strands = chin_beard(s) if kind == GOATEE else jaw_beard(s, kind)
     if kind == STUBBLE:
-        c.paint(c.mask(area, blur=0.035), mix(s.hair * 0.55, s.skin * 0.5, 0.35), 0.28 + 0.22 * f["beard_length"])
+        c.paint(
+            c.mask(area, blur=0.035), mix(s.hair * 0.55, s.skin * 0.5, 0.35), 0.28 + 0.22 * f["beard_length"]
+        )
         return
     light = beard_light(s)
     streak(s, light, strands, 0.010)
@@ -1127,7 +960,13 @@ def jaw_beard(s: Scene, kind: int) -> tuple[Points, Points]:
     grow = 0.0 if kind == STUBBLE else 0.012 + 0.05 * s.factors["beard_length"]
     outer = h.jaw()
     outer *= 1 + grow / w * np.clip(outer[:, 1:] / h.chin_y, 0, 1) * (0.7, 1.3)
-    half = [(0.98, 0.02), (0.90, 0.20), (0.76, 0.33 * h.length), (0.50, h.mouth_y - 0.075), (0.22, h.mouth_y - 0.12)]
+    half = [
+        (0.98, 0.02),
+        (0.90, 0.20),
+        (0.76, 0.33 * h.length),
+        (0.50, h.mouth_y - 0.075),
+        (0.22, h.mouth_y - 0.12),
+    ]
     right = np.array([*half, (0.0, h.nose_y + 0.045)]) * (w, 1)
     edge = curve(np.concatenate([right * (-1, 1), right[-2::-1]]))
     count = 46
@@ -1142,25 +981,39 @@ def chin_beard(s: Scene) -> tuple[Points, Points]:
     h, low = s.head, s.head.chin_y + 0.02 + 0.07 * s.factors["beard_length"]
     top = h.mouth_y + 0.10 + h.drop
     right = np.array(
-        [(0.0, top - 0.005), (0.05, top), (0.13, top + 0.02), (0.15, h.chin_y - 0.05), (0.09, low - 0.01), (0.0, low)]
+        [
+            (0.0, top - 0.005),
+            (0.05, top),
+            (0.13, top + 0.02),
+            (0.15, h.chin_y - 0.05),
+            (0.09, low - 0.01),
+            (0.0, low),
+        ]
     )
     x = np.linspace(-0.13, 0.13, 18)
-    roots, ends = np.stack([0.6 * x, top + 0.02 + 0 * x], axis=1), np.stack([x, low - 0.2 * np.abs(x)], axis=1)
+    roots, ends = (
+        np.stack([0.6 * x, top + 0.02 + 0 * x], axis=1),
+        np.stack([x, low - 0.2 * np.abs(x)], axis=1),
+    )
     return h.place(curve(mirrored(right), closed=True)), h.place(segments(roots, ends, 6))
 
 
 def moustache(s: Scene) -> None:
+    """Hair over the upper lip, combed to both sides."""
     h, kind = s.head, int(s.factors["beard"])
     if kind < MOUSTACHE:
         return
     top = lips(s).top
-    half = [(0.0, h.nose_y + 0.045), (0.07, h.nose_y + 0.052), (top[16, 0] * 1.06, top[16, 1] - 0.005)]
-    half += [(top[14, 0], top[14, 1] + 0.004), (top[11, 0], top[11, 1] + 0.012), (0.0, top[8, 1] - 0.002)]
-    ends = top[8:] + (0, 0.008)
+    (x, y), reach = top[16], 1.26 if kind == MOUSTACHE else 1.08
+    half = [(0.0, h.nose_y + 0.060), (0.045, h.nose_y + 0.047), (0.72 * x, y - 0.060), (x * reach, y + 0.022)]
+    half += [(0.95 * x, y + 0.012), (top[12, 0], top[12, 1] + 0.008), (0.0, top[8, 1] + 0.002)]
+    ends = moved(top[8:], 0, 0.008)
     strands = segments(np.broadcast_to((0.02, h.nose_y + 0.07), ends.shape), ends, 6)
     light = beard_light(s) + np.float32(0.03)
     streak(s, light, h.place(np.concatenate([strands, strands * (-1, 1)]), 0.02), 0.010)
-    s.canvas.shade(s.canvas.mask(h.place(both(curve(half, closed=True)), 0.02), blur=0.008), light, s.hair_ramp, 0.95)
+    s.canvas.shade(
+        s.canvas.mask(h.place(both(curve(half, closed=True)), 0.02), blur=0.008), light, s.hair_ramp, 0.95
+    )
 
 
 # --------------------------------------------------------------------------------------------- glasses and hat
@@ -1186,17 +1039,23 @@ FRAME_STYLES = (
 
 def lenses(s: Scene, grow: float = 0.0) -> Points:
     """Both lens outlines, superellipses of the frame's style: (2, 40, 2)."""
-    h, style = s.head, FRAME_STYLES[min(int(s.factors["frame_style"] * len(FRAME_STYLES)), len(FRAME_STYLES) - 1)]
-    cos, sin = _circle(40).T
+    h, style = (
+        s.head,
+        FRAME_STYLES[min(int(s.factors["frame_style"] * len(FRAME_STYLES)), len(FRAME_STYLES) - 1)],
+    )
+    cos, sin = circle(40).T
     x, y = (np.sign(v) * np.abs(v) ** (2 / style.power) for v in (cos, sin))
     below = np.maximum(y, 0)
     y = y + style.hang * (x * below + 0.6) - style.wing * np.maximum(x, 0) * np.maximum(-y, 0)
     x = x * (1 - style.hang * below)
     reach = max(h.spacing, style.rx + 0.035)
-    return h.place(both(np.stack([reach + (style.rx + grow) * x, 0.012 + (style.ry + grow) * y], axis=1)), 0.05)
+    return h.place(
+        both(np.stack([reach + (style.rx + grow) * x, 0.012 + (style.ry + grow) * y], axis=1)), 0.05
+    )
 
 
 def glasses(s: Scene) -> None:
+    """Temples to the ears, lenses, rims with a light upper edge, bridge."""
     f, h, c = s.factors, s.head, s.canvas
     if f["eyeglasses"] < 0.5:
         return
@@ -1207,10 +1066,12 @@ def glasses(s: Scene) -> None:
     c.paint(c.mask(ribbon(arms, [thick * 1.1, thick * 0.9])), ink * 0.8)
     outer, inner = lenses(s, thick / 2), lenses(s, -thick / 2)
     ring = np.concatenate([outer, outer[:, :1], inner, inner[:, :1]], axis=1)
-    c.tint(c.mask(ring + (0.0, 0.028), blur=0.012), (150, 112, 106), 0.6)
+    c.tint(c.mask(moved(ring, 0, 0.028), blur=0.012), (150, 112, 106), 0.6)
     glass(s, inner)
     c.paint(c.mask(ring), ink)
-    c.paint(c.mask(between(outer[:, 21:40], inner[:, 21:40]), blur=0.004), mix(ink, (255, 255, 255), 0.45), 0.28)
+    c.paint(
+        c.mask(between(outer[:, 21:40], inner[:, 21:40]), blur=0.004), mix(ink, (255, 255, 255), 0.45), 0.28
+    )
     bridge = h.place(curve([(-0.085, -0.012), (-0.03, -0.045), (0.03, -0.045), (0.085, -0.012)]), 0.09)
     c.paint(c.mask(ribbon(bridge, thick * 1.05)), ink)
 
@@ -1221,8 +1082,12 @@ def glass(s: Scene, outlines: Points) -> None:
     mask, middle = c.mask(outlines), outlines.mean(axis=1)
     if f["sunglasses"] > 0.5:
         tone = mix(LENS_DARK, hsv(f["lens_hue"], 0.6, 0.5), 0.35)
-        fade = np.clip((c.y[mask.box[0]] - np.float32(middle[0, 1])) * np.float32(1 / 0.3), -0.5, 0.5)[None, :, None]
-        c.paint(mask, tone[:, None, None] + fade * (mix(tone, (190, 170, 160), 0.42) - tone)[:, None, None], 0.94)
+        fade = np.clip((c.y[mask.box[0]] - np.float32(middle[0, 1])) * np.float32(1 / 0.3), -0.5, 0.5)[
+            None, :, None
+        ]
+        c.paint(
+            mask, tone[:, None, None] + fade * (mix(tone, (190, 170, 160), 0.42) - tone)[:, None, None], 0.94
+        )
     else:
         c.paint(mask, rgb((226, 238, 246)), 0.07)
     shine = np.array([(-0.10, 0.12), (-0.02, -0.20), (0.035, -0.20), (-0.045, 0.12)]) + middle[:, None, :]
@@ -1232,7 +1097,13 @@ def glass(s: Scene, outlines: Points) -> None:
 def rim(s: Scene, drop: float, wide: float = 1.08, ends: float = -0.20) -> Points:
     """The lower edge of a hat around the head, from left to right (unit coordinates)."""
     w = s.head.width * wide
-    points = [(-w, ends), (-w * 0.62, -0.335 + drop), (0.0, -0.375 + drop), (w * 0.62, -0.335 + drop), (w, ends)]
+    points = [
+        (-w, ends),
+        (-w * 0.62, -0.335 + drop),
+        (0.0, -0.375 + drop),
+        (w * 0.62, -0.335 + drop),
+        (w, ends),
+    ]
     return s.head.place(curve(points), 0.02)
 
 
@@ -1244,6 +1115,7 @@ def dome(s: Scene, high: float, wide: float = 1.08, ends: float = -0.20) -> Poin
 
 
 def hat_light(s: Scene) -> Array:
+    """The form of a hat."""
     return np.float32(0.50) + np.float32(0.50 * s.contrast) * s.form(0.72, 0.95, -0.1)
 
 
@@ -1255,15 +1127,16 @@ def beanie(s: Scene, colours: Array, second: Array) -> None:
         ball = s.head.spot(0.0, -0.93, flat=True)
         puffs = ovals(ball + 0.05 * s.noise("pompom", 12, 2), 0.07, 0.07, 12)
         c.shade(c.mask(ovals(ball, 0.10, 0.10), puffs, blur=0.008), light + np.float32(0.12), second)
-    a, b = resample(low, 24)[1:-1], resample(top, 24)[1:-1] * (0.72, 1.0) + (0.28 * top[:, 0].mean(), 0.0)
-    s.soft(light, ribbon(segments(a, b, 3), 0.014), -0.13, 0.008)
+    foot, peak = resample(low, 24)[1:-1], s.head.spot(0.0, -0.86, flat=True)
+    ends = peak + (foot - foot.mean(axis=0)) * (0.45, -0.30)
+    s.soft(light, ribbon(segments(foot, ends, 3), 0.014), -0.13, 0.008)
     c.shade(c.mask(between(low, top)), light, colours)
-    upper = low - (0.0, 0.155)
+    upper = moved(low, 0, -0.155)
     light = hat_light(s) + np.float32(0.06)
     s.soft(light, ribbon(segments(resample(low, 30), resample(upper, 30), 2), 0.012), -0.15, 0.007)
     s.soft(light, ribbon(low, 0.03), -0.12, 0.014)
     band = between(low * (1.015, 1), upper * (1.015, 1))
-    c.tint(c.mask(band - (0, 0.02), blur=0.014), (110, 100, 110), 0.6)
+    c.tint(c.mask(moved(band, 0, -0.02), blur=0.014), (110, 100, 110), 0.6)
     c.shade(c.mask(band), light, second if s.factors["hat_detail"] > 0.5 else colours)
 
 
@@ -1272,16 +1145,21 @@ def baseball_cap(s: Scene, colours: Array, second: Array) -> None:
     c, h, w, light = s.canvas, s.head, s.head.width, hat_light(s)
     sides = np.array([-0.60, 0.0, 0.60])[:, None, None] * (w, 0)
     seams = curve(
-        np.array([(1.0, -0.40), (0.9, -0.62), (0.0, -0.85)]) * (0, 1) + sides * np.array([[1.0], [0.9], [0.0]])
+        np.array([(1.0, -0.40), (0.9, -0.62), (0.0, -0.85)]) * (0, 1)
+        + sides * np.array([[1.0], [0.9], [0.0]])
     )
     s.soft(light, h.place(ribbon(seams, 0.010)), -0.16, 0.004)
     c.shade(c.mask(between(rim(s, -0.03), dome(s, -0.86))), light, colours)
     c.shade(c.mask(ovals(h.spot(0.0, -0.85, flat=True), 0.035, 0.02)), light + np.float32(0.1), second)
-    back = curve([(-0.88 * w, -0.325), (-0.45 * w, -0.415), (0.0, -0.440), (0.45 * w, -0.415), (0.88 * w, -0.325)])
-    front = curve([(0.95 * w, -0.240), (0.55 * w, -0.205), (0.0, -0.190), (-0.55 * w, -0.205), (-0.95 * w, -0.240)])
+    back = curve(
+        [(-0.88 * w, -0.325), (-0.45 * w, -0.415), (0.0, -0.440), (0.45 * w, -0.415), (0.88 * w, -0.325)]
+    )
+    front = curve(
+        [(0.95 * w, -0.240), (0.55 * w, -0.205), (0.0, -0.190), (-0.55 * w, -0.205), (-0.95 * w, -0.240)]
+    )
     crease, lip = h.place(ribbon(back, 0.05), 0.03), h.place(front, 0.20)
     light = hat_light(s) + np.float32(0.02)
-    s.soft(light, ribbon(lip + (0, -0.055), 0.04), 0.16, 0.02)
+    s.soft(light, ribbon(moved(lip, 0, -0.055), 0.04), 0.16, 0.02)
     s.soft(light, ribbon(lip, 0.025), -0.20, 0.008)
     s.soft(light, crease, -0.24, 0.02)
     c.tint(c.mask(crease, blur=0.02), (90, 80, 90), 0.5)
@@ -1295,20 +1173,23 @@ def brimmed_hat(s: Scene, colours: Array, second: Array) -> None:
     tilt, at = np.array([[h.cos, h.sin], [-h.sin, h.cos]]), h.spot(0.0, -0.36)
     brim = ovals((0, 0), 0.92, 0.160, 60) @ tilt + at
     under = np.float32(0.48) + np.float32(0.40 * s.contrast) * s.form(1.25, 0.95, -0.1)
-    s.soft(under, brim - (0, 0.06), 0.12, 0.03)
+    s.soft(under, moved(brim, 0, -0.06), 0.12, 0.03)
     s.soft(under, ovals((0, -0.015), 0.58, 0.10) @ tilt + at, -0.26, 0.03)
     c.shade(c.mask(brim), under, colours)
-    low, top = rim(s, -0.05, 1.02, -0.31), dome(s, -0.90, 0.98, -0.31)
+    low, top = rim(s, -0.05, 1.02, -0.31), dome(s, -0.90, 1.02, -0.31)
     dent = curve([(-0.10, -0.90), (0.0, -0.78), (0.06, -0.64)])
     s.soft(light, h.place(ribbon(dent, 0.06), flat=True), -0.12, 0.03)
-    c.shade(c.mask(between(low, top)), light, colours)
-    c.shade(c.mask(between(low, low - (0.0, 0.115))), light - np.float32(0.03), second)
+    felt = c.mask(between(low, top))
+    band = c.mask(between(low, moved(low, 0, -0.115)), box=felt.box)
+    c.shade(felt, light, colours)
+    c.shade(clipped(band, felt), light - np.float32(0.03), second)
 
 
 HATS = (baseball_cap, beanie, brimmed_hat)
 
 
 def hat(s: Scene) -> None:
+    """The picture's hat, if it has one."""
     f = s.factors
     if f["hat"] < 0.5:
         return
