@@ -172,6 +172,10 @@ def test_killed_while_packing_nothing_half_made_is_seen(tmp_path):
     process.wait()
     assert visible(place) == []
     wait_for(lambda: not workers_of(process.pid))
+    assert list(place.glob(".*.tmp"))
+    other = packed(root, place, Recipe("none", (3, 3), 1))  # sweeps, though it is another set
+    assert not list(place.glob(".*.tmp"))
+    shutil.rmtree(other.folder)
     result = packed(root, place, source=Crops(str(root)))
     assert len(result.array) == 300
     assert visible(place) == [result.folder.name]
@@ -246,7 +250,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_set_without_one_sound_picture_is_refused(tmp_path):
     put({"a.jpg": b"words", "b.jpg": b""}, tmp_path / "in")
-    with pytest.raises(BadInput, match=r"2 of 2 pictures \(100%\) cannot be read \(a.jpg: not an image \(text\)"):
+    with pytest.raises(BadInput, match=r"2 of 2 pictures \(100%\) cannot be used \(a.jpg: not an image \(text\)"):
         packed(tmp_path / "in", tmp_path / "c")
     assert visible(tmp_path / "c") == []
 

@@ -339,7 +339,7 @@ def test_sets_that_do_not_fit_are_one_line(tmp_path, prepare, count, changes, re
 def test_too_many_unreadable_files_refuse_the_set_in_every_run(tmp_path, prepare):
     root = put({f"bad{n}.jpg": b"words" for n in range(8)}, make_crops(tmp_path / "in", 12))
     for _ in range(2):
-        reason = r"8 of 20 pictures \(40%\) cannot be read \(bad0.jpg: not an image \(text\); .*max_bad_share=0.25"
+        reason = r"8 of 20 pictures \(40%\) cannot be used \(bad0.jpg: not an image \(text\); .*max_bad_share=0.25"
         with pytest.raises(BadInput, match=reason):
             prepare(root)
     assert len(prepare(root, max_bad_share=0.5).skipped) == 8

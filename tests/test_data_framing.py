@@ -1,3 +1,4 @@
+import base64
 import hashlib
 
 import numpy as np
@@ -9,9 +10,16 @@ from PIL import Image
 
 from faceforge.data.framing import RESIZE, check_crop, crop_box, frame
 from faceforge.errors import BadInput
-from faceforge.images import DECODE, ImageError
+from faceforge.images import DECODE, ImageError, decode
 
 CELEBA = (218, 178)
+JPEG = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxOQERXRTc4UG1R"
+    "V19iZ2hnPk1xeXBkeFxlZ2P/2wBDARESEhgVGC8aGi9jQjhCY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2Nj"
+    "Y2NjY2NjY2NjY2NjY2P/wAARCAAQABADASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAABQb/xAAXEAEAAwAAAAAAAAAA"
+    "AAAAAAAEACEx/8QAFQEBAQAAAAAAAAAAAAAAAAAAAgT/xAAZEQACAwEAAAAAAAAAAAAAAAAAAgQREyH/2gAMAwEAAhEDEQA/"
+    "AJc4cqKHBlREocqLlBlSJG0FBnVXT//Z"
+)
 GOLDEN = ["834e0c191dc51e65", "bd09224c354a7cd4", "26103ae459f3b016"]
 
 
@@ -105,6 +113,8 @@ def test_golden_pixels_of_the_recipe():
         for size, channels in (((16, 16), 3), ((31, 17), 1), ((96, 96), 3))
     ]
     assert digests == GOLDEN
+    pixels = decode(base64.b64decode(JPEG))
+    assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == "098468ee30d3497d"
     assert np.array_equal(
         frame(source, "none", (16, 16), 3).transpose(1, 2, 0),
         np.asarray(Image.fromarray(source).resize((16, 16), Image.Resampling.BICUBIC)),

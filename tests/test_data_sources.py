@@ -281,6 +281,15 @@ def test_files_without_permission_are_bad_pictures(tmp_path):
         Crops(str(root)).read(0, (4, 4))
 
 
+def test_file_names_of_other_encodings_can_be_written_down(tmp_path):
+    root = os.fsencode(make_crops(tmp_path, 1))
+    with open(root + b"/J\xfcrgen.jpg", "wb") as file:
+        file.write(encode(picture(1)))
+    source = Crops(str(tmp_path))
+    assert ids(source) == ["000.jpg", r"J\xfcrgen.jpg"]
+    assert source.read(1, (4, 4)).shape == (40, 40, 3)
+
+
 def test_dangling_links_and_folders_named_jpg_are_bad_pictures(tmp_path):
     (make_crops(tmp_path, 1) / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
     source = Crops(str(tmp_path))

@@ -163,7 +163,9 @@ def _tar_to_zip(path: Path, cache: str | None) -> Path:
     except BadInput:
         raise
     except _DAMAGE as error:
-        raise BadInput(f"data.root={path}: a truncated or damaged archive ({error})") from error
+        from_system = isinstance(error, OSError) and error.errno is not None  # gzip's own errors have no number
+        found = f"cannot be copied to {target.parent}" if from_system else "a truncated or damaged archive"
+        raise BadInput(f"data.root={path}: {found} ({error})") from error
     return target
 
 

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -115,13 +115,22 @@ def _locked(target: Path) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _sweep(target.parent)
         yield
+
+
+def _sweep(root: Path) -> None:
+    """Remove what killed processes left half made: the folders whose locks nobody holds."""
+    for left_over in root.glob(".*.tmp"):
+        with left_over.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left_over, ignore_errors=True)
 
 
 def _write(source: Source, recipe: Recipe, target: Path, digests: Sequence[str], progress: bool) -> None:
     temporary = target.with_name(f".{target.name}.tmp")
-    for left_over in (temporary, target):  # of a process that was killed, or damaged since
-        shutil.rmtree(left_over, ignore_errors=True)
+    for damaged in (temporary, target):
+        shutil.rmtree(damaged, ignore_errors=True)
     needed = len(source.faces) * recipe.channels * recipe.size[0] * recipe.size[1]
     free = shutil.disk_usage(target.parent).free
     if needed > free:
@@ -162,9 +171,9 @@ def _fill(folder: Path, source: Source, recipe: Recipe, digests: Sequence[str], 
 
 
 def refusal(skipped: Sequence[tuple[str, str]], total: int) -> str:
-    """How many pictures could not be read, and the first few with their reasons."""
+    """How many pictures could not be used, and the first few with their reasons."""
     first = "; ".join(f"{face}: {reason}" for face, reason in skipped[:3])
-    return f"{len(skipped)} of {total} pictures ({len(skipped) / total:.0%}) cannot be read ({first})"
+    return f"{len(skipped)} of {total} pictures ({len(skipped) / total:.0%}) cannot be used ({first})"
 
 
 def _write_header(file: IO[bytes], count: int, recipe: Recipe) -> None:
@@ -306,8 +315,5 @@ def _read_notes(path: Path) -> dict[str, str]:
 
 
 def _write_notes(path: Path, notes: dict[str, str]) -> None:
-    try:
-        with atomic_path(path) as beside:
-            beside.write_text(json.dumps(notes, indent=0), encoding="utf-8")
-    except OSError:  # only speed is lost
-        pass
+    with suppress(OSError), atomic_path(path) as beside:  # without notes only speed is lost
+        beside.write_text(json.dumps(notes, indent=0), encoding="utf-8")

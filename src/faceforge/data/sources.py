@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -59,7 +59,7 @@ class Files:
     def __init__(self, store: Store, names: Sequence[str], faces: Sequence[Face]) -> None:
         self.store = store
         self.names = names
-        self.faces = faces
+        self.faces = [_readable(face) for face in faces]
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """The decoded picture in its own size: uint8 (H, W, 3) or (H, W). Raises ImageError."""
@@ -72,3 +72,14 @@ class Files:
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
         """None: a picture file has no attributes of its own."""
         return None
+
+
+def _readable(face: Face) -> Face:
+    """The face with names that can be written down: a disk may hold file names in any old encoding."""
+    if face.id.isascii() and (face.identity or "").isascii():
+        return face
+    return replace(face, id=_text(face.id), identity=face.identity and _text(face.identity))
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
