@@ -22,6 +22,7 @@ Points = NDArray[np.floating[Any]]  # float64: (..., 2)
 Box = tuple[slice, slice]  # rows, columns of the canvas
 
 LEVELS = 512  # steps of a colour ramp
+SWELL = 0.6  # pixels that an antialiased fill adds around an outline
 DEEP = 0.4  # the strongest light or shadow that a relief adds
 
 
@@ -148,6 +149,19 @@ def ribbon(line: Points, width: ArrayLike) -> Points:
     return np.concatenate([line + offset, (line - offset)[..., ::-1, :]], axis=-2)
 
 
+def inset(outline: Points, by: float) -> Points:
+    """Closed outlines (..., n, 2) with every point moved inwards; thin ones keep some of their thickness."""
+    ring = np.concatenate([outline[..., -1:, :], outline, outline[..., :1, :]], axis=-2)
+    along = ring[..., 2:, :] - ring[..., :-2, :]
+    length = np.sqrt(along[..., 0] ** 2 + along[..., 1] ** 2) + 1e-9
+    turn = np.einsum(
+        "...i,...i->...", outline[..., 0], along[..., 1]
+    )  # twice the area, signed by the rotation
+    half_width = np.abs(turn) / length.sum(axis=-1)
+    move = np.sign(turn) * np.minimum(by, 0.7 * half_width)
+    return outline + along[..., ::-1] * _LEFT * (move[..., None] / length)[..., None]
+
+
 def mirrored(right: Points) -> Points:
     """A right half from top to bottom, completed by its mirror image into a closed outline."""
     return np.concatenate([right, right[-2:0:-1] * (-1.0, 1.0)])
@@ -208,10 +222,14 @@ class Canvas:
         """A light field of one value."""
         return np.full((self.height, self.width), value, np.float32)
 
+    def thin(self, width: float) -> float:
+        """The strength in [0, 1] of a line that comes out wider than asked because it is thinner than a pixel."""
+        return width * self.scale / (width * self.scale + 0.9)
+
     def fixed(self, outline: Points) -> NDArray[np.int32]:
-        """Outlines as whole sixteenths of a pixel: (n, p, 2)."""
-        pixels = outline * (16 * self.scale) + (16 * self.origin + 0.5)
-        return pixels.astype(np.int32).reshape(-1, *outline.shape[-2:])
+        """Outlines as whole sixteenths of a pixel, (n, p, 2), drawn in by what OpenCV's soft edges add to them."""
+        pixels = outline * self.scale + self.origin
+        return (16 * inset(pixels, SWELL) + 0.5).astype(np.int32).reshape(-1, *outline.shape[-2:])
 
     def box(self, polygons: Sequence[NDArray[np.int32]], margin: float) -> Box:
         """The part of the canvas around polygons in sixteenths of a pixel, perhaps empty."""

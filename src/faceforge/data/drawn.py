@@ -291,7 +291,8 @@ class Drawn:
         return hashlib.sha256(f"{VERSION}\x1f{self.seed}\x1f{index}".encode()).hexdigest()
 
     def factors(self, index: int) -> dict[str, float]:
-        """The continuous causes of a face, named and bounded as in FACTORS."""
+        """The causes of a face, named as in FACTORS. Raises IndexError beyond the last face."""
+        index = range(len(self.faces))[index]
         table = _block(self.seed, index // BLOCK)
         return {name: float(column[index % BLOCK]) for name, column in table.items()}
 

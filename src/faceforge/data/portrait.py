@@ -452,6 +452,7 @@ def wrinkles(s: Scene, light: Array) -> None:
             both([(x, 0.005 + t * 0.4), (x + 0.035, 0.005 + t), (x + 0.06, 0.005 + 2 * t)]) for t in turns
         ]
         feet = h.place(ribbon(np.concatenate(feet), [0.010, 0.012, 0.004]))
+        depth *= 1.3 * s.canvas.thin(0.012)
         shapes += [(h.place(lines), 0.15 * depth), (feet, (0.07 + 0.1 * s.cheer) * depth)]
     if shapes:
         s.canvas.relief(light, 0.007, *shapes)
@@ -657,7 +658,7 @@ def inside_mouth(s: Scene, shape: Lips) -> None:
     c.bumps(light, [Bump(corner, (0.07, 0.09), -0.55) for corner in h.place(shape.upper[[0, 16]])])
     x = np.array([-0.115, -0.075, -0.038, 0.0, 0.038, 0.075, 0.115])[:, None] * (1, 0)
     gaps = ribbon(segments(moved(x, 0, h.mouth_y - 0.12), moved(x, 0, h.mouth_y + 0.16), 2), 0.004)
-    s.soft(light, h.place(gaps), -0.16, 0.003)
+    s.soft(light, h.place(gaps), -0.25 * c.thin(0.004), 0.003)
     c.shade(inside(h.place(teeth)), light, ramp((70, 34, 36), (176, 150, 142), TEETH))
 
 
@@ -749,13 +750,12 @@ def hair_light(s: Scene) -> Array:
     return light + np.float32(gloss) * np.exp(-band * band)
 
 
-def streak(
-    s: Scene, light: Array, strands: Points, width: float, amounts: tuple[float, float] = (0.13, -0.15)
-) -> None:
+def streak(s: Scene, light: Array, strands: Points, width: float) -> None:
     """Light and dark lines, by chance, on a light field."""
     tones = s.noise("streaks", len(strands))[:, 0]
     strokes = ribbon(strands, width * hump(np.linspace(-0.9, 1, strands.shape[1]), 0.5))
-    s.canvas.relief(light, 0.005, (strokes[tones > 0], amounts[0]), (strokes[tones <= 0], amounts[1]))
+    share = s.canvas.thin(width)
+    s.canvas.relief(light, 0.005, (strokes[tones > 0], 0.17 * share), (strokes[tones <= 0], -0.20 * share))
 
 
 def paint_hair(s: Scene, locks: Sequence[Lock], dim: float = 0.0) -> None:
@@ -785,15 +785,8 @@ def bald(s: Scene) -> Locks:
     """A wreath above the ears, or nothing."""
     if s.factors["hair_length"] < 0.45:
         return [], []
-    patch = [
-        (1.0, 0.03),
-        (0.93, -0.02),
-        (0.90, -0.16),
-        (0.95, -0.30),
-        (1.02, -0.28),
-        (1.09, -0.14),
-        (1.07, 0.0),
-    ]
+    patch = [(1.0, 0.03), (0.93, -0.02), (0.905, -0.14), (0.93, -0.27), (0.975, -0.33), (1.03, -0.23)]
+    patch += [(1.055, -0.10), (1.04, 0.01)]
     sides = s.head.place(curve(both(np.array(patch) * (s.head.width, 1)), closed=True), flat=True)
     roots = sides.reshape(-1, 2)[::4]
     return [], [Lock([sides], segments(roots, moved(roots, 0.0, 0.08), 4))]
@@ -945,7 +938,7 @@ def beard(s: Scene) -> None:
     area, strands = chin_beard(s) if kind == GOATEE else jaw_beard(s, kind)
     if kind == STUBBLE:
         c.paint(
-            c.mask(area, blur=0.035), mix(s.hair * 0.55, s.skin * 0.5, 0.35), 0.28 + 0.22 * f["beard_length"]
+            c.mask(area, blur=0.035), mix(s.hair * 0.60, s.skin * 0.55, 0.40), 0.28 + 0.22 * f["beard_length"]
         )
         return
     light = beard_light(s)
@@ -1127,8 +1120,7 @@ def beanie(s: Scene, colours: Array, second: Array) -> None:
         ball = s.head.spot(0.0, -0.93, flat=True)
         puffs = ovals(ball + 0.05 * s.noise("pompom", 12, 2), 0.07, 0.07, 12)
         c.shade(c.mask(ovals(ball, 0.10, 0.10), puffs, blur=0.008), light + np.float32(0.12), second)
-    foot, peak = resample(low, 24)[1:-1], s.head.spot(0.0, -0.86, flat=True)
-    ends = peak + (foot - foot.mean(axis=0)) * (0.45, -0.30)
+    foot, ends = resample(low, 24)[1:-1], resample(top, 38)[8:30]
     s.soft(light, ribbon(segments(foot, ends, 3), 0.014), -0.13, 0.008)
     c.shade(c.mask(between(low, top)), light, colours)
     upper = moved(low, 0, -0.155)
