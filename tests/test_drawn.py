@@ -187,7 +187,7 @@ def mouth_line(factors):
 
 def test_the_corners_of_the_mouth_follow_the_smile(source):
     for index in range(0, 48, 8):
-        smooth = {"age": 20.0, "lips": 1.0, "mouth_width": 1.05, "contrast": 0.6, "light_x": 0.2}
+        smooth = {"age": 20.0, "lips": 1.0, "mouth_width": 1.05, "contrast": 0.6, "light_x": 0.2, "skin": 0.3}
         sad, glad = (mouth_line(plain(source, index, smile=smile, **smooth)) for smile in (-0.6, 1.0))
         assert sad[0] > sad[1] < sad[2]  # rows count downwards
         assert glad[0] < glad[1] > glad[2]
