@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,13 +155,14 @@ def test_the_yaml_names_every_parameter_that_training_does_not_give(tmp_path):
     assert list(tmp_path.iterdir()) == []  # nothing starts before the first value
 
 
-def test_disabled_makes_no_logger_and_imports_no_wandb(tmp_path):
-    code = (
-        "import sys; from faceforge.loggers import make_loggers; "
-        f"assert make_loggers(**{options(mode='disabled')!r}, folder={str(tmp_path)!r}, config={{}}) == []; "
-        "sys.exit('wandb' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_disabled_makes_no_logger_and_wandb_is_imported_only_by_a_run(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # any import of it fails
+    assert make_loggers(**options(mode="disabled"), folder=tmp_path, config={}) == []
+    (log,) = make_loggers(**options(), folder=tmp_path, config={})
+    log.log_metrics({"x": 1.0}, 1)
+    assert "W&B logging stopped" in caplog.text
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert make_loggers(**options(), folder=tmp_path, config={}) == []
 
 
 @pytest.mark.parametrize(("key", "value"), [("mode", "of"), ("images", "generate")])
@@ -203,25 +205,42 @@ def test_modes_by_login_and_network(monkeypatch):
     assert choose_mode("auto", server(here, "k")) == ("offline", None)
 
 
-def test_a_dead_network_costs_two_seconds():
+def test_a_dead_network_costs_two_seconds(monkeypatch):
     start = time.perf_counter()
     assert not reachable("https://192.0.2.1")  # an address that no one answers at (RFC 5737)
     assert not reachable("https://no-such-host.invalid")
-    assert time.perf_counter() - start < 5
+    release = threading.Event()  # a name look-up that hangs
+
+    def hang(*_, **__):
+        release.wait(30)
+        raise OSError
+
+    monkeypatch.setattr(socket, "create_connection", hang)
+    assert not reachable("https://api.wandb.ai", seconds=0.5)
+    release.set()
+    assert time.perf_counter() - start < 6
 
 
 # ------------------------------------------------------------------------------------------- W&B offline
-def inspect(folder: Path):
+def inspect(folder: Path, *flags: str) -> str:
     """What W&B's own reader finds in the one offline run of a run folder."""
     if WANDB is None:
         pytest.skip("the wandb command is missing")
     (found,) = sorted((folder / "wandb").glob("offline-run-*"))
-    command = [WANDB, "leet", "inspect", "--summary", "--json", str(found)]
+    command = [WANDB, "leet", "inspect", *flags, "--json", str(found)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode and "No such command" in done.stderr:
         pytest.skip("this wandb has no `leet inspect`")
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def summary(folder: Path) -> dict:
+    return json.loads(inspect(folder, "--summary"))
+
+
+def records(folder: Path, kind: str) -> list[dict]:
+    return [line[kind] for line in map(json.loads, inspect(folder).splitlines()) if line["type"] == kind]
 
 
 def picture(folder: Path, images: int) -> Path:
@@ -250,7 +269,7 @@ def test_an_offline_run_holds_values_config_summary_and_pictures(tmp_path, capfd
     log.finish()
     said = capfd.readouterr()
     assert said.out + said.err == ""
-    run = inspect(tmp_path)
+    run = summary(tmp_path)
     assert run["state"] == "finished"
     assert run["exit_code"] == 0
     assert run["run_id"] == "abcd1234"
@@ -260,6 +279,9 @@ def test_an_offline_run_holds_values_config_summary_and_pictures(tmp_path, capfd
     assert run["summary"]["loss/generator"] == 0.25
     assert run["summary"]["late"] == 1.0
     assert run["step"] == 3
+    assert [row["item"]["images"] for row in records(tmp_path, "history")] == [64, 128, 64, 128]
+    defined = records(tmp_path, "metric")
+    assert any(m.get("glob_name") == "*" and m["step_metric"] == "images" for m in defined)  # x-axis of all
     assert len(list((tmp_path / "wandb").glob("offline-run-*/files/media/images/samples_*.png"))) == 1
 
 
@@ -290,9 +312,9 @@ def test_a_job_that_raises_leaves_a_closed_failed_run_and_the_next_its_own(tmp_p
         log.log_metrics({"x": 1.0}, 1)
         log.finish(code)
         log.log_metrics({"x": 2.0}, 2)  # after its end nothing opens a run again
-    assert [inspect(tmp_path / name)["state"] for name in ("first", "second")] == ["failed", "finished"]
-    assert [inspect(tmp_path / name)["run_id"] for name in ("first", "second")] == ["first", "second"]
-    assert [inspect(tmp_path / name)["step"] for name in ("first", "second")] == [0, 0]
+    assert [summary(tmp_path / name)["state"] for name in ("first", "second")] == ["failed", "finished"]
+    assert [summary(tmp_path / name)["run_id"] for name in ("first", "second")] == ["first", "second"]
+    assert [summary(tmp_path / name)["step"] for name in ("first", "second")] == [0, 0]
 
 
 def test_a_resumed_run_is_one_complete_run(tmp_path):
@@ -306,7 +328,7 @@ def test_a_resumed_run_is_one_complete_run(tmp_path):
     again = offline(tmp_path, resumed_at=128)
     again.log_metrics({"loss/generator": 0.75}, 192)
     again.finish()
-    run = inspect(tmp_path)  # fails unless exactly one offline folder is left
+    run = summary(tmp_path)  # fails unless exactly one offline folder is left
     assert run["run_id"] == "abcd1234"
     assert run["state"] == "finished"
     assert run["summary"]["images"] == 192
@@ -335,4 +357,4 @@ def test_a_server_that_refuses_the_key_means_offline(tmp_path, monkeypatch, capl
         log.log_metrics({"x": 1.0}, 1)
     log.finish()
     assert any("logging offline" in record.getMessage() for record in caplog.records)
-    assert inspect(tmp_path)["summary"]["x"] == 1
+    assert summary(tmp_path)["summary"]["x"] == 1

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from faceforge.loggers import read_rows, replacing
 
 BINS = 300
+EDGE = 8  # beside the plot in an SVG, where the first and last dots still have room
+WIDTH = 1000 + 2 * EDGE
 DOTTED = 30  # so few points are also drawn one by one
 COLOURS = ("#0b6bcb", "#c4520a", "#0a7d5a", "#8a4fbf", "#8c6d00", "#b3316b")
 OUTSIDE = 0.01  # share of the values that one panel's scale may leave out, at each end
@@ -24,13 +26,16 @@ OUTSIDE = 0.01  # share of the values that one panel's scale may leave out, at e
 
 @dataclass(frozen=True)
 class Series:
-    """One metric: its name and, against images seen, the values; `n` measured, `lost` of them not finite."""
+    """One metric against images seen: points, then the last of all images and values, the number of values
+    measured and how many of them were not finite.
+    """
 
     name: str
     images: NDArray[np.float64]
     low: NDArray[np.float64]
     mean: NDArray[np.float64]
     high: NDArray[np.float64]
+    end: float
     last: float
     n: int
     lost: int
@@ -99,17 +104,17 @@ def thin(name: str, images: NDArray[np.float64], values: NDArray[np.float64], bi
     good = np.isfinite(values)
     x, y = images[good], values[good]
     y = np.clip(y, -1e100, 1e100)  # room for sums and margins
-    last, n, lost = float(y[-1]), len(values), int((~good).sum())
+    end, last, n, lost = float(x.max()), float(y[-1]), len(values), int((~good).sum())
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     if len(x) <= bins:
-        return Series(name, x, y, y, y, last, n, lost)
+        return Series(name, x, y, y, y, end, last, n, lost)
     place = np.minimum(((x - x[0]) / max(x[-1] - x[0], 1) * bins).astype(int), bins - 1)
     starts = np.flatnonzero(np.diff(place, prepend=-1))
     counts = np.diff(np.append(starts, len(x)))
     low, high = np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)
     mean = np.clip(np.add.reduceat(y / counts.repeat(counts), starts), low, high)
-    return Series(name, np.add.reduceat(x, starts) / counts, low, mean, high, last, n, lost)
+    return Series(name, np.add.reduceat(x, starts) / counts, low, mean, high, end, last, n, lost)
 
 
 # ------------------------------------------------------------------------------------------------------ PNG
@@ -146,7 +151,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.tick_params(labelsize=8, length=0)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(fontsize=7.5, frameon=False, loc="upper right")
+    axes.set_xlim(left=0)
+    axes.legend(fontsize=7.5, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderpad=0)
 
 
 # ------------------------------------------------------------------------------------------------------ SVG
@@ -161,8 +167,8 @@ def draw_html(panel: Panel, end: float) -> str:
     end = max(end, 1.0)
     curves = "".join(_curve(series, number, end, low, high) for number, series in enumerate(panel.series))
     rows = [(f"{tick:g}", 100 * (high - tick) / (high - low)) for tick in _ticks(low, high, 5)]
-    columns = [(short(tick), 100 * tick / end) for tick in _ticks(0, end, 4)]
-    lines = "".join(f'<line x1="0" x2="1000" y1="{10 * at:.1f}" y2="{10 * at:.1f}"/>' for _, at in rows)
+    columns = [(short(tick), (EDGE + 1000 * tick / end) / WIDTH * 100) for tick in _ticks(0, end, 4)]
+    lines = "".join(f'<line x1="{-EDGE}" x2="{1000 + EDGE}" y1="{10 * at:.1f}" y2="{10 * at:.1f}"/>' for _, at in rows)
     lefts = "".join(f'<span class="y" style="top:{at:.2f}%">{escape(text)}</span>' for text, at in rows)
     feet = "".join(f'<span class="x" style="left:{at:.2f}%">{escape(text)}</span>' for text, at in columns)
     told = "; ".join(f"{s.name} ends at {s.last:.4g}" for s in panel.series)
@@ -170,7 +176,7 @@ def draw_html(panel: Panel, end: float) -> str:
     return (
         f'<figure class="chart" data-end="{end:g}" data-low="{low:.8g}" data-high="{high:.8g}">'
         f"<figcaption>{escape(panel.title)}</figcaption><ul>{_legend(panel)}</ul>"
-        f'<div class="plot">{lefts}{feet}<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" role="img" '
+        f'<div class="plot">{lefts}{feet}<svg viewBox="{-EDGE} 0 {WIDTH} 1000" preserveAspectRatio="none" role="img" '
         f'aria-label="{label}"><g class="grid">{lines}</g>{curves}</svg></div>{_remark(panel)}</figure>'
     )
 
@@ -204,7 +210,7 @@ def _legend(panel: Panel) -> str:
 
 def _remark(panel: Panel) -> str:
     """What the picture does not show by itself."""
-    lost = [f"{series.lost:,} values of {series.name} were not finite" for series in panel.series if series.lost]
+    lost = [f"not finite: {s.lost:,} of {s.n:,} values of {s.name}" for s in panel.series if s.lost]
     band = ["shaded from the lowest to the highest value, the line is their mean"]
     said = (band if any(s.thinned for s in panel.series) else []) + lost
     said += ["a few extreme values lie outside"] if panel.cropped() else []

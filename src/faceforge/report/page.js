@@ -35,6 +35,7 @@
         if (next >= last) stop();
       }, Math.max(150, 6000 / cells.length));
     });
+    addEventListener("resize", () => show(Number(slider.value)));
     show(last);
   }
 
@@ -50,7 +51,8 @@
     cursor.setAttribute("y1", 0);
     cursor.setAttribute("y2", 1000);
     svg.addEventListener("pointermove", (event) => {
-      const box = svg.getBoundingClientRect(), x = 1000 * (event.clientX - box.left) / box.width;
+      const box = svg.getBoundingClientRect(), view = svg.viewBox.baseVal;
+      const x = view.x + view.width * (event.clientX - box.left) / box.width;
       const near = lines.map((line) => line.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
       const at = near.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a)[0];
       cursor.setAttribute("x1", at);

@@ -102,7 +102,7 @@ class Facts:
     @cached_property
     def images(self) -> int:
         """Images seen, by run.json or whatever else is there."""
-        ends = [series.images[-1] for panel in self.panels for series in panel.series]
+        ends = [series.end for panel in self.panels for series in panel.series]
         grids = [picture.images for picture in self.time_line]
         return int(self.number("images") or max([*ends, *grids, 0]))
 
@@ -264,8 +264,8 @@ def _stack(values: Sequence[object]) -> Html:
 
 
 def _curves(facts: Facts) -> Html | None:
-    end = max((series.images[-1] for panel in facts.panels for series in panel.series), default=0.0)
-    drawn = [Html(charts.draw_html(panel, float(end))) for panel in facts.panels]
+    end = max((series.end for panel in facts.panels for series in panel.series), default=0.0)
+    drawn = [Html(charts.draw_html(panel, end)) for panel in facts.panels]
     return tag("div", *drawn, class_="charts") if drawn else None
 
 
@@ -356,7 +356,9 @@ def _time(facts: Facts) -> Html | None:
 # ----------------------------------------------------------------------------------------------------- next
 
 
-def _next(facts: Facts) -> Html:
+def _next(facts: Facts) -> Html | None:
+    if not facts.record:
+        return None
     return tag("ul", *(tag("li", tag("p", why), _command(what)) for why, what in commands(facts)), class_="commands")
 
 
@@ -419,18 +421,16 @@ def _origin(facts: Facts) -> Html | None:
     record = facts.record
     if not record:
         return None
-    commit = (
-        f"{record['commit']}{' with changes not committed' if record.get('dirty') else ''}"
-        if record.get("commit")
-        else None
-    )
-    resumed = [f"{n:,}" for n in record.get("resumed") or [] if isinstance(n, int)]
+    commit, resumed = record.get("commit"), record.get("resumed")
+    if commit and record.get("dirty"):
+        commit = f"{commit} with changes not committed"
+    points = [f"{n:,}" for n in resumed if isinstance(n, int)] if isinstance(resumed, list) else []
     wandb = facts.part("wandb")
     items = [
         ("Command", _code(record.get("command"))),
         ("Started", record.get("created")),
         ("Ended", record.get("finished")),
-        ("Resumed at", f"{', '.join(resumed)} images" if resumed else None),
+        ("Resumed at", f"{', '.join(points)} images" if points else None),
         ("faceforge", record.get("faceforge")),
         ("Commit", _code(commit)),
         ("Python", record.get("python")),
