@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from faceforge.diffaugment import augment, uniforms_needed
-from faceforge.evaluation.metrics import Features, kid
+from faceforge.evaluation.metrics import KidMonitor
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
 from faceforge.modules import ema
 from faceforge.modules.scheme import Batch, Scheme
@@ -59,7 +59,7 @@ class AdversarialModule(Scheme):
         self.clip_norm = clip_norm
         self.ema_half_life, self.ema_ramp = ema_half_life, ema_ramp
         self.val_samples = val_samples
-        self._scorer: tuple[Features, Tensor] | None = None
+        self._score: KidMonitor | None = None
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator first."""
@@ -158,18 +158,13 @@ class AdversarialModule(Scheme):
         return self._generate(network, z).float().clamp(-1, 1).cpu()
 
     def validate(self, data: Any) -> dict[str, float]:
-        """A cheap KID: ``val_samples`` faces against as many of people not trained on."""
-        features, real = self._scoring(data)
-        fake = features(self.sample(self.val_samples).to(self.device)).cpu()
-        return {"val/kid": kid(real, fake).value}
-
-    def _scoring(self, data: Any) -> tuple[Features, Tensor]:
-        if self._scorer is None:
-            features = Features().to(self.device)
-            split = "val" if data.counts["val"] else "train"
-            indices = list(range(min(self.val_samples, data.counts[split])))
-            self._scorer = features, features(data.images(split, indices).to(self.device)).cpu()
-        return self._scorer
+        """A cheap KID: ``val_samples`` faces against as many of people not trained on (none below three of them)."""
+        if min(self.val_samples, data.counts["val"]) < 3:
+            return {}
+        if self._score is None:
+            count = min(self.val_samples, data.counts["val"])
+            self._score = KidMonitor(data.images("val", range(count)).to(self.device))
+        return {"val/kid": self._score(self.sample(self.val_samples).to(self.device)).value}
 
     def pictures(self, data: Any) -> Tensor:
         """64 faces from fixed noise."""

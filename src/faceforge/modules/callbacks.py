@@ -192,6 +192,8 @@ class Recorder(pl.Callback):
             scores = module.validate(trainer.datamodule)  # type: ignore[attr-defined]
         self._write(module, scores)
         metric, mode = module.monitor
+        if metric not in scores:
+            return
         sign = 1 if mode == "min" else -1
         if self.best is None or sign * scores[metric] < sign * self.best["value"]:
             self.best = {

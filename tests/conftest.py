@@ -1,0 +1,60 @@
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+
+ROOT = Path(__file__).parents[1]
+REAL_FACES = ROOT.parent / "shared" / "data"
+
+# A generator and a discriminator of a few hundred weights, drawn faces of 8x8, no W&B: a run of two seconds.
+TINY = [
+    "data.size=8",
+    "data.source.count=60",
+    "data.batch_size=4",
+    "data.val_share=0.2",
+    "data.test_share=0.2",
+    "model.generator.width=4",
+    "model.generator.max_width=4",
+    "model.generator.latent_size=3",
+    "model.discriminator.width=4",
+    "model.discriminator.max_width=4",
+    "model.val_samples=0",
+    "model.penalty_every=2",
+    "trainer.gpus=0",
+    "trainer.max_images=40",
+    "trainer.log_every=4",
+    "trainer.sample_every=20",
+    "trainer.checkpoint_every=20",
+    "logger.mode=disabled",
+]
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Train a tiny run in this process: ``tiny("name", "key=value", ...)`` gives its folder."""
+    from faceforge import config, training
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+
+    def run(name, *overrides, expect=0):
+        overrides = [*TINY, f"run_dir={tmp_path / name}", *overrides]
+        assert training.train(config.compose(overrides), overrides) == expect
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def resume(tmp_path):
+    """Go on with a run in this process: ``resume(folder, "trainer.max_images=80")``; gives the exit code."""
+    from faceforge import config, training
+
+    def again(folder, *overrides):
+        overrides = [f"resume={folder}", *overrides]
+        return training.train(config.compose(overrides), overrides)
+
+    return again
