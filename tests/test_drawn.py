@@ -113,9 +113,7 @@ def test_no_face_beyond_the_last():
         Drawn(count=3).read(3, (16, 16))
 
 
-@pytest.mark.parametrize(
-    "size", [(64, 64), (160, 128), (35, 35), (63, 71), (8, 8), (9, 13), (12, 96), (96, 12)]
-)
+@pytest.mark.parametrize("size", [(64, 64), (160, 128), (35, 35), (63, 71), (8, 8), (9, 13), (12, 96), (96, 12)])
 def test_any_size(source, size):
     for index in (0, 7):
         picture = source.read(index, size)
@@ -196,9 +194,7 @@ def test_the_corners_of_the_mouth_follow_the_smile(source):
 def test_an_open_smile_shows_teeth(source):
     for index in range(0, 40, 8):
         mouth = [
-            paint(plain(source, index, smile=1.0, mouth_open=gap), (128, 128))[88:104, 52:76]
-            .min(axis=2)
-            .max()
+            paint(plain(source, index, smile=1.0, mouth_open=gap), (128, 128))[88:104, 52:76].min(axis=2).max()
             for gap in (0.0, 0.7)
         ]
         assert mouth[1] > 185
@@ -237,9 +233,7 @@ def test_skin_and_light_show_in_the_picture(source):
 def test_a_large_picture_reduced_is_the_small_picture(source):
     for index in range(0, 60, 6):
         small = source.read(index, (64, 64)).astype(float)
-        large = cv2.resize(source.read(index, (256, 256)), (64, 64), interpolation=cv2.INTER_AREA).astype(
-            float
-        )
+        large = cv2.resize(source.read(index, (256, 256)), (64, 64), interpolation=cv2.INTER_AREA).astype(float)
         other = source.read(index + PICTURES, (64, 64)).astype(float)
         assert np.abs(small - large).mean() < 4.0
         assert np.abs(small - large).mean() < 0.12 * np.abs(small - other).mean()

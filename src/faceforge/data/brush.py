@@ -82,9 +82,7 @@ def _tents(stops: int) -> Array:
 
 def cloth_ramp(base: Array) -> Array:
     """Colours of a matt fabric."""
-    return ramp(
-        base * 0.30, base * 0.62, base, mix(base, (255, 250, 244), 0.22), mix(base, (255, 255, 255), 0.45)
-    )
+    return ramp(base * 0.30, base * 0.62, base, mix(base, (255, 250, 244), 0.22), mix(base, (255, 255, 255), 0.45))
 
 
 # --------------------------------------------------------------------------------------------------- geometry

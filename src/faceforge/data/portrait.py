@@ -235,10 +235,7 @@ def background(s: Scene) -> None:
     first = hsv(f["back_hue"], f["back_saturation"], f["back_value"])
     second = hsv(f["back_hue"] + f["back_shift"], f["back_saturation"] * 1.15, f["back_value"] * 0.60)
     angle = 2 * np.pi * f["back_angle"]
-    along = (
-        c.x * np.float32(0.42 * np.cos(angle))
-        + (c.y * np.float32(0.42 * np.sin(angle)) + np.float32(0.5))[:, None]
-    )
+    along = c.x * np.float32(0.42 * np.cos(angle)) + (c.y * np.float32(0.42 * np.sin(angle)) + np.float32(0.5))[:, None]
     share = np.clip(along, 0, 1)
     share = share * share * (3 - 2 * share)
     pool = c.field(0.0)
@@ -293,9 +290,7 @@ def clothes(s: Scene, torso: Points, x0: float, chin: float) -> None:
     f, c = s.factors, s.canvas
     kind = list(NECKLINES)[min(int(f["clothes_style"] * len(NECKLINES)), len(NECKLINES) - 1)]
     cut, t = NECKLINES[kind], np.linspace(-1, 1, 25)
-    edge = np.stack(
-        [x0 + cut.side * t, chin + cut.rise + (cut.drop - cut.rise) * (1 - np.abs(t) ** cut.bend)], axis=1
-    )
+    edge = np.stack([x0 + cut.side * t, chin + cut.rise + (cut.drop - cut.rise) * (1 - np.abs(t) ** cut.bend)], axis=1)
     below = np.array([(9.0, chin + cut.rise), (9.0, 14.0), (-9.0, 14.0), (-9.0, chin + cut.rise)])
     grown = c.mask(moved(moved(torso, -x0, 0) * (1.03, 1.0), x0, -0.012))
     light = c.field(0.50) + np.clip(s.light[0] * (c.x - np.float32(x0)), -0.5, 0.5) * np.float32(0.25)
@@ -399,9 +394,7 @@ def nose_bumps(s: Scene) -> list[Bump]:
     """The ball of the tip and its wings."""
     wide, base, tip = 0.098 * s.factors["nose_width"], s.head.nose_y, s.factors["nose_tip"]
     rows = [s.bump(0.0, base - 0.065, (0.058 - 0.02 * tip, 0.05 - 0.014 * tip), 0.16, lift=0.16)]
-    return rows + [
-        s.bump(side * wide * 0.80, base - 0.045, (0.032, 0.032), 0.06, lift=0.07) for side in (-1, 1)
-    ]
+    return rows + [s.bump(side * wide * 0.80, base - 0.045, (0.032, 0.032), 0.06, lift=0.07) for side in (-1, 1)]
 
 
 def nose(s: Scene, light: Array) -> None:
@@ -448,9 +441,7 @@ def wrinkles(s: Scene, light: Array) -> None:
         lines = curve(np.array([(-0.22, 0.015), (-0.08, -0.006), (0.09, -0.004), (0.22, 0.018)]) + heights)
         lines = ribbon(lines, 0.013 * hump(np.linspace(-1, 1, lines.shape[1])))
         x, turns = h.spacing + 0.155, (-0.05, 0.0, 0.05)
-        feet = [
-            both([(x, 0.005 + t * 0.4), (x + 0.035, 0.005 + t), (x + 0.06, 0.005 + 2 * t)]) for t in turns
-        ]
+        feet = [both([(x, 0.005 + t * 0.4), (x + 0.035, 0.005 + t), (x + 0.06, 0.005 + 2 * t)]) for t in turns]
         feet = h.place(ribbon(np.concatenate(feet), [0.010, 0.012, 0.004]))
         depth *= 1.3 * s.canvas.thin(0.012)
         shapes += [(h.place(lines), 0.15 * depth), (feet, (0.07 + 0.1 * s.cheer) * depth)]
@@ -546,18 +537,14 @@ def lashes(s: Scene, e: Eyes) -> None:
     woman, ink = 1 - f["male"], mix(LASH, s.hair * 0.4, 0.35)
     thick = (0.019 + 0.011 * woman + 0.010 * f["makeup"]) * (0.55 + 0.45 * np.linspace(0, 1, 17))
     c.paint(c.mask(ribbon(e.place(t, e.upper - 0.03), thick)), ink, 0.95)
-    c.paint(
-        c.mask(ribbon(e.place(t, e.lower + 0.03), 0.010), blur=0.004), mix(ink, s.skin_ramp[:, 90], 0.5), 0.6
-    )
+    c.paint(c.mask(ribbon(e.place(t, e.lower + 0.03), 0.010), blur=0.004), mix(ink, s.skin_ramp[:, 90], 0.5), 0.6)
     reach = 0.10 + 0.30 * woman * (0.5 + 0.5 * f["makeup"])
     at, out = np.array([9, 11, 13, 15, 16]), np.array([0.25, 0.45, 0.7, 0.95, 1.0])
     root = np.stack([t[at], e.upper[at]], axis=1)
     tip = root + np.stack([reach * 0.75 * out, -reach * (1.1 - 0.45 * out)], axis=1)
     hairs = curve(np.stack([root, (root + tip) / 2 + (0.05, 0.03), tip], axis=1), steps=3)
     hairs = e.place(hairs[..., 0], hairs[..., 1], 0.02)
-    c.paint(
-        c.mask(ribbon(hairs, np.linspace(0.017, 0.003, 7)).reshape(10, 14, 2)), ink, 0.9 - 0.5 * f["male"]
-    )
+    c.paint(c.mask(ribbon(hairs, np.linspace(0.017, 0.003, 7)).reshape(10, 14, 2)), ink, 0.9 - 0.5 * f["male"])
 
 
 def brows(s: Scene) -> None:
@@ -700,9 +687,7 @@ def combed(s: Scene, a: Points, b: Points, count: int = 16, flat: bool = True) -
 
 def tufts(locks: Sequence[Lock]) -> Lock:
     """Several locks of hair as one, painted at once."""
-    return Lock(
-        [o for lock in locks for o in lock.outlines], np.concatenate([lock.strands for lock in locks])
-    )
+    return Lock([o for lock in locks for o in lock.outlines], np.concatenate([lock.strands for lock in locks]))
 
 
 def crown(s: Scene, volume: float, low: float = 0.0) -> Points:
@@ -725,9 +710,7 @@ def hairline(s: Scene, lower: float = 0.0, skew: float = 0.0) -> Points:
     return curve(points)
 
 
-def cap(
-    s: Scene, volume: float, line: Points, low: float = 0.0, part: tuple[float, float] | None = None
-) -> Lock:
+def cap(s: Scene, volume: float, line: Points, low: float = 0.0, part: tuple[float, float] | None = None) -> Lock:
     """Hair lying over the skull; strands run from the hairline back, or from a parting to both sides."""
     edge, top = s.head.place(line), s.head.place(crown(s, volume, low), flat=True)
     count = 30
@@ -735,9 +718,7 @@ def cap(
     if part is None:
         return Lock([between(edge, top)], segments(roots, ends, 6))
     start, ends = s.head.place(part), np.concatenate([ends, roots])
-    middle = (start + ends) / 2 + np.stack(
-        [0.10 * (ends[:, 0] - start[0]), np.full(len(ends), -0.07)], axis=1
-    )
+    middle = (start + ends) / 2 + np.stack([0.10 * (ends[:, 0] - start[0]), np.full(len(ends), -0.07)], axis=1)
     return Lock([between(edge, top)], curve(np.stack([start + 0.1 * (ends - start), middle, ends], axis=1)))
 
 
@@ -861,9 +842,7 @@ def bun(s: Scene) -> Locks:
     size = 0.17 + 0.05 * s.factors["hair_length"]
     knot = s.head.place(ovals(centre, size * 1.15, size), flat=True)
     turns = np.linspace(0.25, 0.95, 8) * size
-    coils = s.head.place(
-        ovals(np.repeat([moved(centre, 0.02, 0)], 8, axis=0), turns * 1.15, turns)[:, 2:19], flat=True
-    )
+    coils = s.head.place(ovals(np.repeat([moved(centre, 0.02, 0)], 8, axis=0), turns * 1.15, turns)[:, 2:19], flat=True)
     return [Lock([knot], coils)], [cap(s, 0.045, hairline(s))]
 
 
@@ -937,9 +916,7 @@ def beard(s: Scene) -> None:
         return
     area, strands = chin_beard(s) if kind == GOATEE else jaw_beard(s, kind)
     if kind == STUBBLE:
-        c.paint(
-            c.mask(area, blur=0.035), mix(s.hair * 0.60, s.skin * 0.55, 0.40), 0.28 + 0.22 * f["beard_length"]
-        )
+        c.paint(c.mask(area, blur=0.035), mix(s.hair * 0.60, s.skin * 0.55, 0.40), 0.28 + 0.22 * f["beard_length"])
         return
     light = beard_light(s)
     streak(s, light, strands, 0.010)
@@ -1004,9 +981,7 @@ def moustache(s: Scene) -> None:
     strands = segments(np.broadcast_to((0.02, h.nose_y + 0.07), ends.shape), ends, 6)
     light = beard_light(s) + np.float32(0.03)
     streak(s, light, h.place(np.concatenate([strands, strands * (-1, 1)]), 0.02), 0.010)
-    s.canvas.shade(
-        s.canvas.mask(h.place(both(curve(half, closed=True)), 0.02), blur=0.008), light, s.hair_ramp, 0.95
-    )
+    s.canvas.shade(s.canvas.mask(h.place(both(curve(half, closed=True)), 0.02), blur=0.008), light, s.hair_ramp, 0.95)
 
 
 # --------------------------------------------------------------------------------------------- glasses and hat
@@ -1042,9 +1017,7 @@ def lenses(s: Scene, grow: float = 0.0) -> Points:
     y = y + style.hang * (x * below + 0.6) - style.wing * np.maximum(x, 0) * np.maximum(-y, 0)
     x = x * (1 - style.hang * below)
     reach = max(h.spacing, style.rx + 0.035)
-    return h.place(
-        both(np.stack([reach + (style.rx + grow) * x, 0.012 + (style.ry + grow) * y], axis=1)), 0.05
-    )
+    return h.place(both(np.stack([reach + (style.rx + grow) * x, 0.012 + (style.ry + grow) * y], axis=1)), 0.05)
 
 
 def glasses(s: Scene) -> None:
@@ -1062,9 +1035,7 @@ def glasses(s: Scene) -> None:
     c.tint(c.mask(moved(ring, 0, 0.028), blur=0.012), (150, 112, 106), 0.6)
     glass(s, inner)
     c.paint(c.mask(ring), ink)
-    c.paint(
-        c.mask(between(outer[:, 21:40], inner[:, 21:40]), blur=0.004), mix(ink, (255, 255, 255), 0.45), 0.28
-    )
+    c.paint(c.mask(between(outer[:, 21:40], inner[:, 21:40]), blur=0.004), mix(ink, (255, 255, 255), 0.45), 0.28)
     bridge = h.place(curve([(-0.085, -0.012), (-0.03, -0.045), (0.03, -0.045), (0.085, -0.012)]), 0.09)
     c.paint(c.mask(ribbon(bridge, thick * 1.05)), ink)
 
@@ -1075,12 +1046,8 @@ def glass(s: Scene, outlines: Points) -> None:
     mask, middle = c.mask(outlines), outlines.mean(axis=1)
     if f["sunglasses"] > 0.5:
         tone = mix(LENS_DARK, hsv(f["lens_hue"], 0.6, 0.5), 0.35)
-        fade = np.clip((c.y[mask.box[0]] - np.float32(middle[0, 1])) * np.float32(1 / 0.3), -0.5, 0.5)[
-            None, :, None
-        ]
-        c.paint(
-            mask, tone[:, None, None] + fade * (mix(tone, (190, 170, 160), 0.42) - tone)[:, None, None], 0.94
-        )
+        fade = np.clip((c.y[mask.box[0]] - np.float32(middle[0, 1])) * np.float32(1 / 0.3), -0.5, 0.5)[None, :, None]
+        c.paint(mask, tone[:, None, None] + fade * (mix(tone, (190, 170, 160), 0.42) - tone)[:, None, None], 0.94)
     else:
         c.paint(mask, rgb((226, 238, 246)), 0.07)
     shine = np.array([(-0.10, 0.12), (-0.02, -0.20), (0.035, -0.20), (-0.045, 0.12)]) + middle[:, None, :]
@@ -1137,18 +1104,13 @@ def baseball_cap(s: Scene, colours: Array, second: Array) -> None:
     c, h, w, light = s.canvas, s.head, s.head.width, hat_light(s)
     sides = np.array([-0.60, 0.0, 0.60])[:, None, None] * (w, 0)
     seams = curve(
-        np.array([(1.0, -0.40), (0.9, -0.62), (0.0, -0.85)]) * (0, 1)
-        + sides * np.array([[1.0], [0.9], [0.0]])
+        np.array([(1.0, -0.40), (0.9, -0.62), (0.0, -0.85)]) * (0, 1) + sides * np.array([[1.0], [0.9], [0.0]])
     )
     s.soft(light, h.place(ribbon(seams, 0.010)), -0.16, 0.004)
     c.shade(c.mask(between(rim(s, -0.03), dome(s, -0.86))), light, colours)
     c.shade(c.mask(ovals(h.spot(0.0, -0.85, flat=True), 0.035, 0.02)), light + np.float32(0.1), second)
-    back = curve(
-        [(-0.88 * w, -0.325), (-0.45 * w, -0.415), (0.0, -0.440), (0.45 * w, -0.415), (0.88 * w, -0.325)]
-    )
-    front = curve(
-        [(0.95 * w, -0.240), (0.55 * w, -0.205), (0.0, -0.190), (-0.55 * w, -0.205), (-0.95 * w, -0.240)]
-    )
+    back = curve([(-0.88 * w, -0.325), (-0.45 * w, -0.415), (0.0, -0.440), (0.45 * w, -0.415), (0.88 * w, -0.325)])
+    front = curve([(0.95 * w, -0.240), (0.55 * w, -0.205), (0.0, -0.190), (-0.55 * w, -0.205), (-0.95 * w, -0.240)])
     crease, lip = h.place(ribbon(back, 0.05), 0.03), h.place(front, 0.20)
     light = hat_light(s) + np.float32(0.02)
     s.soft(light, ribbon(moved(lip, 0, -0.055), 0.04), 0.16, 0.02)
