@@ -272,7 +272,7 @@ class Drawn:
 
     name = "drawn"
 
-    def __init__(self, root: str | None = None, count: int = 12000, seed: int = 0) -> None:
+    def __init__(self, root: str | None = None, count: int = 8000, seed: int = 0) -> None:
         if root is not None:
             raise BadInput(f"data.root: {root!r} is given, but drawn faces need no folder; leave it null")
         if count < 1:
