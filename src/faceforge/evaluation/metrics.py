@@ -123,9 +123,10 @@ def kid(
     """Squared MMD with the kernel (x.y / D + 1)^3 of features (N, D) and (M, D): Binkowski et al. 2018, eq. 4.
 
     The value is the unbiased estimate over all pairs, in float64; it may be below zero. The 95 % interval is
-    value +- 1.96 jackknife deviations (delete one unit of either set). It is conservative: the jackknife variance
-    is not too small in expectation (Efron and Stein 1981), and about twice the true one where both sets follow one
-    distribution. It speaks of other draws of these sizes, not of other trainings.
+    value +- 1.96 jackknife deviations (delete one unit of either set): Efron and Stein 1981 show that their variance
+    is not too small in expectation; where both sets follow one distribution it is about twice the true one. On
+    Gaussians, 30 to 200 a side, it covered the truth in 94 to 99 % of trials in 20 dimensions, and in 90 to 99 % in
+    5, where the kernel's tails are heavy. It speaks of other draws of these sizes, not of other trainings.
 
     Images of one person are not independent: with groups (one label an image, None for an image of its own) units
     are groups, and pairs within a group are left out. Raises ValueError below three units a side.
