@@ -188,7 +188,7 @@ def test_celeba_pictures_missing_from_a_table_are_unknown(tmp_path):
 
 def test_a_broken_table_is_one_line(tmp_path):
     put(celeba_tables() | {"identity_CelebA.txt": b"000001.jpg 5 6\n"}, put(celeba_files(), tmp_path))
-    with pytest.raises(BadInput, match=r"identity_CelebA.txt: 2 values for 000001.jpg, 1 a picture are right"):
+    with pytest.raises(BadInput, match=r"identity_CelebA.txt: 2 values for 000001.jpg, 1 a picture is right"):
         Celeba(str(tmp_path))
 
 
