@@ -251,13 +251,23 @@ def test_what_to_type_next_is_what_train_py_takes(run, status):
                 assert Path(config.resume).resolve() == run
 
 
+def test_the_same_again_keeps_what_was_typed(run):
+    typed = "python train.py -m trainer.gpus=0 task=none,deblur data.size=[64,48] seed=1,2 run_dir='a b'"
+    typed += " model.optimizer_g.lr=1"
+    (run / "run.json").write_text(json.dumps({"status": "finished", "command": typed}))
+    lines = dict(page.commands(page.Facts(run)))
+    same = "python train.py -m trainer.gpus=0 task=none 'data.size=[64,48]' model=dcgan_conventional"
+    assert lines["See how much is luck: the same with three seeds"] == f"{same} seed=1,2,3"
+    assert lines["Try other learning rates"] == f"{same} model.optimizer_g.lr=0.0001,0.0002,0.0004"
+
+
 def test_a_page_of_many_heavy_grids_stays_small(tmp_path):
     for images in range(0, 5000, 100):
-        grid(tmp_path, images, size=100)
-    line = pictures.time_line(tmp_path, budget=100_000)
+        grid(tmp_path, images, size=150)
+    line = pictures.time_line(tmp_path, budget=200_000)
     assert len(line) == 40
     assert (line[0].images, line[-1].images) == (0, 4900)
-    assert sum(len(picture.uri) for picture in line) < 100_000 * 1.4
+    assert sum(len(picture.uri) for picture in line) < 200_000 * 1.4
 
 
 def test_grids_that_are_heavy_files_are_encoded_again(tmp_path, monkeypatch):

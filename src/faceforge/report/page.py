@@ -23,6 +23,7 @@ from faceforge.report.markup import Html, join, name_of, pairs, table, tag, text
 SKIPPED_SHOWN = 50
 ABOVE = ("source", "size", "height", "width", "channels")  # said once, above the protocol
 ATTRIBUTES_SHOWN = 60
+RATE = "model.optimizer_g.lr"
 HERE = Path(__file__).parent
 # Even markup that slipped through could then load nothing from anywhere.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -357,7 +358,7 @@ def _time(facts: Facts) -> Html | None:
 
 
 def _next(facts: Facts) -> Html | None:
-    if not facts.record:
+    if not facts.record or not facts.setting("choices.model"):
         return None
     return tag("ul", *(tag("li", tag("p", why), _command(what)) for why, what in commands(facts)), class_="commands")
 
@@ -373,27 +374,35 @@ def commands(facts: Facts) -> Iterator[tuple[str, str]]:
     else:
         yield "Go on where it stopped; it ends as if it had never been interrupted", f"python train.py resume={run}"
         yield "Go on, to another limit", f"python train.py resume={run} trainer.max_images={longer}"
-    model = facts.setting("choices.model")
-    chosen = f"model={shlex.quote(str(model))} " if model else ""
+    same = shlex.join(_overrides(facts))
+    model = shlex.quote(f"model={facts.setting('choices.model')}")
     yield (
         "Fine-tune it on a folder of your own pictures",
-        f"python train.py {chosen}init_from={run} data=crops data.root=FOLDER",
+        f"python train.py {model} init_from={run} data=crops data.root=FOLDER",
     )
-    yield "See how much is luck: the same with three seeds", f"python train.py -m {chosen}{_same_data(facts)}seed=1,2,3"
-    rate = facts.setting("model.optimizer_g.lr")
+    yield "See how much is luck: the same with three seeds", f"python train.py -m {same} seed=1,2,3"
+    rate = facts.setting(RATE)
     if isinstance(rate, (int, float)):
         rates = f"{rate / 2:g},{rate:g},{2 * rate:g}"
-        yield "Try other learning rates", f"python train.py -m {chosen}{_same_data(facts)}model.optimizer_g.lr={rates}"
+        yield "Try other learning rates", f"python train.py -m {same} {RATE}={rates}"
     wandb = facts.part("wandb")
     if wandb.get("mode") == "offline" and wandb.get("folder"):
         yield "Upload it to Weights & Biases, after `wandb login`", f"wandb sync {shlex.quote(str(wandb['folder']))}"
 
 
-def _same_data(facts: Facts) -> str:
-    data, root = facts.setting("choices.data"), facts.setting("data.root")
-    given = [f"data={data}"] if data and data != "drawn" else []
-    given += [shlex.quote(f"data.root={root}")] if root else []
-    return "".join(f"{part} " for part in given)
+def _overrides(facts: Facts) -> list[str]:
+    """What was typed for this run, but for its folder, seed and rate; of a sweep, this job's own values."""
+    try:
+        typed = shlex.split(str(facts.record.get("command", "")))[2:]
+    except ValueError:
+        typed = []
+    pairs = [(key, value) for key, equals, value in (word.partition("=") for word in typed) if equals]
+    kept = {key: value for key, value in pairs if key not in ("run_dir", "resume", "seed", RATE) and key[0].isalpha()}
+    for key, value in kept.items():
+        if "," in value and value[0] not in "[{":
+            kept[key] = str(facts.setting(f"choices.{key}") or facts.setting(key))
+    kept.setdefault("model", str(facts.setting("choices.model")))
+    return [f"{key}={value}" for key, value in kept.items()]
 
 
 def _command(line: str) -> Html:

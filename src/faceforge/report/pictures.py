@@ -32,7 +32,7 @@ def time_line(folder: Path, count: int = GRIDS, budget: int = STRIP_BYTES) -> li
     """
     names = [path for path in sorted((folder / "samples").glob("*.png")) if path.stem.isdecimal()]
     grids = [grid for path in _evenly(names, count) if (grid := _open(path)) is not None]
-    side = 880
+    side = min(880, max((max(grid.size) for _, grid in grids), default=0))
     encoded = [_webp(grid, side, quality=82) for _, grid in grids]
     while side > 100 and (total := sum(len(data) for data, _ in encoded)) > budget:
         side = int(side * min(0.85, 0.95 * (budget / total) ** 0.5))
