@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -349,12 +350,32 @@ def test_errors_of_wandb_are_said_once_and_end_nothing(tmp_path, caplog, monkeyp
     ]
 
 
+class Refuses(BaseHTTPRequestHandler):
+    """A server that knows nobody."""
+
+    def do_POST(self):
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
 def test_a_server_that_refuses_the_key_means_offline(tmp_path, monkeypatch, caplog):
-    log = Wandb(tmp_path, mode="auto", run_id="abcd1234")
-    monkeypatch.setenv("WANDB_API_KEY", "too-short")
-    monkeypatch.setattr("faceforge.loggers.reachable", lambda url: True)
-    with caplog.at_level(logging.WARNING):
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()  # settings are read once per service
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{web.server_port}")
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        log = Wandb(tmp_path, mode="auto", run_id="abcd1234")
         log.log_metrics({"x": 1.0}, 1)
-    log.finish()
-    assert any("logging offline" in record.getMessage() for record in caplog.records)
+        log.finish()
+        web.shutdown()
+    wandb.teardown()
+    assert "cannot go online" in caplog.text
     assert summary(tmp_path)["summary"]["x"] == 1
+    assert not list((tmp_path / "wandb").glob("run-*"))

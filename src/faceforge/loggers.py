@@ -351,11 +351,15 @@ class Wandb(RunLogger):
 
         self.mode, key = choose_mode(self.mode, wandb.setup().settings)
         if self.mode == "online":
+            before = set((self.folder / "wandb").glob("run-*"))
             try:
                 return self._open(wandb, api_key=key, init_timeout=20)
             except Exception as error:  # a refused key, a silent server: nothing is lost offline
                 log.warning("W&B cannot go online (%s): logging offline", _one_line(error))
                 self.mode = "offline"
+                wandb.teardown()  # its service else holds the run's id as in use
+                for folder in set((self.folder / "wandb").glob("run-*")) - before:
+                    shutil.rmtree(folder, ignore_errors=True)
         while any(time.strftime("%Y%m%d_%H%M%S") in folder.name for folder in older):
             time.sleep(0.1)  # W&B names folders by the second and would write into the older one
         return self._open(wandb)
