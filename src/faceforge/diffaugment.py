@@ -38,9 +38,7 @@ def augment(images: Tensor, policy: str, uniforms: Tensor) -> Tensor:
     """
     steps, needed = parse(policy), uniforms_needed(policy)
     if uniforms.shape != (len(images), needed):
-        raise ValueError(
-            f"{policy!r} needs uniforms of shape {(len(images), needed)}, not {(*uniforms.shape,)}"
-        )
+        raise ValueError(f"{policy!r} needs uniforms of shape {(len(images), needed)}, not {(*uniforms.shape,)}")
     uniforms, start = uniforms.to(images.device), 0
     for step in steps:
         function, count = _STEPS[step]

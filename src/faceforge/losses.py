@@ -105,9 +105,7 @@ def _relativistic_g(fake: Tensor, real: Tensor | None) -> Tensor:
 
 def _paired(better: Tensor, worse: Tensor) -> Tensor:
     if better.shape != worse.shape:  # broadcasting would silently compare everything with everything
-        raise ValueError(
-            f"relativistic pairs need equal shapes, not {(*better.shape,)} and {(*worse.shape,)}"
-        )
+        raise ValueError(f"relativistic pairs need equal shapes, not {(*better.shape,)} and {(*worse.shape,)}")
     return softplus(worse - better).mean()
 
 

@@ -199,7 +199,8 @@ class ConventionalDiscriminator(nn.Module):
         doublings, seed = seed_of(size)
         widths = [channels, *_widths(doublings, width, max_width)]
         self.halvings = nn.Sequential(*(layer for a, b in pairwise(widths) for layer in _halve(a, b)))
-        self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1)
+        # no bias: it would cancel in a relativistic loss and never receive a gradient
+        self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1, bias=False)
         self._initialise()
         if spectral_norm:
             _normalise_spectra(self)
@@ -215,7 +216,6 @@ class ConventionalDiscriminator(nn.Module):
             if isinstance(module, nn.Conv2d):
                 _normal(module, sqrt(2 / (1 + 0.2**2) / module.weight[0].numel()))  # He et al. 2015, eq. 14
         nn.init.normal_(self.judge.weight, 0.0, self.judge.in_features**-0.5)
-        nn.init.zeros_(self.judge.bias)
 
 
 def _widths(doublings: int, width: int, max_width: int) -> list[int]:
