@@ -55,7 +55,7 @@ def test_right_overrides_pass(override):
 
 
 def test_mistakes_are_found_without_torch():
-    code = "import sys; from faceforge import config; config.check_overrides(['data.sise=3']); print('torch' in sys.modules)"
+    code = "import sys; from faceforge import config; config.check_overrides(['a.b=3']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 
@@ -113,7 +113,7 @@ def test_every_parameter_of_ours_is_listed_in_yaml():
     ],
 )
 def test_foreign_targets_are_refused(target, tmp_path):
-    with pytest.raises(BadInput, match="allow-list|does not exist|is not a network"):
+    with pytest.raises(BadInput, match=r"allow-list|does not exist|is not a network"):
         config.build({"_target_": target, "_args_": [str(tmp_path / "canary")]})
     with pytest.raises(BadInput):
         config.build({"_target_": "torch.nn.Sequential", "inner": [{"x": {"_target_": target, "_partial_": True}}]})

@@ -87,7 +87,10 @@ def test_the_readme_names_only_what_exists():
         overrides = [word for word in command.split() if not word.startswith("-")]
         assert config.check_overrides(overrides) == [], command
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z-]+)`", readme)) | set(re.findall(r"^make ([a-z-]+)", readme, re.MULTILINE)) <= targets
+    assert (
+        set(re.findall(r"`make ([a-z-]+)`", readme)) | set(re.findall(r"^make ([a-z-]+)", readme, re.MULTILINE))
+        <= targets
+    )
     for link in re.findall(r"\]\(([^)#]+)\)", readme):
         assert link.startswith("http") or (ROOT / link).exists(), link
 
@@ -105,7 +108,11 @@ def test_every_yaml_can_be_chosen():
 @pytest.mark.slow
 def test_the_wheel_trains_without_the_checkout(tmp_path):
     """conf/ ships inside: an installed package composes and trains."""
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
     wheel = next(tmp_path.glob("*.whl"))
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     assert (tmp_path / "site/faceforge/conf/train.yaml").is_file()

@@ -35,6 +35,9 @@ class Store(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write one checkpoint; the one that stood at ``path`` becomes ``previous.ckpt``. Raises OSError."""
         path = Path(path)
+        if "optimizer_states" not in checkpoint:  # Lightning hands weights from a finished rank to its parent
+            torch.save(checkpoint, path)
+            return
         checkpoint["optimizers"] = checkpoint.pop("optimizer_states")
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
@@ -53,12 +56,14 @@ class Store(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read weights-only, whatever the caller asks, under the names that Lightning expects."""
+        if Path(path).suffix != ".ckpt" or Path(path).name.startswith("."):
+            return torch.load(path, map_location, weights_only=True)
         checkpoint = read(path)
         checkpoint["optimizer_states"] = checkpoint.pop("optimizers")
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete a file; nothing in faceforge asks for it."""
+        """Delete a file; Lightning asks it for what a rank handed over."""
         Path(path).unlink(missing_ok=True)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import shlex
 import signal
 import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,8 +21,9 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from faceforge import checkpoint, streams
 from faceforge import config as configuration
 from faceforge.errors import BadInput, GuardStop
-from faceforge.modules.callbacks import Recorder
+from faceforge.modules.callbacks import Recorder, quieten
 from faceforge.modules.scheme import Scheme
+from faceforge.report import write_report
 from faceforge.run import Run, hold, now, require_free
 
 RESUMABLE = (
@@ -80,7 +79,7 @@ def train(config: dict[str, Any], overrides: Iterable[str] = ()) -> int:
     Raises BadInput before anything is written where the request cannot be met, GuardStop where the numbers left
     the finite world.
     """
-    _quieten()
+    quieten()
     with ExitStack() as stack:
         if config["resume"]:
             return _resume(config, list(overrides), stack)
@@ -271,14 +270,17 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Signals:
-        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
+    def install(self) -> None:
+        """Take the signals over, from Lightning too, whose handlers would save in the middle of a step."""
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def __exit__(self, *_: object) -> None:
+    def restore(self) -> None:
+        """Give them back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -290,33 +292,27 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
     gpus = _gpus(options)
     precision = config["trainer"]["precision"] if gpus else "32"
     run.update(device=device_name(gpus), threads=torch.get_num_threads(), precision=precision, data=data.summary())
-    with Signals() as signals:
-        recorder = Recorder(options, run, config, signals)
-        trainer = make_trainer(options, [recorder])
-        status, code = "failed", 1
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
-            status, code = ("interrupted", 128 + signals.received) if signals.received else ("finished", 0)
-        except (KeyboardInterrupt, SystemExit):
-            status, code = "interrupted", 130
-        except OSError as error:
-            raise BadInput(f"{run.folder}: cannot go on ({error}); the last checkpoint is whole") from error
-        except GuardStop:
-            code = GuardStop.exit_code
-            raise
-        finally:
-            recorder.close(status, code)
-            run = Run.reopen(run.folder)
-            run.update(status=status, finished=now())
-            _write_report(run.folder)
+    signals = Signals()
+    recorder = Recorder(options, run, config, signals)
+    trainer = make_trainer(options, [recorder])
+    status, code = "failed", 1
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+        status, code = ("interrupted", 128 + signals.received) if signals.received else ("finished", 0)
+    except (KeyboardInterrupt, SystemExit):
+        status, code = "interrupted", 128 + (signals.received or signal.SIGINT)
+    except OSError as error:
+        raise BadInput(f"{run.folder}: cannot go on ({error}); the last checkpoint is whole") from error
+    except GuardStop:
+        code = GuardStop.exit_code
+        raise
+    finally:
+        recorder.close(status, code)
+        run = Run.reopen(run.folder)
+        run.update(status=status, finished=now())
+        write_report(run.folder)
     print(_farewell(run, code))
     return code
-
-
-def _write_report(folder: Path) -> None:
-    from faceforge.report import write_report
-
-    write_report(folder)
 
 
 def _farewell(run: Run, code: int) -> str:
@@ -332,17 +328,3 @@ def _farewell(run: Run, code: int) -> str:
         f"To fine-tune:  python train.py init_from={folder} data=crops data.root=FOLDER",
     ]
     return "\n".join(lines)
-
-
-def _quieten() -> None:
-    """Silence what Lightning says about choices made here on purpose; every other warning stays."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for expected in (
-        ".*does not have many workers.*",
-        ".*found .* module.* in eval mode at the start of training.*",
-        ".*GPU available but not used.*",
-        ".*IterableDataset.*__len__.*",
-        ".*`max_epochs` was not set.*",
-        ".*LeafSpec.*is deprecated.*",
-    ):
-        warnings.filterwarnings("ignore", message=expected)

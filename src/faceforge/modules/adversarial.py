@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from faceforge import streams
 from faceforge.diffaugment import augment, uniforms_needed
 from faceforge.evaluation.metrics import KidMonitor
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
@@ -39,7 +40,7 @@ class AdversarialModule(Scheme):
         r1_gamma: float,
         r2_gamma: float,
         penalty_every: int,
-        augment_policy: str,
+        augment_policy: list[str],
         clip_norm: float | None,
         ema_half_life: float,
         ema_ramp: float | None,
@@ -55,7 +56,8 @@ class AdversarialModule(Scheme):
         self.objective: Objective = objective
         self.discriminator_steps = discriminator_steps
         self.r1_gamma, self.r2_gamma, self.penalty_every = r1_gamma, r2_gamma, penalty_every
-        self.augment_policy, self._augment_draws = augment_policy, uniforms_needed(augment_policy)
+        self.augment_policy = ",".join(augment_policy)
+        self._augment_draws = uniforms_needed(self.augment_policy)
         self.clip_norm = clip_norm
         self.ema_half_life, self.ema_ramp = ema_half_life, ema_ramp
         self.val_samples = val_samples
@@ -162,8 +164,8 @@ class AdversarialModule(Scheme):
         if min(self.val_samples, data.counts["val"]) < 3:
             return {}
         if self._score is None:
-            count = min(self.val_samples, data.counts["val"])
-            self._score = KidMonitor(data.images("val", range(count)).to(self.device))
+            chosen = streams.permutation(self.seed, "val/kid", 0, data.counts["val"])[: self.val_samples]
+            self._score = KidMonitor(data.images("val", chosen).to(self.device))
         return {"val/kid": self._score(self.sample(self.val_samples).to(self.device)).value}
 
     def pictures(self, data: Any) -> Tensor:

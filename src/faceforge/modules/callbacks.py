@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +30,15 @@ class StopFlag(Protocol):
     """Set from outside when the run shall end at the next step."""
 
     received: int | None
+
+    def install(self) -> None:
+        """Begin to listen."""
+
+    def restore(self) -> None:
+        """Listen no more."""
+
+
+NOTES = {"validate": "validating", "sample": "drawing a grid", "checkpoint": "saving"}
 
 
 def crossed(every: int, before: int, now: int) -> bool:
@@ -59,12 +70,14 @@ class Recorder(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Tie the data to the module's clock before anything is drawn."""
+        quieten()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         data.clock, data.rank, data.world = pl_module.clock, trainer.global_rank, trainer.world_size
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the logs; a new run records its untrained state at image 0."""
         module, data = _parts(trainer, pl_module)
+        self.stop.install()
         self._images = module.clock.images
         self._limit = self.options.limit_images(data.counts["train"], data.batch_size)
         if trainer.is_global_zero:
@@ -74,8 +87,8 @@ class Recorder(pl.Callback):
             self._save(trainer, module)
         elif self.best and self.best["images"] == self._images and trainer.is_global_zero:
             self._keep_best()
-        self._started = self._lap = time.monotonic()
-        self._window = (self._images, 0.0)
+        self._lap = time.monotonic()
+        self._window = (self._images, self.timings["train"])
 
     def _open(self, module: Scheme) -> None:
         images = module.clock.images
@@ -142,7 +155,7 @@ class Recorder(pl.Callback):
     @contextmanager
     def _timed(self, module: Scheme, name: str) -> Iterator[None]:
         if self.progress:
-            self.progress.note(name)
+            self.progress.note(NOTES[name])
         start = time.monotonic()
         yield
         spent = time.monotonic() - start
@@ -206,7 +219,7 @@ class Recorder(pl.Callback):
     def _save(self, trainer: pl.Trainer, module: Scheme) -> None:
         self._guard({name: float(total) for name, total in module.means.sums.items()}, module.clock.images)
         with self._timed(module, "checkpoint"):
-            trainer.save_checkpoint(self.run.folder / "checkpoints" / "last.ckpt")
+            trainer.save_checkpoint(self.run.folder / "checkpoints" / "last.ckpt", weights_only=False)
             if trainer.is_global_zero:
                 if self.best and self.best["images"] == module.clock.images:
                     self._keep_best()
@@ -232,6 +245,7 @@ class Recorder(pl.Callback):
 
     def close(self, status: str, code: int) -> None:
         """Finish every log, whatever happened."""
+        self.stop.restore()
         if self.progress:
             self.progress.close()
         for logger in self.loggers:
@@ -249,3 +263,17 @@ class Recorder(pl.Callback):
 def _parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Scheme, Any]:
     assert isinstance(module, Scheme)
     return module, trainer.datamodule  # type: ignore[attr-defined]
+
+
+def quieten() -> None:
+    """Silence what Lightning says about choices made here on purpose; every other warning stays."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for expected in (
+        ".*does not have many workers.*",
+        ".*found .* module.* in eval mode at the start of training.*",
+        ".*GPU available but not used.*",
+        ".*IterableDataset.*__len__.*",
+        ".*`max_epochs` was not set.*",
+        ".*LeafSpec.*is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=expected)
