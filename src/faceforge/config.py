@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -30,6 +31,7 @@ from faceforge.errors import BadInput
 PACKAGE = Path(__file__).parent
 ALLOWED = ("faceforge", "torch.nn", "torch.optim")
 OWN_PARTS = ("networks", "modules", "losses", "data", "loggers", "training")
+PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
 NEVER_MISSING = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
@@ -119,6 +121,20 @@ def _parse(overrides: list[str]) -> tuple[list[Override], list[str]]:
         except HydraException:
             problems.append(f"{text}: not understood; write group=name or dotted.key=value (quote what has spaces)")
     return parsed, problems
+
+
+def quote_path(override: str, multirun: bool = False) -> str:
+    """``data.root=my photos (2)`` as Hydra wants it, in quotes; commas still sweep under multirun."""
+    key, _, value = override.partition("=")
+    plain_enough = re.fullmatch(r"[\w./\\:-]*", value) or value[:1] in "'\""
+    if key not in PATHS or plain_enough or (multirun and "," in value):
+        return override
+    return f"{key}='" + value.replace("'", "\\'") + "'"
+
+
+def unswept_keys(overrides: list[str]) -> list[str]:
+    """The keys of a multirun that have one value in every job."""
+    return [o.key_or_group for o in _parse(overrides)[0] if not o.is_sweep_override()]
 
 
 def _is_group(override: Override) -> bool:

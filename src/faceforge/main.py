@@ -19,19 +19,25 @@ from faceforge.errors import BadInput, GuardStop
 
 def main() -> None:
     """Check the command line, then hand it to Hydra. Exits 2 with one line for each thing that is wrong."""
-    arguments = get_args_parser().parse_args(sys.argv[1:])
-    overrides = list(arguments.overrides)
+    arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
+    words = list(arguments.overrides)
+    overrides = [config.quote_path(word, arguments.multirun) for word in words]
     problems = config.check_overrides(overrides)
     if problems:
         _fail("\n".join(problems))
+    # Hydra itself takes flags before overrides or after them, not among them.
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in words] + overrides
     if arguments.multirun:
-        sys.argv.append(f"hydra.sweep.dir='{_sweep_folder(overrides)}'")
+        sys.argv += _sweep_settings(overrides)
     hydra.main(version_base="1.3", config_path=str(config.conf_dir().resolve()), config_name="train")(_job)()
 
 
-def _sweep_folder(overrides: list[str]) -> str:
+def _sweep_settings(overrides: list[str]) -> list[str]:
+    """Where the jobs go, and that their names speak only of what is swept."""
     named = [o.split("=", 1)[1].strip("'\"") for o in overrides if o.startswith("run_dir=")]
-    return named[-1] if named else f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep"
+    folder = named[-1] if named else f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep"
+    constant = ",".join(config.unswept_keys(overrides))
+    return [f"hydra.sweep.dir='{folder}'", f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
 
 
 def _job(cfg: DictConfig) -> None:
@@ -40,7 +46,8 @@ def _job(cfg: DictConfig) -> None:
     try:
         plain = config.plain(cfg, overrides, state.runtime.choices)
         if state.mode == RunMode.MULTIRUN:
-            plain["run_dir"] = str(Path(state.sweep.dir) / _job_name(state.job.num, overrides))
+            name = f"{state.job.num}-{state.job.override_dirname}".replace("/", "-")
+            plain["run_dir"] = str(Path(state.sweep.dir) / name[:120])
         from faceforge import training
 
         code = training.train(plain, overrides)
@@ -50,11 +57,6 @@ def _job(cfg: DictConfig) -> None:
         _fail("interrupted before training began; nothing was written", 130)
     if code:
         sys.exit(code)
-
-
-def _job_name(number: int, overrides: list[str]) -> str:
-    words = [o.replace("/", "-") for o in overrides if not o.startswith(("run_dir=", "data.root=", "logger."))]
-    return f"{number}-{','.join(words)}"[:120]
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

@@ -324,7 +324,8 @@ def _farewell(run: Run, code: int) -> str:
         f"  last grid    {folder}/samples/{images:09d}.png",
         f"  checkpoints  {folder}/checkpoints/"
         + (f"  (best: {best['metric']} {best['value']:.4g} at {best['images']:,})" if best else ""),
-        f"To go on:      python train.py resume={folder}" + ("" if code else f" trainer.max_images={images * 2}"),
-        f"To fine-tune:  python train.py init_from={folder} data=crops data.root=FOLDER",
+        f"To go on:      python train.py {shlex.quote(f'resume={folder}')}"
+        + ("" if code else f" trainer.max_images={images * 2}"),
+        f"To fine-tune:  python train.py {shlex.quote(f'init_from={folder}')} data=crops data.root=FOLDER",
     ]
     return "\n".join(lines)
