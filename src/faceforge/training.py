@@ -293,8 +293,7 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
     precision = config["trainer"]["precision"] if gpus else "32"
     run.update(device=device_name(gpus), threads=torch.get_num_threads(), precision=precision, data=data.summary())
     signals = Signals()
-    recorder = Recorder(options, run, config, signals)
-    trainer = make_trainer(options, [recorder])
+    trainer = make_trainer(options, [Recorder(options, run, config, signals)])
     status, code = "failed", 1
     try:
         trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
@@ -307,7 +306,6 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
         code = GuardStop.exit_code
         raise
     finally:
-        recorder.close(status, code)
         run = Run.reopen(run.folder)
         run.update(status=status, finished=now())
         write_report(run.folder)

@@ -113,7 +113,7 @@ class Recorder(pl.Callback):
         self.loggers = [table, *others]
         for logger in self.loggers:
             logger.start()
-        self.run.update(wandb=next((logger.info for logger in self.loggers if logger.info), None))
+        self.run.update(wandb=next((logger.info for logger in self.loggers if logger.info), earlier or None))
 
     # ------------------------------------------------------------------------------------------------ steps
 
@@ -243,19 +243,21 @@ class Recorder(pl.Callback):
 
     # -------------------------------------------------------------------------------------------------- end
 
-    def close(self, status: str, code: int) -> None:
-        """Finish every log, whatever happened."""
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The limit was reached, or a signal asked for the end."""
+        self._close(128 + self.stop.received if self.stop.received else 0)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Whatever happened, the logs are finished, in the process that opened them."""
+        self._close(getattr(exception, "exit_code", 1))
+
+    def _close(self, code: int) -> None:
         self.stop.restore()
         if self.progress:
             self.progress.close()
+        best = {"best": self.best["value"]} if self.best else {}
         for logger in self.loggers:
-            logger.summary(
-                {
-                    "status": status,
-                    "images": self._images,
-                    **({"best": self.best["value"]} if self.best else {}),
-                }
-            )
+            logger.summary({"images": self._images, **best})
             logger.finish(code)
         self.loggers = []
 
