@@ -68,7 +68,7 @@ def test_dying_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path, monkey
         return call_or_die
 
     owner, name = {
-        "write": (checkpoint, "_write_synced"),
+        "write": (checkpoint.Path, "write_bytes"),
         "fsync": (os, "fsync"),
         "replace": (checkpoint.Path, "replace"),
         "link": (os, "link"),
@@ -90,9 +90,7 @@ def test_dying_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path, monkey
 
 def test_a_full_disk_keeps_the_old_one_and_is_loud(tmp_path, monkeypatch):
     save(tmp_path, 1)
-    monkeypatch.setattr(
-        checkpoint.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left"))
-    )
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
     with pytest.raises(OSError, match="No space"):
         save(tmp_path, 2)
     monkeypatch.undo()

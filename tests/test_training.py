@@ -354,6 +354,25 @@ def test_no_gradient_is_left_between_steps(tmp_path):
     assert spy.left_over == []
 
 
+def test_the_module_keys_its_noise_to_the_positions_that_were_drawn(tmp_path):
+    module, data = _parts(tmp_path)
+    drawn, keyed = [], []
+    step, z = module.training_step, module._z
+
+    def training_step(batch, batch_idx):
+        drawn.append(batch["position"].tolist())
+        step(batch, batch_idx)
+
+    def keyed_z(purpose, counters):
+        keyed.append(counters.tolist())
+        return z(purpose, counters)
+
+    module.training_step, module._z = training_step, keyed_z
+    _fit(module, data, steps=3)
+    assert drawn == [list(range(n, n + 4)) for n in (0, 4, 8)]
+    assert keyed == [d for d in drawn for _ in range(2)]
+
+
 def test_clipping_really_clips(tmp_path, monkeypatch):
     """What the optimiser sees has at most the stated norm, though the raw gradient is larger."""
     seen = []

@@ -20,6 +20,7 @@ from torch import nn
 
 from faceforge import config as configuration
 from faceforge.errors import BadInput
+from faceforge.files import atomic_path
 
 VERSION = 1
 HASHES = "hashes.txt"
@@ -41,18 +42,13 @@ class Store(CheckpointIO):
         checkpoint["optimizers"] = checkpoint.pop("optimizer_states")
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        content = buffer.getbuffer()
+        content = buffer.getvalue()
         _require_space(path.parent, len(content))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            _write_synced(temporary, content)
+        with atomic_path(path) as beside:
+            beside.write_bytes(content)
             _record(path.parent, hashlib.sha256(content).hexdigest())
             if path.exists():
                 link(path, path.with_name("previous.ckpt"))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read weights-only, whatever the caller asks, under the names that Lightning expects."""
@@ -73,28 +69,11 @@ def _require_space(folder: Path, size: int) -> None:
         raise OSError(f"{folder}: {free / 1e6:.0f} MB free, a checkpoint needs {size / 1e6:.0f} MB; free some space")
 
 
-def _write_synced(path: Path, content: memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _record(folder: Path, digest: str) -> None:
     # Written before the replace: a file whose hash is not listed was never finished.
     lines = (folder / HASHES).read_text().split() if (folder / HASHES).exists() else []
-    temporary = folder / f".{HASHES}.tmp"
-    _write_synced(temporary, memoryview("\n".join([*lines[-50:], digest, ""]).encode()))
-    temporary.replace(folder / HASHES)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with atomic_path(folder / HASHES) as beside:
+        beside.write_text("\n".join([*lines[-50:], digest, ""]))
 
 
 def link(source: Path, target: Path) -> None:

@@ -5,7 +5,6 @@ Tensors are used by their methods only, so that processes which merely decode pi
 
 from __future__ import annotations
 
-import os
 import warnings
 from io import BytesIO
 from math import ceil, sqrt
@@ -16,22 +15,14 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
+from faceforge.files import atomic_path
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_PIXELS = 50_000_000  # read from the header, before any memory is taken
 DECODE = "strict/1"  # goes into the protocol of every packed set: change it whenever decode() changes a pixel
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "WEBP",
-    "PPM",
-    "TGA",
-    "AVIF",
-)  # none that runs another program
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "AVIF")  # none that runs another program
 GRID_GAP = 2
 _ORIENTATION = 0x0112
 _WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
@@ -72,14 +63,8 @@ def make_grid(images: Tensor, columns: int | None = None) -> np.ndarray:
 
 def write_png(array: np.ndarray, path: str | Path) -> None:
     """Write uint8 (H, W, 3) or (H, W) as PNG without metadata; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(Path(path)) as beside:
         Image.fromarray(array).save(beside, format="PNG")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def decode(data: bytes, name: str = "picture") -> np.ndarray:

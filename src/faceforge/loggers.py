@@ -17,7 +17,6 @@ import secrets
 import shutil
 import socket
 import string
-import tempfile
 import threading
 import time
 import urllib.request
@@ -31,6 +30,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from faceforge.errors import BadInput
+from faceforge.files import atomic_path
 
 P = ParamSpec("P")
 log = logging.getLogger(__name__)
@@ -210,25 +210,9 @@ def _drop_torn_row(path: Path) -> None:
 @contextmanager
 def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
     """A file that takes the place of `path` when the block ends well, and leaves no trace otherwise."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     how: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "replace"}
-    try:
-        with open(handle, "wb" if binary else "w", **how) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """The process's umask, which mkstemp's private files ignore (the only way to read it is to set it)."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    with atomic_path(path) as beside, open(beside, "wb" if binary else "w", **how) as file:
+        yield file
 
 
 # ------------------------------------------------------------------------------------------------------ W&B

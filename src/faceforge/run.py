@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import yaml
 
 import faceforge
 from faceforge.errors import BadInput
+from faceforge.files import atomic_path
 
 PACKAGES = (
     "torch",
@@ -104,9 +104,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace a text file in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with atomic_path(path) as beside:
+        beside.write_text(text)
 
 
 def _default_folder(config: Mapping[str, Any]) -> Path:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from faceforge.data.storage import atomic_path, cache_root, fingerprint
+from faceforge.data.storage import cache_root, fingerprint
 from faceforge.errors import BadInput
+from faceforge.files import atomic_path
 from faceforge.images import ImageError, what_is
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".avif")

@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 from faceforge.data.framing import RESIZE, frame
 from faceforge.data.sources import Face, Files, Source
-from faceforge.data.storage import atomic_path, sync
 from faceforge.errors import BadInput
+from faceforge.files import atomic_path, sync
 from faceforge.images import DECODE, ImageError
 
 PARALLEL_FROM = 512  # fewer faces are packed before a second process has started

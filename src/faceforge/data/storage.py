@@ -1,12 +1,10 @@
-"""The cache folder and files that appear whole or not at all."""
+"""Where packed data lie, and how the state of a file is told."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from faceforge.errors import BadInput
@@ -48,27 +46,3 @@ def fingerprint(path: Path) -> str:
     status = path.stat()
     text = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def sync(path: Path) -> None:
-    """Make a file or folder last through a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """A path beside ``target`` to write to; it becomes ``target`` at the end, or vanishes with an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield beside
-        sync(beside)
-        beside.replace(target)
-        sync(target.parent)
-    finally:
-        with suppress(FileNotFoundError):
-            beside.unlink()
