@@ -127,6 +127,24 @@ def test_real_photographs_train(command, tmp_path):
     assert shares["emotion=happiness"] == pytest.approx(2610 / 5982, abs=0.01)
 
 
+EXPERIMENTS = sorted(
+    p.relative_to(ROOT / "conf/experiment").with_suffix("") for p in (ROOT / "conf/experiment").rglob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=str)
+def test_every_experiment_trains_a_step(command, tmp_path, experiment):
+    small = [
+        "data.batch_size=2",
+        "data.source.count=40",
+        "trainer.gpus=0",
+        "model.val_samples=0",
+        "logger.mode=disabled",
+    ]
+    assert command(f"experiment={experiment}", *small, "trainer.max_steps=1", "run_dir=run") == (0, [])
+    assert json.loads((tmp_path / "run/run.json").read_text())["images"] == 2
+
+
 def test_odd_pictures_are_read_rightly_or_listed(command, tmp_path):
     folder = make_crops(tmp_path / "faces", 24)
     colour = Image.fromarray(picture(3))
