@@ -246,6 +246,13 @@ def test_a_resumed_run_keeps_its_configuration(tiny, resume, override, said):
     assert said in str(error.value)
 
 
+def test_a_limit_named_on_resume_replaces_the_run_s(tiny, resume):
+    folder = tiny("a")
+    assert resume(folder, "trainer.max_steps=12") == 0
+    assert record(folder)["images"] == 48
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_images"] is None
+
+
 def test_resume_names_what_is_not_there(tmp_path, resume):
     with pytest.raises(BadInput, match="no such run folder"):
         resume(tmp_path / "nothing")

@@ -49,7 +49,7 @@ class Run:
         except OSError as error:
             raise BadInput(f"run_dir: {folder} cannot be made ({error.strerror})") from None
         run = cls(folder, _new_record(config, command))
-        write_atomic(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        run.write_config(config)
         run.save()
         return run
 
@@ -71,6 +71,10 @@ class Run:
         """Write run.json."""
         write_atomic(self.folder / "run.json", json.dumps(self.record, indent=1, default=str))
 
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write config.yaml."""
+        write_atomic(self.folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+
     def write_skipped(self, skipped: Iterable[tuple[str, str]]) -> None:
         """The files that could not be used, with the reasons."""
         lines = ["id,reason", *(f"{_cell(i)},{_cell(reason)}" for i, reason in skipped)]
@@ -89,17 +93,6 @@ def require_free(folder: Path) -> None:
         raise BadInput(
             f"run_dir: {folder} already holds a run; continue it with resume={folder} or name another folder"
         )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run. Raises BadInput."""
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError):
-        config = None
-    if not isinstance(config, dict):
-        raise BadInput(f"resume: {folder} has no readable config.yaml; name a run folder")
-    return config
 
 
 def write_atomic(path: Path, text: str) -> None:

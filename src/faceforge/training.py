@@ -26,14 +26,8 @@ from faceforge.modules.scheme import Scheme
 from faceforge.report import write_report
 from faceforge.run import Run, hold, now, require_free
 
-RESUMABLE = (
-    "trainer.max_images",
-    "trainer.max_epochs",
-    "trainer.max_steps",
-    "trainer.max_minutes",
-    "trainer.gpus",
-    "trainer.processes",
-)
+LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
+RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes")
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -126,15 +120,19 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
         print(f"{folder} is finished: {images:,} images. To go on: resume={folder} trainer.max_images={images * 2}")
         return 0
     run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
+    run.write_config(merged)
     return _fit(merged, options, run, module, data, path)
 
 
 def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A run's own configuration with the limits, devices and logger named in ``overrides``.
+    """A run's own configuration with the limits, devices and logger named in ``overrides``; limits named replace all.
 
     Raises BadInput naming any other key whose value differs from the run's.
     """
+    overrides = list(overrides)
     merged = {name: dict(node) if isinstance(node, Mapping) else node for name, node in saved.items()}
+    if any(override.startswith(LIMITS) for override in overrides):
+        merged["trainer"] |= dict.fromkeys((limit.partition(".")[2] for limit in LIMITS), None)
     for override in overrides:
         key = override.split("=", 1)[0].lstrip("+~")
         if key in ("resume", "trusted_packages") or key.startswith("hydra"):
