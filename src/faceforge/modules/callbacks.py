@@ -219,7 +219,7 @@ class Recorder(pl.Callback):
     def _save(self, trainer: pl.Trainer, module: Scheme) -> None:
         self._guard({name: float(total) for name, total in module.means.sums.items()}, module.clock.images)
         with self._timed(module, "checkpoint"):
-            trainer.save_checkpoint(self.run.folder / "checkpoints" / "last.ckpt", weights_only=False)
+            trainer.save_checkpoint(self.run.folder / "checkpoints" / "last.ckpt")
             if trainer.is_global_zero:
                 if self.best and self.best["images"] == module.clock.images:
                     self._keep_best()
