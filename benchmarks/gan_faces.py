@@ -45,6 +45,7 @@ SETTINGS = {
 }
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 RECORD = RESULTS / "records" / "gan_faces.json"
+GRID = 48  # faces shown of each run
 TIMES = RECORD.with_name("gan_faces_time.json")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -323,10 +324,10 @@ def _data_facts(data: Any, reference: Reference) -> dict[str, Any]:
 
 
 def _write_grid(images: Tensor, name: str, record: Path) -> str:
-    """64 generated faces beside the table; the path is relative to it."""
+    """Some generated faces beside the table; the path is relative to it."""
     place = record.parent.parent / "images" / f"{record.stem}-{name.replace('/', '-').replace(', ', '-')}.png"
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_png(make_grid(images[:64], 8), place)
+    write_png(make_grid(images[:GRID], 8), place)
     return f"images/{place.name}"
 
 
@@ -393,14 +394,29 @@ def table(record: Mapping[str, Any]) -> str:
         f"Checkpoints: {record['checkpoint']}. Commit {str(record['commit'])[:12]}{', changed' * record['dirty']}, "
         f"data manifest {data['manifest'][:12]}, seed {record['seed']}. Made by `{record['command']}`.",
     ]
-    grids = [f"![64 faces made by {name}]({row['grid']})" for name, row in rows.items() if "grid" in row]
+    grids = [f"![{GRID} faces made by {name}]({row['grid']})" for name, row in rows.items() if "grid" in row]
+    commands = [f"- `{row['run']['command']}`" for row in rows.values() if "run" in row]
+    notes.append("The runs:\n\n" + "\n".join(commands))
     return "\n\n".join(["# GANs on the same faces", "\n".join(lines), *notes, *grids]) + "\n"
 
 
+def times(record: Mapping[str, Any]) -> str:
+    """A paragraph and table of a record made by ``time``."""
+    minutes, threads = record["minutes"], record["machine"]["device"].rpartition(", ")[2]
+    lines = [f"| {threads} | images/s (median, least) | images in {minutes:g} minutes |", "| --- | ---: | ---: |"]
+    for name, found in record["settings"].items():
+        rate = found["images_per_second"]
+        lines.append(f"| {name} | {rate['median']:.1f}, {rate['min']:.1f} | {found['images']:,} |")
+    made = f"Full training steps in turns, in one process: `{record['command']}`, commit {record['commit'][:12]}."
+    return "\n".join(lines) + f"\n\n{made}\n"
+
+
 def write_table(record: Path) -> Path:
-    """Write the page of a record beside the record's folder."""
+    """Write the page of a record, and of the timings beside it, beside the record's folder."""
     path = record.parent.parent / f"{record.stem}.md"
-    path.write_text(table(json.loads(record.read_text())))
+    timed = [times(json.loads(found.read_text())) for found in sorted(record.parent.glob(f"{record.stem}_time*.json"))]
+    heading = ["## Equal minutes\n"] if timed else []
+    path.write_text("\n".join([table(json.loads(record.read_text())), *heading, *timed]))
     return path
 
 
