@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ TINY = [
     "trainer.checkpoint_every=20",
     "logger.mode=disabled",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """What a test does to torch's threads ends with it: sums of floats depend on them."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if before is not None:
+        sys.modules["torch"].set_num_threads(before)
 
 
 @pytest.fixture

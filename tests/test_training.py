@@ -157,12 +157,12 @@ def test_resumed_is_the_same_as_never_stopped(tiny, resume):
     "extra",
     [["model.objective=hinge", "model.augment_policy=[color,translation,cutout]", "model.discriminator_steps=2"]],
 )
-def test_killed_at_any_moment_and_resumed_ends_in_the_same_bits(tiny, tmp_path, extra):
+def test_killed_at_any_moment_and_resumed_ends_in_the_same_bits(tmp_path, extra):
     """SIGKILL in mid-epoch, twice, at moments nobody chose; then to the end."""
     settings = ["trainer.max_images=400", "trainer.checkpoint_every=16", "trainer.sample_every=80", *extra]
-    whole = tiny("whole", *settings)
-    folder = tmp_path / "killed"
-    first = [sys.executable, str(ROOT / "train.py"), *TINY, *settings, f"run_dir={folder}"]
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    once, first = ([sys.executable, str(ROOT / "train.py"), *TINY, *settings, f"run_dir={f}"] for f in (whole, folder))
+    subprocess.run(once, check=True, capture_output=True)
     again = [sys.executable, str(ROOT / "train.py"), f"resume={folder}"]
     for command, target in ((first, 60), (again, 200)):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -244,6 +244,14 @@ def test_a_resumed_run_keeps_its_configuration(tiny, resume, override, said):
     with pytest.raises(BadInput, match="resume: ") as error:
         resume(folder, override)
     assert said in str(error.value)
+
+
+def test_a_resumed_run_takes_its_own_number_of_threads(tiny, resume):
+    torch.set_num_threads(1)
+    folder = tiny("a")
+    torch.set_num_threads(2)
+    assert resume(folder, "trainer.max_images=44") == 0
+    assert torch.get_num_threads() == record(folder)["threads"] == 1
 
 
 def test_a_limit_named_on_resume_replaces_the_run_s(tiny, resume):

@@ -119,6 +119,8 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
         images = saved["clock"]["images"]
         print(f"{folder} is finished: {images:,} images. To go on: resume={folder} trainer.max_images={images * 2}")
         return 0
+    if run.record["threads"] <= (os.cpu_count() or 1):
+        torch.set_num_threads(run.record["threads"])  # sums of floats depend on it
     run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
     run.write_config(merged)
     return _fit(merged, options, run, module, data, path)
