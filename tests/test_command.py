@@ -46,6 +46,7 @@ def command(tmp_path, monkeypatch, capsys):
         except SystemExit as end:
             code = end.code
         said = capsys.readouterr()
+        run.out = said.out
         assert "Traceback" not in said.err
         return code, [
             line.removeprefix("faceforge: ") for line in said.err.splitlines() if line.startswith("faceforge: ")
@@ -157,6 +158,7 @@ def test_odd_pictures_are_read_rightly_or_listed(command, tmp_path):
     write(folder / "cut.jpg", encode(colour)[:-40])
     write(folder / "cut.png", encode(colour, "PNG")[:-40])
     assert command(*FILES, "trainer.max_images=8", "run_dir=run", "data=crops", f"data.root={folder}") == (0, [])
+    assert "3 pictures could not be used: run/skipped.csv says why" in command.out
     listed = dict(line.split(",", 1) for line in (tmp_path / "run/skipped.csv").read_text().splitlines()[1:])
     assert set(listed) == {"text.jpg", "cut.jpg", "cut.png"}
     report = (tmp_path / "run/report.html").read_text()

@@ -30,6 +30,7 @@ from faceforge.errors import BadInput
 
 PACKAGE = Path(__file__).parent
 ALLOWED = ("faceforge", "torch.nn", "torch.optim")
+FUNCTIONS = ("faceforge.loggers.make_loggers",)  # every other target is a class
 OWN_PARTS = ("networks", "modules", "losses", "data", "loggers", "training")
 PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
 NEVER_MISSING = ("_target_", "_partial_", "_convert_", "_recursive_")
@@ -362,9 +363,7 @@ def _is_ours(target: str, found: Any) -> bool:
     part = target.split(".")[1]
     home = getattr(found, "__module__", "")
     return (
-        part in OWN_PARTS
-        and home.startswith(f"faceforge.{part}")
-        and (inspect.isclass(found) or inspect.isfunction(found))
+        part in OWN_PARTS and home.startswith(f"faceforge.{part}") and (inspect.isclass(found) or target in FUNCTIONS)
     )
 
 

@@ -292,6 +292,7 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
     gpus = _gpus(options)
     precision = config["trainer"]["precision"] if gpus else "32"
     run.update(device=device_name(gpus), threads=torch.get_num_threads(), precision=precision, data=data.summary())
+    print(_greeting(run), flush=True)
     signals = Signals()
     trainer = make_trainer(options, [Recorder(options, run, config, signals)])
     status, code = "failed", 1
@@ -311,6 +312,18 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
         write_report(run.folder)
     print(_farewell(run, code))
     return code
+
+
+def _greeting(run: Run) -> str:
+    record, data = run.record, run.record["data"]
+    counts, skipped, folder = data["counts"], len(data["skipped"]), os.path.relpath(run.folder)
+    lines = [
+        f"{data['source']}: {counts['train']:,} faces to train on, {counts['val']:,} to judge by, {counts['test']:,} "
+        f"kept for the end; {record['device']}; {folder}"
+    ]
+    if skipped:
+        lines.append(f"{skipped:,} pictures could not be used: {folder}/skipped.csv says why")
+    return "\n".join(lines)
 
 
 def _farewell(run: Run, code: int) -> str:
