@@ -127,7 +127,7 @@ class Recorder(pl.Callback):
         self._count_time(module)
         done = self._is_done(module)
         if done or crossed(self.options.log_every, before, now):
-            self._log(trainer, module)
+            self._log(module)
         if done or crossed(self.options.sample_every, before, now):
             self._sample(trainer, module)
         if done or crossed(self.options.checkpoint_every, before, now):
@@ -165,7 +165,7 @@ class Recorder(pl.Callback):
 
     # ----------------------------------------------------------------------------------------------- events
 
-    def _log(self, trainer: pl.Trainer, module: Scheme) -> None:
+    def _log(self, module: Scheme) -> None:
         means = module.means.drain()
         self._guard(means, module.clock.images)
         images, seconds = self._window
