@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 
-app = typer.Typer(help="Train, measure and use generative models of faces.", no_args_is_help=True, add_completion=False)
+from faceforge.errors import BadInput
+
+app = typer.Typer(
+    help="Train, measure and use generative models of faces.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 
-@app.callback()
-def _root() -> None:
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context) -> None:
     """Train, measure and use generative models of faces."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command(
@@ -24,3 +34,24 @@ def train(context: typer.Context) -> None:
 
     sys.argv = ["faceforge train", *context.args]
     main()
+
+
+def run() -> NoReturn:
+    """The entry point: what is wrong with the input is one line and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except BadInput as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # how the parser's own complaints are told, in every typer
+            raise
+        _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+    sys.exit(code or 0)
+
+
+def _fail(message: str) -> NoReturn:
+    for line in message.splitlines():
+        print(f"faceforge: {line}", file=sys.stderr)
+    sys.exit(2)
