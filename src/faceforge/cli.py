@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -34,6 +35,19 @@ def train(context: typer.Context) -> None:
 
     sys.argv = ["faceforge train", *context.args]
     main()
+
+
+@app.command()
+def filters(
+    picture_or_folder: Annotated[Path, typer.Argument(help="A picture, or a folder of crops at any depth.")],
+    out: Annotated[Path | None, typer.Option(help="A .png or a folder; default _review/filters/ beside it.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace panels that are there.")] = False,
+) -> None:
+    """Show what the filters (greys, thresholds, contours, edges) make of a picture, in one panel a picture."""
+    from faceforge.cut.panel import write_panels
+
+    count, where = write_panels(picture_or_folder, out, overwrite)
+    print(f"{count} panel{'s' * (count != 1)}: {where}")
 
 
 def run() -> NoReturn:

@@ -1,0 +1,120 @@
+"""What the filters make of a crop, side by side in one labelled picture: the command `faceforge filters`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from faceforge.data import filters
+from faceforge.data.archives import Folder
+from faceforge.data.crops import Crops
+from faceforge.errors import BadInput
+from faceforge.images import ImageError, decode, write_png
+
+TILES: tuple[tuple[str, filters.Filter], ...] = (
+    ("original", lambda picture: picture),
+    ("grey", filters.grey),
+    ("thresholds, as published", filters.thresholds),
+    ("thresholds, all levels", filters.posterize),
+    ("contours", filters.contours),
+    ("contours, as published", filters.contours_published),
+    ("canny, as published", filters.canny),
+    ("canny of the picture", filters.canny_image),
+)
+COLUMNS = 4
+SMALLEST, LARGEST = 200, 720  # a tile's width from which labels fit, and its longest side
+GAP, TEXT = 8, 16  # pixels
+PAPER, INK = (255, 255, 255), (22, 25, 29)
+HOME = Path("_review", "filters")  # what data sources do not take for faces
+
+
+def draw(picture: np.ndarray) -> np.ndarray:
+    """All filters of a uint8 (H, W, 3) or (H, W) picture as one uint8 (H', W', 3), each under its name.
+
+    A small picture is enlarged by a whole number, pixel by pixel; a very large one is shrunk after filtering.
+    """
+    height, width = picture.shape[:2]
+    room = LARGEST / max(height, width)
+    scale = max(1, min(int(room), -(-SMALLEST // width))) if room >= 1 else room
+    tile = max(1, round(height * scale)), max(1, round(width * scale))
+    cell = tile[0] + TEXT + 2 * GAP, max(tile[1], SMALLEST) + GAP
+    rows = -(-len(TILES) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * cell[1] + GAP, rows * cell[0] + GAP), PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
+    how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+    for n, (name, function) in enumerate(TILES):
+        left, top = GAP + n % COLUMNS * cell[1], n // COLUMNS * cell[0]
+        pen.text((left, top + TEXT + GAP // 2), name, INK, font, anchor="ls")
+        shown = cv2.resize(function(picture), (tile[1], tile[0]), interpolation=how)
+        sheet.paste(Image.fromarray(shown), (left, top + TEXT + GAP + GAP // 2))
+    return np.asarray(sheet)
+
+
+def write_panels(source: Path, out: Path | None, overwrite: bool) -> tuple[int, Path]:
+    """A panel of a picture, or of each crop in a folder: how many were written, and the file or folder.
+
+    They go to ``_review/filters/`` beside the picture or in the folder where ``out`` names nothing else. Pictures
+    that cannot be read are named on stderr, the rest goes on. Raises BadInput where nothing can be written.
+    """
+    if source.is_dir():
+        return _write_folder(source, out or source / HOME, overwrite)
+    if not source.is_file():
+        raise BadInput(f"{source}: no such picture or folder")
+    target = out or source.parent / HOME
+    target = target if target.suffix.lower() == ".png" else target / _png(source.name)
+    _refuse(source, [target], overwrite)
+    try:
+        _write(draw(decode(Folder(source.parent).read(source.name), source.name)), target)
+    except ImageError as error:
+        raise BadInput(f"{source}: {error}") from error
+    return 1, target
+
+
+def _write_folder(folder: Path, out: Path, overwrite: bool) -> tuple[int, Path]:
+    inside = out.resolve().relative_to(folder.resolve()) if _within(out, folder) else None
+    if inside is not None and "_review" not in inside.parts:
+        raise BadInput(f"--out {out}: lies among the crops, where panels would be taken for faces; name another folder")
+    try:
+        crops = Crops(str(folder))
+    except BadInput as error:
+        raise BadInput(str(error).removeprefix("data.root=")) from error
+    targets = [out / _png(name) for name in crops.names]
+    _refuse(folder, targets, overwrite)
+    written = 0
+    for n, target in enumerate(tqdm(targets, unit="panel", disable=None)):
+        try:
+            _write(draw(crops.read(n, (0, 0))), target)
+            written += 1
+        except ImageError as error:
+            print(f"faceforge: {folder / crops.names[n]}: {error}", file=sys.stderr)
+    if not written:
+        raise BadInput(f"{folder}: none of its {len(targets)} pictures can be read")
+    return written, out
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _png(name: str) -> str:
+    return name if name.lower().endswith(".png") else f"{name}.png"
+
+
+def _refuse(source: Path, targets: list[Path], overwrite: bool) -> None:
+    """Nothing is written over that was there, and a picture is never written over by its own panel."""
+    for target in targets:
+        if target.exists() and (not overwrite or target.resolve() == source.resolve()):
+            right = "name another --out" if overwrite else "--overwrite replaces it, --out names another place"
+            raise BadInput(f"{target}: exists; {right}")
+
+
+def _write(panel: np.ndarray, target: Path) -> None:
+    try:
+        write_png(panel, target)
+    except OSError as error:
+        raise BadInput(f"{target}: cannot be written ({error.strerror})") from error
