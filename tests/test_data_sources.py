@@ -114,6 +114,49 @@ def test_lfw_refuses_other_layouts_and_double_sets(tmp_path):
         Lfw(str(tmp_path / "two"))
 
 
+LFW_TABLE = """# lfw_attributes.txt v1.1 - two lines of comment
+#\tperson\timagenum\tMale\tBlack Hair
+Person 0\t1\t1.5\t-0.25
+Person 1\t2\t-1e-3\t3.75
+Somebody Else\t1\t1\t1
+"""
+
+
+@pytest.mark.parametrize("place", ["inside", "beside the folder", "beside the archive", "in the archive"])
+def test_lfw_attributes_are_joined_by_person_and_number(tmp_path, place):
+    files, table = lfw_files(2), {"lfw_attributes.txt": LFW_TABLE.encode()}
+    if place == "inside":
+        root = put(files | {"Anno/lfw_attributes.txt": LFW_TABLE.encode()}, tmp_path / "lfw")
+    elif place == "in the archive":
+        root = put_tgz({f"lfw/{n}": d for n, d in (files | table).items()}, tmp_path / "lfw.tgz")
+    else:
+        put(table, tmp_path)
+        root = put(files, tmp_path / "lfw") if "folder" in place else put_tgz(files, tmp_path / "lfw.tgz")
+    source = Lfw(str(root), cache=str(tmp_path / "cache"))
+    assert ids(source) == [f"Person_{p}/Person_{p}_{n:04d}.jpg" for p, n in ((0, 1), (1, 1), (1, 2))]
+    names, values = source.attributes()
+    assert names == ["Male", "Black_Hair"]
+    assert values.dtype == np.float32
+    assert np.array_equal(values, np.array([[1, 0], [np.nan, np.nan], [0, 1]]), equal_nan=True)
+
+
+def test_lfw_without_its_table_has_no_attributes_and_a_broken_one_is_one_line(tmp_path):
+    root = put(lfw_files(2), tmp_path / "lfw")
+    assert Lfw(str(root)).attributes() is None
+    for text, reason in {
+        LFW_TABLE.replace("-0.25", ""): "lfw_attributes.txt: line 3: 'Person 0 1 1.5.*person, imagenum and 2 values",
+        LFW_TABLE.replace("-0.25", "high"): "line 3: .*person, imagenum and 2 values are right",
+        LFW_TABLE.replace("\t2\t", "\ttwo\t"): "line 4",
+        LFW_TABLE.split("\n", 2)[2]: "line 1: .*no line names the columns",
+        "": "no rows",
+        "<html>404</html>": "line 1",
+    }.items():
+        write(root / "lfw_attributes.txt", text.encode())
+        with pytest.raises(BadInput, match=reason) as caught:
+            Lfw(str(root))
+        assert "\n" not in str(caught.value)
+
+
 # ---------------------------------------------------------------------------------------------------- CelebA
 
 
@@ -128,6 +171,8 @@ def celeba_layout(layout, tmp_path):
         return place, True, True
     if layout == "official zip":
         return put(tables, place) and put_zip(files, place / "img_align_celeba.zip", "img_align_celeba/"), True, True
+    if layout == "tables beside the folder":
+        return put(tables, place) and put(files, place / "img_align_celeba"), True, True
     if layout == "folder with zip":
         put_zip(files, put(tables, place) / "img_align_celeba.zip", "img_align_celeba/")
         return place, True, True
@@ -150,6 +195,7 @@ def celeba_layout(layout, tmp_path):
         "official folder",
         "official tree",
         "official zip",
+        "tables beside the folder",
         "folder with zip",
         "one zip",
         "kaggle",

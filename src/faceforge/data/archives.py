@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
@@ -130,6 +130,27 @@ def open_store(root: str | Path | None, cache: str | None) -> Store:
     if _is_tar(path):
         return Zip(_tar_to_zip(path, cache))
     raise BadInput(f"data.root={root}: {_damage(path)}; a folder, .zip or .tar(.gz) is needed")
+
+
+def find_tables(root: str | Path | None, store: Store, listed: list[str], wanted: Iterable[str]) -> dict[str, bytes]:
+    """The bytes of each wanted file that lies anywhere in the store, or else in the folder that holds ``root``.
+
+    Raises BadInput for a file that is there but cannot be read.
+    """
+    places: dict[str, tuple[Store, str]] = {}
+    for name in listed:
+        places.setdefault(PurePosixPath(name).name, (store, name))
+    beside = Folder(Path(root or "").expanduser().absolute().parent)
+    found = {}
+    for name in wanted:
+        place, inside = places.get(name, (beside, name))
+        if name not in places and not beside.file(name).is_file():
+            continue
+        try:
+            found[name] = place.read(inside)
+        except ImageError as error:
+            raise BadInput(f"{place.root}/{inside}: {error}; take a fresh copy of the file") from error
+    return found
 
 
 def _is_tar(path: Path) -> bool:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from faceforge.data.archives import Folder, Store, Zip, image_names, open_store
+from faceforge.data.archives import Folder, Store, find_tables, image_names, open_store
 from faceforge.data.sources import Face, Files
 from faceforge.errors import BadInput
-from faceforge.images import ImageError
 
 ZIPS = ("img_align_celeba.zip", "img_celeba_dataset.zip")  # the official one, and the published GAN's
+ENDINGS = ("txt", "csv")
 FOLDERS = {"img_align_celeba", "img_celeba_dataset"}
 SPLITS = {"0": "train", "1": "val", "2": "test"}
 VALUES = {"1": 1.0, "-1": 0.0, "0": 0.0}
@@ -23,7 +23,7 @@ class Celeba(Files):
     """The official folder or zip, the published project's zip, or any folder of CelebA's jpgs.
 
     The tables ``list_attr_celeba``, ``identity_CelebA`` and ``list_eval_partition`` (.txt, or .csv as Kaggle
-    has them) are taken from the same place or beside the zip. Without them faces have no attributes, identity
+    has them) are taken from the same place or beside it. Without them faces have no attributes, identity
     or official split. Raises BadInput for a table that cannot be read.
     """
 
@@ -35,7 +35,7 @@ class Celeba(Files):
         store = _pictures(place, listed)
         names = _aligned(image_names(listed if store is place else store.names(), store.root))
         ids = _ids(names)
-        tables = _tables(place, listed)
+        tables = _tables(root, place, listed)
         people, partition = tables.get("identity_CelebA", {}), tables.get("list_eval_partition", {})
         faces = [Face(i, people.get(i), SPLITS.get(partition.get(i, ""))) for i in ids]
         self._attributes = _in_order(tables["list_attr_celeba"], ids) if "list_attr_celeba" in tables else None
@@ -73,27 +73,24 @@ def _ids(names: list[str]) -> list[str]:
 Rows = Iterator[list[str]]
 
 
-def _tables(place: Store, listed: list[str]) -> dict[str, dict[str, Any]]:
-    """Every table found, by picture: in the place itself, or in the folder that holds a zip."""
-    folder = Folder(place.root.parent)
-    beside = sorted(path.name for path in folder.root.iterdir()) if isinstance(place, Zip) else []
+def _tables(root: str | None, place: Store, listed: list[str]) -> dict[str, dict[str, Any]]:
+    """Every table found, by picture: in the place itself, or in the folder that holds it."""
+    files = find_tables(root, place, listed, [f"{stem}.{ending}" for ending in ENDINGS for stem in _PARSERS])
     found: dict[str, dict[str, Any]] = {}
-    for store, names in ((place, listed), (folder, beside)):
-        for name in names:
-            stem, _, ending = _base(name).rpartition(".")
-            if stem in _PARSERS and ending in ("txt", "csv") and stem not in found:
-                found[stem] = _parse(store, name, _PARSERS[stem])
+    for name, data in files.items():
+        stem = name.rpartition(".")[0]
+        if stem not in found:
+            found[stem] = _parse(f"{root}: {name}", data, _PARSERS[stem])
     return found
 
 
-def _parse(store: Store, name: str, parser: Callable[[Rows], dict[str, Any]]) -> dict[str, Any]:
+def _parse(where: str, data: bytes, parser: Callable[[Rows], dict[str, Any]]) -> dict[str, Any]:
     """A table with CelebA's spaces or Kaggle's commas, as the parser understands its rows."""
+    lines = data.decode("utf-8", "replace").splitlines()
     try:
-        text = store.read(name).decode("utf-8", "replace")
-        table = parser(row for line in text.splitlines() if (row := line.replace(",", " ").split()))
-    except (ImageError, ValueError) as error:
-        raise BadInput(f"{store.root}/{name}: {error}; take a fresh copy of the file") from error
-    return table
+        return parser(row for line in lines if (row := line.replace(",", " ").split()))
+    except ValueError as error:
+        raise BadInput(f"{where}: {error}; take a fresh copy of the file") from error
 
 
 def _parse_attributes(rows: Rows) -> dict[str, Any]:
