@@ -79,6 +79,8 @@ def test_the_array_holds_every_sound_face_in_order(tmp_path):
     for row in rows:
         assert row["sha256"] == hashlib.sha256((tmp_path / "in" / row["id"]).read_bytes()).hexdigest()
     assert json.loads((result.folder / "protocol.json").read_text()) == RECIPE.protocol("crops")
+    assert RECIPE.protocol("crops")["name"] == "crops-center-12x10x3"
+    assert result.folder.name.startswith("crops-center-12x10x3-")
 
 
 def test_bytes_do_not_depend_on_processes_or_reruns(tmp_path, two_processes):

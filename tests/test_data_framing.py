@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from picture_makers import picture
 from PIL import Image
 
-from faceforge.data.framing import RESIZE, check_crop, crop_box, frame
+from faceforge.data.framing import PROTOCOLS, RESIZE, check_crop, crop_box, frame, protocol_name
 from faceforge.errors import BadInput
 from faceforge.images import DECODE, ImageError, decode
 
@@ -37,6 +37,15 @@ GOLDEN = ["834e0c191dc51e65", "bd09224c354a7cd4", "26103ae459f3b016"]
 )
 def test_named_boxes(crop, picture_size, box):
     assert crop_box(crop, *picture_size, (64, 64)) == box
+
+
+def test_every_named_protocol_of_celeba_is_another_set():
+    boxes = []
+    for crop in PROTOCOLS:
+        check_crop(crop)
+        boxes.append(crop_box(crop, *CELEBA, (64, 64)))
+    assert len(set(boxes)) == len(boxes) == 8
+    assert protocol_name("celeba", "c140", (64, 48), 3) == "celeba-c140-64x48x3"
 
 
 @given(*[st.integers(1, 300)] * 4)

@@ -29,7 +29,7 @@ from typing import IO, Any
 import numpy as np
 from tqdm import tqdm
 
-from faceforge.data.framing import RESIZE, frame
+from faceforge.data.framing import RESIZE, frame, protocol_name
 from faceforge.data.sources import Face, Files, Source
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path, sync
@@ -49,8 +49,9 @@ class Recipe:
     channels: int
 
     def protocol(self, source: str) -> dict[str, Any]:
-        """The named steps as plain data: what makes two packed sets comparable."""
-        steps = {"source": source, "decode": DECODE, "crop": self.crop, "resize": RESIZE}
+        """Its name (celeba-c140-64x64x3) and steps as plain data: what makes two packed sets comparable."""
+        name = protocol_name(source, self.crop, self.size, self.channels)
+        steps = {"name": name, "source": source, "decode": DECODE, "crop": self.crop, "resize": RESIZE}
         return {**steps, "size": list(self.size), "channels": self.channels}
 
 
@@ -93,9 +94,8 @@ def manifest_of(source: Source, digests: Sequence[str]) -> str:
 
 def pack(source: Source, recipe: Recipe, root: Path, digests: Sequence[str], progress: bool) -> Packed:
     """The packed set of ``source`` below ``root``, made now or earlier. Raises BadInput where it cannot be."""
-    key = sha256([recipe.protocol(source.name), manifest_of(source, digests)])
-    height, width = recipe.size
-    target = root / f"{source.name}-{height}x{width}x{recipe.channels}-{key[:16]}"
+    protocol = recipe.protocol(source.name)
+    target = root / f"{protocol['name']}-{sha256([protocol, manifest_of(source, digests)])[:16]}"
     if not _sound(target):
         with _locked(target):
             if not _sound(target):

@@ -1,6 +1,7 @@
 """From a decoded picture to the pixels of a face: a named crop, then one antialiased resize.
 
-"CelebA at 64x64" is at least seven different data sets, so every crop has a name and the recipe is hashed.
+"CelebA at 64x64" is at least seven different data sets, so every crop has a name and the recipe is hashed; scores of
+different protocols are not comparable.
 """
 
 from __future__ import annotations
@@ -17,8 +18,23 @@ from faceforge.images import ImageError
 RESIZE = "pillow-bicubic-antialiased/1"  # part of the protocol: change it whenever resize() changes a pixel
 PUBLISHED_BOX = (20, 45, 150, 185)  # left, top, right, bottom in a 178x218 CelebA picture: 130x140
 CROPS = ("none", "center", "published", "c140")
+PROTOCOLS = {  # who frames CelebA's aligned 178x218 pictures how, as far as their code or threads say
+    "c108": "early DCGAN code (pytorch/vision#3708)",
+    "c128": "TwoStageVAE (daib13/TwoStageVAE#3)",
+    "c140": "score-SDE and what follows it (INDM#1); the default of data=celeba",
+    "c148": "PyTorch-VAE",
+    "c160": "compare_gan, the large study of arXiv 1711.10337",
+    "c178": "mimicry: the SNGAN, SSGAN and InfoMax-GAN tables",
+    "none": "DDPM-IP (#31): the whole picture, squeezed into a square",
+    "published": f"the first GAN published here: the box {PUBLISHED_BOX}, 130x140",
+}
 
 Box = tuple[int, int, int, int]
+
+
+def protocol_name(source: str, crop: str, size: tuple[int, int], channels: int) -> str:
+    """A protocol in one word, height before width: celeba-c140-64x64x3."""
+    return f"{source}-{crop}-{size[0]}x{size[1]}x{channels}"
 
 
 def check_crop(crop: str) -> None:
