@@ -1,9 +1,24 @@
-"""What a person opens after a run: `report.html`, `curves.png`, and the diagram of the networks."""
+"""What a person opens after a run: `report.html`, `curves.png`, and the diagram of the networks.
+
+Each is imported where it is first asked for: the pages of cut faces share the markup and need neither torch nor
+matplotlib.
+"""
 
 from __future__ import annotations
 
-from faceforge.report.charts import write_curves
-from faceforge.report.diagram import describe
-from faceforge.report.page import write_report
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faceforge.report.charts import write_curves
+    from faceforge.report.diagram import describe
+    from faceforge.report.page import write_report
 
 __all__ = ["describe", "write_curves", "write_report"]
+_HOMES = {"describe": "diagram", "write_curves": "charts", "write_report": "page"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
