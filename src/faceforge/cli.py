@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from faceforge.data import command as data_command
 from faceforge.errors import BadInput
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_command.app, name="data")
 
 
 @app.callback(invoke_without_command=True)
