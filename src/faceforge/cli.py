@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -37,6 +37,32 @@ def train(context: typer.Context) -> None:
 
     sys.argv = ["faceforge train", *context.args]
     main()
+
+
+@app.command()
+def cut(
+    photos: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of photos, a zip or tar of them, or one.")],
+    faces: Annotated[Path, typer.Argument(metavar="DST", help="A new folder, or one that was cut before.")],
+    size: Annotated[
+        str, typer.Option(help="WIDTHxHEIGHT, one number for a square, published (360x480) or pix2pix (256x320).")
+    ] = "published",
+    detector: Annotated[
+        Literal["yunet", "haar", "verified"],
+        typer.Option(help="yunet; haar, the published cascade; verified, Haar boxes with YuNet as judge."),
+    ] = "yunet",
+    align: Annotated[bool, typer.Option("--align", help="Turn every face until its eyes are level.")] = False,
+    zoom: Annotated[float, typer.Option(help="1 is the published frame, more comes closer.")] = 1.0,
+    min_face: Annotated[int, typer.Option(help="Faces of fewer pixels are rejected.")] = 40,
+    labels: Annotated[Path | None, typer.Option(help="A CSV of labels of the photos, for the summary.")] = None,
+    engine: Annotated[
+        Literal["loky", "ray", "dask"], typer.Option(help="loky: this machine; ray, dask: a cluster or this machine.")
+    ] = "loky",
+    processes: Annotated[int | None, typer.Option(help="Default: one a core.")] = None,
+) -> None:
+    """Cut the faces out of photos: crops, a manifest that can be edited, and pages to look through."""
+    from faceforge.cut import command
+
+    command.cut(photos, faces, size, detector, align, zoom, min_face, labels, engine, processes)
 
 
 @app.command()

@@ -67,29 +67,32 @@ def write_png(array: np.ndarray, path: str | Path) -> None:
         Image.fromarray(array).save(beside, format="PNG")
 
 
-def decode(data: bytes, name: str = "picture") -> np.ndarray:
+def decode(data: bytes, name: str = "picture", least: tuple[int, int] | None = None) -> np.ndarray:
     """A file's bytes as uint8 (H, W, 3) RGB, or (H, W) where the file is grey; the first frame of several.
 
     EXIF orientation is applied, transparency lies on white, 16 bits become 8. Nothing is guessed: what is
-    damaged anywhere raises ImageError with the reason. ``name`` only serves the message.
+    damaged anywhere raises ImageError with the reason. ``name`` only serves the message. With ``least`` (height,
+    width, as the file has them) a JPEG may come reduced, to no less than that, which is several times faster.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about metadata that is not used
-            return _decode_jpeg(data) if data[:3] == b"\xff\xd8\xff" else _decode_other(data)
+            return _decode_jpeg(data, least) if data[:3] == b"\xff\xd8\xff" else _decode_other(data)
     except ImageError:
         raise
     except Exception as error:  # whatever a decoder throws over hostile bytes, the picture is unusable
         raise ImageError(f"cannot be decoded ({type(error).__name__} in {Path(name).name})") from error
 
 
-def _decode_jpeg(data: bytes) -> np.ndarray:
+def _decode_jpeg(data: bytes, least: tuple[int, int] | None) -> np.ndarray:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         _check_pixels(int(width), int(height))
         if colours in ("CMYK", "YCCK"):
             return _to_array(_load(data))
-        pixels = simplejpeg.decode_jpeg(data, "GRAY" if colours.upper() == "GRAY" else "RGB", strict=True)
+        space = "GRAY" if colours.upper() == "GRAY" else "RGB"
+        low, narrow = least or (0, 0)
+        pixels = simplejpeg.decode_jpeg(data, space, min_height=low, min_width=narrow, strict=True)
     except ValueError as error:
         reason = str(error).strip().rstrip(".")
         kind = "truncated" if "remature end" in reason else "damaged"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
@@ -24,8 +24,8 @@ NONE = "none"  # the verdict of a photo in which there is nothing to judge
 class Row:
     """A face, or a photo without one (``n`` 0, verdict ``none``, everything that is measured empty).
 
-    Places are pixels of the upright photo (EXIF orientation undone), x to the right and y down. Left and right
-    are the viewer's. ``frame_*`` is the cut rectangle: its centre, its size and by how many degrees it is turned
+    Places are pixels of the photo after its EXIF orientation and ``quarter``, x to the right and y down. Left and
+    right are the viewer's. ``frame_*`` is the cut rectangle: its centre, its size and by how many degrees it is turned
     clockwise against the photo.
     """
 
@@ -35,11 +35,11 @@ class Row:
     verdict: str  # accepted | doubtful | rejected | none
     reason: str  # why it is not accepted, or "by hand"; "" where there is nothing to say
     detector: str = ""  # yunet | haar | verified
-    score: float | None = None  # YuNet 0-1; Haar the weight of its last stage, without upper limit
+    score: float | None = None  # YuNet's, 0-1
     neighbours: int | None = None  # Haar: how many overlapping windows agree
     agreement: float | None = None  # verified: overlap (IoU, 0-1) of the Haar box with YuNet's
     eyes: int | None = None  # Haar: eyes that the eye cascade finds in the box; evidence only
-    quarter: int | None = None  # quarter turns clockwise (0-3) after which the photo stood upright
+    quarter: int | None = None  # quarter turns clockwise (0-3) that set the photo upright for this face
     box_x: float | None = None  # the detected box: left, top, width, height
     box_y: float | None = None
     box_w: float | None = None
@@ -72,7 +72,7 @@ class Row:
     fingerprint: str = ""  # 64 bits in hex: pictures that look alike differ in few of them
     same_as: str = ""  # the first face of which this is a near duplicate
     person: str = ""  # whose face it is where --people was asked for: the first face of the same person
-    photo_w: int | None = None
+    photo_w: int | None = None  # after EXIF orientation and quarter
     photo_h: int | None = None
     source_sha256: str = ""
 
@@ -81,14 +81,21 @@ COLUMNS = tuple(field.name for field in fields(Row))
 _TYPES = get_type_hints(Row)
 
 
+def rounded(row: Row) -> Row:
+    """The row as it will be read again."""
+    given = {name: float(_text(value)) for name in COLUMNS if isinstance(value := getattr(row, name), float)}
+    return replace(row, **given)
+
+
 def write(path: Path, rows: Iterable[Row]) -> int:
     """Write a manifest in one step; the number of rows."""
     count = 0
     with atomic_path(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for count, row in enumerate(rows, start=1):
+        for row in rows:
             writer.writerow([_text(getattr(row, name)) for name in COLUMNS])
+            count += 1
     return count
 
 

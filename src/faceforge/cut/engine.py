@@ -1,0 +1,87 @@
+"""Work spread over processes or machines by joblib's backends; the results come back in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing
+from itertools import islice
+from typing import Any, Literal
+
+from joblib import Parallel, delayed, parallel_config
+
+from faceforge.cut.work import Job, Photo, Task, work
+from faceforge.errors import BadInput
+
+EngineName = Literal["loky", "ray", "dask"]
+CHUNK = 16  # photos that travel together
+INSTALL = "pip install 'faceforge[{}]'"
+
+
+def spread(job: Job, tasks: Sequence[Task], engine: EngineName, processes: int) -> Iterator[list[Photo]]:
+    """Chunks of photos in the order of ``tasks``, only a few of them in memory at a time.
+
+    loky: processes of this machine. ray, dask: the cluster that RAY_ADDRESS or DASK_SCHEDULER_ADDRESS names, or
+    one started here. Raises BadInput where the engine is not installed or does not answer.
+    """
+    chunks = [tasks[first : first + CHUNK] for first in range(0, len(tasks), CHUNK)]
+    if engine == "loky" and (processes == 1 or len(chunks) < 2):
+        yield from (work(job, chunk) for chunk in chunks)
+        return
+    with ExitStack() as stack:
+        stack.enter_context(_backend(engine, processes, stack))
+        yield from _generated(job, chunks) if engine == "loky" else _in_rounds(job, chunks, stack)
+
+
+def _generated(job: Job, chunks: Iterable[Sequence[Task]]) -> Iterator[list[Photo]]:
+    results = Parallel(return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")(
+        delayed(work)(job, chunk) for chunk in chunks
+    )
+    assert results is not None
+    try:
+        with closing(results):  # an interrupted cut ends its processes now, not when memory is cleared
+            yield from results
+    except BrokenProcessPool as error:
+        raise BadInput(
+            "a process was ended from outside (memory?); type the same again, with fewer --processes"
+        ) from error
+
+
+def _in_rounds(job: Job, chunks: Iterable[Sequence[Task]], stack: ExitStack) -> Iterator[list[Photo]]:
+    """For backends that only hand over a whole list: several chunks a process at a time."""
+    todo, parallel = iter(chunks), stack.enter_context(Parallel())
+    at_once = 8 * max(1, parallel._effective_n_jobs())
+    while round_ := list(islice(todo, at_once)):
+        yield from parallel(delayed(work)(job, chunk) for chunk in round_) or []
+
+
+def _backend(engine: EngineName, processes: int, stack: ExitStack) -> Any:
+    if engine == "loky":
+        return parallel_config("loky", n_jobs=processes)
+    try:
+        _start_ray(processes, stack) if engine == "ray" else _start_dask(processes, stack)
+    except ImportError as error:
+        raise BadInput(f"--engine {engine}: not installed; {INSTALL.format(engine)}") from error
+    except (OSError, ConnectionError, TimeoutError) as error:
+        raise BadInput(f"--engine {engine}: no answer from the cluster ({error})") from error
+    return parallel_config(engine, n_jobs=-1)
+
+
+def _start_ray(processes: int, stack: ExitStack) -> None:
+    import ray
+    from ray.util.joblib import register_ray
+
+    if not ray.is_initialized():
+        here = {"num_cpus": processes, "include_dashboard": False} if "RAY_ADDRESS" not in os.environ else {}
+        ray.init(log_to_driver=False, **here)
+        stack.callback(ray.shutdown)
+    register_ray()
+
+
+def _start_dask(processes: int, stack: ExitStack) -> None:
+    from distributed import Client
+
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    here = {"n_workers": processes, "threads_per_worker": 1, "dashboard_address": None}
+    stack.enter_context(Client(address) if address else Client(**here))

@@ -1,0 +1,333 @@
+"""One photo: read once, its faces found, judged, measured and cut. This is what runs in every process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from faceforge.cut import frame as framing
+from faceforge.cut import measure
+from faceforge.cut.detect import LARGEST_SIDE, SURE_SCORE, DetectorName, Found, make_detector
+from faceforge.cut.frame import Frame
+from faceforge.cut.manifest import NONE, Row, rounded
+from faceforge.data.archives import Store
+from faceforge.errors import BadInput
+from faceforge.images import ImageError, decode
+
+REVIEW = "_review"
+LONGEST_NAME = 200  # bytes of a file's name before "-1.png"; longer ones are cut and told apart by a hash
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
+
+# what a person should look at before it is trained on
+SOFT = 12.0  # sharpness
+DARK, BRIGHT, FLAT = 30.0, 225.0, 10.0  # brightness and contrast
+MOVED = 0.35  # of the frame's width
+SIDEWAYS = 1.0  # yaw: the nose is at an eye or beyond it
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides how photos become crops; stored beside them, since one set is cut in one way."""
+
+    height: int
+    width: int
+    detector: DetectorName
+    align: bool
+    zoom: float
+    min_face: int
+    recipe: str = framing.RECIPE
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every crop."""
+        return self.height, self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything that a process needs to know; it travels to other machines, which see the same folders."""
+
+    store: Store
+    target: Path
+    settings: Settings
+    weights: Path | None
+    parent: int | None  # the process that waits for the results; None where it may be on another machine
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo as it was found: its name in the store, the state of its file, its hash, and its rows."""
+
+    name: str
+    stamp: str
+    sha256: str
+    rows: list[Row]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        empty = asdict(Row("", "", 0, "", ""))
+        rows = [{k: v for k, v in asdict(row).items() if v != empty[k]} for row in self.rows]
+        return {"name": self.name, "stamp": self.stamp, "sha256": self.sha256, "rows": rows}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Photo:
+        """From what plain() made."""
+        rows = [Row(**{"face": "", "n": 0, "reason": "", **row}) for row in plain["rows"]]
+        return cls(plain["name"], plain["stamp"], plain["sha256"], rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A photo to look at. Where its bytes still have the hash ``known``, its rows are ``rows``."""
+
+    name: str
+    stamp: str
+    known: str = ""
+    rows: tuple[Row, ...] = ()  # with known: only to be cut again, by these rows
+
+
+def work(job: Job, tasks: Sequence[Task]) -> list[Photo]:
+    """Photos with their crops written, in order; nothing where the process that waits for them has gone."""
+    cv2.setNumThreads(1)  # as many processes as cores already run
+    done = []
+    for task in tasks:
+        if job.parent not in (None, os.getpid(), os.getppid()):
+            return []
+        done.append(_again(job, task) if task.rows else _first(job, task))
+    return done
+
+
+def _first(job: Job, task: Task) -> Photo:
+    digest = ""
+    try:
+        data = job.store.read(task.name)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest == task.known:
+            return Photo(task.name, task.stamp, digest, [])
+        rows = _faces(job, task.name, data, digest)
+    except (ImageError, MemoryError, cv2.error) as error:
+        rows = [_without(task.name, " ".join(str(error).split()) or "too large for the memory", digest)]
+    return Photo(task.name, task.stamp, digest, rows)
+
+
+def _without(name: str, reason: str, digest: str) -> Row:
+    return Row(face="", source=escaped(name), n=0, verdict=NONE, reason=reason, source_sha256=digest)
+
+
+def _faces(job: Job, name: str, data: bytes, digest: str) -> list[Row]:
+    detect = make_detector(job.settings.detector, job.weights)
+    small, share = _reduced(data, name) if job.settings.detector == "yunet" else (None, 1.0)
+    pixels = _colour(decode(data, name)) if small is None else small
+    found = sorted(detect(pixels), key=lambda face: -face.box[2] * face.box[3])
+    if not found:
+        row = _without(name, "no face found", digest)
+        return [replace(row, photo_w=round(pixels.shape[1] / share), photo_h=round(pixels.shape[0] / share))]
+    if small is not None:
+        pixels = _colour(decode(data, name))
+        found = [_enlarged(face, small, pixels) for face in found]
+    rows = []
+    for n, face in enumerate(found, start=1):
+        rows.append(_face(job, name, digest, n, face, np.ascontiguousarray(np.rot90(pixels, -face.quarter))))
+    return rows
+
+
+def _face(job: Job, name: str, digest: str, n: int, face: Found, upright: np.ndarray) -> Row:
+    """Frame, cut, measure and judge one face; its crop and thumbnail are written."""
+    settings = job.settings
+    angle = framing.roll(face.landmarks) if face.landmarks and settings.align else 0.0
+    box = framing.haar_box(face.landmarks) if face.landmarks and settings.detector == "yunet" else face.box
+    height, width = upright.shape[:2]
+    frame = framing.fit(framing.grow(box, settings.size, settings.zoom, angle), width, height)
+    row = Row(
+        face=face_name(name, n),
+        source=escaped(name),
+        n=n,
+        verdict="",
+        reason="",
+        detector=settings.detector,
+        score=face.score,
+        neighbours=face.neighbours,
+        agreement=face.agreement,
+        eyes=face.eyes,
+        quarter=face.quarter,
+        **_places(face),
+        frame_x=frame.x,
+        frame_y=frame.y,
+        frame_w=frame.w,
+        frame_h=frame.h,
+        frame_angle=frame.angle,
+        moved=frame.moved,
+        shrunk=frame.shrunk,
+        scale=settings.height / frame.h,
+        photo_w=width,
+        photo_h=height,
+        source_sha256=digest,
+    )
+    crop = cut_row(rounded(row), upright, settings)
+    measures = measure.measure(crop, measure.inside(upright, face.box))
+    row = rounded(replace(row, **asdict(measures)))
+    row.verdict, row.reason = judge(row, settings)
+    write_crop(job.target, row, crop)
+    return row
+
+
+def _places(face: Found) -> dict[str, Any]:
+    places: dict[str, Any] = dict(zip(("box_x", "box_y", "box_w", "box_h"), face.box, strict=True))
+    if face.landmarks:
+        names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+        for name, (x, y) in zip(names, face.landmarks, strict=True):
+            places |= {f"{name}_x": x, f"{name}_y": y}
+        places |= {"roll": framing.roll(face.landmarks), "yaw": framing.yaw(face.landmarks)}
+    return places
+
+
+def cut_row(row: Row, upright: np.ndarray, settings: Settings) -> np.ndarray:
+    """The crop that a row of the manifest describes, from the photo in the row's quarter turn."""
+    x, y, w, h = (value or 0.0 for value in (row.frame_x, row.frame_y, row.frame_w, row.frame_h))
+    return framing.cut(upright, Frame(x, y, w, h, row.frame_angle or 0.0), settings.size)
+
+
+def judge(row: Row, settings: Settings) -> tuple[Literal["accepted", "doubtful", "rejected"], str]:
+    """Verdict and reason of a face by its measures; near duplicates are judged later, among all faces."""
+    side = min(row.box_w or 0.0, row.box_h or 0.0)
+    if row.agreement == 0.0:
+        return "rejected", "YuNet sees no face here"
+    if side < settings.min_face:
+        return "rejected", f"a face of {side:.0f} pixels, at least {settings.min_face} are wanted"
+    doubts = (
+        (row.score is not None and row.score < SURE_SCORE, f"score {row.score or 0:.2f}, below {SURE_SCORE}"),
+        (_cuts_into(row, settings), "the photo is too tight: the frame cuts into the face"),
+        ((row.moved or 0.0) > MOVED, "far from the middle, since the photo ends beside it"),
+        (abs(row.yaw or 0.0) >= SIDEWAYS, "seen from the side"),
+        ((row.sharpness or 0.0) < SOFT, "blurred"),
+        ((row.brightness or 0.0) < DARK, "very dark"),
+        ((row.brightness or 0.0) > BRIGHT, "very bright"),
+        ((row.contrast or 0.0) < FLAT, "hardly any contrast"),
+    )
+    reasons = [reason for holds, reason in doubts if holds]
+    return ("doubtful", "; ".join(reasons)) if reasons else ("accepted", "")
+
+
+def _cuts_into(row: Row, settings: Settings) -> bool:
+    """Whether a frame that had to shrink is narrower or lower than the Haar box."""
+    width, height, shrunk = row.frame_w or 0.0, row.frame_h or 0.0, row.shrunk or 1.0
+    face = height * settings.zoom / (framing.GROWN_HEIGHT * shrunk)
+    return shrunk < 1.0 and min(width, height) < framing.LEAST_WIDTH * face
+
+
+def _again(job: Job, task: Task) -> Photo:
+    """Cut only the given rows, whose places may have been edited, from the photo they were found in."""
+    data = job.store.read(task.name)
+    pixels = _colour(decode(data, task.name))
+    for row in task.rows:
+        upright = np.ascontiguousarray(np.rot90(pixels, -(row.quarter or 0)))
+        write_crop(job.target, row, cut_row(row, upright, job.settings))
+    return Photo(task.name, task.stamp, hashlib.sha256(data).hexdigest(), list(task.rows))
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def _colour(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def _reduced(data: bytes, name: str) -> tuple[np.ndarray | None, float]:
+    """A large JPEG at a half, quarter or eighth, still as large as the detector looks at; else None.
+
+    The decoder then skips most of its work, and photos without faces are never decoded in full.
+    """
+    if data[:3] != b"\xff\xd8\xff":
+        return None, 1.0
+    try:
+        height, width = (int(v) for v in simplejpeg.decode_jpeg_header(data)[:2])
+    except ValueError:
+        return None, 1.0
+    factor = next((f for f in (8, 4, 2) if max(height, width) // f >= LARGEST_SIDE), 1)
+    if factor == 1:
+        return None, 1.0
+    pixels = _colour(decode(data, name, (-(-height // factor), -(-width // factor))))
+    return pixels, max(pixels.shape[:2]) / max(height, width)
+
+
+def _enlarged(face: Found, small: np.ndarray, full: np.ndarray) -> Found:
+    """Places in the reduced picture as places in the full one (both in the face's quarter turn)."""
+    sides = full.shape[1] / small.shape[1], full.shape[0] / small.shape[0]
+    x, y = sides if face.quarter % 2 == 0 else sides[::-1]
+    box = (face.box[0] * x, face.box[1] * y, face.box[2] * x, face.box[3] * y)
+    if face.landmarks is None:
+        return replace(face, box=box)
+    a, b, c, d, e = ((px * x, py * y) for px, py in face.landmarks)
+    return replace(face, box=box, landmarks=(a, b, c, d, e))
+
+
+# ------------------------------------------------------------------------------------------------- names and writing
+
+
+def escaped(name: str) -> str:
+    """A file's name as text that any program can show: control characters and undecodable bytes as %XX."""
+    raw = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    safe = re.sub("%(?=[0-9A-F]{2})", "%25", raw)
+    marks = re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda m: _percent(m[0].encode()), safe)
+    return re.sub("[\ud800-\udfff]", lambda m: _percent(m[0].encode("utf-8", "surrogateescape")), marks)
+
+
+def _percent(raw: bytes) -> str:
+    return "".join(f"%{byte:02X}" for byte in raw)
+
+
+def face_name(photo: str, n: int) -> str:
+    """The crop's file below its folder: the photo's whole name and the number of the face."""
+    path = PurePosixPath(escaped(photo))
+    parts = [_short(part) for part in path.parts]
+    return "/".join([*parts[:-1], f"{parts[-1]}-{n}.png"])
+
+
+def _short(part: str) -> str:
+    raw = part.encode()
+    if len(raw) <= LONGEST_NAME:
+        return part
+    return raw[: LONGEST_NAME - 17].decode("utf-8", "ignore") + "-" + hashlib.sha256(raw).hexdigest()[:16]
+
+
+def place(target: Path, face: str, verdict: str) -> Path:
+    """Where the crop of a face with a verdict lies."""
+    return target / face if verdict == "accepted" else target / REVIEW / verdict / face
+
+
+def thumb(target: Path, face: str) -> Path:
+    """Where the thumbnail of a face lies."""
+    return target / REVIEW / "thumbs" / Path(face).with_suffix(".jpg")
+
+
+def write_crop(target: Path, row: Row, crop: np.ndarray) -> None:
+    """Write crop and thumbnail, without any metadata. Raises BadInput where the disk will not take them."""
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+    small = cv2.cvtColor(measure.thumbnail(crop), cv2.COLOR_RGB2BGR)
+    try:
+        _put(target, place(target, row.face, row.verdict), cv2.imencode(".png", bgr, PNG)[1].tobytes())
+        _put(target, thumb(target, row.face), cv2.imencode(".jpg", small, JPEG)[1].tobytes())
+    except OSError as error:
+        raise BadInput(f"{target}: cannot be written ({error.strerror}); nothing is lost, type it again") from error
+
+
+def _put(target: Path, path: Path, data: bytes) -> None:
+    """A file that is there whole or not at all, for every process that looks (a loss of power is not thought of)."""
+    beside = target / REVIEW / ".tmp" / uuid.uuid4().hex
+    try:
+        beside.write_bytes(data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
