@@ -51,7 +51,7 @@ def cut(
     except KeyboardInterrupt:
         print("\nfaceforge: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
         raise
-    print(_report(summary, target))
+    print(_report(summary, settings, target))
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -91,7 +91,7 @@ def _check_target(source: Path, target: Path) -> None:
         raise BadInput(f"{target}: holds files that no cut made; name a new or empty folder")
 
 
-def _report(summary: Summary, target: Path) -> str:
+def _report(summary: Summary, settings: Settings, target: Path) -> str:
     count = summary.verdicts
     faces = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS)
     folder = shlex.quote(str(target))
@@ -101,6 +101,10 @@ def _report(summary: Summary, target: Path) -> str:
         f"manifest   {target / NAME}   change verdicts there, type the same again: crops follow",
         f"look       {summary.page}",
     ]
+    if settings.height > settings.width and summary.tight > 0.2 * summary.photos:
+        lines.append(
+            f"hint       {summary.tight} photos are too tight for this frame; --size {settings.width} is square"
+        )
     if count["accepted"]:
         lines.append(f"train      python train.py data=crops data.root={folder}")
     return "\n".join(lines)

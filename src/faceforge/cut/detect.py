@@ -23,6 +23,7 @@ DetectorName = Literal["yunet", "haar", "verified"]
 HAAR = {"scaleFactor": 1.2, "minNeighbors": 5, "minSize": (60, 60)}
 CASCADES = Path(cv2.data.haarcascades)
 
+TURN_GAIN = 0.02  # by which a turned photo must be better than the photo as it stands
 LEAST_SCORE = 0.6  # of YuNet: below it nothing is reported at all
 SURE_SCORE = 0.7  # from here on a face counts as found (measured: benchmarks/cut_faces.py)
 UPRIGHT_SCORE = 0.92  # most upright faces reach it, hardly one that stands on its head or lies on its side does
@@ -91,7 +92,7 @@ class YuNet:
     """YuNet (Wu et al. 2023, Machine Intelligence Research 20), five landmarks a face, at up to two scales.
 
     Where no face surely stands upright, the photo is looked at lying on its sides and on its head, too, and the way
-    with the best score counts; every face is reported in the quarter turn in which it stands upright.
+    with a clearly better score counts; every face is reported in the quarter turn in which it stands upright.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -106,7 +107,8 @@ class YuNet:
         if _best(found) < UPRIGHT_SCORE:
             lying = [self.upright(np.ascontiguousarray(np.rot90(pixels, -q))) for q in (1, 2, 3)]
             turned = [_turned(faces, -q, pixels.shape[:2]) for q, faces in enumerate(lying, start=1)]
-            found = max([found, *turned], key=_best)
+            best = max(turned, key=_best)
+            found = best if _best(best) >= _best(found) + TURN_GAIN else found
         return [_stand_up(face, pixels.shape[:2]) for face in found]
 
     def upright(self, pixels: np.ndarray) -> list[Found]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import Any, Literal
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from faceforge.cut.work import Job, Photo, Task, work
 from faceforge.errors import BadInput
@@ -35,10 +35,8 @@ def spread(job: Job, tasks: Sequence[Task], engine: EngineName, processes: int) 
 
 
 def _generated(job: Job, chunks: Iterable[Sequence[Task]]) -> Iterator[list[Photo]]:
-    results = Parallel(return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")(
-        delayed(work)(job, chunk) for chunk in chunks
-    )
-    assert results is not None
+    parallel = Parallel(return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")
+    results: Any = parallel(delayed(work)(job, chunk) for chunk in chunks)
     try:
         with closing(results):  # an interrupted cut ends its processes now, not when memory is cleared
             yield from results
@@ -51,9 +49,10 @@ def _generated(job: Job, chunks: Iterable[Sequence[Task]]) -> Iterator[list[Phot
 def _in_rounds(job: Job, chunks: Iterable[Sequence[Task]], stack: ExitStack) -> Iterator[list[Photo]]:
     """For backends that only hand over a whole list: several chunks a process at a time."""
     todo, parallel = iter(chunks), stack.enter_context(Parallel())
-    at_once = 8 * max(1, parallel._effective_n_jobs())
+    at_once = 8 * max(1, effective_n_jobs(-1))
     while round_ := list(islice(todo, at_once)):
-        yield from parallel(delayed(work)(job, chunk) for chunk in round_) or []
+        results: Any = parallel(delayed(work)(job, chunk) for chunk in round_)
+        yield from results
 
 
 def _backend(engine: EngineName, processes: int, stack: ExitStack) -> Any:
@@ -69,8 +68,8 @@ def _backend(engine: EngineName, processes: int, stack: ExitStack) -> Any:
 
 
 def _start_ray(processes: int, stack: ExitStack) -> None:
-    import ray
-    from ray.util.joblib import register_ray
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
 
     if not ray.is_initialized():
         here = {"num_cpus": processes, "include_dashboard": False} if "RAY_ADDRESS" not in os.environ else {}
@@ -80,7 +79,7 @@ def _start_ray(processes: int, stack: ExitStack) -> None:
 
 
 def _start_dask(processes: int, stack: ExitStack) -> None:
-    from distributed import Client
+    from distributed import Client  # pyright: ignore[reportMissingImports]
 
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     here = {"n_workers": processes, "threads_per_worker": 1, "dashboard_address": None}

@@ -19,7 +19,7 @@ from faceforge.cut.engine import EngineName, spread
 from faceforge.cut.manifest import VERDICTS, Row
 from faceforge.cut.memory import Memory
 from faceforge.cut.pages import write_pages
-from faceforge.cut.work import REVIEW, Job, Photo, Settings, Task, place, thumb
+from faceforge.cut.work import REVIEW, TIGHT, Job, Photo, Settings, Task, place, thumb
 from faceforge.data.archives import Store
 from faceforge.data.attributes import read_attributes
 from faceforge.errors import BadInput
@@ -34,6 +34,7 @@ class Summary:
     photos: int = 0
     looked_at: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
+    tight: int = 0  # faces whose photo is too tight for the frame
     same: dict[str, str] = field(default_factory=dict)
     page: Path | None = None
 
@@ -172,6 +173,7 @@ def _settle_crops(job: Job, memory: Memory, edits: Edits, how: How, summary: Sum
         summary.photos += 1
         rows = [_final(row, summary.same, edits, job.settings) for row in photo.rows]
         summary.verdicts.update(row.verdict for row in rows)
+        summary.tight += sum(TIGHT in row.reason for row in rows)
         missing = [r for r, was in zip(rows, photo.rows, strict=True) if r.n and not _settled(job, recut, r, was)]
         if missing:
             todo.append(Task(photo.name, photo.stamp, photo.sha256, tuple(missing)))

@@ -33,6 +33,7 @@ JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
 SOFT = 12.0  # sharpness
 DARK, BRIGHT, FLAT = 30.0, 225.0, 10.0  # brightness and contrast
 MOVED = 0.35  # of the frame's width
+TIGHT = "the photo is too tight: the frame cuts into the face"
 SIDEWAYS = 1.0  # yaw: the nose is at an eye or beyond it
 
 
@@ -207,7 +208,8 @@ def judge(row: Row, settings: Settings) -> tuple[Literal["accepted", "doubtful",
         return "rejected", f"a face of {side:.0f} pixels, at least {settings.min_face} are wanted"
     doubts = (
         (row.score is not None and row.score < SURE_SCORE, f"score {row.score or 0:.2f}, below {SURE_SCORE}"),
-        (_cuts_into(row, settings), "the photo is too tight: the frame cuts into the face"),
+        (_cuts_into(row, settings), TIGHT),
+        (row.quarter == 2, "seems to stand on its head"),
         ((row.moved or 0.0) > MOVED, "far from the middle, since the photo ends beside it"),
         (abs(row.yaw or 0.0) >= SIDEWAYS, "seen from the side"),
         ((row.sharpness or 0.0) < SOFT, "blurred"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ LFW = DataSet(
     files=(File("lfw.tgz", "5976018", sha256="055f7d9c632d7370e6fb4afc7468d40f970c34a80d4c6f50ffec63f5a8d536c0"),),
     host="figshare",
     usual=("lfw.tgz", "lfw-funneled.tgz", "lfw-deepfunneled.tgz", "lfw.zip", "lfw", "lfw_funneled", "lfw-deepfunneled"),
-    by_hand=("https://www.kaggle.com/datasets/jessicali9530/lfw-dataset", "http://vis-www.cs.umass.edu/lfw/"),
+    by_hand=("https://www.kaggle.com/datasets/jessicali9530/lfw-dataset", f"{MIRRORS['FACEFORGE_FIGSHARE']}/5976018"),
 )
 CELEBA = DataSet(
     name="celeba",
@@ -119,6 +120,7 @@ def get(data: DataSet, folder: Path, given: Path | None = None, only: str | None
     }
     if only is not None and only not in steps:
         raise BadInput(f"--only {only}: no such step for {data.name}; {', '.join(steps)} are its steps")
+    existed = folder.exists()
     chosen = {name: step for name, step in steps.items() if only in (None, name)}
     for number, (name, step) in enumerate(chosen.items(), start=1):
         say(f"{number}. {_TITLES[name].format(data=data)}")
@@ -129,8 +131,11 @@ def get(data: DataSet, folder: Path, given: Path | None = None, only: str | None
             continue
         _attributes(data, root, folder, say)
         return root
+    if not existed:
+        with suppress(OSError):
+            folder.rmdir()  # unless something was begun in it
     say(_by_hand(data))
-    raise BadInput(f"{data.name} could not be had from any of {len(chosen)} places; the reasons stand above")
+    raise BadInput(f"{data.name} could not be had; the reasons stand above ({len(chosen)} places tried)")
 
 
 _TITLES = {
@@ -158,7 +163,9 @@ def _local(data: DataSet, folder: Path, given: Path | None, say: Say) -> Path:
     for path in _candidates(data, folder):
         try:
             count = pictures(data, path)
-        except BadInput:
+        except BadInput as error:
+            if path.is_file():
+                reasons.append(str(error))
             continue
         if count >= data.pictures:
             return path

@@ -106,7 +106,7 @@ def read_json(url: str, what: str, limits: Limits = LIMITS, max_bytes: int = 2**
                 if len(text) > max_bytes:
                     break
             return json.loads(text)
-        except (_Cut, ValueError) as error:
+        except (_Cut, ValueError, RecursionError) as error:
             raise DownloadError(f"{what}: {_host(url)} gives no answer that can be read") from error
 
 
@@ -230,7 +230,8 @@ def _receive(part: _Part, known: Known, what: str, progress: bool, limits: Limit
 
 def _unfinished(part: _Part, reason: str) -> str:
     of = f" of {part.total:,}" if part.total else ""
-    return f"{reason}, after {part.size():,}{of} bytes; the same command goes on from there"
+    then = "; the same command goes on from there" if part.validator else ""
+    return f"{reason}, after {part.size():,}{of} bytes{then}"
 
 
 def _transfer(part: _Part, known: Known, what: str, progress: bool, limits: Limits) -> None:

@@ -105,8 +105,8 @@ def _declared(answer: Any, repository: str) -> list[tuple[str, int, str]]:
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
     if needed > free:
         raise DownloadError(f"{needed:,} bytes are needed in {folder}, {free:,} are free")
 
