@@ -74,7 +74,8 @@ def read_table(where: str, data: bytes, faces: Sequence[Face]) -> tuple[list[str
     if not rows:
         raise BadInput(f"{where}: no rows; take a fresh copy")
     unknown = np.full(len(names), np.nan, dtype=np.float32)
-    return names, np.stack([rows.get(PurePosixPath(face.id).stem, unknown) for face in faces])
+    values = [rows.get(PurePosixPath(face.id).stem, unknown) for face in faces]
+    return names, np.array(values, dtype=np.float32).reshape(len(faces), len(names))
 
 
 def _row(cells: list[str]) -> tuple[str, np.ndarray]:
