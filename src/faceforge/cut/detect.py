@@ -21,7 +21,7 @@ DetectorName = Literal["yunet", "haar", "verified"]
 
 # the published routine's settings
 HAAR = {"scaleFactor": 1.2, "minNeighbors": 5, "minSize": (60, 60)}
-CASCADES = Path(cv2.data.haarcascades)
+CASCADES = Path(cv2.data.haarcascades)  # pyright: ignore[reportAttributeAccessIssue]
 
 TURN_GAIN = 0.02  # by which a turned photo must be better than the photo as it stands
 LEAST_SCORE = 0.6  # of YuNet: below it nothing is reported at all
@@ -259,6 +259,7 @@ def find_yunet() -> Path:
         for weights in YUNET if folder else ():
             if folder and (folder / weights.name).is_file():
                 return _checked(folder / weights.name, weights)
+    reason: object = ""
     instead = "put the file into a folder named by FACEFORGE_WEIGHTS, or take the published --detector haar"
     for weights in YUNET:
         try:

@@ -35,7 +35,7 @@ def spread(job: Job, tasks: Sequence[Task], engine: EngineName, processes: int) 
 
 
 def _generated(job: Job, chunks: Iterable[Sequence[Task]]) -> Iterator[list[Photo]]:
-    parallel = Parallel(return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")
+    parallel = Parallel(return_as="generator", pre_dispatch="3*n_jobs")
     results: Any = parallel(delayed(work)(job, chunk) for chunk in chunks)
     try:
         with closing(results):  # an interrupted cut ends its processes now, not when memory is cleared

@@ -93,8 +93,8 @@ def summarise(rows: Iterable[Row]) -> Summary:
     for row in rows:
         found.verdicts[row.verdict] += 1
         found.numbers[row.n] += 1
-        if row.reason:
-            found.reasons[row.verdict, _kind(row.reason)] += 1
+        for reason in _kinds(row):
+            found.reasons[row.verdict, reason] += 1
         if row.verdict == NONE:
             continue
         verdict.append(VERDICTS.index(row.verdict))
@@ -107,8 +107,10 @@ def summarise(rows: Iterable[Row]) -> Summary:
     return found
 
 
-def _kind(reason: str) -> str:
-    return re.sub(r"\d+(\.\d+)?", "…", reason)
+def _kinds(row: Row) -> set[str]:
+    """The reasons of a row without the numbers and names that differ from face to face."""
+    reason = row.reason.replace(row.same_as, "another") if row.same_as else row.reason
+    return {re.sub(r"\d+(\.\d+)?", "…", part) for part in reason.split("; ") if part}
 
 
 def _count_words(found: Summary, row: Row) -> None:
