@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TextIO, get_args, get_type_hints
 
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path
@@ -107,19 +108,34 @@ def read(path: Path) -> Iterator[Row]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=";" if header.count(";") > header.count(",") else ",", strict=True)
-            names = next(reader, [])
-            missing = [name for name in COLUMNS if name not in names]
-            if missing:
-                raise BadInput(f"{path}: no column {missing[0]}; keep the header line as it was written")
-            for number, values in enumerate(reader, start=2):
-                if values:
-                    yield _row(f"{path}: row {number}", names, values)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"{path}: cannot be read as CSV ({reason})") from error
+            yield from parse(file, str(path))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def parse(file: TextIO, where: str) -> Iterator[Row]:
+    """As read(), from a text file that was opened with newline=""; ``where`` names it in messages."""
+    try:
+        header = file.readline()
+        reader = csv.reader(chain([header], file), delimiter=_delimiter(header), strict=True)
+        names = next(reader, [])
+        missing = [name for name in COLUMNS if name not in names]
+        if missing:
+            raise BadInput(f"{where}: no column {missing[0]}; keep the header line as it was written")
+        for number, values in enumerate(reader, start=2):
+            if values:
+                yield _row(f"{where}: row {number}", names, values)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{where}: cannot be read as CSV ({error})") from error
+
+
+def is_one(header: str) -> bool:
+    """Whether the first line of a CSV is a manifest's, and not that of a table of somebody's own."""
+    return {"face", "source", "verdict"} <= set(header.strip("\ufeff\r\n").split(_delimiter(header)))
+
+
+def _delimiter(header: str) -> str:
+    return ";" if header.count(";") > header.count(",") else ","
 
 
 def _row(where: str, names: list[str], values: list[str]) -> Row:

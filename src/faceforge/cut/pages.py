@@ -298,7 +298,9 @@ def _counts(found: Summary) -> Html:
 def _summary(found: Summary, groups: Groups, mean: Html | None, attributes: Attributes | None) -> tuple[Html, Html]:
     """The links to the parts of the summary, and the parts."""
     told = list(summary.skews(found, attributes)) or ["No strong skew was found in what is measured here."]
-    front = [tag("ul", *(tag("li", said) for said in told), class_="told"), mean]
+    note = tag("p", "Each sentence names the limit from which it is told; it speaks of accepted faces unless it says "
+               "otherwise.", class_="remark")  # fmt: skip
+    front = [tag("div", tag("ul", *(tag("li", said) for said in told), class_="told"), note), mean]
     sections = [
         ("skews", "What stands out", tag("div", *front, class_="front")),
         ("reasons", "Verdicts and reasons", _reasons(found)),
@@ -392,7 +394,7 @@ def edges(values: np.ndarray, measure: Measure) -> np.ndarray:
     """The edges of about 20 bars of a round width over the measure's scale, or over what nearly all values span."""
     first, last = np.percentile(values, [1, 99])
     first = first if measure.low is None else measure.low
-    last = last + measure.whole if measure.high is None else measure.high
+    last = values.max() + 1 if measure.whole else last if measure.high is None else measure.high
     if last - first < (room := 0.1 * max(1.0, abs(last))):  # all alike: one bar, with room beside it
         first, last = (first, first + room) if measure.high is None else (last - room, last)
     rough = max((last - first) / 20, float(measure.whole))

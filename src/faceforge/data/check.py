@@ -82,17 +82,20 @@ def _check_store(path: Path) -> Finding:
     listed = store.names()
     if not any(name.lower().endswith(IMAGES) for name in listed) and isinstance(store, Folder):
         inner = [path / name for name in listed if name.lower().endswith(ARCHIVES)]
-        if len(inner) == 1 and inner[0].name not in ZIPS:
+        if len(inner) > 1:
+            raise BadInput(f"{path}: holds archives ({', '.join(file.name for file in inner[:3])}); name one of them")
+        if inner and inner[0].name not in ZIPS:
             return _check_store(inner[0])
         if shards := [path / name for name in listed if name.endswith(".parquet")]:
             return _parquet(path, shards)
     source = _source(path, store, listed)
     sample = _sample(source)
-    found = Finding(path, [_contents(path, source), _told(sample)])
-    found.lines += _about(source, listed, sample)
     if not sample.sizes:
         raise BadInput(f"{path}: none of {sample.total} sampled pictures can be read ({sample.unreadable[0]})")
-    _recommend(found, source, sample, "manifest.csv" in listed)
+    cut = path / manifest.NAME if manifest.NAME in listed and path.is_dir() else None
+    lines = [_contents(path, source), _told(sample), *_about(source, sample), *([_verdicts(cut)] if cut else [])]
+    found = Finding(path, lines)
+    _recommend(found, source, sample, cut is not None)
     return found
 
 
@@ -104,6 +107,7 @@ def _source(path: Path, store: Store, listed: list[str]) -> Files:
     if tables or not set(ZIPS).isdisjoint(bases) or FOLDERS & folders:
         return Celeba(str(path))
     names = image_names(listed, store.root)
+    names = names[:: 1 + len(names) // 1000]
     if sum(face_of(name) is not None for name in names) >= 0.9 * len(names):
         return Lfw(str(path))
     numbered = sum(bool(re.fullmatch(r"\d{6}\.(jpg|png)", name.rpartition("/")[2])) for name in names)
@@ -121,7 +125,7 @@ def _sample(source: Files, count: int = SAMPLE, detected: int = DETECTED) -> Sam
     chosen = np.unique(np.linspace(0, total - 1, min(count, total)).astype(int)).tolist()
     detect = _detector() if detected else None
     found = Sample(len(chosen), Counter(), [], True, [], 0)
-    every = max(1, len(chosen) // max(detected, 1))
+    every = -(-len(chosen) // max(detected, 1))
     for n, index in enumerate(chosen):
         try:
             pixels = source.read(index, (0, 0))
@@ -157,9 +161,9 @@ def _detector() -> Callable[[np.ndarray], list[float]]:
 
 
 def _contents(path: Path, source: Files) -> str:
-    kinds = Counter(PurePosixPath(name).suffix.lower() for name in source.names)
-    endings = ", ".join(kind for kind, _ in kinds.most_common(4))
-    inside = "a folder" if path.is_dir() else f"a {'zip' if path.suffix.lower() == '.zip' else 'tar'} archive"
+    kinds = Counter(name.rpartition(".")[2].lower() for name in source.names)
+    endings = ", ".join(f".{kind}" for kind, _ in kinds.most_common(4))
+    inside = "a folder" if path.is_dir() else "a zip" if source.store.root == path else "a tar"
     people = len({face.identity for face in source.faces} - {None})
     return f"{path}: {inside} of {len(source.faces):,} pictures ({endings})" + (
         f", {people:,} people" if people else ""
@@ -175,11 +179,16 @@ def _told(sample: Sample) -> str:
     return f"a sample of {sample.total}: {bad}; {common}{more}; {'grey' if sample.grey else 'colour'}; {faces}"
 
 
-def _about(source: Files, listed: Sequence[str], sample: Sample) -> list[str]:
+def _verdicts(file: Path) -> str:
+    """What `faceforge cut` noted of its faces. Raises BadInput where the manifest makes no sense."""
+    counts = Counter(row.verdict for row in manifest.read(file))
+    told = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in manifest.VERDICTS)
+    return f"cut by faceforge: {manifest.NAME} names {told} faces"
+
+
+def _about(source: Files, sample: Sample) -> list[str]:
     """What is known of the pictures beside their pixels."""
     lines = []
-    if manifest.NAME in listed:
-        lines.append(f"cut by `faceforge cut`: {manifest.NAME} holds the verdicts, which data=crops honours")
     attributes = source.attributes()
     if isinstance(source, Crops) and source.sets:
         counts = Counter(source.folders)
