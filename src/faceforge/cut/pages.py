@@ -21,6 +21,7 @@ from faceforge.cut import summary
 from faceforge.cut.manifest import NAME, NONE, VERDICTS, Row
 from faceforge.cut.summary import MEASURES, Mean, Measure, Summary
 from faceforge.data.attributes import Attributes
+from faceforge.errors import BadInput
 from faceforge.files import atomic_path
 from faceforge.images import ImageError, decode, write_png
 from faceforge.report import markup
@@ -48,9 +49,17 @@ def write_pages(dst: Path, rows: Rows, title: str, attributes: Attributes | None
     """Write the pages of a manifest into ``dst/_review``, each in one step; returns index.html.
 
     ``rows`` is called twice and read as a stream. ``attributes`` are names and values (N, A) of the manifest's
-    faces in its order, nan where unknown. Pages of an earlier time that are no longer needed are removed.
+    faces in its order, nan where unknown. Pages of an earlier time that are no longer needed are removed. Raises
+    BadInput where a file of somebody else is in the way, or the disk does not take them.
     """
     review = dst / "_review"
+    try:
+        return _write_all(review, rows, title, attributes)
+    except OSError as error:
+        raise BadInput(f"{error.filename or review}: cannot be written ({error.strerror})") from error
+
+
+def _write_all(review: Path, rows: Rows, title: str, attributes: Attributes | None) -> Path:
     found = summary.summarise(rows())
     sheets = Sheets(review, title, found)
     groups = Groups(found)
@@ -107,6 +116,8 @@ def _policy(style: str, script: str) -> str:
 
 
 def _write(path: Path, page: str) -> Path:
+    if path.exists() and not _ours(path):
+        raise BadInput(f"{path}: was not written by faceforge cut; move it elsewhere")
     with atomic_path(path) as beside:
         beside.write_text(page, encoding="utf-8", newline="\n")
     return path
@@ -115,11 +126,13 @@ def _write(path: Path, page: str) -> Path:
 def _remove_old(review: Path, written: set[str]) -> None:
     """Remove pages beyond those just written, if this command made them."""
     for path in review.glob("*-*.html"):
-        if re.fullmatch(rf"({'|'.join(KINDS)})-\d{{4,}}\.html", path.name) and path.name not in written:
-            with path.open("rb") as file:
-                ours = f'content="{MADE}"'.encode() in file.read(1000)
-            if ours:
-                path.unlink()
+        if re.fullmatch(rf"({'|'.join(KINDS)})-\d{{4,}}\.html", path.name) and path.name not in written and _ours(path):
+            path.unlink()
+
+
+def _ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return f'content="{MADE}"'.encode() in file.read(1000)
 
 
 def _count(found: Summary, kind: str) -> int:
