@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -280,6 +281,21 @@ def test_a_folder_that_cannot_be_written(stage, tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(DownloadError, match="cannot be written"):
         get(stage, tmp_path / "a.zip")
+
+
+def test_a_disk_that_fills_up_meanwhile_loses_nothing(stage, tmp_path):
+    """The limit on the size of files stands for the end of the disk."""
+    stage.plays["/a.zip"] = good(BODY)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(DownloadError, match="the set: cannot be written to"):
+            get(stage, tmp_path / "a.zip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / ".a.zip.part").read_bytes() == BODY[:20_000]
+    assert get(stage, tmp_path / "a.zip").read_bytes() == BODY
+    assert stage.ranges() == ["", "bytes=20000-"]
 
 
 def test_a_place_below_a_file_cannot_be_written(stage, tmp_path):

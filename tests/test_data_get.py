@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import resource
 import shlex
 import sys
 from dataclasses import replace
@@ -383,10 +384,10 @@ def test_a_hub_that_fails_is_one_sentence_and_drive_is_next(celeba, stage, case,
     said = []
     root = catalog.get(celeba, tmp_path / "set", say=said.append)
     assert root == tmp_path / "set/img_align_celeba.zip"
-    assert said[2] == "2. Hugging Face hub, flwrlabs/celeba"
-    assert reason in said[3]
-    assert "\n" not in said[3]
-    assert said[4] == "3. Google Drive, the official files"
+    assert said[3] == "2. Hugging Face hub, flwrlabs/celeba"
+    assert reason in said[4]
+    assert "\n" not in said[4]
+    assert said[5] == "3. Google Drive, the official files"
     source = Celeba(str(root))
     assert [face.id for face in source.faces] == sorted(FILES)
     assert [face.identity for face in source.faces] == [str(n // 2) for n in range(12)]
@@ -399,7 +400,7 @@ def test_names_that_would_leave_the_folder_write_nothing(lfw, stage, tmp_path):
     said = []
     with pytest.raises(BadInput):
         catalog.get(lfw, tmp_path / "set", only="hub", say=said.append)
-    assert "a picture is named '.._0001.jpg' where Name_0001.jpg is expected" in said[1]
+    assert "a picture is named '.._0001.jpg' where Name_0001.jpg is expected" in said[2]
     assert not list(tmp_path.rglob("*.jpg"))
 
 
@@ -409,7 +410,7 @@ def test_a_picture_of_ones_own_is_not_overwritten(celeba, stage, tmp_path):
     said = []
     with pytest.raises(BadInput):
         catalog.get(celeba, tmp_path / "set", only="hub", say=said.append)
-    assert "000003.png is in the way and another picture; move it away" in said[1]
+    assert "000003.png is in the way and another picture; move it away" in said[2]
     assert mine.read_bytes() == b"mine"
 
 
@@ -417,7 +418,7 @@ def test_without_pyarrow_the_hub_is_one_sentence(celeba, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     said = []
     catalog.get(celeba, tmp_path / "set", say=said.append)
-    assert said[3] == "   its parquet files are read by pyarrow: pip install 'faceforge[data]'"
+    assert said[4] == "   its parquet files are read by pyarrow: pip install 'faceforge[data]'"
 
 
 def test_too_little_space_for_the_copy_is_known_before(celeba, stage, monkeypatch, tmp_path):
@@ -425,8 +426,24 @@ def test_too_little_space_for_the_copy_is_known_before(celeba, stage, monkeypatc
     said = []
     with pytest.raises(BadInput):
         catalog.get(celeba, tmp_path / "set", only="hub", say=said.append)
-    assert "bytes are needed in" in said[1]
+    assert "bytes are needed in" in said[2]
     assert not any("parquet" in path for path, _ in stage.asked)
+
+
+def test_a_disk_that_fills_up_while_unpacking_is_one_sentence(celeba, stage, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    biggest = max(len(png(n)) for n in range(12))
+    offer(stage, celeba, {"train.parquet": [celeba_row(n) for n in range(12)]})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (biggest - 1, before[1]))
+    said = []
+    try:
+        with pytest.raises(BadInput, match="could not be had"):
+            catalog.get(celeba, tmp_path / "set", tmp_path / "nix", only="hub", say=said.append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large" in said[2]
+    root = catalog.get(celeba, tmp_path / "set", only="hub", say=said.append)
+    assert len(Celeba(str(root)).faces) == 12
 
 
 def test_drive_with_a_quota_for_one_table(celeba, stage, tmp_path):
@@ -434,8 +451,8 @@ def test_drive_with_a_quota_for_one_table(celeba, stage, tmp_path):
     stage.plays[f"/FACEFORGE_DRIVE?id={table.id}&export=download&confirm=t"] = page("Google Drive - Quota exceeded")
     said = []
     root = catalog.get(celeba, tmp_path / "set", only="drive", say=said.append)
-    assert said[1].startswith("   without a table: identity_CelebA.txt: 127.0.0.1 ")
-    assert "a web page" in said[1]
+    assert said[2].startswith("   without a table: identity_CelebA.txt: 127.0.0.1 ")
+    assert "a web page" in said[2]
     source = Celeba(str(root))
     assert [face.identity for face in source.faces] == [None] * 12
     assert not np.isnan(source.attributes()[1]).any()

@@ -3,7 +3,8 @@
 Hashes: of LFW's archives as scikit-learn pins them (sha256 of lfw.tgz), of CelebA's files as torchvision pins them
 (md5). No hash of the Hugging Face copies is known beforehand: their files are checked against the size and sha256 that
 the hub itself declares, and what is in them against the known numbers of pictures and people. The table of LFW's
-attributes has no known hash either: it is parsed, and joined only if it reads as it should.
+attributes has no known hash either: it is parsed, and joined only if it reads as it should. Which of LFW's alignments
+the copy on the hub holds is declared nowhere; the archive from figshare is the original.
 
 Mirrors: HF_ENDPOINT (https://huggingface.co), FACEFORGE_FIGSHARE, FACEFORGE_DRIVE and FACEFORGE_LFW_ATTRIBUTES name
 other addresses of the same files.
@@ -12,7 +13,7 @@ other addresses of the same files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +109,10 @@ def mirror(name: str) -> str:
 
 
 def get(data: DataSet, folder: Path, given: Path | None = None, only: str | None = None, say: Say = print) -> Path:
-    """The path for data.root of a set, from the first place that has it; fetched files go into ``folder``.
+    """The path for data.root of a set, from the first place that has it whole; fetched files go into ``folder``.
 
-    ``given`` is a file or folder to look at first; ``only`` names the one step to take. ``say`` is told each step
-    and, in one sentence, why it failed. Raises BadInput where all have.
+    ``given`` is a file or folder to look at first; ``only`` names the one step to take. ``say`` is told the terms of
+    the set, then each step and, in one sentence, why it failed. Raises BadInput where all have.
     """
     steps: dict[str, Callable[[], Path]] = {
         "file": lambda: _local(data, folder, given, say),
@@ -120,13 +121,14 @@ def get(data: DataSet, folder: Path, given: Path | None = None, only: str | None
     }
     if only is not None and only not in steps:
         raise BadInput(f"--only {only}: no such step for {data.name}; {', '.join(steps)} are its steps")
+    say(f"{data.title}\nTerms: {data.terms}")
     existed = folder.exists()
     chosen = {name: step for name, step in steps.items() if only in (None, name)}
     for number, (name, step) in enumerate(chosen.items(), start=1):
         say(f"{number}. {_TITLES[name].format(data=data)}")
         try:
             root = step()
-        except BadInput as error:
+        except (BadInput, OSError) as error:
             say(f"   {error}")
             continue
         _attributes(data, root, folder, say)
@@ -252,8 +254,3 @@ def _attributes(data: DataSet, root: Path, folder: Path, say: Say) -> None:
         if target.exists() and not isinstance(error, DownloadError):
             target.unlink()  # fetched just now, and no table
         say(f"   without attributes: {error}")
-
-
-def describe(data: DataSet) -> Iterable[str]:
-    """What a person reads before anything is fetched."""
-    return (data.title, f"Terms: {data.terms}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from faceforge.data.archives import Folder, Store, find_tables, image_names, open_store
+from faceforge.data.archives import IMAGES, Folder, Store, find_tables, image_names, open_store
 from faceforge.data.sources import Face, Files
 from faceforge.errors import BadInput
 
@@ -52,7 +52,7 @@ def _base(name: str) -> str:
 
 def _pictures(place: Store, listed: list[str]) -> Store:
     zips = [name for name in listed if _base(name) in ZIPS]
-    if isinstance(place, Folder) and zips and not any(name.lower().endswith(".jpg") for name in listed):
+    if isinstance(place, Folder) and zips and not any(name.lower().endswith(IMAGES) for name in listed):
         return open_store(place.file(zips[0]), None)
     return place
 

@@ -237,13 +237,13 @@ def _whole_photos(sample: Sample) -> bool:
 def _parquet(path: Path, shards: Sequence[Path]) -> Finding:
     """Parquet is no layout to train from; the copies that `data get` knows are unpacked by it."""
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise BadInput(f"{path}: parquet, read by pyarrow: pip install 'faceforge[data]'") from error
     try:
         rows = sum(parquet.read_metadata(shard).num_rows for shard in shards)
         columns = parquet.read_schema(shards[0]).names
-    except (OSError, ValueError) as error:
+    except (OSError, ArrowException) as error:
         raise BadInput(f"{path}: damaged parquet ({str(error).splitlines()[0]})") from error
     name = "celeba" if "celeb_id" in columns else "lfw" if "filename" in columns else None
     if name is None or "image" not in columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -33,10 +34,9 @@ def get(
     if name not in catalog.SETS:
         nearest = get_close_matches(name, catalog.SETS, n=1, cutoff=0.0)[0]
         raise BadInput(f"faceforge data get {name}: no such set, the nearest is {nearest}; lfw or celeba")
-    data = catalog.SETS[name]
-    for line in catalog.describe(data):
-        print(line)
-    found = look(catalog.get(data, folder or Path(name), file, only))
+    say = partial(print, flush=True)
+    folder, given = (folder or Path(name)).expanduser(), file and file.expanduser()
+    found = look(catalog.get(catalog.SETS[name], folder, given, only, say))
     print("", *found.lines, "", f"  {found.command}", sep="\n")
 
 
@@ -48,7 +48,7 @@ def check(path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, a
     """
     from faceforge.data.check import check as look
 
-    found = look(path)
+    found = look(path.expanduser())
     print(*found.lines, "", f"  {found.command}", sep="\n")
 
 

@@ -29,6 +29,7 @@ CHUNK = 2**18
 SNIFF = 4096  # bytes from which a web page is told from a file, and its title read
 STARTS = {".zip": b"PK", ".tgz": b"\x1f\x8b", ".gz": b"\x1f\x8b", ".parquet": b"PAR1", ".jpg": b"\xff\xd8\xff"}
 STATUS = {
+    202: "wants to see a browser first (202)",
     401: "asks for an account (401)",
     403: "forbids the download (403): a quota, a block of this network, or terms to be accepted on its page",
     404: "does not have the file (404)",
@@ -83,12 +84,14 @@ def fetch(
     what = what or target.name
     try:
         if target.exists():
-            return _adopted(target, known, what)
-        with _partial(target, url, what) as part:
-            _receive(part, known, what, progress, limits)
+            return _adopted(target, known)
+        with _partial(target, url) as part:
+            _receive(part, known, what if progress else "", limits)
             sync(part.path)
             part.path.replace(target)
             sync(target.parent)
+    except DownloadError as error:
+        raise DownloadError(f"{what}: {error}") from error
     except OSError as error:
         raise DownloadError(f"{what}: cannot be written to {target.parent} ({error.strerror or error})") from error
     return target
@@ -96,18 +99,20 @@ def fetch(
 
 def read_json(url: str, what: str, limits: Limits = LIMITS, max_bytes: int = 2**24) -> Any:
     """The JSON at ``url``. Raises DownloadError."""
-    with _open(url, {}, what, limits) as response:
-        if response.status_code != 200:
-            raise DownloadError(f"{what}: {_refusal(response)}")
-        text = b""
-        try:
-            for chunk in _chunks(response, what, limits):
+    text = b""
+    try:
+        with _open(url, {}, limits) as response:
+            if response.status_code != 200:
+                raise DownloadError(_refusal(response))
+            for chunk in _chunks(response, limits):
                 text += chunk
                 if len(text) > max_bytes:
                     break
-            return json.loads(text)
-        except (_Cut, ValueError, RecursionError) as error:
-            raise DownloadError(f"{what}: {_host(url)} gives no answer that can be read") from error
+        return json.loads(text)
+    except DownloadError as error:
+        raise DownloadError(f"{what}: {error}") from error
+    except (_Cut, ValueError, RecursionError) as error:
+        raise DownloadError(f"{what}: {_host(url)} gives no answer that can be read") from error
 
 
 @dataclass(frozen=True)
@@ -138,10 +143,10 @@ def file_hash(path: Path, name: str = "sha256") -> str:
     return total.hexdigest()
 
 
-def _adopted(target: Path, known: Known, what: str) -> Path:
+def _adopted(target: Path, known: Known) -> Path:
     complaint = known.complaint(target) if target.is_file() else "is no file"
     if complaint:
-        raise DownloadError(f"{what}: {target} is there already but {complaint}; move it away to fetch it anew")
+        raise DownloadError(f"{target} is there already but {complaint}; move it away to fetch it anew")
     return target
 
 
@@ -179,22 +184,22 @@ class _Part:
 
 
 @contextmanager
-def _partial(target: Path, url: str, what: str) -> Iterator[_Part]:
+def _partial(target: Path, url: str) -> Iterator[_Part]:
     """The partial file for a target, held by a lock on its note; the note goes when the target is there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     path, note = (target.with_name(f".{target.name}.{end}") for end in ("part", "part.json"))
     if path.exists() and not note.exists():
-        raise DownloadError(f"{what}: {path} is in the way and not of this program's making; move it away")
+        raise DownloadError(f"{path} is in the way and not of this program's making; move it away")
     with note.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DownloadError(f"{what}: another process is fetching {target}") from error
-        path.touch()
+            raise DownloadError(f"another process is fetching {target}") from error
         try:
             part = _Part(path, note, url)
         except (ValueError, KeyError, AttributeError) as error:
-            raise DownloadError(f"{what}: {note} is in the way and not of this program's making") from error
+            raise DownloadError(f"{note} is in the way and not of this program's making; move it away") from error
+        path.touch()
         try:
             yield part
         finally:
@@ -206,16 +211,16 @@ def _partial(target: Path, url: str, what: str) -> Iterator[_Part]:
 # ------------------------------------------------------------------------------------------------ the transfer
 
 
-def _receive(part: _Part, known: Known, what: str, progress: bool, limits: Limits) -> None:
+def _receive(part: _Part, known: Known, title: str, limits: Limits) -> None:
     """Fill the partial file, going on after cuts as long as each connection brought something."""
     furthest = -1
     for attempt in range(limits.cuts + 2):
         resumed = part.size() > 0
         try:
-            _transfer(part, known, what, progress, limits)
+            _transfer(part, known, title, limits)
         except _Cut as cut:
             if part.size() <= furthest or attempt > limits.cuts:
-                raise DownloadError(f"{what}: {_unfinished(part, str(cut))}") from cut
+                raise DownloadError(_unfinished(part, str(cut))) from cut
             furthest = part.size()
             time.sleep(limits.wait_s)
             continue
@@ -224,8 +229,8 @@ def _receive(part: _Part, known: Known, what: str, progress: bool, limits: Limit
             return
         part.clear()
         if not resumed:  # else the two halves may be of different files
-            raise DownloadError(f"{what}: the file from {_host(part.url)} {complaint}: changed there, or damaged")
-    raise DownloadError(f"{what}: {_unfinished(part, 'it changes while it is fetched')}")
+            raise DownloadError(f"the file from {_host(part.url)} {complaint}: changed there, or damaged")
+    raise DownloadError(_unfinished(part, "it changes while it is fetched"))
 
 
 def _unfinished(part: _Part, reason: str) -> str:
@@ -234,33 +239,34 @@ def _unfinished(part: _Part, reason: str) -> str:
     return f"{reason}, after {part.size():,}{of} bytes{then}"
 
 
-def _transfer(part: _Part, known: Known, what: str, progress: bool, limits: Limits) -> None:
+def _transfer(part: _Part, known: Known, title: str, limits: Limits) -> None:
     """One connection: what is missing is appended to the partial file. Raises _Cut where it ends too early."""
     can_resume = part.validator or known.sha256 or known.md5
     have = part.size() if can_resume else 0
     if have and have == part.total:
+        _sniff(part)
         return
     asked = {"Range": f"bytes={have}-"} if have else {}
     if have and part.validator:
         asked["If-Range"] = part.validator
-    with _open(part.url, asked, what, limits) as response:
-        total = _begin(response, part, have, known, what)
-        _check_space(part, total, what)
-        silent = None if progress else True
+    with _open(part.url, asked, limits) as response:
+        total = _begin(response, part, have, known)
+        _check_space(part, total)
+        silent = None if title else True
         with (
             part.path.open("ab") as file,
-            tqdm(None, what, total, initial=part.size(), unit="B", unit_scale=True, disable=silent) as bar,
+            tqdm(None, title, total, initial=part.size(), unit="B", unit_scale=True, disable=silent) as bar,
         ):
             sniffed = part.size() >= SNIFF
-            for chunk in _chunks(response, what, limits):
+            for chunk in _chunks(response, limits):
                 file.write(chunk)
                 file.flush()
                 bar.update(len(chunk))
-                sniffed = sniffed or (file.tell() >= SNIFF and _sniff(part, what))
-    _sniff(part, what)
+                sniffed = sniffed or (file.tell() >= SNIFF and _sniff(part))
+    _sniff(part)
 
 
-def _begin(response: Response, part: _Part, have: int, known: Known, what: str) -> int | None:
+def _begin(response: Response, part: _Part, have: int, known: Known) -> int | None:
     """Set the partial file for what the server is about to send; gives the whole file's size where it is told."""
     status, headers = response.status_code, response.headers
     told, validator = headers.get("Content-Length", ""), _validator(response)
@@ -270,15 +276,13 @@ def _begin(response: Response, part: _Part, have: int, known: Known, what: str) 
         part.begin("", None)
         raise _Cut("the file changed on the server")
     if status != 200:
-        raise DownloadError(f"{what}: {_refusal(response)}")
+        raise DownloadError(_refusal(response))
     total = int(told) if told.isdigit() else known.size
     if known.size is not None and total is not None and total != known.size:
         page = "; a web page?" if "html" in headers.get("Content-Type", "") else ""
-        raise DownloadError(f"{what}: {_host(part.url)} offers {total:,} bytes where {known.size:,} are known{page}")
+        raise DownloadError(f"{_host(part.url)} offers {total:,} bytes where {known.size:,} are known{page}")
     if have and part.validator and validator != part.validator:
-        tqdm.write(
-            f"{what}: the file changed on the server since the download began; it is fetched anew", file=sys.stderr
-        )
+        tqdm.write("the file changed on the server since the download began; it is fetched anew", file=sys.stderr)
     part.begin(validator, total)
     return total
 
@@ -298,13 +302,13 @@ def _validator(response: Response) -> str:
     return response.headers.get("Last-Modified", "") if tag.startswith("W/") or not tag else tag
 
 
-def _check_space(part: _Part, total: int | None, what: str) -> None:
+def _check_space(part: _Part, total: int | None) -> None:
     needed, free = (total or 0) - part.size(), shutil.disk_usage(part.path.parent).free
     if needed > free:
-        raise DownloadError(f"{what}: {needed:,} bytes are needed in {part.path.parent}, {free:,} are free")
+        raise DownloadError(f"{needed:,} bytes are needed in {part.path.parent}, {free:,} are free")
 
 
-def _sniff(part: _Part, what: str) -> bool:
+def _sniff(part: _Part) -> bool:
     """Raise DownloadError (and forget the bytes) where the content is not what the file's ending promises."""
     head = part.head()
     name = part.path.name.removesuffix(".part")
@@ -317,11 +321,11 @@ def _sniff(part: _Part, what: str) -> bool:
     if found == "HTML page":
         title = re.search(rb"<title[^>]*>\s*(.*?)\s*</title", head, re.IGNORECASE | re.DOTALL)
         words = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else "a quota or a log-in?"
-        raise DownloadError(f"{what}: {_host(part.url)} sent a web page ({words}) in place of the file")
-    raise DownloadError(f"{what}: {_host(part.url)} sent no {ending} file but: {found}")
+        raise DownloadError(f"{_host(part.url)} sent a web page ({words}) in place of the file")
+    raise DownloadError(f"{_host(part.url)} sent no {ending} file but: {found}")
 
 
-def _open(url: str, headers: dict[str, str], what: str, limits: Limits) -> Response:
+def _open(url: str, headers: dict[str, str], limits: Limits) -> Response:
     """The answer after redirects, its body unread. Raises DownloadError where there is none."""
     import requests
 
@@ -337,17 +341,17 @@ def _open(url: str, headers: dict[str, str], what: str, limits: Limits) -> Respo
                 timeout=(limits.connect_s, limits.silence_s),
             )
         except requests.RequestException as error:
-            raise DownloadError(f"{what}: {_no_answer(error, url, limits)}") from error
+            raise DownloadError(_no_answer(error, url, limits)) from error
         if not response.is_redirect:
             return response
         response.close()
         before, url = url, urljoin(url, response.headers["Location"])
         if before.startswith("https:") and not url.startswith("https:"):
-            raise DownloadError(f"{what}: {_host(before)} sends on to an address that is not https")
-    raise DownloadError(f"{what}: {_host(start)} sends in circles ({limits.redirects} redirects and no file)")
+            raise DownloadError(f"{_host(before)} sends on to an address that is not https")
+    raise DownloadError(f"{_host(start)} sends in circles ({limits.redirects} redirects and no file)")
 
 
-def _chunks(response: Response, what: str, limits: Limits) -> Iterator[bytes]:
+def _chunks(response: Response, limits: Limits) -> Iterator[bytes]:
     """The body as it arrives. Raises _Cut where it ends too early, DownloadError where it only drips."""
     from urllib3.exceptions import HTTPError
 
@@ -367,7 +371,7 @@ def _chunks(response: Response, what: str, limits: Limits) -> Iterator[bytes]:
         if seconds >= limits.slow_s:
             if received < limits.slow_bytes_s * seconds:
                 speed = f"{received / seconds:,.0f} bytes a second"
-                raise DownloadError(f"{what}: {_host(response.url)} only drips ({speed}); what came is kept")
+                raise DownloadError(f"{_host(response.url)} only drips ({speed}); what came is kept")
             since, received = time.monotonic(), 0
 
 

@@ -147,6 +147,8 @@ def _unpack_one(data: DataSet, file: Path, place: Path, note: Path, before: int)
 
 
 def _read(file: Path) -> Iterator[Row]:
+    from pyarrow import ArrowException
+
     try:
         with _pyarrow().ParquetFile(file) as table:
             batches = table.iter_batches(batch_size=64)
@@ -156,7 +158,7 @@ def _read(file: Path) -> Iterator[Row]:
                 for batch in batches:
                     yield from batch.to_pylist()
                     bar.update(len(batch))
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+    except (OSError, ArrowException) as error:
         raise DownloadError(f"{file.name}: cannot be read as parquet ({str(error).splitlines()[0]})") from error
 
 
