@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
@@ -46,6 +48,17 @@ def _generated(job: Job, chunks: Iterable[Sequence[Task]]) -> Iterator[list[Phot
         ) from error
 
 
+def _end_with(parent: int) -> None:
+    """In a worker: end soon after the parent was killed, rather than wait for its work for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _in_rounds(job: Job, chunks: Iterable[Sequence[Task]], stack: ExitStack) -> Iterator[list[Photo]]:
     """For backends that only hand over a whole list: several chunks a process at a time."""
     todo, parallel = iter(chunks), stack.enter_context(Parallel())
@@ -57,7 +70,7 @@ def _in_rounds(job: Job, chunks: Iterable[Sequence[Task]], stack: ExitStack) -> 
 
 def _backend(engine: EngineName, processes: int, stack: ExitStack) -> Any:
     if engine == "loky":
-        return parallel_config("loky", n_jobs=processes)
+        return parallel_config("loky", n_jobs=processes, initializer=_end_with, initargs=(os.getpid(),))
     try:
         _start_ray(processes, stack) if engine == "ray" else _start_dask(processes, stack)
     except ImportError as error:
