@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -25,6 +25,7 @@ from faceforge.errors import BadInput
 from faceforge.images import ImageError, decode
 
 REVIEW = "_review"
+_CLIMBING = {"": "%2F", ".": "%2E", "..": "%2E%2E"}  # parts of a name that a path would not keep
 LONGEST_NAME = 200  # bytes of a file's name before "-1.png"; longer ones are cut and told apart by a hash
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
@@ -123,17 +124,17 @@ def _first(job: Job, task: Task) -> Photo:
 
 
 def _without(name: str, reason: str, digest: str) -> Row:
-    return Row(face="", source=escaped(name), n=0, verdict=NONE, reason=reason, source_sha256=digest)
+    return Row(face="", source=escaped(name), n=0, verdict=NONE, reason=escaped(reason), source_sha256=digest)
 
 
 def _faces(job: Job, name: str, data: bytes, digest: str) -> list[Row]:
     detect = make_detector(job.settings.detector, job.weights)
-    small, share = _reduced(data, name) if job.settings.detector == "yunet" else (None, 1.0)
+    small, size = _reduced(data, name) if job.settings.detector == "yunet" else (None, None)
     pixels = _colour(decode(data, name)) if small is None else small
     found = sorted(detect(pixels), key=lambda face: -face.box[2] * face.box[3])
     if not found:
-        row = _without(name, "no face found", digest)
-        return [replace(row, photo_w=round(pixels.shape[1] / share), photo_h=round(pixels.shape[0] / share))]
+        height, width = size or pixels.shape[:2]
+        return [replace(_without(name, "no face found", digest), photo_w=width, photo_h=height)]
     if small is not None:
         pixels = _colour(decode(data, name))
         found = [_enlarged(face, small, pixels) for face in found]
@@ -229,13 +230,22 @@ def _cuts_into(row: Row, settings: Settings) -> bool:
 
 
 def _again(job: Job, task: Task) -> Photo:
-    """Cut only the given rows, whose places may have been edited, from the photo they were found in."""
-    data = job.store.read(task.name)
-    pixels = _colour(decode(data, task.name))
+    """Cut only the given rows, whose places may have been edited, from the photo they were found in.
+
+    Without rows where that photo has gone or changed in the meantime.
+    """
+    try:
+        data = job.store.read(task.name)
+        digest = hashlib.sha256(data).hexdigest()
+        pixels = _colour(decode(data, task.name)) if digest == task.known else None
+    except (ImageError, MemoryError):
+        digest, pixels = "", None
+    if pixels is None:
+        return Photo(task.name, task.stamp, digest, [])
     for row in task.rows:
         upright = np.ascontiguousarray(np.rot90(pixels, -(row.quarter or 0)))
         write_crop(job.target, row, cut_row(row, upright, job.settings))
-    return Photo(task.name, task.stamp, hashlib.sha256(data).hexdigest(), list(task.rows))
+    return Photo(task.name, task.stamp, digest, list(task.rows))
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -245,22 +255,24 @@ def _colour(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def _reduced(data: bytes, name: str) -> tuple[np.ndarray | None, float]:
+def _reduced(data: bytes, name: str) -> tuple[np.ndarray | None, tuple[int, int] | None]:
     """A large JPEG at a half, quarter or eighth, still as large as the detector looks at; else None.
 
-    The decoder then skips most of its work, and photos without faces are never decoded in full.
+    The decoder then skips most of its work, and photos without faces are never decoded in full. With it comes the
+    (height, width) that decoding in full would give.
     """
     if data[:3] != b"\xff\xd8\xff":
-        return None, 1.0
+        return None, None
     try:
         height, width = (int(v) for v in simplejpeg.decode_jpeg_header(data)[:2])
     except ValueError:
-        return None, 1.0
+        return None, None
     factor = next((f for f in (8, 4, 2) if max(height, width) // f >= LARGEST_SIDE), 1)
     if factor == 1:
-        return None, 1.0
+        return None, None
     pixels = _colour(decode(data, name, (-(-height // factor), -(-width // factor))))
-    return pixels, max(pixels.shape[:2]) / max(height, width)
+    lies_as_stored = (pixels.shape[0] >= pixels.shape[1]) == (height >= width)  # else EXIF has turned it
+    return pixels, (height, width) if lies_as_stored else (width, height)
 
 
 def _enlarged(face: Found, small: np.ndarray, full: np.ndarray) -> Found:
@@ -290,9 +302,11 @@ def _percent(raw: bytes) -> str:
 
 
 def face_name(photo: str, n: int) -> str:
-    """The crop's file below its folder: the photo's whole name and the number of the face."""
-    path = PurePosixPath(escaped(photo))
-    parts = [_short(part) for part in path.parts]
+    """The crop's file below its folder: the photo's whole name and the number of the face.
+
+    It never leads out of the folder, though names in a zip may be absolute or climb.
+    """
+    parts = [_CLIMBING.get(part) or _short(part) for part in escaped(photo).split("/")]
     return "/".join([*parts[:-1], f"{parts[-1]}-{n}.png"])
 
 
