@@ -84,8 +84,9 @@ _TYPES = get_type_hints(Row)
 
 def rounded(row: Row) -> Row:
     """The row as it will be read again."""
-    given = {name: float(_text(value)) for name in COLUMNS if isinstance(value := getattr(row, name), float)}
-    return replace(row, **given)
+    given = {name: getattr(row, name) for name in COLUMNS}
+    floats = {name: float(_text(value)) for name, value in given.items() if isinstance(value, float)}
+    return replace(row, **floats, **{name: _text(value) for name, value in given.items() if isinstance(value, str)})
 
 
 def write(path: Path, rows: Iterable[Row]) -> int:
@@ -115,18 +116,22 @@ def read(path: Path) -> Iterator[Row]:
 
 def parse(file: TextIO, where: str) -> Iterator[Row]:
     """As read(), from a text file that was opened with newline=""; ``where`` names it in messages."""
+    number = 1
     try:
         header = file.readline()
         reader = csv.reader(chain([header], file), delimiter=_delimiter(header), strict=True)
         names = next(reader, [])
-        missing = [name for name in COLUMNS if name not in names]
-        if missing:
-            raise BadInput(f"{where}: no column {missing[0]}; keep the header line as it was written")
+        wrong = next((name for name in COLUMNS if names.count(name) != 1), None)
+        if wrong:
+            count = "two columns" if wrong in names else "no column"
+            raise BadInput(f"{where}: {count} {wrong}; keep the header line as it was written")
         for number, values in enumerate(reader, start=2):
             if values:
                 yield _row(f"{where}: row {number}", names, values)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{where}: cannot be read as CSV ({error})") from error
+    except csv.Error as error:
+        raise BadInput(f"{where}: cannot be read as CSV after row {number} ({error})") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where}: not UTF-8 after row {number}; save it as UTF-8") from error
 
 
 def is_one(header: str) -> bool:
@@ -152,7 +157,7 @@ def _row(where: str, names: list[str], values: list[str]) -> Row:
 def _value(where: str, name: str, text: str) -> Any:
     kind = _TYPES[name]
     if kind is str:
-        return text
+        return _text(text)
     if not text and isinstance(kind, UnionType):
         return None
     kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
@@ -169,4 +174,6 @@ def _value(where: str, name: str, text: str) -> Any:
 def _text(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, str):  # spreadsheets end lines within a cell in their own ways, csv.writer trips over one
+        return value.replace("\r\n", "\n").replace("\r", "\n")
     return f"{value:.6g}" if isinstance(value, float) else str(value)
