@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from faceforge.cut import manifest
+from faceforge.cut.frame import Frame, spread
 from faceforge.cut.manifest import Row
 from faceforge.cut.work import REVIEW, Settings
+from faceforge.data.download import file_hash
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path
 
 FRAME = ("frame_x", "frame_y", "frame_w", "frame_h", "frame_angle")
 EDITABLE = ("verdict", "reason", "person", *FRAME)
 ASPECT = 0.02  # by how much a frame may be wider or narrower than the crops
+SLACK = 0.5  # pixels by which a frame may leave the photo, since numbers are rounded
 
 Edits = dict[str, dict[str, Any]]  # by face: the edited columns, and the photo's hash as "of"
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What the command wrote of a face: its editable columns, and what an edit of them is judged by."""
+
+    codes: tuple[Any, ...]
+    of: str
+    photo: tuple[int, int]  # width, height
 
 
 class Ledger:
@@ -29,48 +43,72 @@ class Ledger:
         self._written = target / REVIEW / manifest.NAME
         self._next = target / REVIEW / f"next-{manifest.NAME}"
         self._edits = target / REVIEW / "edits.json"
+        self._collected: str | None = None
 
     def collect(self, settings: Settings) -> Edits:
         """All edits up to now, made durable. Raises BadInput, having changed nothing, where one makes no sense."""
+        self._collected = _state(self.manifest)
         self._finish()
         edits: Edits = json.loads(self._edits.read_text()) if self._edits.exists() else {}
-        if self.manifest.exists() and self._written.exists() and not _same_bytes(self.manifest, self._written):
-            before = {row.face: (_code(row), row) for row in manifest.read(self._written) if row.n}
-            for face, changes in self._changes(before, settings):
-                edits[face] = {**edits.get(face, {}), **changes}
-            with atomic_path(self._edits) as beside:
-                beside.write_text(json.dumps(edits, indent=0, sort_keys=True))
+        copies = [path for path in (self._next, self._written) if path.exists()]
+        if not self.manifest.exists() or not copies or _same_bytes(self.manifest, copies[-1]):
+            self._next.unlink(missing_ok=True)
+            return edits
+        for face, changes in self._changes([_faces(path) for path in copies], settings):
+            earlier = edits.get(face, {})
+            edits[face] = {**(earlier if earlier.get("of") == changes["of"] else {}), **changes}
+        with atomic_path(self._edits) as beside:
+            beside.write_text(json.dumps(edits, indent=0, sort_keys=True))
+        if self._next.exists():
+            _copy(self.manifest, self._written)  # all that differs is known now
+            self._next.unlink()
         return edits
 
-    def _changes(self, before: dict[str, Any], settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _changes(
+        self, copies: Sequence[dict[str, _Written]], settings: Settings
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Rows that are in none of the copies as they stand in the manifest."""
         seen: set[str] = set()
         for number, row in enumerate(manifest.read(self.manifest), start=2):
             if not row.n:
                 continue
             where = f"{self.manifest}: row {number}"
+            written = [copy[row.face] for copy in copies if row.face in copy]
             if row.face in seen:
                 raise BadInput(f"{where}: {row.face} has a row already; keep one of them")
-            if row.face not in before:
+            if not written:
                 raise BadInput(f"{where}: there is no face {row.face}; rows can be changed, not added")
             seen.add(row.face)
-            code, old = before[row.face]
-            if _code(row) != code:
-                yield row.face, _change(where, old, row, settings)
+            if _code(row) not in [old.codes for old in written]:
+                changes = [_change(where, old, row, settings) for old in written]
+                yield row.face, min(changes, key=len)
 
     def write(self, rows: Iterator[Row]) -> int:
-        """Write the manifest; a kill in between is made good at the next collect(). The number of rows."""
+        """Write the manifest; a kill in between is made good at the next collect(). The number of rows.
+
+        Raises BadInput, the manifest being as it was, where somebody has edited it since collect().
+        """
         count = manifest.write(self._next, rows)
-        with atomic_path(self.manifest) as beside:
-            beside.write_bytes(self._next.read_bytes())
+        if self._collected not in (None, _state(self.manifest)):
+            self._next.unlink()
+            raise BadInput(f"{self.manifest}: was edited during the cut; the edit is kept, type the same again")
+        _copy(self._next, self.manifest)
         self._finish()
         return count
 
     def _finish(self) -> None:
-        if self._next.exists():
-            if self.manifest.exists() and _same_bytes(self.manifest, self._next):
-                self._next.replace(self._written)
-            else:
-                self._next.unlink()
+        """A manifest that was written, but not yet noted as written, is noted.
+
+        Where a person has changed it meanwhile nobody can tell whether the next one or the one before was changed:
+        both are kept, and what stands in either is no edit.
+        """
+        if self._next.exists() and self.manifest.exists() and _same_bytes(self.manifest, self._next):
+            self._next.replace(self._written)
+
+
+def _faces(path: Path) -> dict[str, _Written]:
+    rows = (row for row in manifest.read(path) if row.n)
+    return {row.face: _Written(_code(row), row.source_sha256, (row.photo_w or 0, row.photo_h or 0)) for row in rows}
 
 
 def _code(row: Row) -> tuple[Any, ...]:
@@ -78,35 +116,42 @@ def _code(row: Row) -> tuple[Any, ...]:
 
 
 def _same_bytes(a: Path, b: Path) -> bool:
-    return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
+    return filecmp.cmp(a, b, shallow=False)
 
 
-def _change(where: str, old: Row, new: Row, settings: Settings) -> dict[str, Any]:
-    changes = {name: getattr(new, name) for name in EDITABLE if getattr(new, name) != getattr(old, name)}
+def _state(path: Path) -> str:
+    return file_hash(path) if path.exists() else "absent"
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as beside:
+        shutil.copyfile(source, beside)
+
+
+def _change(where: str, old: _Written, new: Row, settings: Settings) -> dict[str, Any]:
+    before = dict(zip(EDITABLE, old.codes, strict=True))
+    changes = {name: getattr(new, name) for name in EDITABLE if getattr(new, name) != before[name]}
     if any(name in changes for name in FRAME):
-        _check_frame(where, new, settings)
+        _check_frame(where, new, old.photo, settings)
         changes |= {name: getattr(new, name) for name in FRAME}
     if "verdict" in changes and "reason" not in changes:
         changes["reason"] = "by hand"
-    return {**changes, "of": old.source_sha256}
+    return {**changes, "of": old.of}
 
 
-def _check_frame(where: str, row: Row, settings: Settings) -> None:
+def _check_frame(where: str, row: Row, photo: tuple[int, int], settings: Settings) -> None:
     places = [getattr(row, name) for name in FRAME]
     if any(place is None for place in places):
         raise BadInput(f"{where}: the frame has an empty column; all of {', '.join(FRAME)} are needed")
-    _, _, w, h, angle = places
+    x, y, w, h, angle = places
     if w < 1 or h < 1 or abs(w * settings.height / (h * settings.width) - 1) > ASPECT:
         right = f"{w:.6g} x {w * settings.height / settings.width:.6g} would be right" if w >= 1 else "at least 1 x 1"
         raise BadInput(f"{where}: a frame of {w:g} x {h:g} for crops of {settings.width}x{settings.height}; {right}")
-    if not angle and not _inside(row):
-        raise BadInput(f"{where}: the frame leaves the photo of {row.photo_w} x {row.photo_h}; move or shrink it")
-
-
-def _inside(row: Row) -> bool:
-    x, y, half_w, half_h = row.frame_x or 0.0, row.frame_y or 0.0, (row.frame_w or 0) / 2, (row.frame_h or 0) / 2
-    across = half_w - 1 <= x <= (row.photo_w or 0) - half_w + 1
-    return across and half_h - 1 <= y <= (row.photo_h or 0) - half_h + 1
+    across, down = spread(Frame(x, y, w, h, angle))
+    beyond = max(across / 2 - x, x + across / 2 - photo[0], down / 2 - y, y + down / 2 - photo[1])
+    if beyond > SLACK:
+        size = f"{photo[0]} x {photo[1]}"
+        raise BadInput(f"{where}: the frame leaves the photo of {size} by {beyond:.6g} pixels; move or shrink it")
 
 
 def applied(row: Row, edits: Edits, settings: Settings) -> Row:

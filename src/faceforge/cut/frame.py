@@ -83,13 +83,18 @@ def grow(box: Box, size: tuple[int, int], zoom: float = 1.0, angle: float = 0.0)
     return Frame(left + width / 2, top + height / 2, tall * size[1] / size[0], tall, angle)
 
 
+def spread(frame: Frame) -> tuple[float, float]:
+    """Width and height of the upright rectangle round a frame."""
+    cos, sin = abs(math.cos(math.radians(frame.angle))), abs(math.sin(math.radians(frame.angle)))
+    return frame.w * cos + frame.h * sin, frame.w * sin + frame.h * cos
+
+
 def fit(frame: Frame, width: float, height: float) -> Frame:
     """The frame shrunk, then moved as little as needed to lie wholly inside a photo of width x height.
 
     So no crop holds a pixel that the photo does not have.
     """
-    cos, sin = abs(math.cos(math.radians(frame.angle))), abs(math.sin(math.radians(frame.angle)))
-    spread_x, spread_y = frame.w * cos + frame.h * sin, frame.w * sin + frame.h * cos
+    spread_x, spread_y = spread(frame)
     share = min(1.0, width / spread_x, height / spread_y)
     half_x, half_y = spread_x * share / 2, spread_y * share / 2
     x = min(max(frame.x, half_x), width - half_x)
