@@ -25,6 +25,8 @@ class Memory:
         self._file = path.open("r+b")
         end = 0
         for line in self._file:
+            if not line.endswith(b"\n"):
+                break
             try:
                 plain = json.loads(line)
                 self._places[plain["name"]] = (end, plain["stamp"])
