@@ -25,7 +25,7 @@ CASCADES = Path(cv2.data.haarcascades)  # pyright: ignore[reportAttributeAccessI
 
 TURN_GAIN = 0.02  # by which a turned photo must be better than the photo as it stands
 LEAST_SCORE = 0.6  # of YuNet: below it nothing is reported at all
-SURE_SCORE = 0.7  # from here on a face counts as found (measured: benchmarks/cut_faces.py)
+SURE_SCORE = 0.75  # from here on a face counts as found (measured: docs/results/cut_faces.md)
 UPRIGHT_SCORE = 0.92  # most upright faces reach it, hardly one that stands on its head or lies on its side does
 OVERLAP = 0.3  # of two boxes of one face (intersection over union)
 AGREEMENT = 0.4  # of a Haar box and YuNet's for the same face
@@ -114,7 +114,7 @@ class YuNet:
     def upright(self, pixels: np.ndarray) -> list[Found]:
         """Faces as the photo stands, by falling score; places in its own pixels."""
         longest = max(pixels.shape[:2])
-        shrunk = {min(1.0, side / longest) for side in SIDES} if longest > 2 * SIDES[0] else {1.0}
+        shrunk = {min(1.0, side / longest) for side in SIDES} if longest > 1.5 * SIDES[0] else {1.0}
         return _distinct([face for share in sorted(shrunk) for face in self._at(pixels, share)])
 
     def _at(self, pixels: np.ndarray, share: float) -> list[Found]:
