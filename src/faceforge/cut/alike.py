@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,8 @@ from faceforge.cut.work import thumb
 BITS = 8  # of 64 in which the fingerprints of two copies may differ ...
 LEVELS = 9.0  # ... while their thumbnails differ by so many grey levels on average, each brought to one brightness
 COMPARED = 48  # side of the thumbnails when they are compared
-BLOCK = 512
+BLOCK = 64  # fingerprints compared with all others at a time
+MOST = 8  # pictures of one fingerprint that may differ from each other; a further one is compared with these alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,25 @@ def gather(rows: Iterable[Row]) -> Faces:
 def near_duplicates(faces: Faces, target: Path) -> dict[str, str]:
     """For each face that shows a picture again: the one to keep, the largest of them (the first among equals)."""
     leader = list(range(len(faces.names)))
-    for a, b in _candidates(faces.prints):
-        if _find(leader, a) != _find(leader, b) and _same(target, faces.names[a], faces.names[b]):
-            first, second = sorted((_find(leader, a), _find(leader, b)), key=lambda n: (-faces.widths[n], n))
+
+    def join(a: int, b: int) -> bool:
+        roots = _find(leader, a), _find(leader, b)
+        if roots[0] != roots[1]:
+            if not _same(target, faces.names[a], faces.names[b]):
+                return False
+            first, second = sorted(roots, key=lambda n: (-faces.widths[n], n))
             leader[second] = first
+        return True
+
+    distinct: dict[int, list[int]] = {}  # by fingerprint, so that a thousand copies are not a million pairs
+    for n, bits in enumerate(faces.prints.tolist()):
+        others = distinct.setdefault(bits, [])
+        if not any(join(other, n) for other in others) and len(others) < MOST:
+            others.append(n)
+    groups = list(distinct.values())
+    for a, b in _candidates(np.array(list(distinct), dtype=np.uint64)):
+        for one, other in product(groups[a], groups[b]):
+            join(one, other)
     roots = [_find(leader, n) for n in range(len(leader))]
     return {faces.names[n]: faces.names[root] for n, root in enumerate(roots) if root != n}
 
