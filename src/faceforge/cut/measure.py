@@ -29,11 +29,12 @@ class Measures:
 def measure(crop: np.ndarray, face: np.ndarray) -> Measures:
     """The measures of a crop, uint8 RGB (H, W, 3), and of the face in it, uint8 RGB of any size."""
     luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    mean, deviation = cv2.meanStdDev(luma)  # several times faster than numpy's
     return Measures(
         sharpness=sharpness(face),
-        brightness=float(luma.mean()),
-        contrast=float(luma.std()),
-        mean_colour=_hex(crop.reshape(-1, 3).mean(axis=0)),
+        brightness=float(mean[0, 0]),
+        contrast=float(deviation[0, 0]),
+        mean_colour=_hex(np.array(cv2.mean(crop)[:3])),
         dominant_colour=_hex(dominant(crop)),
         fingerprint=f"{fingerprint(luma):016x}",
     )
@@ -45,7 +46,8 @@ def sharpness(face: np.ndarray) -> float:
     shrink = min(luma.shape) >= SHARPNESS_SIDE
     method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
     same = cv2.resize(luma, (SHARPNESS_SIDE, SHARPNESS_SIDE), interpolation=method)
-    return float(cv2.Laplacian(same, cv2.CV_64F).var())
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(same, cv2.CV_64F))
+    return float(deviation[0, 0]) ** 2
 
 
 def dominant(pixels: np.ndarray) -> np.ndarray:
