@@ -346,6 +346,19 @@ def test_no_process_outlives_a_killed_cut(many, tmp_path):
     assert not any(alive(pid) for pid in children)
 
 
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_politely(many, tmp_path, sent, code):
+    process = start(many, tmp_path / "out", "--processes", "2")
+    deadline = time.time() + 20
+    while not list((tmp_path / "out").glob("*.png")) and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert b"interrupted; what is done is kept, the same command goes on" in errors
+    assert b"Traceback" not in errors
+
+
 def descendants(pid):
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
     return [int(child) for child in listed] + [d for child in listed for d in descendants(int(child))]

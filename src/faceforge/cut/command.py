@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -46,11 +47,14 @@ def cut(
     settings = Settings(height, width, detector, align, zoom, min_face)
     weights = None if detector == "haar" else find_yunet()
     job = Job(store, target.resolve(), settings, weights, os.getpid() if engine == "loky" else None)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         summary = run(job, names, How(engine, processes or cores()), str(labels) if labels else None)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         print("\nfaceforge: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(_report(summary, settings, target))
 
 
