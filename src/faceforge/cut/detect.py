@@ -30,6 +30,7 @@ SURE_SCORE = 0.75  # from here on a face counts as found (measured: docs/results
 UPRIGHT_SCORE = 0.92  # most upright faces reach it, hardly one that stands on its head or lies on its side does
 OVERLAP = 0.3  # of two boxes of one face (intersection over union)
 AGREEMENT = 0.4  # of a Haar box and YuNet's for the same face
+LEAST_SIDE = 33  # OpenCV pads sides to multiples of 32; where one is 32, its net reads memory that nobody has written
 LARGEST_SIDE = 1024  # a photo's long side when small faces are looked for
 SIDES = (320, LARGEST_SIDE)  # YuNet knows faces of some 10 to 300 pixels: large ones are found in the small picture
 
@@ -121,7 +122,9 @@ class YuNet:
     def _at(self, pixels: np.ndarray, share: float) -> list[Found]:
         height, width = (max(1, round(length * share)) for length in pixels.shape[:2])
         picture = pixels if share == 1.0 else cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-        self._net.setInputSize((width, height))
+        below, beside = max(0, LEAST_SIDE - height), max(0, LEAST_SIDE - width)
+        picture = cv2.copyMakeBorder(picture, 0, below, 0, beside, cv2.BORDER_CONSTANT) if below or beside else picture
+        self._net.setInputSize(picture.shape[1::-1])
         _, rows = self._net.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         back = np.tile([pixels.shape[1] / width, pixels.shape[0] / height], 7)
         return [] if rows is None else [_from_row(row[:14] * back, row[14]) for row in rows.astype(float)]
