@@ -1,0 +1,413 @@
+"""How well, how fast and in how much memory `faceforge cut` works, measured on photographs with annotated boxes.
+
+    python benchmarks/cut_faces.py accuracy
+    python benchmarks/cut_faces.py calibrate
+    python benchmarks/cut_faces.py speed
+    python benchmarks/cut_faces.py memory
+    python benchmarks/cut_faces.py table
+
+Each writes a record under docs/results/records/; ``table`` makes docs/results/cut_faces.md from them. The boxes of
+150 photos were drawn by eye before any detector had looked at these. No photograph is written into the repository.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated as Arg
+from typing import Any
+
+import cut_faces_page
+import cut_faces_times
+import numpy as np
+import typer
+from cut_faces_common import (
+    BOXES,
+    PHOTOS,
+    SMALLEST,
+    Annotated,
+    Scene,
+    annotated,
+    as_it_lies,
+    judge,
+    manifest_hash,
+    means,
+    one_thread,
+    provenance,
+    read_photo,
+    scenes,
+    share,
+    twice,
+    write_record,
+)
+from cut_faces_scenes import PLANTED, composite, free_parts, sample_pictures, textures
+
+from faceforge.cut import frame
+from faceforge.cut.detect import (
+    LEAST_SCORE,
+    SURE_SCORE,
+    UPRIGHT_SCORE,
+    DetectorName,
+    Found,
+    YuNet,
+    agree,
+    find_yunet,
+    make_detector,
+    overlap,
+)
+from faceforge.cut.frame import Box, Frame, Landmarks
+from faceforge.data.download import file_hash
+from faceforge.errors import BadInput
+
+DETECTORS: tuple[DetectorName, ...] = ("haar", "verified", "yunet")
+THRESHOLDS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92)
+SIZE = (480, 360)  # of the published crop
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Folder = Arg[Path, typer.Option("--photos", help="folder of photos")]
+Seed = Arg[int, typer.Option(help="of everything that is drawn")]
+Few = Arg[int | None, typer.Option(help="only so many photos, to try it out")]
+
+
+# ---------------------------------------------------------------------------------------------------------- accuracy
+
+Finds = Mapping[str, Sequence[Sequence[Found]]]  # of each detector, of each scene
+
+
+def look(pictures: Sequence[Scene], detectors: Sequence[DetectorName] = DETECTORS) -> Finds:
+    """What each detector finds in each scene, whatever the score."""
+    weights = find_yunet()
+    made = {name: make_detector(name, None if name == "haar" else weights) for name in detectors}
+    return {name: [detect(scene.pixels) for scene in pictures] for name, detect in made.items()}
+
+
+def counts(face: Found, detector: str, threshold: float = SURE_SCORE) -> bool:
+    """Whether `faceforge cut` would take what was found for a face: large enough, sure, and agreed on."""
+    if min(face.box[2:]) < SMALLEST or face.agreement == 0.0:
+        return False
+    return detector == "haar" or (face.score or 0.0) >= threshold
+
+
+def taken(faces: Sequence[Found], detector: str, scene: Scene, threshold: float = SURE_SCORE) -> list[Found]:
+    """Those that count, with boxes as the photo lies."""
+    size = (scene.pixels.shape[0], scene.pixels.shape[1])
+    kept = [face for face in faces if counts(face, detector, threshold)]
+    return [
+        Found(as_it_lies(face, size), face.score, neighbours=face.neighbours, quarter=face.quarter) for face in kept
+    ]
+
+
+def tally(pictures: Sequence[Scene], finds: Finds, detector: str, threshold: float = SURE_SCORE) -> dict[str, Any]:
+    """Precision, recall, and every fault by kind and picture."""
+    hits = missed = 0
+    kinds: Counter[str] = Counter()
+    faults: list[dict[str, Any]] = []
+    for scene, faces in zip(pictures, finds[detector], strict=True):
+        kept = taken(faces, detector, scene, threshold)
+        verdicts = judge([face.box for face in kept], scene)
+        hits, missed = hits + len(verdicts.hits), missed + len(verdicts.missed)
+        kinds.update(kind for _, kind in verdicts.false)
+        faults += [_fault(scene.name, "missed", scene.faces[j], None) for j in verdicts.missed]
+        faults += [_fault(scene.name, kind, kept[i].box, kept[i].score) for i, kind in verdicts.false]
+    false = sum(kinds.values())
+    return {
+        "pictures": len(pictures),
+        "precision": share(hits, hits + false),
+        "recall": share(hits, hits + missed),
+        "missed": missed,
+        "false": dict(sorted(kinds.items())),
+        "faults": faults,
+    }
+
+
+def _fault(photo: str, kind: str, box: Box, score: float | None) -> dict[str, Any]:
+    made = {"photo": photo, "kind": kind, "box": [round(v) for v in box]}
+    return made if score is None else {**made, "score": round(score, 3)}
+
+
+def together(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Precision and recall over all parts."""
+    hits, found = (sum(part["precision"][key] for part in parts) for key in ("hits", "total"))
+    faces = sum(part["recall"]["total"] for part in parts)
+    return {
+        "pictures": sum(part["pictures"] for part in parts),
+        "precision": share(hits, found),
+        "recall": share(hits, faces),
+    }
+
+
+def curve(parts: Mapping[str, tuple[Sequence[Scene], Finds]]) -> list[dict[str, Any]]:
+    """YuNet's figures at several thresholds, with the false finds of each part."""
+    rows = []
+    for threshold in THRESHOLDS:
+        found = {name: tally(pictures, finds, "yunet", threshold) for name, (pictures, finds) in parts.items()}
+        all_parts = together(list(found.values()))
+        false = {name: sum(part["false"].values()) for name, part in found.items()}
+        rows.append({"threshold": threshold, **all_parts, "false": false, "missed": found["photos"]["missed"]})
+    return rows
+
+
+def planted_table(pictures: Sequence[Scene], finds: Finds) -> dict[str, dict[str, Any]]:
+    """How many things of each kind were planted, and the share that each detector took for a face."""
+    planted = Counter(kind for scene in pictures for kind, _ in scene.planted)
+    false = {name: tally(pictures, finds, name)["false"] for name in finds}
+    return {
+        kind: {"planted": planted[kind], **{name: share(false[name].get(kind, 0), planted[kind]) for name in finds}}
+        for kind in PLANTED
+    }
+
+
+def agreement(photos: Iterable[Annotated], second: set[str]) -> dict[str, Any]:
+    """How far the two annotations of a photo agree: boxes that have a partner, and the overlap of the pairs."""
+    overlaps: list[float] = []
+    boxes = 0
+    chosen = [photo for photo in photos if photo.name in second]
+    for photo in chosen:
+        first, other = ([box for kind, box in photo.boxes[n] if kind == "face"] for n in (1, 2))
+        scene = Scene(photo.name, np.empty(0), list(first))
+        pairs = judge(other, scene).hits
+        overlaps += [overlap(other[i], first[j]) for i, j in pairs]
+        boxes += len(first) + len(other)
+    matched = share(2 * len(overlaps), boxes)
+    return {
+        "photos": len(chosen),
+        "boxes": boxes,
+        "matched": {"share": matched["share"], "pairs": len(overlaps)},
+        "iou": {"mean": statistics.fmean(overlaps), "least": min(overlaps), "median": statistics.median(overlaps)},
+    }
+
+
+def turned(scene: Scene, quarter: int) -> Scene:
+    """The scene turned clockwise by quarters."""
+    size = (scene.pixels.shape[0], scene.pixels.shape[1])
+    back = [Found(box, quarter=(4 - quarter) % 4) for box in scene.faces + scene.ignored]
+    # a box of the photo is that of a face which `4 - quarter` quarters would set upright in the turned photo
+    lying = size if quarter % 2 == 0 else size[::-1]
+    boxes = [as_it_lies(face, lying) for face in back]
+    pixels = np.ascontiguousarray(np.rot90(scene.pixels, -quarter))
+    return Scene(scene.name, pixels, boxes[: len(scene.faces)], boxes[len(scene.faces) :])
+
+
+def enlarged(scene: Scene, times: int) -> Scene:
+    """The scene with pixels and boxes ``times`` as large."""
+    import cv2
+
+    pixels = cv2.resize(scene.pixels, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
+
+    def scaled(boxes: Sequence[Box]) -> list[Box]:
+        return [(x * times, y * times, w * times, h * times) for x, y, w, h in boxes]
+
+    return Scene(scene.name, pixels, scaled(scene.faces), scaled(scene.ignored))
+
+
+def robustness(pictures: Sequence[Scene], changes: Mapping[str, Callable[[Scene], Scene]]) -> dict[str, Any]:
+    """Recall and precision of changed photos, and for YuNet how often the quarter turn to upright is right."""
+    rows: dict[str, Any] = {}
+    for name, change in changes.items():
+        found: dict[str, Any] = {detector: {"hits": 0, "missed": 0, "false": 0} for detector in DETECTORS}
+        right = 0
+        for scene in pictures:
+            changed = change(scene)
+            for detector, finds in look([changed]).items():
+                kept = taken(finds[0], detector, changed)
+                verdicts = judge([face.box for face in kept], changed)
+                row = found[detector]
+                row["hits"] += len(verdicts.hits)
+                row["missed"] += len(verdicts.missed)
+                row["false"] += len(verdicts.false)
+                if detector == "yunet":
+                    right += sum(kept[i].quarter == _upright(name) for i, _ in verdicts.hits)
+        rows[name] = {key: _shares(row) for key, row in found.items()}
+        rows[name]["yunet"]["right_quarter"] = share(right, found["yunet"]["hits"])
+    return rows
+
+
+def _shares(row: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "precision": share(row["hits"], row["hits"] + row["false"]),
+        "recall": share(row["hits"], row["hits"] + row["missed"]),
+    }
+
+
+def _upright(name: str) -> int:
+    """The quarter turn that sets a changed photo upright."""
+    return {"turned 90": 3, "turned 180": 2, "turned 270": 1}.get(name, 0)
+
+
+CHANGES: dict[str, Callable[[Scene], Scene]] = {
+    "as they are": lambda scene: scene,
+    "turned 90": lambda scene: turned(scene, 1),
+    "turned 180": lambda scene: turned(scene, 2),
+    "turned 270": lambda scene: turned(scene, 3),
+    "enlarged x4": lambda scene: enlarged(scene, 4),
+    "enlarged x8": lambda scene: enlarged(scene, 8),
+}
+
+
+@app.command()
+def accuracy(
+    photos: Folder = PHOTOS,
+    seed: Seed = 0,
+    few: Few = None,
+    drawn: Arg[int, typer.Option(help="pictures of textures")] = 120,
+) -> None:
+    """Precision and recall of the three detectors against the annotated boxes, and where faces are not."""
+    one_thread()
+    boxed = annotated()[:few]
+    real = scenes(photos, boxed)
+    free = free_parts(zip(boxed, (scene.pixels for scene in real), strict=True))
+    subsets = {"parts of photos": free, "sample pictures": sample_pictures(), "textures": textures(drawn, seed)}
+    faceless = [scene for subset in subsets.values() for scene in subset]
+    planted = [made for n, scene in enumerate(real) if (made := composite(scene, n, seed))]
+    parts = {name: (pictures, look(pictures)) for name, pictures in
+             (("photos", real), ("faceless", faceless), ("composites", planted))}  # fmt: skip
+    tallies = {name: {d: tally(*part, d) for d in DETECTORS} for name, part in parts.items()}
+    record = {
+        **provenance(find_yunet()),
+        "seed": seed,
+        "threshold": SURE_SCORE,
+        "data": {"photos": len(real), "manifest": manifest_hash(photos, [p.name for p in boxed]),
+                 "boxes_sha256": file_hash(BOXES), "samples": [s.name for s in subsets["sample pictures"]]},
+        "parts": tallies,
+        "together": {d: together([tallies[name][d] for name in parts]) for d in DETECTORS},
+        "faceless": {name: {"pictures": len(s)} for name, s in subsets.items()} | _by_subset(subsets, tallies),
+        "planted": planted_table(*parts["composites"]),
+        "curve": curve(parts),
+        "agreement": agreement(boxed, twice()),
+        "robustness": robustness(real, CHANGES),
+    }  # fmt: skip
+    write_record("cut_faces_accuracy", record)
+    print(cut_faces_page.accuracy(record))
+
+
+def _by_subset(subsets: Mapping[str, Sequence[Scene]], tallies: Mapping[str, Any]) -> dict[str, Any]:
+    """False finds in each kind of face-free pictures."""
+    rows = {}
+    for name, pictures in subsets.items():
+        names = {scene.name for scene in pictures}
+        false = {d: sum(f["photo"] in names for f in tallies["faceless"][d]["faults"]) for d in DETECTORS}
+        rows[name] = {"pictures": len(pictures), **false}
+    return rows
+
+
+# --------------------------------------------------------------------------------------------------------- calibrate
+
+
+def pairs_of(folder: Path, names: Sequence[str]) -> list[tuple[str, Box, Landmarks]]:
+    """Photo, Haar box and YuNet's landmarks of every upright face that both surely find."""
+    haar, yunet = make_detector("haar", None), YuNet(find_yunet())
+    pairs = []
+    for name in names:
+        pixels = read_photo(folder, name)
+        boxes = [face.box for face in haar(pixels)]
+        faces = [face for face in yunet.upright(pixels) if (face.score or 0.0) >= SURE_SCORE]
+        for box in boxes:
+            agreeing = [face for face in faces if agree(box, face.box)]
+            if agreeing and (marks := max(agreeing, key=lambda face: overlap(box, face.box)).landmarks):
+                pairs.append((name, box, marks))
+    return pairs
+
+
+def fit(pairs: Sequence[tuple[str, Box, Landmarks]]) -> dict[str, float]:
+    """The two constants of frame.py: the median width, and the centre that lies nearest on average."""
+    marks = np.array([landmarks for _, _, landmarks in pairs])
+    boxes = np.array([box for _, box, _ in pairs])
+    eyes, mouth = marks[:, :2].mean(axis=1), marks[:, 3:].mean(axis=1)
+    down = np.linalg.norm(mouth - eyes, axis=1)
+    across = np.linalg.norm(marks[:, 0] - marks[:, 1], axis=1)
+    width = np.median(boxes[:, 2] / np.maximum(down, frame.FLATTEST * across))
+    centres = boxes[:, :2] + boxes[:, 2:] / 2
+    ways = np.arange(0.1, 0.6, 0.001)
+    places = eyes[None] + ways[:, None, None] * (mouth - eyes)[None]
+    errors = (np.linalg.norm(places - centres[None], axis=2) / boxes[None, :, 2]).mean(axis=1)
+    return {"HAAR_WIDTH": float(width), "HAAR_CENTRE": float(ways[errors.argmin()])}
+
+
+def spread(pairs: Sequence[tuple[str, Box, Landmarks]], seed: int, times: int = 200) -> dict[str, list[float]]:
+    """95 % intervals of the constants over redrawn photos."""
+    by_photo: dict[str, list[tuple[str, Box, Landmarks]]] = {}
+    for pair in pairs:
+        by_photo.setdefault(pair[0], []).append(pair)
+    groups = list(by_photo.values())
+    random = np.random.default_rng([seed, 4])
+    fits = []
+    for _ in range(times):
+        fits.append(fit([pair for g in random.integers(0, len(groups), len(groups)) for pair in groups[g]]))
+    return {key: np.percentile([found[key] for found in fits], [2.5, 97.5]).tolist() for key in fits[0]}
+
+
+def errors(pairs: Sequence[tuple[str, Box, Landmarks]]) -> dict[str, Any]:
+    """How far frame.py's box lies from the Haar box: centre (in Haar widths), width, overlap of the frames."""
+    centre, width, common = [], [], []
+    for _, box, landmarks in pairs:
+        told = frame.haar_box(landmarks)
+        dx, dy = (told[i] + told[i + 2] / 2 - box[i] - box[i + 2] / 2 for i in (0, 1))
+        centre.append(float(np.hypot(dx, dy)) / box[2])
+        width.append(told[2] / box[2])
+        common.append(overlap(*(_rectangle(frame.grow(b, SIZE)) for b in (told, box))))
+    off = [abs(np.log(ratio)) for ratio in width]
+    return {
+        "faces": len(pairs),
+        "centre": {"median": float(np.median(centre)), "p90": float(np.percentile(centre, 90))},
+        "width": {
+            "median": float(np.median(width)),
+            "off_median": float(np.expm1(np.median(off))),
+            "off_p90": float(np.expm1(np.percentile(off, 90))),
+        },
+        "iou": {"median": float(np.median(common)), "p10": float(np.percentile(common, 10))},
+    }
+
+
+def _rectangle(f: Frame) -> Box:
+    return f.x - f.w / 2, f.y - f.h / 2, f.w, f.h
+
+
+@app.command()
+def calibrate(photos: Folder = PHOTOS, seed: Seed = 0, few: Few = None) -> None:
+    """Fit the Haar box to YuNet's landmarks on half of the other photos; check on the rest and on the annotated."""
+    one_thread()
+    boxed = [photo.name for photo in annotated()]
+    others = sorted(path.name for path in photos.iterdir() if path.name not in set(boxed))[:few]
+    order = np.random.default_rng([seed, 3]).permutation(len(others))
+    halves = [[others[i] for i in sorted(order[n::2])] for n in (0, 1)]
+    fitted, checked, own = (pairs_of(photos, names) for names in (*halves, boxed[:few]))
+    found, intervals = fit(fitted), spread(fitted, seed)
+    constants = {key: getattr(frame, key) for key in found}
+    record = {
+        **provenance(find_yunet()),
+        "seed": seed,
+        "data": {"photos": len(others), "manifest": manifest_hash(photos, others)},
+        "faces": {"fitted": len(fitted), "checked": len(checked), "annotated": len(own)},
+        "fit": found,
+        "interval": intervals,
+        "constants": constants,
+        "errors": {"fitted": errors(fitted), "other half": errors(checked), "annotated photos": errors(own)},
+    }
+    write_record("cut_faces_calibrate", record)
+    print(cut_faces_page.calibrate(record))
+    for key, value in constants.items():
+        if not round(found[key], 3) == round(value, 3):
+            raise BadInput(f"frame.{key} is {value}, the fit says {found[key]:.3f}")
+
+
+# ------------------------------------------------------------------------------------------------------------- page
+
+app.command()(cut_faces_times.speed)
+app.command()(cut_faces_times.memory)
+
+
+@app.command()
+def table() -> None:
+    """Make docs/results/cut_faces.md again from the records."""
+    print(cut_faces_page.write())
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        sys.exit(BadInput.exit_code)

@@ -1,0 +1,375 @@
+"""How fast `faceforge cut` is beside a plain loop, how it scales, and how much memory it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated as Arg
+from typing import Any
+from unittest import mock
+
+import cut_faces_page
+import cut_faces_plain
+import cv2
+import numpy as np
+import typer
+from cut_faces_common import (
+    PHOTOS,
+    Annotated,
+    Scene,
+    annotated,
+    as_it_lies,
+    judge,
+    manifest_hash,
+    one_thread,
+    provenance,
+    read_photo,
+    share,
+    write_record,
+)
+
+from faceforge.cut import command, engine, frame, work
+from faceforge.cut.detect import SURE_SCORE, DetectorName, find_yunet, make_detector
+from faceforge.cut.frame import Box
+from faceforge.cut.work import Job, Photo, Settings, Task
+from faceforge.data.archives import Folder
+from faceforge.images import decode
+
+QUIET = 0.15  # cores that others may keep busy during a turn that counts
+PROCESSES = 2
+BIG, HUGE = 1600, 4000  # long sides of enlarged photos
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+# ------------------------------------------------------------------------------------------------------------ clocks
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One measurement: seconds on the wall, of CPU, and the cores that others kept busy meanwhile."""
+
+    wall: float
+    cpu: float
+    others: float
+
+
+def machine_seconds() -> float:
+    """CPU seconds that the whole machine has worked so far."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / TICK
+
+
+def tree(root: int | None = None) -> list[int]:
+    """A process (default: this one) and all that descend from it."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    found = [root or os.getpid()]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
+
+
+def own_seconds() -> float:
+    """CPU seconds of this process, of those it started, and of those that ended."""
+    used = 0
+    for pid in tree():
+        with contextlib.suppress(OSError):
+            used += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return used / TICK
+
+
+def timed(job: Callable[[], Any]) -> tuple[Turn, Any]:
+    """Run a job once; its turn and its result."""
+    machine, own, start = machine_seconds(), own_seconds(), time.perf_counter()
+    result = job()
+    wall, mine = time.perf_counter() - start, own_seconds() - own
+    others = max(0.0, machine_seconds() - machine - mine) / wall
+    return Turn(wall, mine, others), result
+
+
+def alternate(
+    jobs: Mapping[str, Callable[[], Any]], repeats: int, same: Callable[[Any], Any] | None = None
+) -> dict[str, list[Turn]]:
+    """Turns of jobs one after the other until each has ``repeats`` quiet ones, or three times as many at most.
+
+    ``same`` makes of every job's result what must be equal.
+    """
+    turns: dict[str, list[Turn]] = {name: [] for name in jobs}
+    for _ in range(3 * repeats):
+        results = []
+        for name, job in jobs.items():
+            turn, result = timed(job)
+            turns[name].append(turn)
+            results.append(same(result) if same else None)
+            print(f"  {name:28} {turn.wall:7.2f} s, cpu {turn.cpu:7.2f} s, others {turn.others:.2f}", flush=True)
+        assert all(result == results[0] for result in results), "the ways found other boxes"
+        if all(len(quiet(found)) >= repeats for found in turns.values()):
+            break
+    return turns
+
+
+def quiet(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns during which others kept still."""
+    return [turn for turn in turns if turn.others <= QUIET]
+
+
+def rates(turns: Sequence[Turn], photos: int) -> dict[str, Any]:
+    """Photos per second over the quiet turns; over all where fewer than three were quiet."""
+    still = quiet(turns)
+    used = still if len(still) >= min(3, len(turns)) else list(turns)
+    speeds = [photos / turn.wall for turn in used]
+    return {
+        "photos_per_second": {"best": max(speeds), "median": statistics.median(speeds), "least": min(speeds)},
+        "cpu_ms_per_photo": 1e3 * min(turn.cpu for turn in used) / photos,
+        "quiet": used is still,
+        "rejected": len(turns) - len(used),
+        "turns": [asdict(turn) for turn in turns],
+    }
+
+
+def compared(turns: Mapping[str, Sequence[Turn]], photos: int) -> dict[str, Any]:
+    """The rates of two jobs, and how many times as fast the second is, by medians and by the best turns."""
+    found = {name: rates(t, photos) for name, t in turns.items()}
+    first, second = (row["photos_per_second"] for row in found.values())
+    times = {key: second[key] / first[key] for key in ("median", "best")}
+    return {"photos": photos, "ways": found, "times": times}
+
+
+# ----------------------------------------------------------------------------------------------- against a plain loop
+
+
+def bare(job: Job, tasks: Sequence[Task]) -> list[tuple[str, list[tuple[int, ...]]]]:
+    """As work() does it with Haar, but nothing is measured or written: read, detect, frame, cut."""
+    cv2.setNumThreads(1)
+    detect = make_detector(job.settings.detector, job.weights)
+    done = []
+    for task in tasks:
+        pixels = decode(job.store.read(task.name), task.name)
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+        boxes = [face.box for face in detect(pixels)]
+        for box in boxes:
+            place = frame.fit(frame.grow(box, job.settings.size), pixels.shape[1], pixels.shape[0])
+            frame.cut(pixels, place, job.settings.size)
+        done.append((task.name, sorted(tuple(int(v) for v in box) for box in boxes)))
+    return done
+
+
+def settings(detector: DetectorName) -> Settings:
+    """The defaults of the command."""
+    return Settings(480, 360, detector, align=False, zoom=1.0, min_face=40)
+
+
+def through_engine(folder: Path) -> dict[str, list[tuple[int, ...]]]:
+    """bare() of a folder over two processes, by the engine of `faceforge cut`."""
+    tasks = [Task(name, "") for name in sorted(path.name for path in folder.iterdir())]
+    job = Job(Folder(folder), folder, settings("haar"), None, os.getpid())
+    with mock.patch.object(engine, "work", bare):
+        chunks: Iterator[Any] = engine.spread(job, tasks, "loky", PROCESSES)
+        return dict(pair for chunk in chunks for pair in chunk)
+
+
+def whole(folder: Path, detector: DetectorName, processes: int = PROCESSES) -> None:
+    """`faceforge cut` in this process, into a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+        command.cut(folder, Path(place) / "faces", "published", detector, False, 1.0, 40, None, "loky", processes)
+
+
+def plain_whole(folder: Path) -> None:
+    """The plain loop with its crops written."""
+    with tempfile.TemporaryDirectory() as place:
+        cut_faces_plain.cut_all(folder, Path(place))
+
+
+def started(*arguments: str) -> None:
+    """A Python of its own that gets a fresh folder as its last argument."""
+    alone = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    with tempfile.TemporaryDirectory() as place:
+        command_line = [sys.executable, *arguments[:-1], arguments[-1].format(place)]
+        subprocess.run(command_line, check=True, env=alone, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def cut_started(folder: Path, detector: str, processes: int) -> None:
+    """`faceforge cut` typed into a shell."""
+    code = "from faceforge.cli import run; run()"
+    options = ["--detector", detector, "--processes", str(processes)]
+    started("-c", code, "cut", *options, str(folder), "{}/faces")
+
+
+def against_plain(folder: Path, repeats: int) -> dict[str, Any]:
+    """Bare, whole, and whole with the start of the interpreters."""
+    count = sum(1 for _ in folder.iterdir())
+    script = str(Path(cut_faces_plain.__file__))
+    through_engine(folder)  # starts the processes
+    print("bare")
+    ways: dict[str, Callable[[], Any]] = {
+        "plain": lambda: cut_faces_plain.cut_all(folder),
+        "ours": lambda: through_engine(folder),
+    }
+    rows = {"bare": compared(alternate(ways, repeats, same=lambda boxes: boxes), count)}
+    print("whole")
+    ways = {"plain": lambda: plain_whole(folder), "ours": lambda: whole(folder, "haar")}
+    rows["whole"] = compared(alternate(ways, repeats), count)
+    print("whole, with the start")
+    ways = {
+        "plain": lambda: started(script, str(folder), "{}"),
+        "ours": lambda: cut_started(folder, "haar", PROCESSES),
+    }
+    rows["whole, with the start"] = compared(alternate(ways, repeats), count)
+    return rows
+
+
+# ----------------------------------------------------------------------------------------------------------- scaling
+
+
+def scaling(folder: Path, detector: str, repeats: int) -> dict[str, Any]:
+    """The whole command with one process and with two."""
+    count = sum(1 for _ in folder.iterdir())
+    print(f"scaling, {detector}")
+    ways: dict[str, Callable[[], Any]] = {
+        "1 process": lambda: cut_started(folder, detector, 1),
+        "2 processes": lambda: cut_started(folder, detector, 2),
+    }
+    return compared(alternate(ways, repeats), count)
+
+
+def several(folder: Path, times: int, to: Path) -> Path:
+    """The photos so often under other names, each copy a little darker so that none is a double of another."""
+    to.mkdir()
+    for path in sorted(folder.iterdir()):
+        os.symlink(path.resolve(), to / f"0-{path.name}")
+        for n in range(1, times):
+            pixels = read_photo(folder, path.name)
+            changed = pixels[:, ::-1] if n % 2 else pixels[n:, n:]
+            write_jpeg(to / f"{n}-{path.stem}.jpg", np.ascontiguousarray(changed))
+    return to
+
+
+def write_jpeg(path: Path, pixels: np.ndarray) -> None:
+    """A JPEG of quality 90 outside the repository."""
+    cv2.imwrite(str(path), pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def enlarged_folder(photos: Path, names: Sequence[str], side: int, to: Path) -> Path:
+    """JPEGs of photos enlarged to a long side; the folder."""
+    to.mkdir()
+    for name in names:
+        pixels = read_photo(photos, name)
+        by = side / max(pixels.shape[:2])
+        write_jpeg(to / f"{Path(name).stem}.jpg", cv2.resize(pixels, None, fx=by, fy=by, interpolation=cv2.INTER_CUBIC))
+    return to
+
+
+# -------------------------------------------------------------------------------------------------- reduced decoding
+
+
+def looked(data: bytes, name: str, reduced: bool, cut: bool) -> list[tuple[Box, float]]:
+    """Boxes (places in the whole photo) and scores of YuNet, decoded reduced or in full, as work.py does it.
+
+    ``cut``: where faces were found the photo is decoded in full to be cut, once in all.
+    """
+    detect = make_detector("yunet", find_yunet())
+    small, shrink = work._reduced(data, name) if reduced else (None, 1.0)
+    pixels = decode(data, name) if small is None else small
+    found = detect(pixels)
+    if found and cut and small is not None:
+        decode(data, name)
+    size = (pixels.shape[0], pixels.shape[1])
+    boxes = [as_it_lies(face, size) for face in found]
+    scaled = [(x / shrink, y / shrink, w / shrink, h / shrink) for x, y, w, h in boxes]
+    return list(zip(scaled, (face.score or 0.0 for face in found), strict=True))
+
+
+def reduced_decoding(photos: Path, chosen: Sequence[Annotated], folder: Path, repeats: int) -> dict[str, Any]:
+    """Photos per second and recall of YuNet on huge photos decoded in full and reduced."""
+    print("reduced decoding")
+    enlarged_folder(photos, [photo.name for photo in chosen], HUGE, folder)
+    stored = {photo.name: (folder / f"{Path(photo.name).stem}.jpg").read_bytes() for photo in chosen}
+    one_thread()
+    recalls, rows = {}, {}
+    for reduced in (False, True):
+        hits = total = false = 0
+        for photo in chosen:
+            by = HUGE / max(photo.size)
+            faces, ignored = ([(x * by, y * by, w * by, h * by) for x, y, w, h in part] for part in photo.split())
+            found = [
+                box for box, score in looked(stored[photo.name], photo.name, reduced, False) if score >= SURE_SCORE
+            ]
+            verdicts = judge(found, Scene(photo.name, np.empty(0), faces, ignored))
+            hits, total, false = hits + len(verdicts.hits), total + len(faces), false + len(verdicts.false)
+        recalls["reduced" if reduced else "full"] = {"recall": share(hits, total), "false": false}
+    for cut in (False, True):
+        ways = {
+            "full": lambda cut=cut: [looked(data, name, False, cut) for name, data in stored.items()],
+            "reduced": lambda cut=cut: [looked(data, name, True, cut) for name, data in stored.items()],
+        }
+        rows["found and decoded to be cut" if cut else "found"] = compared(alternate(ways, repeats), len(stored))
+    cv2.setNumThreads(-1)
+    return {"recall": recalls, "speed": rows}
+
+
+Repeats = Arg[int, typer.Option(help="quiet turns of each way")]
+Folder_ = Arg[Path, typer.Option("--photos", help="folder of photos")]
+
+
+def speed(
+    photos: Folder_ = PHOTOS,
+    repeats: Repeats = 5,
+    seed: Arg[int, typer.Option(help="of the choice of photos")] = 0,
+    few: Arg[int | None, typer.Option(help="only so many photos, to try it out")] = None,
+    large: Arg[int, typer.Option(help="enlarged photos")] = 64,
+    huge: Arg[int, typer.Option(help="photos of 4000 pixels for the reduced decoding")] = 32,
+    parts: Arg[str, typer.Option(help="which: plain,large,scaling,reduced")] = "plain,large,scaling,reduced",
+) -> None:
+    """Photos per second against a plain loop, from one process to two, and with reduced decoding."""
+    names = sorted(path.name for path in photos.iterdir())[:few]
+    random = np.random.default_rng([seed, 5])
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        same = place / "photos"
+        same.mkdir()
+        for name in names:
+            shutil.copy(photos / name, same / name)
+        if "plain" in parts:
+            found["as they are"] = against_plain(same, repeats)
+        if "large" in parts:
+            some = sorted(str(name) for name in random.choice(names, min(large, len(names)), replace=False))
+            found[f"enlarged to {BIG}"] = against_plain(enlarged_folder(photos, some, BIG, place / "large"), repeats)
+        scaled: dict[str, Any] = {}
+        if "scaling" in parts:
+            more = several(same, 3, place / "more")
+            scaled = {name: scaling(more, name, max(3, repeats - 2)) for name in ("haar", "yunet")}
+        reduced = {}
+        if "reduced" in parts:
+            boxed = [photo for photo in annotated() if photo.name in set(names)]
+            picked = sorted(random.choice(len(boxed), min(huge, len(boxed)), replace=False).tolist())
+            reduced = reduced_decoding(photos, [boxed[i] for i in picked], place / "huge", repeats)
+    record = {
+        **provenance(find_yunet()),
+        "seed": seed,
+        "data": {"photos": len(names), "manifest": manifest_hash(photos, names)},
+        "others_at_most": QUIET,
+        "opencv_threads": cv2.getNumThreads(),
+        "plain": found,
+        "scaling": scaled,
+        "reduced": reduced,
+    }
+    write_record("cut_faces_speed", record)
+    print(cut_faces_page.speed(record))
+
+
+def memory() -> None: ...
