@@ -59,9 +59,10 @@ class Ledger:
             edits[face] = {**(earlier if earlier.get("of") == changes["of"] else {}), **changes}
         with atomic_path(self._edits) as beside:
             beside.write_text(json.dumps(edits, indent=0, sort_keys=True))
-        if self._next.exists():
-            _copy(self.manifest, self._written)  # all that differs is known now
-            self._next.unlink()
+        with atomic_path(self._written) as beside:  # all that a person changed in it is known now
+            shutil.copyfile(self.manifest, beside)
+            self._check_unedited(beside)
+        self._next.unlink(missing_ok=True)
         return edits
 
     def _changes(
@@ -89,12 +90,16 @@ class Ledger:
         Raises BadInput, the manifest being as it was, where somebody has edited it since collect().
         """
         count = manifest.write(self._next, rows)
-        if self._collected not in (None, _state(self.manifest)):
-            self._next.unlink()
-            raise BadInput(f"{self.manifest}: was edited during the cut; the edit is kept, type the same again")
-        _copy(self._next, self.manifest)
+        self._check_unedited(self.manifest)
+        with atomic_path(self.manifest) as beside:
+            shutil.copyfile(self._next, beside)
         self._finish()
         return count
+
+    def _check_unedited(self, path: Path) -> None:
+        """Raise BadInput where it is not the manifest that collect() has read."""
+        if self._collected not in (None, _state(path)):
+            raise BadInput(f"{self.manifest}: was edited during the cut; the edit is kept, type the same again")
 
     def _finish(self) -> None:
         """A manifest that was written, but not yet noted as written, is noted.
@@ -121,11 +126,6 @@ def _same_bytes(a: Path, b: Path) -> bool:
 
 def _state(path: Path) -> str:
     return file_hash(path) if path.exists() else "absent"
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as beside:
-        shutil.copyfile(source, beside)
 
 
 def _change(where: str, old: _Written, new: Row, settings: Settings) -> dict[str, Any]:
