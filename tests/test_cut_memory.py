@@ -1,0 +1,171 @@
+"""What a cut remembers of photos, after orderly and disorderly ends."""
+
+from __future__ import annotations
+
+import json
+import random
+import tracemalloc
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faceforge.cut.manifest import Row, rounded
+from faceforge.cut.memory import Memory
+from faceforge.cut.work import Photo
+
+
+def make_photo(name, stamp="1:1", faces=1, **changes):
+    rows = [Row("", name, 0, "none", "no face found")]
+    if faces:
+        rows = [rounded(Row(f"{name}-{n}.png", name, n, "accepted", "", score=0.1 * n)) for n in range(1, faces + 1)]
+    return replace(Photo(name, stamp, f"{len(name):064x}", rows), **changes)
+
+
+PHOTOS = [make_photo(name, f"{n}:{n}", n % 3) for n, name in enumerate(["b", "a", "sub/é", "A", "a\nb", "x\udcff.jpg"])]
+
+
+def remembered(path, photos=()):
+    memory = Memory(path)
+    for photo in photos:
+        memory.add(photo)
+    return memory
+
+
+def contents(path):
+    """What a new process finds."""
+    memory = Memory(path)
+    photos = list(memory)
+    memory.close()
+    return photos
+
+
+def test_photos_come_back_by_name(tmp_path):
+    memory = remembered(tmp_path / "m", PHOTOS)
+    assert len(memory) == len(PHOTOS)
+    expected = sorted(PHOTOS, key=lambda photo: photo.name)
+    assert list(memory) == contents(tmp_path / "m") == expected
+    assert memory.photo("a\nb") == PHOTOS[4]
+    assert memory.stamp("x\udcff.jpg") == "5:5"
+    assert memory.stamp("nobody") is None
+    with pytest.raises(KeyError):
+        memory.photo("nobody")
+    assert len(remembered(tmp_path / "empty")) == 0
+
+
+def test_the_file_is_a_line_of_ascii_a_photo(tmp_path):
+    remembered(tmp_path / "m", PHOTOS).close()
+    lines = (tmp_path / "m").read_bytes().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == [photo.name for photo in PHOTOS]
+    assert all(line.isascii() for line in lines)
+
+
+def test_later_lines_win(tmp_path):
+    memory = remembered(tmp_path / "m", PHOTOS)
+    changed = replace(make_photo("a", "9:9", 2), sha256="f" * 64)
+    memory.add(changed)
+    memory.keep("b", "7:7")
+    for found in (memory, Memory(tmp_path / "m")):
+        assert len(found) == len(PHOTOS)
+        assert found.photo("a") == changed
+        assert found.stamp("a") == "9:9"
+        assert found.photo("b") == replace(PHOTOS[0], stamp="7:7")
+    with pytest.raises(KeyError):
+        memory.keep("nobody", "1:1")
+
+
+@pytest.mark.parametrize("lost", [1, 2, 30, None])
+def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path, lost):
+    """Also where nothing but its end is missing: the next line would otherwise stand on it."""
+    path = tmp_path / "m"
+    remembered(path, PHOTOS).close()
+    whole = path.read_bytes()
+    last = len(whole.splitlines(keepends=True)[-1])
+    path.write_bytes(whole[: -(lost or last - 1)])
+    assert contents(path) == sorted(PHOTOS[:-1], key=lambda photo: photo.name)
+    assert path.read_bytes() == whole[:-last]
+    remembered(path, [PHOTOS[-1], make_photo("new")]).close()
+    assert path.read_bytes().startswith(whole)
+    assert len(contents(path)) == len(PHOTOS) + 1
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"\0" * 50, b"\xff\xfe", b"nonsense\n", b"[1, 2]\n", b'{"name": "a"}\n', b"3\n", b"\n", b'"x"\n']
+)
+def test_what_is_no_photo_ends_the_memory(tmp_path, nonsense):
+    path = tmp_path / "m"
+    remembered(path, PHOTOS[:2]).close()
+    before = path.read_bytes()
+    path.write_bytes(before + nonsense + before)
+    assert contents(path) == sorted(PHOTOS[:2], key=lambda photo: photo.name)
+    assert path.read_bytes() == before
+
+
+def test_settling_sorts_and_drops(tmp_path):
+    memory = remembered(tmp_path / "m", [*PHOTOS, make_photo("a", "9:9", 2)])
+    memory.settle()
+    assert [json.loads(line)["name"] for line in (tmp_path / "m").read_text().splitlines()] == sorted(
+        photo.name for photo in PHOTOS
+    )
+    assert memory.photo("a").stamp == "9:9"
+    memory.add(make_photo("after", "3:3"))  # it goes on in the new file
+    assert memory.photo("after").stamp == "3:3"
+    assert memory.photo("sub/é") == PHOTOS[2]
+    memory.close()
+    assert len(contents(tmp_path / "m")) == len(PHOTOS) + 1
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+@given(st.permutations(PHOTOS), st.randoms(use_true_random=False), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_settled_bytes_depend_on_no_order(tmp_path_factory, order, chance: random.Random, halfway):
+    folder = tmp_path_factory.mktemp("memory")
+    memory = remembered(folder / "expected", PHOTOS)
+    memory.settle()
+    memory.close()
+    memory = Memory(folder / "found")
+    for photo in order:
+        memory.add(replace(photo, stamp="0:0", rows=[]))
+    if halfway:
+        memory.settle()
+        memory.close()
+        memory = Memory(folder / "found")
+    for photo in sorted(order, key=lambda _: chance.random()):
+        memory.add(photo)
+    memory.settle()
+    memory.settle()
+    memory.close()
+    assert (folder / "found").read_bytes() == (folder / "expected").read_bytes()
+
+
+def test_a_settling_that_fails_loses_nothing(tmp_path, monkeypatch):
+    memory = remembered(tmp_path / "m", PHOTOS)
+    before = (tmp_path / "m").read_bytes()
+
+    def full(photo):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Photo, "plain", full)
+        with pytest.raises(OSError, match="no space"):
+            memory.settle()
+    assert (tmp_path / "m").read_bytes() == before
+    assert memory.photo("b") == PHOTOS[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_only_names_and_places_are_held(tmp_path):
+    count, path = 1000, tmp_path / "m"
+    row = make_photo("x", faces=1).rows[0]
+    remembered(path, (Photo(f"{n:06d}.jpg", "1:1", "0" * 64, [row] * 20) for n in range(count))).close()
+    tracemalloc.start()
+    memory = Memory(path)
+    held = tracemalloc.get_traced_memory()[0]
+    for _ in memory:
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held / count < 400
+    assert peak - held < 2**18
+    assert path.stat().st_size / count > 4 * 400
