@@ -1,19 +1,23 @@
-"""Objectives of adversarial training, computed from logits, and the gradient penalties that keep them stable.
+"""What is minimised: errors of images, the divergence of a code from its prior, and objectives from logits.
 
-A logit is the discriminator's output before any sigmoid: positive means "real". Every function takes logits
-of any shape (normally (B,)) and returns a scalar, the mean over all of them. Where the papers speak of
-probabilities D(x), D(x) = sigmoid(logit) and -log D(x) = softplus(-logit), which neither saturates in
-floating point nor needs a clamp.
+**Images** are in [0, 1]; an image loss takes a prediction and a target of the same shape (B, C, H, W) and returns a
+scalar, the mean over all of their values, so that a loss means the same at any size and batch.
+
+**Adversarial objectives** are computed from logits. A logit is the discriminator's output before any sigmoid: positive
+means "real". Every function takes logits of any shape (normally (B,)) and returns a scalar, the mean over all of them.
+Where the papers speak of probabilities D(x), D(x) = sigmoid(logit) and -log D(x) = softplus(-logit), which neither
+saturates in floating point nor needs a clamp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
 import torch
-from torch import Tensor
-from torch.nn.functional import relu, softplus
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy, l1_loss, mse_loss, normalize, relu, softplus
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 Objective = Literal["minimax", "non_saturating", "hinge", "least_squares", "relativistic"]
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
@@ -129,3 +133,117 @@ def _pick(table: dict[str, _F], kind: str) -> _F:
     if kind not in table:
         raise ValueError(f"unknown objective {kind!r}; one of {', '.join(table)}")
     return table[kind]
+
+
+# -------------------------------------------------------------------------------------------------------- image losses
+
+
+class L1(nn.Module):
+    """Mean absolute error."""
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar, in units of the range [0, 1]."""
+        return l1_loss(prediction, target)
+
+
+class MSE(nn.Module):
+    """Mean squared error."""
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar, in squared units of the range [0, 1]."""
+        return mse_loss(prediction, target)
+
+
+class BCE(nn.Module):
+    """Binary cross entropy of grey levels taken as probabilities, in nats.
+
+    Its least value is the entropy of the target, not 0, so it compares with nothing but itself. Predictions outside
+    [0, 1] are brought to its ends, where they have no gradient: a network needs a sigmoid for this loss.
+    """
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar. Outside autocast, in which it is not safe."""
+        with torch.autocast(prediction.device.type, enabled=False):
+            return binary_cross_entropy(prediction.float().clamp(0, 1), target.float().clamp(0, 1))
+
+
+class Charbonnier(nn.Module):
+    """sqrt(d^2 + epsilon^2), an L1 that is smooth at 0 (Charbonnier et al. 1994; Lai et al. 2017, 1710.01992)."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar, in units of the range [0, 1]; epsilon where nothing differs."""
+        return ((prediction - target).square() + self.epsilon**2).sqrt().mean()
+
+
+class SSIM(nn.Module):
+    """1 - SSIM (Wang et al. 2004), Gaussian window of 11 with sigma 1.5, range 1; 0 where nothing differs."""
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar in [0, 2]. In float32: squares of small variances leave the range of 16 bits."""
+        with torch.autocast(prediction.device.type, enabled=False):
+            similarity = structural_similarity_index_measure(prediction.float(), target.float(), data_range=1.0)
+        assert isinstance(similarity, Tensor)
+        return 1 - similarity
+
+
+class Perceptual(nn.Module):
+    """Distance of feature maps (Zhang et al. 2018, arXiv 1801.03924, eq. 1 with all weights 1).
+
+    ``features`` gives a list of maps (B, C_l, H_l, W_l) for images in [0, 1]; each is brought to unit length along
+    its channels, and the squared differences are summed over channels, averaged over places and over maps. The
+    features stay as they are: no gradient reaches their weights.
+    """
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Perceptual:
+        """The features stay in eval mode."""
+        super().train(mode)
+        self.features.eval()
+        return self
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar, 0 where nothing differs, at most 4."""
+        pairs = zip(self.features(prediction), self.features(target), strict=True)
+        distances = [(normalize(a, dim=1) - normalize(b, dim=1)).square().sum(1).mean() for a, b in pairs]
+        return torch.stack(distances).mean()
+
+
+class Weighted(nn.Module):
+    """A sum of image losses, each times its weight."""
+
+    def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__()
+        if len(losses) != len(weights):
+            raise ValueError(f"{len(losses)} losses and {len(weights)} weights: one weight for each loss is right")
+        self.losses, self.weights = nn.ModuleList(losses), list(weights)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar."""
+        terms = [w * loss(prediction, target) for loss, w in zip(self.losses, self.weights, strict=True)]
+        return torch.stack(terms).sum()
+
+
+# ------------------------------------------------------------------------------------------------------------- codes
+
+
+def kl_units(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, 1)) of every unit in nats, averaged over the batch: (Z,) from (B, Z).
+
+    Kingma and Welling 2014 (arXiv 1312.6114), appendix B, without its sum over units.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(0)
+
+
+def kl_loss(units: Tensor, free_nats: float) -> Tensor:
+    """The sum over units (Z,), of which each counts at least ``free_nats`` (Kingma et al. 2016, 1606.04934, eq. 15).
+
+    A unit below that floor has no gradient: nothing pushes it further towards the prior.
+    """
+    return units.clamp(min=free_nats).sum()
