@@ -18,6 +18,7 @@ def cut_all(photos: Path, crops: Path | None = None) -> dict[str, list[tuple[int
     boxes = {}
     for path in sorted(photos.iterdir()):
         photo = cv2.imread(str(path))
+        assert photo is not None, path
         grey = cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY)
         found = cascade.detectMultiScale(grey, 1.2, 5, minSize=(60, 60))
         boxes[path.name] = sorted(tuple(int(v) for v in box) for box in found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import statistics
@@ -38,12 +37,14 @@ from cut_faces_common import (
     share,
     write_record,
 )
+from cut_faces_scenes import foliage
 
 from faceforge.cut import command, engine, frame, work
 from faceforge.cut.detect import SURE_SCORE, DetectorName, find_yunet, make_detector
 from faceforge.cut.frame import Box
-from faceforge.cut.work import Job, Photo, Settings, Task
+from faceforge.cut.work import Job, Settings, Task
 from faceforge.data.archives import Folder
+from faceforge.errors import BadInput
 from faceforge.images import decode
 
 QUIET = 0.15  # cores that others may keep busy during a turn that counts
@@ -250,7 +251,7 @@ def several(folder: Path, times: int, to: Path) -> Path:
     """The photos so often under other names, each copy a little darker so that none is a double of another."""
     to.mkdir()
     for path in sorted(folder.iterdir()):
-        os.symlink(path.resolve(), to / f"0-{path.name}")
+        (to / f"0-{path.name}").symlink_to(path.resolve())
         for n in range(1, times):
             pixels = read_photo(folder, path.name)
             changed = pixels[:, ::-1] if n % 2 else pixels[n:, n:]
@@ -282,14 +283,15 @@ def looked(data: bytes, name: str, reduced: bool, cut: bool) -> list[tuple[Box, 
     ``cut``: where faces were found the photo is decoded in full to be cut, once in all.
     """
     detect = make_detector("yunet", find_yunet())
-    small, shrink = work._reduced(data, name) if reduced else (None, 1.0)
+    small, whole_size = work._reduced(data, name) if reduced else (None, None)
     pixels = decode(data, name) if small is None else small
     found = detect(pixels)
     if found and cut and small is not None:
         decode(data, name)
     size = (pixels.shape[0], pixels.shape[1])
+    by = whole_size[1] / size[1] if whole_size else 1.0
     boxes = [as_it_lies(face, size) for face in found]
-    scaled = [(x / shrink, y / shrink, w / shrink, h / shrink) for x, y, w, h in boxes]
+    scaled = [(x * by, y * by, w * by, h * by) for x, y, w, h in boxes]
     return list(zip(scaled, (face.score or 0.0 for face in found), strict=True))
 
 
@@ -372,4 +374,95 @@ def speed(
     print(cut_faces_page.speed(record))
 
 
-def memory() -> None: ...
+# ------------------------------------------------------------------------------------------------------------ memory
+
+
+TINY = 64  # pixels a side of the photos of which there are very many
+
+
+def tiny_photos(photos: Path, count: int, seed: int, to: Path) -> Path:
+    """``count`` photos of 64 x 64, no two alike: three of four show a face, the others leaves.
+
+    What lies there already is kept. Each is drawn from a seed of its own, so that the folder can be filled in parts.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    bases = [read_photo(photos, path.name) for path in sorted(photos.iterdir()) if path.stem.count("_") == 3]
+    bases = [base for base in bases if max(base.shape[:2]) <= 200]  # those that a face fills
+    there = {path.name for path in to.iterdir()}
+    for n in range(count):
+        name = f"{n:06d}.jpg"
+        if name not in there:
+            random = np.random.default_rng([seed, 6, n])
+            picture = _tiny_face(random, bases[n % len(bases)]) if n % 4 else foliage(random, TINY, TINY)
+            write_jpeg(to / name, picture)
+    return to
+
+
+def _tiny_face(random: np.random.Generator, base: np.ndarray) -> np.ndarray:
+    """A photo a little turned, moved, mirrored, and brighter or darker, at 64 x 64."""
+    side = TINY / max(base.shape[:2])
+    turn = cv2.getRotationMatrix2D((base.shape[1] / 2, base.shape[0] / 2), random.uniform(-15, 15), side)
+    turn[:, 2] += TINY / 2 - base.shape[1] / 2, TINY / 2 - base.shape[0] / 2
+    turn[:, 2] += random.uniform(-3, 3, 2)
+    small = cv2.warpAffine(base, turn, (TINY, TINY), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    lit = np.clip(small * random.uniform(0.7, 1.2) + random.uniform(-15, 15), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(lit[:, ::-1] if random.random() < 0.5 else lit)
+
+
+def held(pids: Sequence[int]) -> tuple[float, float]:
+    """MiB that processes hold: shared pages divided among those who share them (PSS), and counted for each (RSS)."""
+    sums = {"Pss:": 0, "Rss:": 0}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                key, value = line.split()[:2]
+                if key in sums:
+                    sums[key] += int(value)
+    return sums["Pss:"] / 1024, sums["Rss:"] / 1024
+
+
+def peak_of(folder: Path, target: Path, every: float = 0.25) -> dict[str, Any]:
+    """Cut a folder with `faceforge cut`, and the most memory that all its processes held at one time."""
+    code = "from faceforge.cli import run; run()"
+    options = ["--detector", "yunet", "--processes", str(PROCESSES), "--size", str(TINY)]
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "cut", str(folder), str(target), *options], stdout=subprocess.PIPE, text=True
+    )
+    peak = {"pss": 0.0, "rss": 0.0, "parent_pss": 0.0}
+    while process.poll() is None:
+        pss, rss = held(tree(process.pid))
+        own, _ = held([process.pid])
+        peak = {"pss": max(peak["pss"], pss), "rss": max(peak["rss"], rss), "parent_pss": max(peak["parent_pss"], own)}
+        time.sleep(every)
+    told = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        raise BadInput(f"faceforge cut ended with {process.returncode}")
+    return {"mib": peak, "seconds": time.perf_counter() - start, "told": told.splitlines()[0]}
+
+
+def memory(
+    photos: Folder_ = PHOTOS,
+    counts: Arg[str, typer.Option(help="how many photos, fewer first")] = "1000,100000",
+    seed: Arg[int, typer.Option(help="of the photos")] = 0,
+    place: Arg[Path | None, typer.Option(help="a folder that keeps photos and crops; default: a temporary one")] = None,
+) -> None:
+    """Peak memory of `faceforge cut` over few and over very many small photos."""
+    numbers = [int(number) for number in counts.split(",")]
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        base = place or Path(temporary)
+        for number in numbers:
+            folder = tiny_photos(photos, number, seed, base / f"photos-{number}")
+            rows.append({"photos": number, **peak_of(folder, base / f"faces-{number}")})
+            print(f"{number:,} photos: {rows[-1]['mib']['pss']:.0f} MiB, {rows[-1]['seconds']:.0f} s", flush=True)
+    names = [path.name for path in photos.iterdir()]
+    record = {
+        **provenance(find_yunet()),
+        "seed": seed,
+        "data": {"photos": len(names), "manifest": manifest_hash(photos, names)},
+        "runs": rows,
+        "growth_mib": rows[-1]["mib"]["pss"] - rows[0]["mib"]["pss"],
+    }
+    write_record("cut_faces_memory", record)
+    print(cut_faces_page.memory(record))

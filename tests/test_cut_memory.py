@@ -156,7 +156,7 @@ def test_a_settling_that_fails_loses_nothing(tmp_path, monkeypatch):
 
 
 def test_only_names_and_places_are_held(tmp_path):
-    count, path = 1000, tmp_path / "m"
+    count, path = 300, tmp_path / "m"
     row = make_photo("x", faces=1).rows[0]
     remembered(path, (Photo(f"{n:06d}.jpg", "1:1", "0" * 64, [row] * 20) for n in range(count))).close()
     tracemalloc.start()

@@ -180,7 +180,10 @@ class Charbonnier(nn.Module):
 
 
 class SSIM(nn.Module):
-    """1 - SSIM (Wang et al. 2004), Gaussian window of 11 with sigma 1.5, range 1; 0 where nothing differs."""
+    """1 - SSIM (Wang et al. 2004), Gaussian window of 11 with sigma 1.5, range 1; 0 where nothing differs.
+
+    As torchmetrics computes it, with mirrored borders; the authors leave the borders out.
+    """
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar in [0, 2]. In float32: squares of small variances leave the range of 16 bits."""
