@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated as Arg
 from typing import Any
 
+import cut_faces_framing
 import cut_faces_page
 import cut_faces_times
 import cv2
@@ -37,7 +38,6 @@ from cut_faces_common import (
     manifest_hash,
     one_thread,
     provenance,
-    read_photo,
     scenes,
     share,
     twice,
@@ -45,18 +45,15 @@ from cut_faces_common import (
 )
 from cut_faces_scenes import PLANTED, composite, free_parts, sample_pictures, textures
 
-from faceforge.cut import frame
 from faceforge.cut.detect import (
     SURE_SCORE,
     DetectorName,
     Found,
-    YuNet,
-    agree,
     find_yunet,
     make_detector,
     overlap,
 )
-from faceforge.cut.frame import Box, Frame, Landmarks
+from faceforge.cut.frame import Box
 from faceforge.data.download import file_hash
 from faceforge.errors import BadInput
 
@@ -292,121 +289,16 @@ def _by_subset(subsets: Mapping[str, Sequence[Scene]], tallies: Mapping[str, Any
 # --------------------------------------------------------------------------------------------------------- calibrate
 
 
-def pairs_of(folder: Path, names: Sequence[str]) -> list[tuple[str, Box, Landmarks]]:
-    """Photo, Haar box and YuNet's landmarks of every upright face that both surely find."""
-    haar, yunet = make_detector("haar", None), YuNet(find_yunet())
-    pairs = []
-    for name in names:
-        pixels = read_photo(folder, name)
-        boxes = [face.box for face in haar(pixels)]
-        faces = [face for face in yunet.upright(pixels) if (face.score or 0.0) >= SURE_SCORE]
-        for box in boxes:
-            agreeing = [face for face in faces if agree(box, face.box)]
-            if agreeing and (marks := max(agreeing, key=lambda face: overlap(box, face.box)).landmarks):
-                pairs.append((name, box, marks))
-    return pairs
-
-
-def fit(pairs: Sequence[tuple[str, Box, Landmarks]]) -> dict[str, float]:
-    """The two constants of frame.py: the median width, and the centre that lies nearest on average."""
-    marks = np.array([landmarks for _, _, landmarks in pairs])
-    boxes = np.array([box for _, box, _ in pairs])
-    eyes, mouth = marks[:, :2].mean(axis=1), marks[:, 3:].mean(axis=1)
-    down = np.linalg.norm(mouth - eyes, axis=1)
-    across = np.linalg.norm(marks[:, 0] - marks[:, 1], axis=1)
-    width = np.median(boxes[:, 2] / np.maximum(down, frame.FLATTEST * across))
-    centres = boxes[:, :2] + boxes[:, 2:] / 2
-    ways = np.arange(0.1, 0.6, 0.001)
-    places = eyes[None] + ways[:, None, None] * (mouth - eyes)[None]
-    errors = (np.linalg.norm(places - centres[None], axis=2) / boxes[None, :, 2]).mean(axis=1)
-    return {"HAAR_WIDTH": float(width), "HAAR_CENTRE": float(ways[errors.argmin()])}
-
-
-def spread(pairs: Sequence[tuple[str, Box, Landmarks]], seed: int, times: int = 200) -> dict[str, list[float]]:
-    """95 % intervals of the constants over redrawn photos."""
-    by_photo: dict[str, list[tuple[str, Box, Landmarks]]] = {}
-    for pair in pairs:
-        by_photo.setdefault(pair[0], []).append(pair)
-    groups = list(by_photo.values())
-    random = np.random.default_rng([seed, 4])
-    fits = []
-    for _ in range(times):
-        fits.append(fit([pair for g in random.integers(0, len(groups), len(groups)) for pair in groups[g]]))
-    return {key: np.percentile([found[key] for found in fits], [2.5, 97.5]).tolist() for key in fits[0]}
-
-
-def haar_again(folder: Path, names: Sequence[str], by: float = 1.1) -> dict[str, Any]:
-    """How far the cascade agrees with itself on the photo enlarged by half a step of its scale: the floor."""
-    haar, pairs = make_detector("haar", None), []
-    for name in names:
-        pixels = read_photo(folder, name)
-        larger = cv2.resize(pixels, None, fx=by, fy=by, interpolation=cv2.INTER_CUBIC)
-        second = [(x / by, y / by, w / by, h / by) for x, y, w, h in (face.box for face in haar(larger))]
-        for face in haar(pixels):
-            agreeing = [box for box in second if agree(face.box, box)]
-            if agreeing:
-                pairs.append((max(agreeing, key=lambda box, own=face.box: overlap(own, box)), face.box))
-    return differences(pairs)
-
-
-def errors(pairs: Sequence[tuple[str, Box, Landmarks]]) -> dict[str, Any]:
-    """How far frame.py's box lies from the Haar box: centre (in Haar widths), width, overlap of the frames."""
-    return differences([(frame.haar_box(landmarks), box) for _, box, landmarks in pairs])
-
-
-def differences(pairs: Sequence[tuple[Box, Box]]) -> dict[str, Any]:
-    """Of first boxes from second ones."""
-    centre, width, common = [], [], []
-    for told, box in pairs:
-        dx, dy = (told[i] + told[i + 2] / 2 - box[i] - box[i + 2] / 2 for i in (0, 1))
-        centre.append(float(np.hypot(dx, dy)) / box[2])
-        width.append(told[2] / box[2])
-        common.append(overlap(*(_rectangle(frame.grow(b, SIZE)) for b in (told, box))))
-    off = [abs(np.log(ratio)) for ratio in width]
-    return {
-        "faces": len(pairs),
-        "centre": {"median": float(np.median(centre)), "p90": float(np.percentile(centre, 90))},
-        "width": {
-            "median": float(np.median(width)),
-            "off_median": float(np.expm1(np.median(off))),
-            "off_p90": float(np.expm1(np.percentile(off, 90))),
-        },
-        "iou": {"median": float(np.median(common)), "p10": float(np.percentile(common, 10))},
-    }
-
-
-def _rectangle(f: Frame) -> Box:
-    return f.x - f.w / 2, f.y - f.h / 2, f.w, f.h
-
-
 @app.command()
 def calibrate(photos: Folder = PHOTOS, seed: Seed = 0, few: Few = None) -> None:
     """Fit the Haar box to YuNet's landmarks on half of the other photos; check on the rest and on the annotated."""
     one_thread()
-    boxed = [photo.name for photo in annotated()]
-    others = sorted(path.name for path in photos.iterdir() if path.name not in set(boxed))[:few]
-    order = np.random.default_rng([seed, 3]).permutation(len(others))
-    halves = [[others[i] for i in sorted(order[n::2])] for n in (0, 1)]
-    fitted, checked, own = (pairs_of(photos, names) for names in (*halves, boxed[:few]))
-    found, intervals = fit(fitted), spread(fitted, seed)
-    again = haar_again(photos, halves[1])
-    constants = {key: getattr(frame, key) for key in found}
-    record = {
-        **provenance(find_yunet()),
-        "seed": seed,
-        "data": {"photos": len(others), "manifest": manifest_hash(photos, others)},
-        "faces": {"fitted": len(fitted), "checked": len(checked), "annotated": len(own)},
-        "fit": found,
-        "interval": intervals,
-        "constants": constants,
-        "errors": {"fitted": errors(fitted), "other half": errors(checked), "annotated photos": errors(own)},
-        "haar_again": again,
-    }
+    record = {**provenance(find_yunet()), **cut_faces_framing.measured(photos, seed, few)}
     write_record("cut_faces_calibrate", record)
     print(cut_faces_page.calibrate(record))
-    for key, value in constants.items():
-        if not round(found[key], 2) == round(value, 2):
-            raise BadInput(f"frame.{key} is {value}, the fit says {found[key]:.3f}")
+    for key, (low, high) in record["interval"].items():
+        if not low <= record["constants"][key] <= high:
+            raise BadInput(f"frame.{key} is {record['constants'][key]}, the fit says {record['fit'][key]:.3f}")
 
 
 # ------------------------------------------------------------------------------------------------------------- page

@@ -155,11 +155,11 @@ def calibrate(record: Mapping[str, Any]) -> str:
     head = ["faces of", "faces", "centre off, median", "90 %", "width ratio, median", "width off, median", "90 %",
             "IoU of frames, median", "10 %"]  # fmt: skip
     said = (
-        f"Faces that the Haar cascade and YuNet both find, upright: {record['faces']['fitted']} in a random half of "
-        f"the {record['data']['photos']} photos that were not annotated (manifest {record['data']['manifest'][:12]}) "
-        "fitted, the other half and the annotated photos checked. Centres in widths of the Haar box; frames are those "
-        "of the published crop before they are fitted into the photo. The last row is the floor: the cascade knows "
-        "sizes in steps of 1.2 only, and differs from itself as much."
+        f"Upright faces that the Haar cascade and YuNet both find. Fitted: those of a random half of the "
+        f"{record['data']['photos']} photos that were not annotated (manifest {record['data']['manifest'][:12]}) round "
+        f"which the photo goes on; where it ends, it decides how large a Haar box can be, as the row of such faces "
+        "shows. Centres in widths of the Haar box; frames are those of the published crop as they are cut. The last "
+        "row shows how far the cascade differs from itself when only the size of the photo changes."
     )
     return "\n\n".join([
         "## YuNet crops framed as the published Haar crops",
@@ -246,6 +246,8 @@ def memory(record: Mapping[str, Any]) -> str:
     return "\n\n".join(["## Memory", lines_of(head, rows), said, made_by(record)])
 
 
+HEADING = "# Cutting faces out of photos"
+
 SECTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "accuracy": accuracy,
     "calibrate": calibrate,
@@ -262,5 +264,5 @@ def write() -> Path:
         if record.exists():
             told.append(section(json.loads(record.read_text())))
     path = RESULTS / "cut_faces.md"
-    path.write_text("\n\n".join(["# Cutting faces out of photos", *told]) + "\n")
+    path.write_text("\n\n".join([HEADING, *told]) + "\n")
     return path
