@@ -26,6 +26,7 @@ from faceforge.data.celeba import Celeba
 from faceforge.data.crops import Crops
 from faceforge.data.faces import FaceData, Positions
 from faceforge.data.lfw import Lfw
+from faceforge.data.tasks import Task
 from faceforge.errors import BadInput
 from faceforge.streams import Clock
 
@@ -116,11 +117,11 @@ def test_the_clock_is_read_when_iteration_begins(folder, prepare):
 
 
 def test_a_task_makes_the_input_from_the_final_target(folder, prepare):
-    class Invert:
+    class Invert(Task):
         name = "invert"
 
-        def __call__(self, target):
-            return -target
+        def input_for(self, faces, positions=None, stream="outside"):
+            return -faces
 
     data = prepare(folder, task=Invert())
     final = data.on_after_batch_transfer(batches(data, 1)[0], 0)

@@ -19,7 +19,8 @@ from faceforge.data.framing import check_crop
 from faceforge.data.sources import Face, Source
 from faceforge.data.splits import SPLITS, share_of, split_faces
 from faceforge.data.storage import cache_root
-from faceforge.data.tasks import Task
+from faceforge.data.subsets import Partners
+from faceforge.data.tasks import Filtered, Task
 from faceforge.errors import BadInput
 from faceforge.images import from_uint8
 from faceforge.streams import Clock
@@ -79,6 +80,7 @@ class FaceData(pl.LightningDataModule):
         _require(0 <= test_share < 1 - val_share, "test_share", test_share, "at least 0, below 1 with val_share")
         _require(self.workers >= 0, "workers", self.workers, "at least 0")
         _require(0 <= self.max_bad_share <= 1, "max_bad_share", self.max_bad_share, "between 0 and 1")
+        self.task.check(self.height, self.width, self.channels)
 
     def prepare(self, progress: bool = True) -> None:
         """List, pack and split the faces, once; everything that follows is in memory or mapped.
@@ -91,6 +93,7 @@ class FaceData(pl.LightningDataModule):
         self._pack(source, progress)
         faces = self._keep(source)
         self._split(faces)
+        self._pair(faces)
         self._describe(source, faces)
         self._ready = True
 
@@ -132,6 +135,16 @@ class FaceData(pl.LightningDataModule):
             found = f"more than the {self.counts['train']} faces to train on"
             raise BadInput(f"data.batch_size={self.batch_size}: {found}; at most that many are possible")
 
+    def _pair(self, faces: list[Face]) -> None:
+        """Where targets are other faces: those of the same split and subset."""
+        labels = self.task.labels(self._packed.array, faces, self._attributes)
+        self._partners: dict[str, Partners] = {}
+        if labels is None:
+            return
+        self._partners = {name: Partners(labels, rows, self.seed) for name, rows in self.rows.items() if len(rows)}
+        if self._partners["train"].alone == self.counts["train"]:
+            raise BadInput("task.subset: no two of the faces to train on share one; all is always possible")
+
     def _describe(self, source: Source, faces: list[Face]) -> None:
         people = {name: {faces[n].identity for n in rows} - {None} for name, rows in self.rows.items()}
         self._summary = {
@@ -158,14 +171,43 @@ class FaceData(pl.LightningDataModule):
 
     def images(self, split: str, indices: Sequence[int] | None = None) -> Tensor:
         """Faces of a split, or those at ``indices`` within it, as float32 (N, C, H, W) in [-1, 1], never altered."""
+        return self._faces(self._rows(split, indices))
+
+    def pairs(self, split: str, indices: Sequence[int] | None = None) -> Batch:
+        """What a model is judged by: never altered faces of a split with the inputs that the task makes of them.
+
+        ``target`` (N, C, H, W) and, where the task makes one, ``input`` (N, C', H', W'): float32 in [-1, 1] on the
+        CPU. The same for each call, whatever else is asked for: what a task draws is keyed to the face.
+        """
+        rows = self._rows(split, indices)
+        faces, keys = self._faces(rows), torch.from_numpy(rows)
+        made = self.task.input_for(faces, keys, "fixed")
+        if self._partners:
+            target = self._faces(self._partners[split](rows, rows, "fixed")) if len(rows) else faces
+        else:
+            target = self.task.target_for(faces, keys, "fixed")
+        return {"target": target, **({} if made is None else {"input": made})}
+
+    def pairs_in_chunks(self, split: str, chunk: int = 256) -> Iterator[Batch]:
+        """All pairs of a split in its order, ``chunk`` faces at a time."""
+        for first in range(0, self.counts[split], chunk):
+            yield self.pairs(split, range(first, min(first + chunk, self.counts[split])))
+
+    def _rows(self, split: str, indices: Sequence[int] | None) -> np.ndarray:
         rows = self.rows[split]
-        rows = rows if indices is None else rows[np.asarray(indices, dtype=np.int64)]
+        return rows if indices is None else rows[np.asarray(indices, dtype=np.int64)]
+
+    def _faces(self, rows: np.ndarray) -> Tensor:
         return from_uint8(torch.from_numpy(_gather(self._packed.array, rows)))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches for ever, beginning at the clock's images: ``target`` uint8, ``position``, ``index``, ``flip``."""
-        faces = TrainFaces(self._packed, self.rows["train"], self.seed, self.flip, self._augment)
-        workers = self.workers if self._augment else 0
+        """Batches for ever, beginning at the clock's images.
+
+        ``target`` uint8, ``position``, ``index``, ``flip``, and ``input`` uint8 where it is made on the way.
+        """
+        rows, partners = self.rows["train"], self._partners.get("train")
+        faces = TrainFaces(self._packed, rows, self.seed, self.flip, self._augment, self.task, partners)
+        workers = self.workers if self._augment or isinstance(self.task, Filtered) else 0
         return DataLoader(
             faces,
             batch_sampler=Positions(self.clock, self.batch_size, self.rank, self.world),
@@ -181,29 +223,58 @@ class FaceData(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: flip, make float, apply the task. ``target`` (and ``input``) in [-1, 1]."""
         batch = dict(batch)
-        flip = batch.pop("flip")[:, None, None, None]
-        target = from_uint8(torch.where(flip, batch["target"].flip(-1), batch["target"]))
-        made = self.task(target)
+        flip, position = batch.pop("flip")[:, None, None, None], batch["position"]
+        faces = from_uint8(torch.where(flip, batch["target"].flip(-1), batch["target"]))
+        if "input" in batch:
+            made = from_uint8(torch.where(flip, batch["input"].flip(-1), batch["input"]))
+        else:
+            made = self.task.input_for(faces, position, "train")
+        target = self.task.target_for(faces, position, "train")
         return {**batch, "target": target, **({} if made is None else {"input": made})}
 
 
 class TrainFaces(Dataset[Batch]):
     """The training faces by position of the clock; a list of positions gives a whole batch."""
 
-    def __init__(self, packed: cache.Packed, rows: np.ndarray, seed: int, flip: bool, augment: Augment | None) -> None:
+    def __init__(
+        self,
+        packed: cache.Packed,
+        rows: np.ndarray,
+        seed: int,
+        flip: bool,
+        augment: Augment | None,
+        task: Task,
+        partners: Partners | None,
+    ) -> None:
         self.packed, self.rows, self.seed = packed, rows, seed
-        self.flip, self.augment = flip, augment
+        self.flip, self.augment, self.task, self.partners = flip, augment, task, partners
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        """``index`` is the row in the packed set; ``flip`` says which faces are to be mirrored on the device."""
+        """``index`` is the row in the packed set; ``flip`` says which faces are yet to be mirrored, on the device.
+
+        A partner as target is augmented and mirrored like the face that is the input, which ``index`` names. A
+        filter draws faces that are mirrored already: its lines are not those of the other side mirrored.
+        """
         index = self.rows[streams.order(self.seed, len(self.rows), positions)]
-        target = _gather(self.packed.array, index)
+        flip = streams.uniform(self.seed, "flip", positions) < (0.5 if self.flip else 0.0)
+        batch = {"target": self._faces(index, positions)}
+        if self.partners:
+            partners = self.partners(index, positions, "train")
+            batch = {"input": batch["target"], "target": self._faces(partners, positions)}
+        if isinstance(self.task, Filtered):
+            batch["target"][flip] = batch["target"][flip][..., ::-1]
+            batch["input"] = self.task.draw(batch["target"])
+            flip = np.zeros_like(flip)
+        batch |= {"position": np.asarray(positions, dtype=np.int64), "index": index, "flip": flip}
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+    def _faces(self, rows: np.ndarray, positions: list[int]) -> np.ndarray:
+        """Faces as augmented at the positions, uint8 (B, C, H, W)."""
+        faces = _gather(self.packed.array, rows)
         if self.augment:
             for n, position in enumerate(positions):
-                target[n] = self.augment(target[n], position)
-        flip = streams.uniform(self.seed, "flip", positions) < (0.5 if self.flip else 0.0)
-        batch = {"target": target, "position": np.asarray(positions, dtype=np.int64), "index": index, "flip": flip}
-        return {name: torch.from_numpy(values) for name, values in batch.items()}
+                faces[n] = self.augment(faces[n], position)
+        return faces
 
 
 class Positions(Sampler[list[int]]):

@@ -1,28 +1,342 @@
-"""What a model is given and what it shall make of it: a task makes the input from the face, its target."""
+"""What a model is given and what it shall make of it: a task makes the input from the face, its target.
+
+Most tasks work on whole batches, on the device. Those that OpenCV draws work on single uint8 faces, in the
+dataset and its workers. Every input is a function of the face and, where something is drawn, of (seed, stream,
+position): the same for any batch, rank or worker, in training, in validation and for a picture from outside.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from faceforge.data import filters, noise, subsets
+from faceforge.data.attributes import Attributes
+from faceforge.data.sources import Face
+from faceforge.data.subsets import LUMA
+from faceforge.errors import BadInput
+from faceforge.images import from_uint8, to_uint8
 
 
-class Task(Protocol):
-    """A small callable, applied to whole batches after augmentation."""
+class Task(ABC):
+    """Pairs from faces (B, C, H, W) in [-1, 1], after augmentation; inputs are in [-1, 1] too, but for noise.
+
+    ``positions`` int64 (B,) key what is drawn, apart in each ``stream``: "train" (positions of the clock), "fixed"
+    (rows of the packed set) or any other name; None counts from 0.
+    """
 
     name: str
 
-    def __call__(self, target: Tensor) -> Tensor | None:
-        """The input for a target (B, C, H, W) in [-1, 1], in the same range; None where there is none."""
-        ...
+    def check(self, height: int, width: int, channels: int) -> None:
+        """Raise BadInput where there is no input for faces of this kind."""
+        return
+
+    def labels(self, packed: np.ndarray, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray | None:
+        """The subset, int64 (N,), of each packed face if targets are other faces of the same subset, else None."""
+        return None
+
+    @abstractmethod
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor | None:
+        """The input, on the device of the faces; None where there is none."""
+
+    def target_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """The target: the faces."""
+        return faces
 
 
-class NoInput:
-    """The task of generators that start from noise: the batch holds the target only."""
+class NoInput(Task):
+    """The task of generators that start from noise of their own: the batch holds the target only."""
 
     name = "none"
 
-    def __call__(self, target: Tensor) -> Tensor | None:
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> None:
         """Nothing."""
-        return None
+
+
+class Autoencode(Task):
+    """The face itself."""
+
+    name = "autoencode"
+
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """The faces."""
+        return faces
+
+
+@dataclass(frozen=True)
+class SuperResolution(Task):
+    """The face at 1/``factor`` of its sides, by block mean or by Pillow's bicubic filter widened to the scale.
+
+    The network wants inputs of 1/``input_factor``: where that is 1, the small face is enlarged again (bicubic).
+    """
+
+    name = "super_resolution"
+    factor: int
+    kernel: Literal["mean", "bicubic"]
+    input_factor: int
+
+    def __post_init__(self) -> None:
+        if self.factor < 2:
+            raise BadInput(f"task.factor={self.factor}: 2 or 4 is right")
+        if self.input_factor not in (1, self.factor):
+            right = f"1 (enlarged to the target's size) or {self.factor} (task.factor) is right"
+            raise BadInput(f"input.factor={self.input_factor}: {right}")
+
+    def check(self, height: int, width: int, channels: int) -> None:
+        """Sides are multiples of the factor."""
+        if height % self.factor or width % self.factor:
+            less = [side // self.factor * self.factor for side in (height, width)]
+            more = [-(-side // self.factor) * self.factor for side in (height, width)]
+            right = " or ".join(f"[{h},{w}]" for h, w in ([less] if min(less) else []) + [more])
+            what = f"super_resolution x{self.factor} needs multiples of {self.factor}"
+            raise BadInput(f"data.size=[{height},{width}]: {what}; {right} would be right")
+
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """(B, C, H / input_factor, W / input_factor)."""
+        return self.enlarge(self.reduce(faces))
+
+    def reduce(self, faces: Tensor) -> Tensor:
+        """The small faces (B, C, H / factor, W / factor)."""
+        if self.kernel == "mean":
+            return F.avg_pool2d(faces, self.factor)
+        return resize(faces, faces.shape[-2] // self.factor, faces.shape[-1] // self.factor)
+
+    def enlarge(self, small: Tensor) -> Tensor:
+        """Small pictures, of whatever origin, in the size that the network wants."""
+        if self.input_factor == self.factor:
+            return small
+        return resize(small, small.shape[-2] * self.factor, small.shape[-1] * self.factor)
+
+
+@dataclass(frozen=True)
+class Colorize(Task):
+    """Rec. 601 luma, in one channel or, for networks that take colour, three times."""
+
+    name = "colorize"
+    channels: int
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise BadInput(f"input.channels={self.channels}: 1 or 3 is right")
+
+    def check(self, height: int, width: int, channels: int) -> None:
+        """The faces have colour."""
+        if channels != 3:
+            raise BadInput(f"data.channels={channels}: colorize needs faces in colour; data.channels=3 is right")
+
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """(B, channels, H, W), also from faces that are grey already."""
+        return (faces if faces.shape[1] == 1 else luma(faces)).expand(-1, self.channels, -1, -1)
+
+
+@dataclass(frozen=True)
+class Noise(Task):
+    """Noise of the face's shape that has nothing to do with the face: N(0, 1) as published, or U[-1, 1)."""
+
+    name = "noise"
+    distribution: Literal["normal", "uniform"]
+    seed: int
+
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """(B, C, H, W), a function of each position alone; N(0, 1) leaves [-1, 1]."""
+        counters, purpose, shape = _counters(faces, positions), f"task/noise/{stream}", tuple(faces.shape[1:])
+        if self.distribution == "normal":
+            return noise.normal(self.seed, purpose, counters, shape).float()
+        return noise.uniform(self.seed, purpose, counters, shape).mul_(2).sub_(1).float()
+
+
+@dataclass(frozen=True)
+class Deblur(Task):
+    """The face under a Gaussian of ``size`` x ``size`` pixels and deviation ``sigma``, as OpenCV blurs.
+
+    ``box`` pixels, if not 0, are the largest half-sides of a box left sharp around the middle of the width and 0.4
+    of the height; with ``blur_target`` the target is blurred like the input. The published code at first had 23,
+    30, 60, true (with one box for each picture, here one for each position), and later 3, 30, 0, false.
+    """
+
+    name = "deblur"
+    size: int
+    sigma: float
+    box: int
+    blur_target: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.size % 2 == 0:
+            raise BadInput(f"task.size={self.size}: an odd number of pixels such as 3 is right")
+        if self.sigma <= 0:
+            raise BadInput(f"task.sigma={self.sigma}: above 0 is right")
+        if self.box < 0:
+            raise BadInput(f"task.box={self.box}: at least 0 is right")
+
+    def check(self, height: int, width: int, channels: int) -> None:
+        """The kernel mirrors no more than there is."""
+        most = 2 * min(height, width) - 1
+        if self.size > most:
+            raise BadInput(f"task.size={self.size}: at most {most} for data.size=[{height},{width}]")
+
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """(B, C, H, W)."""
+        blurred = gaussian_blur(faces, [self.size], [self.sigma])
+        if not self.box:
+            return blurred
+        return torch.where(self._sharp(faces, _counters(faces, positions), stream), faces, blurred)
+
+    def target_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """The faces, or the input where the target is blurred too."""
+        return self.input_for(faces, positions, stream) if self.blur_target else faces
+
+    def _sharp(self, faces: Tensor, counters: Tensor, stream: str) -> Tensor:
+        """Bool (B, 1, H, W), true inside the boxes."""
+        height, width = faces.shape[-2:]
+        draws = noise.uniform(self.seed, f"task/deblur/{stream}", counters, (2,))
+        half = torch.floor(draws * self.box).long()[:, :, None]
+        columns = torch.arange(width, device=faces.device) - int(0.5 * width)
+        rows = torch.arange(height, device=faces.device) - int(0.4 * height)
+        within = [(-half[:, n] <= line) & (line < half[:, n]) for n, line in enumerate((columns, rows))]
+        return (within[1][:, :, None] & within[0][:, None, :])[:, None]
+
+
+@dataclass(frozen=True)
+class Average(Task):
+    """The target is another face of the same subset, drawn anew each time: the best answer is the subset's mean.
+
+    Subsets: ``all`` (what the published code did, whatever it was asked), ``identity``, ``attribute`` (faces
+    that have the same value of one), ``brightness`` (terciles of the mean luma), ``colour`` (the strongest channel).
+    """
+
+    name = "average"
+    subset: Literal["all", "identity", "attribute", "brightness", "colour"]
+    attribute: str | None
+
+    def __post_init__(self) -> None:
+        if (self.subset == "attribute") != (self.attribute is not None):
+            right = "task.subset=attribute task.attribute=NAME go together"
+            raise BadInput(f"task.subset={self.subset}, task.attribute={self.attribute}: {right}")
+
+    def check(self, height: int, width: int, channels: int) -> None:
+        """Grey faces have no colour."""
+        if self.subset == "colour" and channels != 3:
+            raise BadInput(f"data.channels={channels}: task.subset=colour needs data.channels=3")
+
+    def labels(self, packed: np.ndarray, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray:
+        """The subset of each packed face, int64 (N,). Raises BadInput where the set does not know."""
+        if self.subset == "identity":
+            return subsets.identities(faces)
+        if self.subset == "attribute":
+            return subsets.values_of(attributes, self.attribute)
+        if self.subset == "brightness":
+            return subsets.brightness(packed)
+        return subsets.colours(packed) if self.subset == "colour" else np.zeros(len(packed), dtype=np.int64)
+
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """The faces; who is their target the datamodule draws."""
+        return faces
+
+
+# ------------------------------------------------------------------------------------------------- drawn by OpenCV
+
+
+class Filtered(Task):
+    """Base of the tasks whose input a filter of filters.py draws, picture by picture, in three channels."""
+
+    @abstractmethod
+    def filter(self, picture: np.ndarray) -> np.ndarray:
+        """Uint8 (H, W, 3) or (H, W) to uint8 (H, W, 3)."""
+
+    def draw(self, faces: np.ndarray) -> np.ndarray:
+        """The inputs, uint8 (N, 3, H, W), of faces, uint8 (N, C, H, W)."""
+        pictures = faces.transpose(0, 2, 3, 1) if faces.shape[1] == 3 else faces[:, 0]
+        drawn = [self.filter(picture).transpose(2, 0, 1) for picture in pictures]
+        return np.stack(drawn) if drawn else np.empty((0, 3, *faces.shape[2:]), np.uint8)
+
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """(B, 3, H, W), from the faces as uint8."""
+        drawn = torch.from_numpy(self.draw(to_uint8(faces).cpu().numpy()))
+        return from_uint8(drawn).to(faces.device)
+
+
+@dataclass(frozen=True)
+class Thresholds(Filtered):
+    """Each channel in few values: at all levels as was ``meant``, or at the last one only, as ``published``."""
+
+    name = "thresholds"
+    variant: Literal["meant", "published"]
+    levels: list[int]
+
+    def __post_init__(self) -> None:
+        _check_levels(self.levels)
+
+    def filter(self, picture: np.ndarray) -> np.ndarray:
+        """Uint8 (H, W, 3)."""
+        draw = filters.posterize if self.variant == "meant" else filters.thresholds
+        return draw(picture, self.levels)
+
+
+@dataclass(frozen=True)
+class Contours(Filtered):
+    """The outlines at each level: smooth and each in its channel as ``meant``, or as the ``published`` code drew."""
+
+    name = "contours"
+    variant: Literal["meant", "published"]
+    levels: list[int]
+
+    def __post_init__(self) -> None:
+        _check_levels(self.levels)
+
+    def filter(self, picture: np.ndarray) -> np.ndarray:
+        """Uint8 (H, W, 3)."""
+        draw = filters.contours if self.variant == "meant" else filters.contours_published
+        return draw(picture, self.levels)
+
+
+@dataclass(frozen=True)
+class Canny(Filtered):
+    """The edges of each channel of the ``image``, or of its ``mask`` above 200, as published."""
+
+    name = "canny"
+    source: Literal["image", "mask"]
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high:
+            raise BadInput(f"task.low={self.low}, task.high={self.high}: 0 < low <= high is right")
+
+    def filter(self, picture: np.ndarray) -> np.ndarray:
+        """Uint8 (H, W, 3), 0 or 255."""
+        draw = filters.canny_image if self.source == "image" else filters.canny
+        return draw(picture, self.low, self.high)
+
+
+# ------------------------------------------------------------------------------------------------------ on tensors
+
+
+def luma(images: Tensor) -> Tensor:
+    """Rec. 601 luma of colour images: (B, 3, H, W) to (B, 1, H, W), in the same range."""
+    weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device)[:, None, None]
+    return (images * weights).sum(1, keepdim=True)
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Pillow's bicubic filter (a = -0.5, widened to the scale when it shrinks), clamped to [-1, 1]."""
+    return F.interpolate(images, (height, width), mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def _counters(faces: Tensor, positions: Tensor | None) -> Tensor:
+    return torch.arange(len(faces), device=faces.device) if positions is None else positions.to(faces.device)
+
+
+def _check_levels(levels: list[int]) -> None:
+    try:
+        filters.posterize(np.zeros((1, 1), np.uint8), levels)
+    except ValueError as error:
+        raise BadInput(f"task.levels: {error}") from error
