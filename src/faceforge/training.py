@@ -115,6 +115,9 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
             f"resume: the faces of {folder} have changed since (another data manifest); "
             f"start a new run with init_from={folder}"
         )
+    if saved.get("end"):
+        print(f"{folder} is finished: {saved['end']}. To train on from its weights: init_from={folder}")
+        return 0
     if _is_finished(options, data, saved["clock"]):
         images = saved["clock"]["images"]
         print(f"{folder} is finished: {images:,} images. To go on: resume={folder} trainer.max_images={images * 2}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,9 +12,7 @@ from faceforge.diffaugment import augment, uniforms_needed
 from faceforge.evaluation.metrics import KidMonitor
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
 from faceforge.modules import ema
-from faceforge.modules.scheme import Batch, Scheme
-
-Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+from faceforge.modules.scheme import Batch, Optimizer, Scheme, rescale
 
 
 class AdversarialModule(Scheme):
@@ -180,15 +176,3 @@ class AdversarialModule(Scheme):
         with torch.no_grad():
             image = self._generate(self.average, z)
         return {"generator": (self.average, z), "discriminator": (self.discriminator, image)}
-
-
-def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:
-    """Map one value range linearly to another; a range without upper bound counts as one of length 1 from its foot."""
-    if source == target:
-        return images
-    (a, b), (c, d) = _bounded(source), _bounded(target)
-    return (images - a) * ((d - c) / (b - a)) + c
-
-
-def _bounded(span: tuple[float, float]) -> tuple[float, float]:
-    return span if math.isfinite(span[1]) else (span[0], span[0] + 1.0)

@@ -135,7 +135,7 @@ class Recorder(pl.Callback):
             self._save(trainer, module)
         if self.progress:
             self.progress.update(now)
-        if done:
+        if done or module.end:
             trainer.should_stop = True
 
     def _count_time(self, module: Scheme) -> None:
@@ -148,6 +148,7 @@ class Recorder(pl.Callback):
         minutes = self.options.max_minutes
         return (
             self.stop.received is not None
+            or module.end is not None
             or (self._limit is not None and module.clock.images >= self._limit)
             or (minutes is not None and module.clock.seconds >= 60 * minutes)
         )
@@ -199,11 +200,15 @@ class Recorder(pl.Callback):
                 logger.log_picture(path, module.clock.images)
 
     def _validate(self, trainer: pl.Trainer, module: Scheme) -> None:
-        if not trainer.is_global_zero:
-            return
-        with self._timed(module, "validate"):
-            scores = module.validate(trainer.datamodule)  # type: ignore[attr-defined]
-        self._write(module, scores)
+        scores: dict[str, float] = {}
+        if trainer.is_global_zero:
+            with self._timed(module, "validate"):
+                scores = module.validate(trainer.datamodule)  # type: ignore[attr-defined]
+            self._write(module, scores)
+            self._compare(module, scores)
+        module.after_validation(trainer.strategy.broadcast(scores))  # every rank ends, or slows, at the same step
+
+    def _compare(self, module: Scheme, scores: dict[str, float]) -> None:
         metric, mode = module.monitor
         if metric not in scores:
             return

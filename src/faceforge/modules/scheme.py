@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -12,6 +14,7 @@ from faceforge import streams
 from faceforge.checkpoint import VERSION
 
 Batch = dict[str, Tensor]
+Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Means:
@@ -55,6 +58,7 @@ class Scheme(pl.LightningModule):
         self.clock = streams.Clock()
         self.means = Means()
         self.config: dict[str, Any] = {}
+        self.end: str | None = None  # why the run ended before its limits, once it did
 
     @property
     def world(self) -> int:
@@ -95,11 +99,16 @@ class Scheme(pl.LightningModule):
         checkpoint["version"] = VERSION
         checkpoint["clock"] = self.clock.state_dict()
         checkpoint["means"] = self.means.state_dict()
+        checkpoint["end"] = self.end
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Set the clock before the sampler asks for it."""
         self.clock.load_state_dict(checkpoint["clock"])
         self.means.load_state_dict(checkpoint["means"])
+        self.end = checkpoint.get("end")
+
+    def after_validation(self, scores: dict[str, float]) -> None:
+        """Whatever follows the scores: learning rates, or the end of the run."""
 
     def validate(self, data: Any) -> dict[str, float]:
         """Scores on the validation split, in [0, 1] units where they are pixel errors."""
@@ -112,3 +121,15 @@ class Scheme(pl.LightningModule):
     def networks(self) -> dict[str, tuple[nn.Module, Tensor]]:
         """The networks by name, each with an example input, for the report's diagram."""
         raise NotImplementedError
+
+
+def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:
+    """Map one value range linearly to another; a range without upper bound counts as one of length 1 from its foot."""
+    if source == target:
+        return images
+    (a, b), (c, d) = _bounded(source), _bounded(target)
+    return (images - a) * ((d - c) / (b - a)) + c
+
+
+def _bounded(span: tuple[float, float]) -> tuple[float, float]:
+    return span if math.isfinite(span[1]) else (span[0], span[0] + 1.0)

@@ -1,0 +1,83 @@
+"""When a run is good enough, or no longer gets better. Counted in validations, which follow the clock."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from faceforge.errors import BadInput
+
+
+class Stop(Protocol):
+    """Asked after every validation; its state travels in the checkpoint."""
+
+    def update(self, scores: dict[str, float]) -> str | None:
+        """Why the run shall end now, in one sentence; None to go on. Raises BadInput where its metric is not scored."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where the checkpoint was written."""
+        ...
+
+
+class EarlyStop:
+    """Ends a run when ``metric`` has not fallen by more than ``min_delta`` below its best for ``patience`` validations.
+
+    As Keras' EarlyStopping counts; Prechelt 1998, "Early stopping - but when?". The published super-resolution uses
+    val/mae, 1e-4 and 10, one validation an epoch.
+    """
+
+    def __init__(self, metric: str, min_delta: float, patience: int) -> None:
+        if patience < 1 or min_delta < 0:
+            raise BadInput(f"model.stop: patience={patience}, min_delta={min_delta}; at least 1 and 0 are right")
+        self.metric, self.min_delta, self.patience = metric, min_delta, patience
+        self.best, self.waited = math.inf, 0
+
+    def update(self, scores: dict[str, float]) -> str | None:
+        """As Stop.update."""
+        value = _score(scores, self.metric)
+        if value < self.best - self.min_delta:
+            self.best, self.waited = value, 0
+            return None
+        self.waited += 1
+        if self.waited < self.patience:
+            return None
+        waited = f"for {self.patience} validations (best {self.best:.4g})"
+        return f"{self.metric} has not fallen by more than {self.min_delta:g} {waited}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As Stop.load_state_dict."""
+        self.best, self.waited = state["best"], state["waited"]
+
+
+class Threshold:
+    """Ends a run when ``metric`` is at or below ``value``."""
+
+    def __init__(self, metric: str, value: float) -> None:
+        self.metric, self.value = metric, value
+
+    def update(self, scores: dict[str, float]) -> str | None:
+        """As Stop.update."""
+        found = _score(scores, self.metric)
+        return f"{self.metric} is {found:.4g}, at or below {self.value:g}" if found <= self.value else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+def _score(scores: dict[str, float], metric: str) -> float:
+    if metric not in scores:
+        raise BadInput(f"model.stop.metric={metric}: not scored; one of {', '.join(scores) or 'none'} is")
+    return scores[metric]
