@@ -124,7 +124,7 @@ def test_escaped_names(name, text):
 
 
 @given(st.lists(st.tuples(names, st.integers(1, 12)), min_size=2, max_size=6, unique=True))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_every_face_has_a_file_of_its_own_below_the_folder(faces):
     found = [face_name(os.fsdecode(raw), n) for raw, n in faces]
     assert len(set(found)) == len(found)
@@ -580,7 +580,7 @@ _SMALL = {kind: coded(FACES.read(0, (60, 60)), kind) for kind in ("PNG", "JPEG",
 
 
 @given(st.sampled_from(sorted(_SMALL)), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_damage_is_a_row_or_harmless(tmp_path_factory, kind, data):
     raw = bytearray(_SMALL[kind])
     for _ in range(data.draw(st.integers(1, 6))):
