@@ -185,7 +185,7 @@ class Deblur(Task):
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """(B, C, H, W)."""
-        blurred = gaussian_blur(faces, [self.size], [self.sigma])
+        blurred = gaussian_blur(faces, [self.size, self.size], [self.sigma, self.sigma])
         if not self.box:
             return blurred
         return torch.where(self._sharp(faces, _counters(faces, positions), stream), faces, blurred)
