@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from faceforge.losses import discriminator_loss, generator_loss, gradient_penalty
-from faceforge.networks import dcgan
+from faceforge.networks import dcgan, sizes
 
 PAIRS = {
     "published": (dcgan.PublishedConventionalGenerator, dcgan.PublishedDiscriminator),
@@ -107,7 +107,7 @@ def test_default_layers_shape_by_shape():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [64, 8, 16, 80, 128, [160, 128], [24, 40], [64, 128]])
 def test_default_makes_every_legal_size(size, channels):
-    height, width = dcgan.as_pair(size)
+    height, width = sizes.as_pair(size)
     generator = dcgan.ConventionalGenerator(size, channels, latent_size=7, width=4, max_width=8).eval()
     discriminator = dcgan.ConventionalDiscriminator(size, channels, width=4, max_width=8)
     for batch in (1, 3):
@@ -136,10 +136,10 @@ def test_illegal_sizes_name_the_nearest_legal_ones(network, size, message):
 @pytest.mark.parametrize("size", range(8, 200))
 def test_the_sizes_named_as_nearest_are_legal_and_enclose_the_wish(size):
     wish = (size, size + 37)
-    for pair in dcgan._nearest(wish):
-        doublings, seed = dcgan.seed_of(pair)
+    for pair in sizes.nearest_seeds(wish):
+        doublings, seed = sizes.seed_of(pair)
         assert tuple(side * 2**doublings for side in seed) == pair
-    below, above = dcgan._nearest(wish)[0], dcgan._nearest(wish)[-1]
+    below, above = sizes.nearest_seeds(wish)[0], sizes.nearest_seeds(wish)[-1]
     assert all(b <= w <= a for b, w, a in zip(below, wish, above, strict=True))
 
 

@@ -8,16 +8,15 @@ and `output_range`; discriminators know `input_range` and return logits (B,), po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import ceil, floor, inf, sqrt
+from math import inf, sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils import parametrizations
 
-Size = int | Sequence[int]
+from faceforge.networks.sizes import Size, as_pair, seed_of, text
 
 
 class PublishedConventionalGenerator(nn.Module):
@@ -259,54 +258,9 @@ def _normalise_spectra(network: nn.Module) -> None:
             parametrizations.spectral_norm(module)
 
 
-def as_pair(size: Size) -> tuple[int, int]:
-    """(height, width) of a size given as one int or as two."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
-
-
-def seed_of(size: Size) -> tuple[int, tuple[int, int]]:
-    """How a size is grown: the number n of doublings and the seed (height, width) / 2**n, shorter side 4 to
-    7.
-
-    Both sides must be multiples of 2**n, where n is the largest that leaves at least 4 in the shorter side:
-    64 is 4x4 doubled four times, [160, 128] is 5x4 doubled five times. Raises ValueError naming the nearest
-    legal sizes.
-    """
-    height, width = as_pair(size)
-    doublings = _doublings(min(height, width))
-    unit = 2**doublings
-    if doublings < 1 or height % unit or width % unit:
-        near = " or ".join(_text(pair) for pair in _nearest((height, width)))
-        raise ValueError(f"cannot grow {_text((height, width))} from a small seed: the nearest sizes are {near}")
-    return doublings, (height // unit, width // unit)
-
-
-def _doublings(side: int) -> int:
-    return max(side // 4, 1).bit_length() - 1
-
-
-def _nearest(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """The legal sizes next below and next above; one where both are the same."""
-    unit = 2 ** max(_doublings(min(size)), 1)
-    below = _multiples(size, unit, floor)
-    if ceil(min(size) / unit) == 8:  # the shorter side grows into the next doubling
-        unit *= 2
-    return list(dict.fromkeys([below, _multiples(size, unit, ceil)]))
-
-
-def _multiples(size: tuple[int, int], unit: int, to_whole: Callable[[float], int]) -> tuple[int, int]:
-    height, width = (max(4, to_whole(side / unit)) * unit for side in size)
-    return height, width
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
 def _only_64(size: Size) -> None:
     if as_pair(size) != (64, 64):
-        raise ValueError(f"this network makes 64x64 only, not {_text(as_pair(size))}: set the size to 64")
+        raise ValueError(f"this network makes 64x64 only, not {text(as_pair(size))}: set the size to 64")
 
 
 def _published_up(inputs: int, outputs: int, *, kernel: int, stride: int, padding: int, norm: bool) -> list[nn.Module]:

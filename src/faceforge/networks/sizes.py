@@ -1,0 +1,107 @@
+"""Sizes of pictures, [height, width] or one int, and which of them a network can make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil, floor
+
+Size = int | Sequence[int]
+Pair = tuple[int, int]
+
+
+def as_pair(size: Size) -> Pair:
+    """(height, width) of a size given as one int or as two."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def seed_of(size: Size) -> tuple[int, Pair]:
+    """How a size is grown: the number n of doublings and the seed (height, width) / 2**n, shorter side 4 to
+    7.
+
+    Both sides must be multiples of 2**n, where n is the largest that leaves at least 4 in the shorter side:
+    64 is 4x4 doubled four times, [160, 128] is 5x4 doubled five times. Raises ValueError naming the nearest
+    legal sizes.
+    """
+    height, width = as_pair(size)
+    doublings = _doublings(min(height, width))
+    unit = 2**doublings
+    if doublings < 1 or height % unit or width % unit:
+        near = " or ".join(text(pair) for pair in nearest_seeds((height, width)))
+        raise ValueError(f"cannot grow {text((height, width))} from a small seed: the nearest sizes are {near}")
+    return doublings, (height // unit, width // unit)
+
+
+def nearest_seeds(size: Pair) -> list[Pair]:
+    """The sizes that ``seed_of`` takes next below and next above; one where both are the same."""
+    unit = 2 ** max(_doublings(min(size)), 1)
+    below = _multiples(size, unit, floor, least=4)
+    if ceil(min(size) / unit) == 8:  # the shorter side grows into the next doubling
+        unit *= 2
+    return list(dict.fromkeys([below, _multiples(size, unit, ceil, least=4)]))
+
+
+def halvings_of(size: Size, spare: int = 2) -> int:
+    """How often a picture is halved on its way to a few places: as often as it divides, down to 4 at the least.
+
+    At most ``spare`` halvings fewer than its shorter side would bear: with 2, 4 to 31 places are left there.
+    64 and 72 are halved four and three times, [160, 128] five times. Both sides must divide by two (up to 63),
+    4 (to 127), 8 (to 255) and so on. Raises ValueError naming the nearest such sizes.
+    """
+    height, width = as_pair(size)
+    most = _doublings(min(height, width))
+    for halvings in range(most, max(most - spare - 1, 0), -1):
+        if height % 2**halvings == 0 == width % 2**halvings:
+            return halvings
+    unit = _least_unit((height, width), spare)
+    wrong = f"both sides must be multiples of {unit}" if most else "8 is the least"
+    raise refusal((height, width), wrong, _nearest_halvings((height, width), spare))
+
+
+def _least_unit(size: Pair, spare: int) -> int:
+    """What both sides must be multiples of to be halved often enough."""
+    return 2 ** max(_doublings(min(size)) - spare, 1)
+
+
+def _nearest_halvings(size: Pair, spare: int) -> list[Pair]:
+    unit = _least_unit(size, spare)
+    below, above = (_multiples(size, unit, to_whole, least=max(1, 8 // unit)) for to_whole in (floor, ceil))
+    if (larger := _least_unit(above, spare)) > unit:  # the shorter side grows into the next halving
+        above = _multiples(size, larger, ceil, least=1)
+    return list(dict.fromkeys([below, above]))
+
+
+def multiple_of(size: Size, unit: int, why: str, least: int = 1) -> Pair:
+    """(height, width) where both are multiples of ``unit``, and at least ``least`` of it.
+
+    Raises ValueError with ``why`` and the nearest such sizes otherwise.
+    """
+    height, width = as_pair(size)
+    if height % unit or width % unit or min(height, width) < least * unit:
+        raise refusal((height, width), why, nearest_multiples((height, width), unit, least))
+    return height, width
+
+
+def nearest_multiples(size: Pair, unit: int, least: int = 1) -> list[Pair]:
+    """The sizes of ``least`` or more units next below and next above; one where both are the same."""
+    return list(dict.fromkeys(_multiples(size, unit, to_whole, least) for to_whole in (floor, ceil)))
+
+
+def refusal(size: Pair, why: str, legal: Sequence[Pair]) -> ValueError:
+    """``data.size=[300,300]: <why>; [288,288] or [304,304] would be right``, to be raised."""
+    named = " or ".join(f"[{height},{width}]" for height, width in legal)
+    return ValueError(f"data.size=[{size[0]},{size[1]}]: {why}; {named} would be right")
+
+
+def text(size: Pair) -> str:
+    """``64x64``."""
+    return f"{size[0]}x{size[1]}"
+
+
+def _doublings(side: int) -> int:
+    return max(side // 4, 1).bit_length() - 1
+
+
+def _multiples(size: Pair, unit: int, to_whole: Callable[[float], int], least: int) -> Pair:
+    height, width = (max(least, to_whole(side / unit)) * unit for side in size)
+    return height, width
