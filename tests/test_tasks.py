@@ -540,3 +540,30 @@ def test_a_bad_task_is_one_line_through_the_configuration():
     assert "\n" not in str(caught.value)
     with pytest.raises(BadInput, match=r"task.subset: 'name' is not one of"):
         config.compose(["task=average", "task.subset=name"])
+
+
+# ------------------------------------------------------------------------------------------------------------ CUDA
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; this machine has none")
+@pytest.mark.parametrize(
+    "task",
+    [
+        SuperResolution(2, "mean", 2),
+        SuperResolution(2, "bicubic", 1),
+        Colorize(1),
+        Noise("normal", 0),
+        Noise("uniform", 0),
+        Deblur(5, 30.0, 6, True, 0),
+        Contours("meant", LEVELS),
+    ],
+    ids=lambda task: task.name,
+)
+def test_a_gpu_makes_the_same(task):
+    images, positions = from_uint8(torch.from_numpy(faces(4, 16, 12))), torch.tensor([3, 2**40, 0, 7])
+    made = task.input_for(images.cuda(), positions.cuda(), "train")
+    assert made.is_cuda
+    assert torch.allclose(made.cpu(), task.input_for(images, positions, "train"), atol=1e-5)
+    target = task.target_for(images.cuda(), positions.cuda(), "train")
+    assert torch.allclose(target.cpu(), task.target_for(images, positions, "train"), atol=1e-5)
