@@ -58,11 +58,12 @@ def cut(
         Literal["loky", "ray", "dask"], typer.Option(help="loky: this machine; ray, dask: a cluster or this machine.")
     ] = "loky",
     processes: Annotated[int | None, typer.Option(help="Default: one a core.")] = None,
+    people: Annotated[bool, typer.Option("--people", help="Say in the manifest which faces are one person.")] = False,
 ) -> None:
     """Cut the faces out of photos: crops, a manifest that can be edited, and pages to look through."""
     from faceforge.cut import command
 
-    command.cut(photos, faces, size, detector, align, zoom, min_face, labels, engine, processes)
+    command.cut(photos, faces, size, detector, align, zoom, min_face, labels, engine, processes, people)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from faceforge.cut import people
 from faceforge.cut.detect import DetectorName, find_yunet
 from faceforge.cut.engine import EngineName
 from faceforge.cut.job import How, Summary, run
@@ -33,6 +34,7 @@ def cut(
     labels: Path | None,
     engine: EngineName,
     processes: int | None,
+    tell_people: bool = False,
 ) -> None:
     """Check everything, cut, and tell what came of it. Raises BadInput."""
     store, names = _photos(source)
@@ -45,11 +47,13 @@ def cut(
         raise BadInput(f"--min-face {min_face}: at least 1 pixel is right")
     height, width = parse_size(size)
     settings = Settings(height, width, detector, align, zoom, min_face)
+    tell_people = people.wanted(target.resolve(), tell_people)
     weights = None if detector == "haar" else find_yunet()
     job = Job(store, target.resolve(), settings, weights, os.getpid() if engine == "loky" else None)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        summary = run(job, names, How(engine, processes or cores()), str(labels) if labels else None)
+        how = How(engine, processes or cores())
+        summary = run(job, names, how, str(labels) if labels else None, tell_people)
     except (KeyboardInterrupt, SystemExit):
         print("\nfaceforge: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
         raise
@@ -105,6 +109,9 @@ def _report(summary: Summary, settings: Settings, target: Path) -> str:
         f"manifest   {target / NAME}   change verdicts there, type the same again: crops follow",
         f"look       {summary.page}",
     ]
+    if summary.people:
+        who = f"{len(set(summary.people.values()))} appear more than once, in {len(summary.people)} faces"
+        lines.insert(1, f"people     {who}; mostly right, look at them; remove {REVIEW}/{people.NAME} to forget them")
     if settings.height > settings.width and summary.tight > 0.2 * summary.photos:
         lines.append(
             f"hint       {summary.tight} photos are too tight for this frame; --size {settings.width} is square"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from itertools import islice
@@ -13,32 +13,34 @@ from typing import Any, Literal
 
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
-from faceforge.cut.work import Job, Photo, Task, work
+from faceforge.cut.work import Job, work
 from faceforge.errors import BadInput
 
 EngineName = Literal["loky", "ray", "dask"]
-CHUNK = 16  # photos that travel together
+CHUNK = 16  # photos (or faces) that travel together
 INSTALL = "pip install 'faceforge[{}]'"
 
+Do = Callable[[Job, Any], list[Any]]  # from tasks to what came of them, in order
 
-def spread(job: Job, tasks: Sequence[Task], engine: EngineName, processes: int) -> Iterator[list[Photo]]:
-    """Chunks of photos in the order of ``tasks``, only a few of them in memory at a time.
+
+def spread(job: Job, tasks: Sequence[Any], engine: EngineName, processes: int, do: Do = work) -> Iterator[list[Any]]:
+    """Chunks of photos (of what ``do`` returns) in the order of ``tasks``, only a few of them in memory at a time.
 
     loky: processes of this machine. ray, dask: the cluster that RAY_ADDRESS or DASK_SCHEDULER_ADDRESS names, or
     one started here. Raises BadInput where the engine is not installed or does not answer.
     """
     chunks = [tasks[first : first + CHUNK] for first in range(0, len(tasks), CHUNK)]
     if engine == "loky" and (processes == 1 or len(chunks) < 2):
-        yield from (work(job, chunk) for chunk in chunks)
+        yield from (do(job, chunk) for chunk in chunks)
         return
     with ExitStack() as stack:
         stack.enter_context(_backend(engine, processes, stack))
-        yield from _generated(job, chunks) if engine == "loky" else _in_rounds(job, chunks, stack)
+        yield from _generated(job, chunks, do) if engine == "loky" else _in_rounds(job, chunks, do, stack)
 
 
-def _generated(job: Job, chunks: Iterable[Sequence[Task]]) -> Iterator[list[Photo]]:
+def _generated(job: Job, chunks: Iterable[Sequence[Any]], do: Do) -> Iterator[list[Any]]:
     parallel = Parallel(return_as="generator", pre_dispatch="3*n_jobs")
-    results: Any = parallel(delayed(work)(job, chunk) for chunk in chunks)
+    results: Any = parallel(delayed(do)(job, chunk) for chunk in chunks)
     try:
         with closing(results):  # an interrupted cut ends its processes now, not when memory is cleared
             yield from results
@@ -59,12 +61,12 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _in_rounds(job: Job, chunks: Iterable[Sequence[Task]], stack: ExitStack) -> Iterator[list[Photo]]:
+def _in_rounds(job: Job, chunks: Iterable[Sequence[Any]], do: Do, stack: ExitStack) -> Iterator[list[Any]]:
     """For backends that only hand over a whole list: several chunks a process at a time."""
     todo, parallel = iter(chunks), stack.enter_context(Parallel())
     at_once = 8 * max(1, effective_n_jobs(-1))
     while round_ := list(islice(todo, at_once)):
-        results: Any = parallel(delayed(work)(job, chunk) for chunk in round_)
+        results: Any = parallel(delayed(do)(job, chunk) for chunk in round_)
         yield from results
 
 

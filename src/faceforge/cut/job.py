@@ -7,13 +7,13 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from faceforge.cut import alike, manifest
+from faceforge.cut import alike, manifest, people
 from faceforge.cut.edits import FRAME, Edits, Ledger, applied
 from faceforge.cut.engine import EngineName, spread
 from faceforge.cut.manifest import VERDICTS, Row
@@ -36,6 +36,7 @@ class Summary:
     verdicts: Counter[str] = field(default_factory=Counter)
     tight: int = 0  # faces whose photo is too tight for the frame
     same: dict[str, str] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)  # faces of people who appear again, with their first
     page: Path | None = None
 
 
@@ -48,10 +49,11 @@ class How:
     progress: bool = True
 
 
-def run(job: Job, names: Sequence[str], how: How, labels: str | None = None) -> Summary:
+def run(job: Job, names: Sequence[str], how: How, labels: str | None = None, tell_people: bool = False) -> Summary:
     """Cut every photo, obey the edited manifest, write manifest and pages.
 
-    ``labels`` is a CSV of attributes of the photos, shown in the pages. Raises BadInput.
+    ``labels`` is a CSV of attributes of the photos, shown in the pages. With ``tell_people`` the manifest says whose
+    face is whose (people.py). Raises BadInput.
     """
     review = job.target / REVIEW
     with _told(job.target), _held(job.target):
@@ -63,8 +65,9 @@ def run(job: Job, names: Sequence[str], how: How, labels: str | None = None) -> 
             summary = Summary(job.target)
             summary.looked_at = _look(job, memory, names, how)
             _settle_crops(job, memory, edits, how, summary)
-            final = (_final(row, summary.same, edits, job.settings) for photo in memory for row in photo.rows)
-            ledger.write(final)
+            if tell_people:
+                summary.people = _tell_people(job, _rows(memory, summary, edits, job.settings), how)
+            ledger.write(_rows(memory, summary, edits, job.settings))
             summary.page = _pages(job, ledger.manifest, labels)
         finally:
             memory.close()
@@ -134,9 +137,9 @@ def _look(job: Job, memory: Memory, names: Sequence[str], how: How) -> int:
     return len(tasks)
 
 
-def _bar(what: str, total: int, done: int, how: How) -> tqdm:
+def _bar(what: str, total: int, done: int, how: How, unit: str = " photos") -> tqdm:
     silent = None if how.progress and total else True
-    return tqdm(total=total, initial=done, desc=what, unit=" photos", disable=silent)
+    return tqdm(total=total, initial=done, desc=what, unit=unit, disable=silent)
 
 
 def _stamp(store: Store, name: str) -> str:
@@ -171,7 +174,7 @@ def _settle_crops(job: Job, memory: Memory, edits: Edits, how: How, summary: Sum
     todo: list[Task] = []
     for photo in memory:
         summary.photos += 1
-        rows = [_final(row, summary.same, edits, job.settings) for row in photo.rows]
+        rows = [_final(row, summary, edits, job.settings) for row in photo.rows]
         summary.verdicts.update(row.verdict for row in rows)
         summary.tight += sum(TIGHT in row.reason for row in rows)
         missing = [r for r, was in zip(rows, photo.rows, strict=True) if r.n and not _settled(job, recut, r, was)]
@@ -184,6 +187,16 @@ def _settle_crops(job: Job, memory: Memory, edits: Edits, how: How, summary: Sum
             bar.update(len(photos))
     recut.write()
     memory.settle()
+
+
+def _tell_people(job: Job, rows: Iterator[Row], how: How) -> dict[str, str]:
+    with closing(people.Descriptions(job.target / REVIEW / people.NAME)) as known:
+        todo = known.missing(job, rows)
+        with _bar("telling people apart", len(todo), 0, how, " faces") as bar:
+            for found in spread(job, todo, how.engine, how.processes, people.describe):
+                known.add(found)
+                bar.update(len(found))
+        return known.settle()
 
 
 def _pages(job: Job, written: Path, labels: str | None) -> Path:
@@ -200,12 +213,17 @@ def _pages(job: Job, written: Path, labels: str | None) -> Path:
     return write_pages(job.target, rows, f"Faces of {job.store.root.name}", attributes)
 
 
-def _final(row: Row, same: dict[str, str], edits: Edits, settings: Settings) -> Row:
-    kept = same.get(row.face) if row.n else None
+def _rows(memory: Memory, summary: Summary, edits: Edits, settings: Settings) -> Iterator[Row]:
+    return (_final(row, summary, edits, settings) for photo in memory for row in photo.rows)
+
+
+def _final(row: Row, summary: Summary, edits: Edits, settings: Settings) -> Row:
+    kept = summary.same.get(row.face) if row.n else None
     if kept:
         reasons = "; ".join(filter(None, [row.reason, f"looks like {kept}"]))
         row = replace(row, same_as=kept, verdict="doubtful", reason=reasons)
-    return applied(row, edits, settings)
+    person = summary.people.get(row.face) if row.n else None
+    return applied(replace(row, person=person) if person else row, edits, settings)
 
 
 class _Recut:
