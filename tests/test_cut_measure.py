@@ -91,9 +91,9 @@ def test_the_dominant_of_two_colours():
 
 
 def test_the_dominant_is_the_mean_of_its_cell():
-    # 10 and 30 lie in the cell 0 to 63, 80 in the next: two thirds of the picture against one
-    picture = np.concatenate([plain(10, 64, 20), plain(30, 64, 20), plain(80, 64, 24)], axis=1)
-    np.testing.assert_allclose(dominant(picture), (20, 20, 20), atol=0.5)
+    # 10 and 50 lie in the cell 0 to 63, 80 in the next: two thirds of the picture against one
+    picture = np.concatenate([plain(10, 64, 20), plain(50, 64, 20), plain(80, 64, 24)], axis=1)
+    np.testing.assert_allclose(dominant(picture), (30, 30, 30), atol=0.5)
 
 
 # ----------------------------------------------------------------------------------------------------------- sharpness
@@ -105,6 +105,14 @@ def test_sharpness_by_hand():
     face[60, 50] = 200
     squares, count = 200**2 * (4**2 + 4), 128**2
     assert sharpness(face) == pytest.approx(squares / count, rel=1e-6)  # the mean is 0
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_sharpness_of_noise(times):
+    """The mean of n x n pixels of noise has 1 / n2 of their variance, the Laplacian 4 x 4 + 4 times that."""
+    grey = np.random.default_rng(0).normal(128, 20, (128 * times, 128 * times)).clip(0, 255).astype(np.uint8)
+    expected = 20 * 20**2 / times**2
+    assert sharpness(np.repeat(grey[..., None], 3, axis=2)) == pytest.approx(expected, rel=0.05)
 
 
 def test_sharpness_falls_with_blur(crops):

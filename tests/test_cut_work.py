@@ -429,6 +429,19 @@ def test_only_large_jpegs_for_yunet_are_reduced(tmp_path, red):
     assert (row.photo_h, row.photo_w) == (800, 2100)
 
 
+@pytest.mark.parametrize("quarter", [0, 1, 2, 3])
+def test_each_direction_has_its_own_reduction(quarter):
+    """A photo of 300 x 8195 pixels at an eighth has 38 x 1025: 7.9 times and 8.0 times as many."""
+    small, full = np.zeros((1025, 38, 3), np.uint8), np.zeros((8195, 300, 3), np.uint8)
+    height, width = np.rot90(small, -quarter).shape[:2]
+    whole = Found((0.0, 0.0, float(width), float(height)), landmarks=((float(width), float(height)),) * 5)
+    found = work._enlarged(replace(whole, quarter=quarter), small, full)
+    high, wide = np.rot90(full, -quarter).shape[:2]
+    assert found.box == pytest.approx((0, 0, wide, high))
+    assert found.landmarks[2] == pytest.approx((wide, high))
+    assert work._enlarged(replace(whole, landmarks=None), small, full).landmarks is None
+
+
 @needs_yunet
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_yunet_sees_the_same_in_reduced_photos(tmp_path, monkeypatch, orientation):
