@@ -256,13 +256,46 @@ SECTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
+def goals(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was aimed at and what was measured."""
+    rows: list[list[str]] = []
+    if found := records.get("accuracy"):
+        yunet = found["together"]["yunet"]
+        rows.append(["YuNet: precision over all parts", "at least 0.97", percent(yunet["precision"])])
+        rows.append(["YuNet: recall over all parts", "at least 0.95", percent(yunet["recall"])])
+    if found := records.get("speed"):
+        for name, ways in found["plain"].items():
+            for how, row in ways.items():
+                wanted = "at least 1.15" if name == AS_THEY_ARE else "-"
+                rows.append([f"Haar against a plain loop, {how}, photos {name}", wanted, _times(row)])
+        for name, row in found["scaling"].items():
+            rows.append([f"{name}: one process to two", "at least 1.6", _times(row)])
+        if found["reduced"]:
+            full, reduced = (found["reduced"]["recall"][how]["recall"]["share"] for how in ("full", "reduced"))
+            rows.append(["YuNet, reduced decoding: recall", f"{full:.3f}", f"{reduced:.3f}"])
+    if found := records.get("memory"):
+        few, many = (f"{found['runs'][i]['photos']:,}" for i in (0, -1))
+        rows.append([f"memory, {few} to {many} photos", "at most 300 MiB more", f"{found['growth_mib']:.0f} MiB more"])
+    return lines_of(["figure", "goal", "measured"], rows)
+
+
+AS_THEY_ARE = "as they are"
+
+
+def _times(row: Mapping[str, Any]) -> str:
+    return f"{row['times']['median']:.2f} times ({row['times']['best']:.2f} by the best turns)"
+
+
+def text() -> str:
+    """The page of all records that are there."""
+    paths = {name: RECORDS / f"cut_faces_{name}.json" for name in SECTIONS}
+    records = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    sections = [SECTIONS[name](record) for name, record in records.items()]
+    return "\n\n".join([HEADING, goals(records), *sections]) + "\n"
+
+
 def write() -> Path:
-    """The page of all records that are there; its path."""
-    told = []
-    for name, section in SECTIONS.items():
-        record = RECORDS / f"cut_faces_{name}.json"
-        if record.exists():
-            told.append(section(json.loads(record.read_text())))
+    """Write the page; its path."""
     path = RESULTS / "cut_faces.md"
-    path.write_text("\n\n".join([HEADING, *told]) + "\n")
+    path.write_text(text())
     return path

@@ -347,7 +347,7 @@ def speed(
         for name in names:
             shutil.copy(photos / name, same / name)
         if "plain" in parts:
-            found["as they are"] = against_plain(same, repeats)
+            found[cut_faces_page.AS_THEY_ARE] = against_plain(same, repeats)
         if "large" in parts:
             some = sorted(str(name) for name in random.choice(names, min(large, len(names)), replace=False))
             found[f"enlarged to {BIG}"] = against_plain(enlarged_folder(photos, some, BIG, place / "large"), repeats)

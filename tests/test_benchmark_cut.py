@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -284,9 +283,4 @@ def test_tiny_photos_are_drawn_one_by_one():
 
 
 def test_the_page_is_made_from_the_records():
-    sections = [
-        section(json.loads(path.read_text()))
-        for name, section in page.SECTIONS.items()
-        if (path := common.RECORDS / f"cut_faces_{name}.json").exists()
-    ]
-    assert "\n\n".join([page.HEADING, *sections]) + "\n" == (common.RESULTS / "cut_faces.md").read_text()
+    assert page.text() == (common.RESULTS / "cut_faces.md").read_text()
