@@ -41,32 +41,32 @@ def nearest_seeds(size: Pair) -> list[Pair]:
     return list(dict.fromkeys([below, _multiples(size, unit, ceil, least=4)]))
 
 
-def halvings_of(size: Size, spare: int = 2) -> int:
+def halvings_of(size: Size) -> int:
     """How often a picture is halved on its way to a few places: as often as it divides, down to 4 at the least.
 
-    At most ``spare`` halvings fewer than its shorter side would bear: with 2, 4 to 31 places are left there.
-    64 and 72 are halved four and three times, [160, 128] five times. Both sides must divide by two (up to 63),
-    4 (to 127), 8 (to 255) and so on. Raises ValueError naming the nearest such sizes.
+    At most two halvings fewer than its shorter side would bear, so that 4 to 31 places are left there: 64 and
+    72 are halved four and three times, [160, 128] five times. Both sides must divide by two (up to 63), 4 (to
+    127), 8 (to 255) and so on. Raises ValueError naming the nearest such sizes.
     """
     height, width = as_pair(size)
     most = _doublings(min(height, width))
-    for halvings in range(most, max(most - spare - 1, 0), -1):
+    for halvings in range(most, max(most - 3, 0), -1):
         if height % 2**halvings == 0 == width % 2**halvings:
             return halvings
-    unit = _least_unit((height, width), spare)
+    unit = _least_unit((height, width))
     wrong = f"both sides must be multiples of {unit}" if most else "8 is the least"
-    raise refusal((height, width), wrong, _nearest_halvings((height, width), spare))
+    raise refusal((height, width), wrong, _nearest_halvings((height, width)))
 
 
-def _least_unit(size: Pair, spare: int) -> int:
+def _least_unit(size: Pair) -> int:
     """What both sides must be multiples of to be halved often enough."""
-    return 2 ** max(_doublings(min(size)) - spare, 1)
+    return 2 ** max(_doublings(min(size)) - 2, 1)
 
 
-def _nearest_halvings(size: Pair, spare: int) -> list[Pair]:
-    unit = _least_unit(size, spare)
+def _nearest_halvings(size: Pair) -> list[Pair]:
+    unit = _least_unit(size)
     below, above = (_multiples(size, unit, to_whole, least=max(1, 8 // unit)) for to_whole in (floor, ceil))
-    if (larger := _least_unit(above, spare)) > unit:  # the shorter side grows into the next halving
+    if (larger := _least_unit(above)) > unit:  # the shorter side grows into the next halving
         above = _multiples(size, larger, ceil, least=1)
     return list(dict.fromkeys([below, above]))
 

@@ -1,0 +1,128 @@
+"""Pieces that several networks share: residual blocks, doublings, linear enlargement, Keras' defaults."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Upsampling = Literal["nearest", "transposed", "pixel_shuffle"]
+Norm = Literal["none", "batch", "instance"]
+Base = Literal["bicubic", "bilinear", "none"]
+
+
+class Residual(nn.Module):
+    """x + two 3x3 convolutions of it with an activation between, no norm (EDSR, Lim et al. 2017, arXiv 1707.02921).
+
+    The second convolution starts at a tenth of its usual size, so that a fresh deep stack is nearly the
+    identity. ``hidden`` channels between the two (as many as outside); ``slope`` of a leaky ReLU.
+    """
+
+    def __init__(self, channels: int, slope: float = 0.0, hidden: int | None = None) -> None:
+        super().__init__()
+        hidden = hidden or channels
+        self.first = nn.Conv2d(channels, hidden, 3, padding=1)
+        self.act = nn.LeakyReLU(slope) if slope else nn.ReLU()
+        self.second = nn.Conv2d(hidden, channels, 3, padding=1)
+        scale_(self.second, 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) to the same."""
+        return x + self.second(self.act(self.first(x)))
+
+
+class Enlarge(nn.Module):
+    """Linear enlargement by a whole factor, and copies of the one channel where more are wanted; no parameters.
+
+    ``bicubic`` is torch's kernel (a = -0.75), ``bilinear`` the triangle, both with pixel centres aligned;
+    ``none`` is zeros: no first guess. Raises ValueError for channels that cannot be copied.
+    """
+
+    def __init__(self, factor: int, in_channels: int, channels: int, kind: Base) -> None:
+        super().__init__()
+        if kind not in get_args(Base):
+            raise ValueError(f"base={kind}: one of {', '.join(get_args(Base))}")
+        if in_channels not in (1, channels):
+            raise ValueError(f"in_channels={in_channels}: must be 1 or channels={channels}")
+        self.factor, self.channels, self.kind = factor, channels, kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, channels, factor * H, factor * W)."""
+        if self.kind == "none":
+            return x.new_zeros(1)
+        if self.factor > 1:
+            x = functional.interpolate(x, scale_factor=self.factor, mode=self.kind, align_corners=False)
+        return x.expand(-1, self.channels, -1, -1)
+
+
+def doubler(inputs: int, outputs: int, kind: Upsampling, bias: bool = True) -> nn.Module:
+    """(B, inputs, H, W) to (B, outputs, 2H, 2W) with learned weights. Raises ValueError for an unknown kind.
+
+    - ``nearest``: copies, then a 3x3 convolution: no checkerboard (Odena et al. 2016, distill 10.23915/00003)
+    - ``transposed``: transposed convolution, kernel 4, stride 2, as published
+    - ``pixel_shuffle``: a 3x3 convolution to four times the channels, which become 2x2 places (Shi et al. 2016,
+      arXiv 1609.05158); the four start equal, as nearest would (Aitken et al. 2017, arXiv 1707.02937)
+    """
+    if kind == "nearest":
+        return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias))
+    if kind == "transposed":
+        return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
+    if kind == "pixel_shuffle":
+        widen = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=bias)
+        equal_phases_(widen, 2)
+        return nn.Sequential(widen, nn.PixelShuffle(2))
+    raise ValueError(f"upsampling={kind}: one of {', '.join(get_args(Upsampling))}")
+
+
+def norm_of(channels: int, kind: Norm) -> nn.Module:
+    """A norm of (B, channels, H, W): over the batch, over each picture (with weights), or none.
+
+    Raises ValueError for an unknown kind.
+    """
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    if kind == "none":
+        return nn.Identity()
+    raise ValueError(f"norm={kind}: one of {', '.join(get_args(Norm))}")
+
+
+@torch.no_grad()
+def scale_(layer: nn.Conv2d | nn.Linear, factor: float) -> None:
+    """Make a fresh layer's weights smaller, its bias zero."""
+    layer.weight.mul_(factor)
+    if layer.bias is not None:
+        layer.bias.zero_()
+
+
+@torch.no_grad()
+def equal_phases_(layer: nn.Conv2d, factor: int) -> None:
+    """Give the channels that a pixel shuffle by ``factor`` will lay beside each other the same weights."""
+    first = layer.weight[:: factor**2]
+    layer.weight.copy_(first.repeat_interleave(factor**2, 0))
+    if layer.bias is not None:
+        layer.bias.copy_(layer.bias[:: factor**2].repeat_interleave(factor**2))
+
+
+def keras_norm(channels: int, momentum: float = 0.99) -> nn.BatchNorm2d:
+    """Batch norm as Keras has it: ``momentum`` is what the running statistics keep; epsilon 1e-3."""
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - momentum)
+
+
+def keras_init(module: nn.Module) -> None:
+    """For ``apply``: Keras' defaults, Glorot's uniform weights (2010, eq. 16) and zero biases."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def pix2pix_init(module: nn.Module) -> None:
+    """For ``apply``: N(0, 0.02) weights and zero biases, norms left at one and zero."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,284 @@
+"""Encoder, code, decoder: a face becomes a few numbers and those numbers a face.
+
+Encoders give features (B, ``features``), codes turn features into z (B, latent_size), decoders turn z into images
+(B, channels, H, W). Sizes are [height, width] or one int; one that a network cannot make raises ValueError
+naming its neighbours.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf
+
+import torch
+from torch import Tensor, nn
+
+from faceforge.networks.blocks import Residual, Upsampling, doubler, scale_
+from faceforge.networks.sizes import Pair, Size, as_pair, halvings_of, multiple_of
+
+
+class ReluCode(nn.Module):
+    """The code of the published MSE autoencoder: a linear layer, batch norm, ReLU; z in [0, inf), half of it zero."""
+
+    def __init__(self, features: int, latent_size: int) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.layers = nn.Sequential(nn.Linear(features, latent_size), nn.BatchNorm1d(latent_size), nn.ReLU())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """z (B, latent_size) from features (B, features)."""
+        return self.layers(features)
+
+
+class SigmoidCode(nn.Module):
+    """The code of the published BCE autoencoder: a linear layer, batch norm, sigmoid; z in (0, 1)."""
+
+    def __init__(self, features: int, latent_size: int) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.layers = nn.Sequential(nn.Linear(features, latent_size), nn.BatchNorm1d(latent_size), nn.Sigmoid())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """z (B, latent_size) from features (B, features)."""
+        return self.layers(features)
+
+
+class GaussianCode(nn.Module):
+    """The posterior of a variational autoencoder, N(mean, exp(log variance)) for each unit (Kingma and Welling
+    2014, arXiv 1312.6114).
+
+    Fresh, its variances are near ``exp(log_variance)`` with the default -4: small enough that the decoder sees
+    the code from the first step. Log variances are kept within -12 and 8, beyond which exp() is of no use.
+    """
+
+    def __init__(self, features: int, latent_size: int, log_variance: float = -4.0) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.mean = nn.Linear(features, latent_size)
+        self.log_variance = nn.Linear(features, latent_size)
+        scale_(self.log_variance, 0.1)
+        nn.init.constant_(self.log_variance.bias, log_variance)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, each (B, latent_size), from features (B, features)."""
+        return self.mean(features), self.log_variance(features).clamp(-12.0, 8.0)
+
+
+class Encoder(nn.Module):
+    """Halvings by convolution (kernel 4, stride 2), each followed by residual blocks, until a few places are left.
+
+    Channels: ``width`` at half the size, twice as many at every halving, at most ``max_width``. No norm: each
+    face's features are its own, and the code may have one. Sizes as in ``halvings_of``: whatever is divisible
+    by 16 up to 511, and more.
+    """
+
+    input_range = (-1.0, 1.0)
+
+    def __init__(
+        self, size: Size = 64, channels: int = 3, width: int = 32, max_width: int = 256, blocks: int = 1
+    ) -> None:
+        super().__init__()
+        height, breadth = as_pair(size)
+        halvings = halvings_of(size)
+        widths = [channels, *_widths(halvings, width, max_width)]
+        self.layers = nn.Sequential(*(layer for a, b in pairwise(widths) for layer in _halve(a, b, blocks)))
+        self.features = widths[-1] * (height >> halvings) * (breadth >> halvings)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, features) of images (B, channels, H, W) in [-1, 1]."""
+        return self.layers(x).flatten(1)
+
+
+class Decoder(nn.Module):
+    """The encoder's mirror: a linear layer to a few places, then doublings, each after residual blocks; tanh.
+
+    ``upsampling`` as in ``doubler``. Sizes and widths as in the encoder.
+    """
+
+    output_range = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        latent_size: int,
+        size: Size = 64,
+        channels: int = 3,
+        width: int = 32,
+        max_width: int = 256,
+        blocks: int = 1,
+        upsampling: Upsampling = "transposed",
+    ) -> None:
+        super().__init__()
+        height, breadth = as_pair(size)
+        halvings = halvings_of(size)
+        self.seed = (height >> halvings, breadth >> halvings)
+        widths = [*_widths(halvings, width, max_width)[::-1], channels]
+        self.expand = nn.Linear(latent_size, widths[0] * self.seed[0] * self.seed[1])
+        self.layers = nn.Sequential(
+            *(layer for a, b in pairwise(widths) for layer in _double(a, b, blocks, upsampling)),
+            nn.Tanh(),
+        )
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (B, channels, H, W) in [-1, 1] from z (B, latent_size)."""
+        return self.layers(self.expand(z).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2))
+
+
+class PublishedMseEncoder(nn.Module):
+    """The encoder of the published autoencoder with MSE and a ReLU code; all three parts have 81,286,339 parameters
+    at 128x128 in colour with a code of 1024.
+
+    3x3 convolutions, ReLU after batch norm only, twice two convolutions without anything between: 32-32, 64
+    (stride 2), 128-128, 256 (2), 512-512, 512 (2), 128. PyTorch's defaults. The code is ``ReluCode``.
+    """
+
+    input_range = (0.0, 1.0)
+
+    def __init__(self, size: Size = 128, channels: int = 3) -> None:
+        super().__init__()
+        height, width = _eighth(size)
+        self.features = 128 * height * width
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1),
+            *_conv(32, 32),
+            *_conv(32, 64, stride=2),
+            nn.Conv2d(64, 128, 3, padding=1),
+            *_conv(128, 128),
+            *_conv(128, 256, stride=2),
+            nn.Conv2d(256, 512, 3, padding=1),
+            *_conv(512, 512),
+            *_conv(512, 512, stride=2),
+            *_conv(512, 128),
+            nn.Flatten(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, 2 H W) of images (B, channels, H, W) in [0, 1]."""
+        return self.layers(x)
+
+
+class PublishedMseDecoder(nn.Module):
+    """The decoder beside ``PublishedMseEncoder``: a linear layer with batch norm but no ReLU, then 3x3 transposed
+    convolutions: 512, 512 (doubling), 512-256, 128 (doubling), 128-64, 32 (doubling), 32-channels, and a ReLU.
+
+    The last ReLU leaves the output in [0, inf): kept, because it is what was published.
+    """
+
+    output_range = (0.0, inf)
+
+    def __init__(self, latent_size: int, size: Size = 128, channels: int = 3) -> None:
+        super().__init__()
+        seed = _eighth(size)
+        self.layers = nn.Sequential(
+            *(nn.Linear(latent_size, 128 * seed[0] * seed[1]), nn.BatchNorm1d(128 * seed[0] * seed[1])),
+            nn.Unflatten(1, (128, *seed)),
+            *_transposed(128, 512),
+            *_transposed(512, 512, stride=2),
+            nn.ConvTranspose2d(512, 512, 3, padding=1),
+            *_transposed(512, 256),
+            *_transposed(256, 128, stride=2),
+            nn.ConvTranspose2d(128, 128, 3, padding=1),
+            *_transposed(128, 64),
+            *_transposed(64, 32, stride=2),
+            nn.ConvTranspose2d(32, 32, 3, padding=1),
+            *(nn.ConvTranspose2d(32, channels, 3, padding=1), nn.ReLU()),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (B, channels, H, W) in [0, inf) from z (B, latent_size)."""
+        return self.layers(z)
+
+
+class PublishedBceEncoder(nn.Module):
+    """The encoder of the published autoencoder with BCE and a sigmoid code; all three parts have 82,329,539
+    parameters at 128x128 in colour with a code of 1024.
+
+    3x3 convolutions, each with batch norm and ReLU: 32, 64 (stride 2), 128, 256 (2), 512, 512 (2), 256, 128, 64;
+    then a linear layer of 2048 with batch norm and ReLU. PyTorch's defaults. The code is ``SigmoidCode``.
+    """
+
+    input_range = (0.0, 1.0)
+
+    def __init__(self, size: Size = 128, channels: int = 3) -> None:
+        super().__init__()
+        height, width = _eighth(size)
+        self.features = 2048
+        self.layers = nn.Sequential(
+            *_conv(channels, 32),
+            *_conv(32, 64, stride=2),
+            *_conv(64, 128),
+            *_conv(128, 256, stride=2),
+            *_conv(256, 512),
+            *_conv(512, 512, stride=2),
+            *_conv(512, 256),
+            *_conv(256, 128),
+            *_conv(128, 64),
+            nn.Flatten(),
+            *_linear(64 * height * width, 2048),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, 2048) of images (B, channels, H, W) in [0, 1]."""
+        return self.layers(x)
+
+
+class PublishedBceDecoder(nn.Module):
+    """The decoder beside ``PublishedBceEncoder``: linear layers, then 3x3 transposed convolutions, each with batch
+    norm and ReLU: 128, 256, 512, 512 (doubling), 256, 128 (doubling), 64, 32 (doubling); the last has a sigmoid.
+    """
+
+    output_range = (0.0, 1.0)
+
+    def __init__(self, latent_size: int, size: Size = 128, channels: int = 3) -> None:
+        super().__init__()
+        seed = _eighth(size)
+        self.layers = nn.Sequential(
+            *_linear(latent_size, 2048),
+            *_linear(2048, 64 * seed[0] * seed[1]),
+            nn.Unflatten(1, (64, *seed)),
+            *_transposed(64, 128),
+            *_transposed(128, 256),
+            *_transposed(256, 512),
+            *_transposed(512, 512, stride=2),
+            *_transposed(512, 256),
+            *_transposed(256, 128, stride=2),
+            *_transposed(128, 64),
+            *_transposed(64, 32, stride=2),
+            *(nn.ConvTranspose2d(32, channels, 3, padding=1), nn.Sigmoid()),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (B, channels, H, W) in [0, 1] from z (B, latent_size)."""
+        return self.layers(z)
+
+
+def _widths(halvings: int, width: int, max_width: int) -> list[int]:
+    """Channels at half the image size, a quarter, ... ."""
+    return [min(width * 2**i, max_width) for i in range(halvings)]
+
+
+def _halve(inputs: int, outputs: int, blocks: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2), *(Residual(outputs, 0.2) for _ in range(blocks))]
+
+
+def _double(inputs: int, outputs: int, blocks: int, upsampling: Upsampling) -> list[nn.Module]:
+    return [*(Residual(inputs, 0.2) for _ in range(blocks)), nn.LeakyReLU(0.2), doubler(inputs, outputs, upsampling)]
+
+
+def _eighth(size: Size) -> Pair:
+    height, width = multiple_of(size, 8, "the published network halves three times: multiples of 8 are needed")
+    return height // 8, width // 8
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
+
+
+def _transposed(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    grow = nn.ConvTranspose2d(inputs, outputs, 3, stride, padding=1, output_padding=stride - 1)
+    return grow, nn.BatchNorm2d(outputs), nn.ReLU()
+
+
+def _linear(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()

@@ -1,0 +1,100 @@
+"""Discriminators that judge patches: every logit sees one square of a picture and of what it was made from.
+
+Isola et al. 2017 (arXiv 1611.07004), section 3.2.2 and appendix 6.1.2. They take the source (B, in_channels, h, w)
+and the target (B, channels, H, W), both in [-1, 1], and give logits (B, 1, H', W'); a smaller source is enlarged.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceforge.networks.blocks import Norm, keras_norm, norm_of, pix2pix_init
+from faceforge.networks.sizes import Size, multiple_of
+
+
+class PublishedPatchDiscriminator(nn.Module):
+    """The discriminator of the published face transformations: 6,965,441 parameters in colour.
+
+    Kernel 4: 64 without norm, 128, 256 and 512 of stride 2, 512 of stride 1, LeakyReLU 0.2, then one logit for
+    each sixteenth of a side (the sigmoid is left to the loss). It was taken for 70x70, but each logit sees
+    142x142. N(0, 0.02) weights, Keras' batch norm and padding.
+    """
+
+    input_range = (-1.0, 1.0)
+    receptive_field = 142
+
+    def __init__(self, size: Size = (320, 256), channels: int = 3, in_channels: int = 3) -> None:
+        super().__init__()
+        multiple_of(size, 16, "the published discriminator halves four times: both sides must be multiples of 16")
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(in_channels + channels, 64, 4, 2, 1), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(64, 128, 4, 2, 1), keras_norm(128), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(128, 256, 4, 2, 1), keras_norm(256), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(256, 512, 4, 2, 1), keras_norm(512), nn.LeakyReLU(0.2)),
+            # stride 1 keeps the size: one row and column of padding before, two behind
+            *(nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(512, 512, 4), keras_norm(512), nn.LeakyReLU(0.2)),
+            *(nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(512, 1, 4)),
+        )
+        self.apply(pix2pix_init)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Logits (B, 1, H/16, W/16) of targets (B, channels, H, W) beside their sources, both in [-1, 1]."""
+        return self.layers(_beside(source, target))
+
+
+class PatchDiscriminator(nn.Module):
+    """``layers`` halvings and two convolutions of stride 1, all of kernel 4: each logit sees 16, 34, 70, 142 or 286
+    pixels of a side for 1 to 5 halvings.
+
+    Channels: ``width``, twice as many at every layer, at most ``max_width``; LeakyReLU 0.2. Norms everywhere but
+    first and last; instance norm keeps the logits of a picture apart from the rest of the batch. The first
+    convolution of stride 1 pads by two, the last by one, so that one logit stands for each place.
+    """
+
+    input_range = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        size: Size = (160, 128),
+        channels: int = 3,
+        in_channels: int = 3,
+        layers: int = 3,
+        width: int = 32,
+        max_width: int = 256,
+        norm: Norm = "instance",
+    ) -> None:
+        super().__init__()
+        if not 1 <= layers <= 5:
+            raise ValueError(f"layers={layers}: 1 to 5 see 16, 34, 70, 142 or 286 pixels")
+        least = 2 ** (layers + 1)
+        multiple_of(size, 1, f"{layers} layers need sides of at least {least}", least=least)
+        self.receptive_field = 2**layers * 9 - 2
+        widths = [min(width * 2**i, max_width) for i in range(layers + 1)]
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(in_channels + channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)),
+            *(layer for a, b in pairwise(widths[:-1]) for layer in _conv(a, b, norm, stride=2, padding=1)),
+            *_conv(widths[-2], widths[-1], norm, stride=1, padding=2),
+            nn.Conv2d(widths[-1], 1, 4, 1, 1),
+        )
+        self.apply(pix2pix_init)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Logits (B, 1, h, w) of targets (B, channels, H, W) beside their sources, both in [-1, 1]; h is H /
+        2**layers, rounded down at each halving."""
+        return self.layers(_beside(source, target))
+
+
+def _conv(inputs: int, outputs: int, norm: Norm, stride: int, padding: int) -> tuple[nn.Module, ...]:
+    shrink = nn.Conv2d(inputs, outputs, 4, stride, padding, bias=norm == "none")
+    return shrink, norm_of(outputs, norm), nn.LeakyReLU(0.2)
+
+
+def _beside(source: Tensor, target: Tensor) -> Tensor:
+    if source.shape[-2:] != target.shape[-2:]:
+        source = functional.interpolate(source, target.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.cat([source, target], 1)

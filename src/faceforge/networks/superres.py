@@ -1,0 +1,181 @@
+"""Convolutional networks that make a larger or better picture from a smaller or worse one.
+
+All take (B, in_channels, H / factor, W / factor) and give (B, channels, H, W) in their ``output_range``.
+``size`` is the target's, [height, width] or one int; a size that a network cannot make raises ValueError
+naming its neighbours.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceforge.networks.blocks import (
+    Base,
+    Enlarge,
+    Residual,
+    equal_phases_,
+    keras_init,
+    keras_norm,
+    scale_,
+)
+from faceforge.networks.sizes import Size, multiple_of
+
+
+class PublishedConv(nn.Module):
+    """The convolutional autoencoder of the published super-resolution project, 2,367,873 parameters for grey.
+
+    3x3 convolutions with ReLU: 512-256-128, pool, 128-128, pool (the code: 8x8x128 for a 32x32 input, eight
+    times larger than that), 128, then three times a nearest doubling and a convolution to 128, 256 and the
+    sigmoid picture. A second convolution of 128 at the code was built there but never used and is not counted.
+    Keras' defaults.
+    """
+
+    input_range = (0.0, 1.0)
+    output_range = (0.0, 1.0)
+
+    def __init__(self, size: Size = 64, channels: int = 1, in_channels: int = 1, factor: int = 2) -> None:
+        super().__init__()
+        _only_factors("it doubles its input", factor, 2)
+        multiple_of(size, 8, "the input is halved twice: both sides must be multiples of 8")
+        self.encoder = nn.Sequential(
+            *_conv_relu(in_channels, 512),
+            *_conv_relu(512, 256),
+            *_conv_relu(256, 128),
+            nn.MaxPool2d(2),
+            *_conv_relu(128, 128),
+            *_conv_relu(128, 128),
+            nn.MaxPool2d(2),
+        )
+        self.decoder = nn.Sequential(
+            *_conv_relu(128, 128),
+            nn.Upsample(scale_factor=2),
+            *_conv_relu(128, 128),
+            nn.Upsample(scale_factor=2),
+            *_conv_relu(128, 256),
+            nn.Upsample(scale_factor=2),
+            *(nn.Conv2d(256, channels, 3, padding=1), nn.Sigmoid()),
+        )
+        self.apply(keras_init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) in [0, 1] from (B, in_channels, H/2, W/2) in [0, 1]."""
+        return self.decoder(self.encoder(x))
+
+
+class PublishedSuperres(nn.Module):
+    """The super-resolution of the published face transformations: 68,099 parameters for x2 in colour.
+
+    A 9x9 convolution to 64 with ReLU; factor/2 times a 3x3 convolution, a nearest doubling and LeakyReLU 0.2; a
+    9x9 convolution and tanh. "factor/2 times" is right for 2 and 4 alone. Keras' defaults.
+    """
+
+    input_range = (-1.0, 1.0)
+    output_range = (-1.0, 1.0)
+
+    def __init__(self, size: Size = 64, channels: int = 3, in_channels: int = 3, factor: int = 2) -> None:
+        super().__init__()
+        _only_factors("it doubles its input factor/2 times", factor, 2, 4)
+        multiple_of(size, factor, f"both sides must be multiples of the factor {factor}")
+        doublings = [
+            layer
+            for _ in range(factor // 2)
+            for layer in (nn.Conv2d(64, 64, 3, padding=1), nn.Upsample(scale_factor=2), nn.LeakyReLU(0.2))
+        ]
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(in_channels, 64, 9, padding=4), nn.ReLU()),
+            *doublings,
+            *(nn.Conv2d(64, channels, 9, padding=4), nn.Tanh()),
+        )
+        self.apply(keras_init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) in [-1, 1] from (B, in_channels, H/factor, W/factor) in [-1, 1]."""
+        return self.layers(x)
+
+
+class PublishedSuperresDiscriminator(nn.Module):
+    """The discriminator of the adversarial form of the published super-resolution.
+
+    Eight 3x3 convolutions, 64 and then seven of stride 2 (64-128-128-256-256-512-512), each with LeakyReLU 0.2
+    and only then batch norm (none in the first; Keras' momentum 0.8); a layer of 1024, LeakyReLU 0.2, one
+    logit (the sigmoid is left to the loss). Strides pad below and on the right, as Keras does. It was given
+    the small picture too but never looked at it, and so it is here.
+    """
+
+    input_range = (-1.0, 1.0)
+
+    def __init__(self, size: Size = 64, channels: int = 3) -> None:
+        super().__init__()
+        places = list(multiple_of(size, 1, "there is no such picture"))
+        widths = [64, 64, 128, 128, 256, 256, 512, 512]
+        layers: list[nn.Module] = [nn.Conv2d(channels, 64, 3, padding=1), nn.LeakyReLU(0.2)]
+        for inputs, outputs in pairwise(widths):
+            # Keras pads an even side by 0 and 1, an odd one by 1 and 1
+            layers.append(nn.ZeroPad2d((places[1] % 2, 1, places[0] % 2, 1)))
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2), nn.LeakyReLU(0.2), keras_norm(outputs, 0.8)]
+            places = [(side + 1) // 2 for side in places]
+        self.layers = nn.Sequential(
+            *layers,
+            *(nn.Flatten(), nn.Linear(512 * places[0] * places[1], 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1)),
+        )
+        self.apply(keras_init)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Logits (B, 1, 1, 1) of targets (B, channels, H, W) in [-1, 1]; the source is not looked at."""
+        return self.layers(target)[:, :, None, None]
+
+
+class ConvSuperres(nn.Module):
+    """What to add to a linear enlargement: residual blocks at low resolution, then a pixel shuffle.
+
+    EDSR's body (Lim et al. 2017, arXiv 1707.02921) with ESPCN's end (Shi et al. 2016, arXiv 1609.05158) over a
+    bicubic base, as in VDSR (Kim et al. 2016, arXiv 1511.04587): what is already known need not be learnt.
+    ``base`` = none makes the whole picture from nothing. With factor 1 the body works at half the size, from
+    2x2 places stacked as channels, for its price there is a quarter. One input channel may become three. The
+    output is not squashed: it may leave [-1, 1] slightly.
+    """
+
+    input_range = (-1.0, 1.0)
+    output_range = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        size: Size = 64,
+        channels: int = 1,
+        in_channels: int = 1,
+        factor: int = 2,
+        width: int = 48,
+        blocks: int = 6,
+        base: Base = "bicubic",
+    ) -> None:
+        super().__init__()
+        self.out_factor = max(factor, 2)
+        self.in_factor = self.out_factor // factor
+        multiple_of(size, self.out_factor, f"both sides must be multiples of {self.out_factor}")
+        self.base = Enlarge(factor, in_channels, channels, base)
+        self.head = nn.Conv2d(in_channels * self.in_factor**2, width, 3, padding=1)
+        self.body = nn.Sequential(*(Residual(width) for _ in range(blocks)))
+        self.tail = nn.Conv2d(width, channels * self.out_factor**2, 3, padding=1)
+        equal_phases_(self.tail, self.out_factor)
+        scale_(self.tail, 0.1)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) from (B, in_channels, H/factor, W/factor), both on the scale of [-1, 1]."""
+        features = self.head(functional.pixel_unshuffle(x, self.in_factor))
+        features = features + self.body(features)
+        return self.base(x) + functional.pixel_shuffle(self.tail(features), self.out_factor)
+
+
+def _conv_relu(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()
+
+
+def _only_factors(why: str, factor: int, *legal: int) -> None:
+    if factor not in legal:
+        named = " or ".join(str(each) for each in legal)
+        raise ValueError(f"task.factor={factor}: this network is as published, {why}; {named} would be right")

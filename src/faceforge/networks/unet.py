@@ -1,0 +1,134 @@
+"""U-Nets that translate one picture into another of the same size (Isola et al. 2017, arXiv 1611.07004).
+
+All take (B, in_channels, H, W) and give (B, channels, H, W), both in [-1, 1]. ``size`` is [height, width] or one
+int; one that a network cannot make raises ValueError naming its neighbours. Dropout and norms follow train() and
+eval() as everywhere: whoever wants them at test time says so outside.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from faceforge.networks.blocks import Norm, Upsampling, doubler, keras_norm, norm_of, pix2pix_init, scale_
+from faceforge.networks.sizes import Size, halvings_of, multiple_of
+
+
+class PublishedUNet(nn.Module):
+    """The generator of the published face transformations: 29,247,491 parameters in colour.
+
+    Six halvings (kernel 4, stride 2, LeakyReLU 0.2): 64 without norm, 128, 256, 512 and 512 with, then 512 with
+    ReLU and no norm, 5x4 places of a picture of 320x256. Five transposed convolutions back with batch norm -
+    512 (and dropout), 512, 256, 128, 64 - each followed by the halving of its size beside it and ReLU; a sixth
+    and tanh. N(0, 0.02) weights, Keras' batch norm.
+    """
+
+    input_range = (-1.0, 1.0)
+    output_range = (-1.0, 1.0)
+
+    def __init__(self, size: Size = (320, 256), channels: int = 3, in_channels: int = 3, dropout: float = 0.5) -> None:
+        super().__init__()
+        multiple_of(size, 64, "the published U-Net halves six times: both sides must be multiples of 64")
+        widths = [64, 128, 256, 512, 512]
+        first = nn.Sequential(nn.Conv2d(in_channels, 64, 4, 2, 1), nn.LeakyReLU(0.2))
+        self.down = nn.ModuleList([first, *(self._halve(a, b) for a, b in pairwise(widths))])
+        self.bottleneck = nn.Sequential(nn.Conv2d(512, 512, 4, 2, 1), nn.ReLU())
+        inputs = [512, *(2 * width for width in widths[:0:-1])]
+        self.up = nn.ModuleList(self._double(a, b) for a, b in zip(inputs, widths[::-1], strict=True))
+        self.up[0].append(nn.Dropout(dropout))
+        self.last = nn.Sequential(nn.ConvTranspose2d(128, channels, 4, 2, 1), nn.Tanh())
+        self.apply(pix2pix_init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, channels, H, W) from (B, in_channels, H, W), both in [-1, 1]."""
+        skips = []
+        for down in self.down:
+            x = down(x)
+            skips.append(x)
+        x = self.bottleneck(x)
+        for up, skip in zip(self.up, reversed(skips), strict=True):
+            x = torch.relu(torch.cat([up(x), skip], 1))
+        return self.last(x)
+
+    @staticmethod
+    def _halve(inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 4, 2, 1), keras_norm(outputs), nn.LeakyReLU(0.2))
+
+    @staticmethod
+    def _double(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), keras_norm(outputs))
+
+
+class UNet(nn.Module):
+    """Halvings (kernel 4, stride 2, LeakyReLU 0.2) to a few places and doublings back, each beside its halving.
+
+    Channels: ``width`` at half the size, twice as many at every halving, at most ``max_width``. The depth
+    follows the size, down to 4 or more places (``halvings_of``), unless ``depth`` names it. The picture itself
+    is handed to the last convolution, so that what is already there need not be drawn again. Dropout after the
+    three deepest doublings; norms everywhere but first, at the bottom and last. ``upsampling`` as in
+    ``doubler``: nearest leaves no checkerboard.
+    """
+
+    input_range = (-1.0, 1.0)
+    output_range = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        size: Size = (160, 128),
+        channels: int = 3,
+        in_channels: int = 3,
+        width: int = 32,
+        max_width: int = 256,
+        depth: int | None = None,
+        upsampling: Upsampling = "nearest",
+        norm: Norm = "instance",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        halvings = self._depth(size, depth)
+        widths = [min(width * 2**i, max_width) for i in range(halvings)]
+        self.down = nn.ModuleList(
+            _halve(a, b, norm if 0 < i < halvings - 1 else "none")
+            for i, (a, b) in enumerate(pairwise([in_channels, *widths]))
+        )
+        inputs = [widths[-1], *(2 * w for w in widths[-2::-1])]
+        outputs = [*widths[-2::-1], width // 2]
+        self.up = nn.ModuleList(
+            _double(a, b, upsampling, norm, dropout if i < 3 else 0.0)
+            for i, (a, b) in enumerate(zip(inputs, outputs, strict=True))
+        )
+        self.last = nn.Conv2d(width // 2 + in_channels, channels, 3, padding=1)
+        scale_(self.last, 0.5)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, channels, H, W) from (B, in_channels, H, W), both in [-1, 1]."""
+        skips = [x]
+        for down in self.down:
+            skips.append(down(skips[-1]))
+        y = skips.pop()
+        for up in self.up:
+            y = torch.cat([up(y), skips.pop()], 1)
+        return torch.tanh(self.last(y))
+
+    @staticmethod
+    def _depth(size: Size, depth: int | None) -> int:
+        if depth is None:
+            return halvings_of(size)
+        if depth < 1:
+            raise ValueError(f"depth={depth}: at least 1, or null to follow the size")
+        multiple_of(size, 2**depth, f"{depth} halvings need multiples of {2**depth}", least=2)
+        return depth
+
+
+def _halve(inputs: int, outputs: int, norm: Norm) -> nn.Module:
+    shrink = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=norm == "none")
+    return nn.Sequential(shrink, norm_of(outputs, norm), nn.LeakyReLU(0.2))
+
+
+def _double(inputs: int, outputs: int, upsampling: Upsampling, norm: Norm, dropout: float) -> nn.Module:
+    grow = doubler(inputs, outputs, upsampling, bias=norm == "none")
+    drop = [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(grow, norm_of(outputs, norm), *drop, nn.LeakyReLU(0.2))

@@ -1,0 +1,125 @@
+"""Generators that turn a picture of noise into a face: thin at both ends and wide in the middle.
+
+They know ``latent_shape`` (3, height, width), ``latent`` (the distribution of z: "normal" is N(0, 1), "uniform" is
+U[0, 1)) and ``output_range``. Sizes are [height, width] or one int; one that a network cannot make raises
+ValueError naming its neighbours.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf, sqrt
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceforge.networks.blocks import Residual
+from faceforge.networks.sizes import Size, as_pair, halvings_of, multiple_of
+
+
+class PublishedCnnGenerator(nn.Module):
+    """The "CNN" generator of the published GAN: 1,961,859 parameters; 395,395 in its first, ``depthwise`` form.
+
+    Convolutions that keep the size: 3x3 to 64, 5x5 to 128, 7x7 to 256 with LeakyReLU 0.01, 3x3 to 64 and to the
+    colours with ReLU; depthwise, the 7x7 is a 7x7 for each channel and a 1x1. Nothing carries a face's layout
+    from one place to the next beyond 17 pixels. The last ReLU leaves the output in [0, inf): kept. The first
+    form also multiplied its output by 255, the scale of bytes; not kept, as the range is stated instead.
+    """
+
+    latent = "uniform"
+    output_range = (0.0, inf)
+
+    def __init__(self, size: Size = 64, channels: int = 3, depthwise: bool = False) -> None:
+        super().__init__()
+        self.latent_shape = (3, *multiple_of(size, 1, "there is no such picture"))
+        widest = [nn.Conv2d(128, 128, 7, padding=3, groups=128), nn.Conv2d(128, 256, 1)]
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(3, 64, 3, padding=1), nn.LeakyReLU(0.01)),
+            *(nn.Conv2d(64, 128, 5, padding=2), nn.LeakyReLU(0.01)),
+            *(widest if depthwise else [nn.Conv2d(128, 256, 7, padding=3)]),
+            *(nn.LeakyReLU(0.01), nn.Conv2d(256, 64, 3, padding=1)),
+            *(nn.ReLU(), nn.Conv2d(64, channels, 3, padding=1), nn.ReLU()),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (B, channels, height, width) in [0, inf) from z (B, 3, height, width) in [0, 1)."""
+        return self.layers(z)
+
+
+class CnnGenerator(nn.Module):
+    """The wide generator made trainable: the same picture of noise, looked at from every distance.
+
+    Noise has no large features that convolutions could find: its means over blocks die out with the block's side.
+    So each resolution is given the block sums scaled to unit variance: the coarsest few, through a linear layer,
+    decide the layout, and every doubling (transposed convolution, kernel 4, stride 2) adds the noise of its own
+    resolution, batch norm, LeakyReLU 0.2 and a residual block; the last sees the noise itself. Channels:
+    ``width`` at half the size, twice as many at every step towards the middle, at most ``max_width``. tanh.
+    """
+
+    output_range = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        size: Size = 64,
+        channels: int = 3,
+        width: int = 32,
+        max_width: int = 256,
+        latent: Literal["normal", "uniform"] = "normal",
+    ) -> None:
+        super().__init__()
+        height, breadth = as_pair(size)
+        halvings = halvings_of(size)
+        self.seed = (height >> halvings, breadth >> halvings)
+        self.latent, self.latent_shape = latent, (3, height, breadth)
+        widths = [min(width * 2**i, max_width) for i in range(halvings)][::-1]
+        places = self.seed[0] * self.seed[1]
+        self.layout = nn.Linear(3 * places, widths[0] * places, bias=False)
+        self.first = nn.Sequential(nn.BatchNorm2d(widths[0]), nn.LeakyReLU(0.2), _residual(widths[0]))
+        self.growth = nn.ModuleList(_Growth(a, b) for a, b in pairwise(widths))
+        self.last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
+        self.grain = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self._initialise()
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (B, channels, height, width) in [-1, 1] from z (B, 3, height, width) of the ``latent`` kind."""
+        noise = self._pyramid(z)
+        features = self.layout(noise.pop().flatten(1)).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
+        features = self.first(features)
+        for growth in self.growth:
+            features = growth(features, noise.pop())
+        return torch.tanh(self.last(features) + self.grain(noise.pop()))
+
+    def _pyramid(self, z: Tensor) -> list[Tensor]:
+        """The noise at the size, at half of it, ... down to the seed, everywhere of variance 1."""
+        noise = [z if self.latent == "normal" else (z - 0.5) * sqrt(12)]
+        for _ in range(len(self.growth) + 1):
+            noise.append(2 * functional.avg_pool2d(noise[-1], 2))
+        return noise
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.layout.weight, 0.0, self.layout.in_features**-0.5)
+        for module in [*(growth.grow for growth in self.growth), self.last]:
+            nn.init.normal_(module.weight, 0.0, 0.02)  # pyright: ignore[reportArgumentType]
+        nn.init.normal_(self.grain.weight, 0.0, 0.002)  # grain is for later; more would show from the start
+        nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
+
+
+class _Growth(nn.Module):
+    """Twice the size, with the noise of that size added."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.grow = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
+        self.noise = nn.Conv2d(3, outputs, 3, padding=1, bias=False)
+        self.after = nn.Sequential(nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2), _residual(outputs))
+        nn.init.normal_(self.noise.weight, 0.0, 0.02)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        return self.after(self.grow(x) + self.noise(noise))
+
+
+def _residual(channels: int) -> Residual:
+    return Residual(channels, 0.2, hidden=max(channels // 2, 1))
