@@ -1,0 +1,366 @@
+"""Faces of one person: how they are grouped, what is described when, what a kill leaves, what the network tells."""
+
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
+from test_cut_job import cut_haar, edit, photo, rows, save, tree
+
+from faceforge.cut import alike, people, work
+from faceforge.cut.manifest import Row
+from faceforge.cut.people import SAME, UNIT, groups
+from faceforge.cut.work import Job, Settings
+from faceforge.data.archives import Folder
+from faceforge.data.crops import Crops
+from faceforge.errors import BadInput
+
+# --------------------------------------------------------------------------------------------------------- grouping
+
+
+def partition(first):
+    return {frozenset(np.flatnonzero(first == leader).tolist()) for leader in set(first.tolist())}
+
+
+def in_units(values):
+    return np.rint(np.asarray(values) * UNIT).astype(np.int16)
+
+
+def people_of(count, faces, seed):
+    """Descriptions of people with some faces each, shuffled, some of them twice."""
+    rng = np.random.default_rng(seed)
+    centres = np.repeat(rng.normal(size=(count, 128)) * 0.08, faces, axis=0)
+    spread = rng.gamma(4, 0.008, size=(len(centres), 1))
+    found = rng.permutation(centres + rng.normal(size=centres.shape) * spread)
+    found[: len(found) // 10] = found[len(found) // 10 : 2 * (len(found) // 10)]
+    return in_units(found)
+
+
+@pytest.mark.parametrize("same", [0.3, 0.45, 0.6, 0.9, 3.0])
+@pytest.mark.parametrize(("count", "faces"), [(60, 5), (200, 1), (1, 230), (7, 23)])
+def test_groups_are_those_of_average_linkage(count, faces, same, monkeypatch):
+    monkeypatch.setattr(people, "SAME", same)
+    found = people_of(count, faces, seed=faces)
+    tree_of_all = linkage(pdist(found.astype(float), "sqeuclidean"), "average")
+    assert partition(groups(found)) == partition(fcluster(tree_of_all, (same * UNIT) ** 2, "distance"))
+
+
+def test_look_alikes_in_a_row_are_no_chain():
+    """0, s, 2s, 3s for s just below the limit: squares between the pairs average (4 + 9 + 1 + 4)/4 s^2."""
+    row = np.zeros((4, 128))
+    row[:, 5] = np.arange(4) * 0.97 * SAME
+    assert groups(in_units(row)).tolist() == [0, 0, 2, 2]
+
+
+def test_equal_descriptions_and_few_of_them():
+    assert groups(np.zeros((0, 128), np.int16)).tolist() == []
+    assert groups(np.zeros((1, 128), np.int16)).tolist() == [0]
+    assert groups(np.full((9, 128), 37, np.int16)).tolist() == [0] * 9
+
+
+def test_the_order_of_faces_changes_no_group():
+    found = np.unique(people_of(40, 6, seed=1), axis=0)
+    order = np.random.default_rng(2).permutation(len(found))
+    again = {frozenset(order[sorted(group)].tolist()) for group in partition(groups(found[order]))}
+    assert again == partition(groups(found))
+
+
+# --------------------------------------------------------------------------------------- whole cuts, a network played
+
+ALBUM = {"a1": 1, "a2": 1, "a3": 1, "b1": 2, "b2": 2, "c1": 5, "d1": 7}  # photo: whose drawn face it shows
+PERSON = {
+    **dict.fromkeys(("a1.png-1.png", "a2.png-1.png", "a3.png-1.png"), "a1.png-1.png"),
+    **dict.fromkeys(("b1.png-1.png", "b2.png-1.png"), "b1.png-1.png"),
+    "c1.png-1.png": "",
+    "d1.png-1.png": "",
+}
+
+
+class Played:
+    """Stands for the network: 128 grey values of the crop; counts its work."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, pixels, at):
+        self.count += 1
+        assert pixels.shape == (80, 60, 3)
+        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(float)
+        return 0.2 * (cv2.resize(grey, (8, 16), interpolation=cv2.INTER_AREA).ravel() - 128) / grey.std()
+
+
+def play(monkeypatch):
+    network = Played()
+    monkeypatch.setattr(people, "_weights", lambda where: {})
+    monkeypatch.setattr(people, "_network", lambda: network)
+    monkeypatch.setattr(people, "LEAST_SIDE", 20)
+    monkeypatch.setattr(alike, "LEVELS", -1)  # no near duplicates, which would be doubtful
+    return network
+
+
+def make_album(folder):
+    for n, (name, face) in enumerate(ALBUM.items()):
+        save(folder, f"{name}.png", photo(face, seed=40 * n, canvas=(200 + 6 * n, 220), at=(60 + 2 * n, 45)))
+    return folder
+
+
+@pytest.fixture
+def played(monkeypatch):
+    return play(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory):
+    return make_album(tmp_path_factory.mktemp("album"))
+
+
+@pytest.fixture(scope="module")
+def first(album, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        play(patched)
+        return cut_haar(album, tmp_path_factory.mktemp("first") / "faces", tell_people=True)
+
+
+@pytest.fixture
+def cut_album(first, played, tmp_path):
+    """A copy, for tests that change things."""
+    return Path(shutil.copytree(first, tmp_path / "faces"))
+
+
+def told(folder):
+    return {face: row.person for face, row in rows(folder).items() if row.n}
+
+
+def file(folder):
+    return folder / "_review" / "people.jsonl"
+
+
+def test_the_manifest_names_the_first_face_of_each_person(cut_album):
+    assert told(cut_album) == PERSON
+    named = {face.id: face.identity for face in Crops(str(cut_album)).faces}
+    assert named["b1.png-1.png"] == named["b2.png-1.png"] == "b1.png-1.png"
+    assert "Repeated people" in (cut_album / "_review" / "index.html").read_text()
+
+
+def test_a_second_time_describes_nothing_and_changes_nothing(played, cut_album, album):
+    before = tree(cut_album)
+    cut_haar(album, cut_album, tell_people=True)
+    assert tree(cut_album) == before
+    cut_haar(album, cut_album)  # people are told apart as long as their descriptions are kept
+    assert tree(cut_album) == before
+    assert played.count == 0
+
+
+def test_without_its_file_people_are_forgotten(played, cut_album, album, tmp_path):
+    file(cut_album).unlink()
+    cut_haar(album, cut_album)
+    assert set(told(cut_album).values()) == {""}
+    assert tree(cut_album) == tree(cut_haar(album, tmp_path / "never"))
+    assert played.count == 0
+
+
+def test_people_may_be_told_apart_later(played, cut_album, album, tmp_path):
+    later = cut_haar(album, tmp_path / "later")
+    assert not file(later).exists()
+    assert tree(cut_haar(album, later, tell_people=True)) == tree(cut_album)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 300, 1500, -1])
+def test_what_was_described_before_a_kill_is_used(kept, played, cut_album, album):
+    """Appended in any order, cut short anywhere, followed by rubbish: the same bytes, and only what is missing."""
+    before, whole = tree(cut_album), file(cut_album).read_bytes()
+    lines = whole.splitlines(keepends=True)[::-1]
+    file(cut_album).write_bytes(b"".join(lines)[:kept])
+    there = b"".join(lines)[:kept].count(b"\n")
+    cut_haar(album, cut_album, tell_people=True)
+    assert tree(cut_album) == before
+    assert played.count == len(ALBUM) - there
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\xff\x00\n", b"[]\n", b"null\n", b'["a1.png-1.png", "k", "AAAA"]\n', b'{"a": 1}\n']
+)
+def test_rubbish_in_the_file_is_described_anew(rubbish, played, cut_album, album):
+    before = tree(cut_album)
+    file(cut_album).write_bytes(rubbish + file(cut_album).read_bytes())
+    cut_haar(album, cut_album)
+    assert tree(cut_album) == before
+
+
+def test_only_new_and_changed_photos_are_described(played, tmp_path):
+    album = make_album(tmp_path / "in")
+    target = cut_haar(album, tmp_path / "out", tell_people=True)
+    assert played.count == len(ALBUM)
+    save(album, "b0.png", photo(2, seed=500, canvas=(240, 230)))
+    shutil.copy(album / "d1.png", album / "c1.png")
+    cut_haar(album, target)
+    assert played.count == len(ALBUM) + 2
+    assert told(target)["b2.png-1.png"] == told(target)["b0.png-1.png"] == "b0.png-1.png"
+    assert told(target)["c1.png-1.png"] == told(target)["d1.png-1.png"] == "c1.png-1.png"
+    assert file(target).read_bytes() == file(cut_haar(album, tmp_path / "new", tell_people=True)).read_bytes()
+
+
+def test_edits_win_and_rejected_faces_are_forgotten(played, cut_album, album):
+    edit(cut_album, "a1.png-1.png", verdict="rejected")
+    edit(cut_album, "c1.png-1.png", person="Clara")
+    edit(cut_album, "b2.png-1.png", person="")
+    cut_haar(album, cut_album)
+    expected = {**PERSON, "a1.png-1.png": "", "c1.png-1.png": "Clara", "b2.png-1.png": ""}
+    expected |= dict.fromkeys(("a2.png-1.png", "a3.png-1.png"), "a2.png-1.png")
+    assert told(cut_album) == expected
+    assert "a1.png" not in file(cut_album).read_text()
+
+
+def test_another_frame_is_described_anew(played, cut_album, album):
+    row = rows(cut_album)["d1.png-1.png"]
+    edit(cut_album, "d1.png-1.png", frame_x=row.frame_x + 3)
+    cut_haar(album, cut_album)
+    assert played.count == 1
+
+
+def test_a_crop_that_vanishes_is_one_line(played, album, tmp_path, monkeypatch):
+    def gone(job, faces):
+        faces[0].crop.unlink()
+        return describe(job, faces)
+
+    describe = people.describe
+    monkeypatch.setattr(people, "describe", gone)
+    with pytest.raises(BadInput, match=r"a1\.png-1\.png: cannot be read any more .*type the same again"):
+        cut_haar(album, tmp_path / "out", tell_people=True)
+    monkeypatch.undo()
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from faceforge.cut import alike, engine, people
+from test_cut_people import Played, cut_haar
+played = Played()
+people._weights, people.LEAST_SIDE, alike.LEVELS = lambda where: {{}}, 20, -1
+people._network = lambda: lambda pixels, at: (time.sleep(0.1), played(pixels, at))[1]
+engine.CHUNK = 1
+cut_haar({source!r}, {target!r}, tell_people=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [3, pytest.param(0, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)])
+def test_killed_while_describing_ends_in_the_same_bytes(lines, played, cut_album, album, tmp_path):
+    target = tmp_path / "killed"
+    script = SLOW.format(tests=str(Path(__file__).parent), source=str(album), target=str(target))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (file(target).exists() and file(target).read_bytes().count(b"\n") >= lines):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9
+    assert not (target / "manifest.csv").exists()
+    cut_haar(album, target)
+    assert tree(target) == tree(cut_album)
+    assert played.count <= len(ALBUM) - lines
+
+
+# ------------------------------------------------------------------------------------------------- what is described
+
+
+def job_of(tmp_path, size=(80, 60)):
+    return Job(Folder(tmp_path), tmp_path, Settings(*size, "haar", False, 1.0, 20), None, None)
+
+
+def row_of(**given):
+    box = {"box_x": 100.0, "box_y": 100.0, "box_w": 100.0, "box_h": 100.0}
+    frame = {"frame_x": 150.0, "frame_y": 150.0, "frame_w": 150.0, "frame_h": 200.0, "frame_angle": 0.0}
+    more = {"sharpness": 50.0, "scale": 1.0, "source_sha256": "0" * 64}
+    return Row("p.png-1.png", "p.png", 1, "accepted", "", **{**box, **frame, **more, **given})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"verdict": "rejected"},
+        {"verdict": "none", "n": 0},
+        {"box_h": people.LEAST_SIDE - 1},
+        {"scale": (people.LEAST_SIDE - 1) / 100},
+        {"sharpness": people.LEAST_SHARPNESS - 0.1},
+        {"sharpness": None},
+    ],
+)
+def test_faces_that_tell_too_little_are_left_alone(given, tmp_path):
+    row = row_of()
+    assert people._face(job_of(tmp_path), row)
+    for name, value in given.items():
+        setattr(row, name, value)
+    assert people._face(job_of(tmp_path), row) is None
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, -71.0])
+def test_the_place_in_a_crop_is_where_the_face_lies(angle):
+    """A red spot in the middle of the box is in the crop where _place says."""
+    pixels = np.zeros((400, 400, 3), np.uint8)
+    row = row_of(box_x=100.5, box_y=100.5, frame_x=190.0, frame_y=210.0, frame_angle=angle)
+    cv2.circle(pixels, (150, 150), 6, (255, 0, 0), -1)
+    crop = work.cut_row(row, pixels, Settings(240, 180, "haar", False, 1.0, 20)).astype(float)[..., 0]
+    x, y, width = people._place(row, (240, 180))
+    down, across = np.indices(crop.shape)
+    spot = (crop * across).sum() / crop.sum() + 0.5, (crop * down).sum() / crop.sum() + 0.5
+    assert (x, y) == pytest.approx(spot, abs=0.1)
+    assert width == pytest.approx(100 * 240 / 200)
+
+
+def test_landmarks_count_more_than_the_box():
+    """The Haar box of eyes at 90 above a mouth 40 below: 2.476 x 40 wide, 0.292 of the way down."""
+    marks = dict(zip(("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"),
+                     ((130, 90), (170, 90), (150, 110), (135, 130), (165, 130)), strict=True))  # fmt: skip
+    given = {f"{name}_{axis}": float(v) for name, point in marks.items() for axis, v in zip("xy", point, strict=True)}
+    place = people._place(row_of(**given), (200, 150))
+    assert place == pytest.approx((75, 90 + 0.292 * 40 - 50, 2.476 * 40), abs=0.02)
+
+
+def test_the_key_changes_with_whatever_decides_the_crop(tmp_path):
+    changes = [
+        {},
+        {"source_sha256": "1" * 64},
+        {"frame_x": 151.0},
+        {"frame_angle": 1.0},
+        {"quarter": 1},
+        {"box_x": 99.0},
+    ]
+    keys = [people._face(job_of(tmp_path), row_of(**given)).key for given in changes]
+    keys.append(people._face(job_of(tmp_path, (160, 120)), row_of()).key)
+    assert len(set(keys)) == len(keys)
+    assert (
+        people._face(job_of(tmp_path), replace(row_of(sharpness=60.0, person="x"), verdict="doubtful")).key == keys[0]
+    )
+
+
+# ------------------------------------------------------------------------------------------------ packages and weights
+
+
+def test_without_the_packages_it_is_one_line_before_any_work(album, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "_dlib_pybind11", None)
+    with pytest.raises(BadInput, match=r"^--people: not installed; pip install 'faceforge\[people\]'$"):
+        cut_haar(album, tmp_path / "out", tell_people=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_packages_a_folder_of_people_says_how_to_forget_them(cut_album, album, monkeypatch):
+    before = tree(cut_album)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "_dlib_pybind11", None)
+    with pytest.raises(BadInput, match=r"_review/people\.jsonl: .* remove it to forget them; --people: not installed"):
+        cut_haar(album, cut_album)
+    assert tree(cut_album) == before
+
+
+def test_other_weights_are_refused(album, tmp_path, monkeypatch):
+    (tmp_path / people.NETWORK).write_bytes(b"other weights")
+    monkeypatch.setattr(people, "_weights", lambda where: {people.NETWORK: tmp_path / people.NETWORK})
+    with pytest.raises(BadInput, match=r"^--people: .*resnet_model_v1\.dat is not the known file; pip install"):
+        cut_haar(album, tmp_path / "out", tell_people=True)
+    assert not (tmp_path / "out").exists()
