@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated as Arg
 from typing import Any
-from unittest import mock
 
 import cut_faces_page
 import cut_faces_plain
@@ -178,9 +177,8 @@ def through_engine(folder: Path) -> dict[str, list[tuple[int, ...]]]:
     """bare() of a folder over two processes, by the engine of `faceforge cut`."""
     tasks = [Task(name, "") for name in sorted(path.name for path in folder.iterdir())]
     job = Job(Folder(folder), folder, settings("haar"), None, os.getpid())
-    with mock.patch.object(engine, "work", bare):
-        chunks: Iterator[Any] = engine.spread(job, tasks, "loky", PROCESSES)
-        return dict(pair for chunk in chunks for pair in chunk)
+    chunks: Iterator[Any] = engine.spread(job, tasks, "loky", PROCESSES, bare)
+    return dict(pair for chunk in chunks for pair in chunk)
 
 
 def whole(folder: Path, detector: DetectorName, processes: int = PROCESSES) -> None:
