@@ -35,9 +35,8 @@ class PublishedUNet(nn.Module):
         first = nn.Sequential(nn.Conv2d(in_channels, 64, 4, 2, 1), nn.LeakyReLU(0.2))
         self.down = nn.ModuleList([first, *(self._halve(a, b) for a, b in pairwise(widths))])
         self.bottleneck = nn.Sequential(nn.Conv2d(512, 512, 4, 2, 1), nn.ReLU())
-        inputs = [512, *(2 * width for width in widths[:0:-1])]
-        self.up = nn.ModuleList(self._double(a, b) for a, b in zip(inputs, widths[::-1], strict=True))
-        self.up[0].append(nn.Dropout(dropout))
+        first_up = self._double(512, 512).append(nn.Dropout(dropout))
+        self.up = nn.ModuleList([first_up, *(self._double(2 * a, b) for a, b in pairwise(widths[::-1]))])
         self.last = nn.Sequential(nn.ConvTranspose2d(128, channels, 4, 2, 1), nn.Tanh())
         self.apply(pix2pix_init)
 
