@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from itertools import islice
+from math import ceil
 from typing import Any, Literal
 
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
@@ -29,7 +30,8 @@ def spread(job: Job, tasks: Sequence[Any], engine: EngineName, processes: int, d
     loky: processes of this machine. ray, dask: the cluster that RAY_ADDRESS or DASK_SCHEDULER_ADDRESS names, or
     one started here. Raises BadInput where the engine is not installed or does not answer.
     """
-    chunks = [tasks[first : first + CHUNK] for first in range(0, len(tasks), CHUNK)]
+    size = max(1, min(CHUNK, ceil(len(tasks) / (4 * processes))))  # a small job is shared evenly, too
+    chunks = [tasks[first : first + size] for first in range(0, len(tasks), size)]
     if engine == "loky" and (processes == 1 or len(chunks) < 2):
         yield from (do(job, chunk) for chunk in chunks)
         return

@@ -17,9 +17,9 @@ import simplejpeg
 
 from faceforge.cut import frame as framing
 from faceforge.cut import measure
-from faceforge.cut.detect import LARGEST_SIDE, SURE_SCORE, DetectorName, Found, make_detector
+from faceforge.cut.detect import LARGEST_SIDE, SURE_SCORE, DetectorName, Found, count_eyes, make_detector
 from faceforge.cut.frame import Frame
-from faceforge.cut.manifest import NONE, Row, rounded
+from faceforge.cut.manifest import COLUMNS, NONE, Row, rounded
 from faceforge.data.archives import Store
 from faceforge.errors import BadInput
 from faceforge.images import ImageError, decode
@@ -36,6 +36,9 @@ DARK, BRIGHT, FLAT = 30.0, 225.0, 10.0  # brightness and contrast
 MOVED = 0.35  # of the frame's width
 TIGHT = "the photo is too tight: the frame cuts into the face"
 SIDEWAYS = 1.0  # yaw: the nose is at an eye or beyond it
+
+
+EMPTY = Row(face="", source="", n=0, verdict="", reason="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,7 @@ class Photo:
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
-        empty = asdict(Row("", "", 0, "", ""))
-        rows = [{k: v for k, v in asdict(row).items() if v != empty[k]} for row in self.rows]
+        rows = [{k: v for k in COLUMNS if (v := getattr(row, k)) != getattr(EMPTY, k)} for row in self.rows]
         return {"name": self.name, "stamp": self.stamp, "sha256": self.sha256, "rows": rows}
 
     @classmethod
@@ -161,7 +163,7 @@ def _face(job: Job, name: str, digest: str, n: int, face: Found, upright: np.nda
         score=face.score,
         neighbours=face.neighbours,
         agreement=face.agreement,
-        eyes=face.eyes,
+        eyes=None if settings.detector == "yunet" else count_eyes(measure.inside(upright, face.box)),
         quarter=face.quarter,
         **_places(face),
         frame_x=frame.x,
