@@ -14,7 +14,7 @@ from faceforge.cut.manifest import Row
 from faceforge.cut.work import thumb
 
 BITS = 8  # of 64 in which the fingerprints of two copies may differ ...
-LEVELS = 9.0  # ... while their thumbnails differ by so many grey levels on average, each brought to one brightness
+LEVELS = 12.0  # ... while their thumbnails differ by so many grey levels on average, each brought to one brightness
 COMPARED = 48  # side of the thumbnails when they are compared
 BLOCK = 64  # fingerprints compared with all others at a time
 MOST = 8  # pictures of one fingerprint that may differ from each other; a further one is compared with these alone
