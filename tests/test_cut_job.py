@@ -223,6 +223,17 @@ def test_lost_crops_come_back_the_same(photos, again):
     assert tree(again) == before
 
 
+def test_a_lost_crop_of_a_lost_photo_is_told(photos, again, tmp_path, capsys):
+    source = Path(shutil.copytree(photos, tmp_path / "photos"))
+    target = cut_haar(source, tmp_path / "cut")
+    (source / "holiday 3.png").unlink()
+    (target / "holiday 3.png-1.png").unlink()
+    cut_haar(source, target)
+    assert "missing    crops of 1 photos" in capsys.readouterr().out
+    assert not (target / "holiday 3.png-1.png").exists()
+    assert "holiday 3.png-1.png" in rows(target)
+
+
 def test_new_changed_and_removed_photos(photos, again, tmp_path):
     source = Path(shutil.copytree(photos, tmp_path / "photos"))
     shutil.rmtree(again / "_review")

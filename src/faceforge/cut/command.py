@@ -112,6 +112,8 @@ def _report(summary: Summary, settings: Settings, target: Path) -> str:
     if summary.people:
         who = f"{len(set(summary.people.values()))} appear more than once, in {len(summary.people)} faces"
         lines.insert(1, f"people     {who}; mostly right, look at them; remove {REVIEW}/{people.NAME} to forget them")
+    if summary.lost:
+        lines.append(f"missing    crops of {summary.lost} photos, which are gone or have changed since")
     if settings.height > settings.width and summary.tight > 0.2 * summary.photos:
         lines.append(
             f"hint       {summary.tight} photos are too tight for this frame; --size {settings.width} is square"

@@ -34,6 +34,7 @@ class Summary:
     photos: int = 0
     looked_at: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
+    lost: int = 0  # photos that are gone or have changed, and whose crops were to be cut again
     tight: int = 0  # faces whose photo is too tight for the frame
     same: dict[str, str] = field(default_factory=dict)
     people: dict[str, str] = field(default_factory=dict)  # faces of people who appear again, with their first
@@ -184,6 +185,7 @@ def _settle_crops(job: Job, memory: Memory, edits: Edits, how: How, summary: Sum
         for photos in spread(job, todo, how.engine, how.processes):
             for photo in photos:
                 recut.note(photo.rows, memory.photo(photo.name).rows)
+                summary.lost += not photo.rows
             bar.update(len(photos))
     recut.write()
     memory.settle()
