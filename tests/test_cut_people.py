@@ -1,5 +1,6 @@
 """Faces of one person: how they are grouped, what is described when, what a kill leaves, what the network tells."""
 
+import base64
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from scipy.spatial.distance import pdist
 from test_cut_job import cut_haar, edit, photo, rows, save, tree
 
 from faceforge.cut import alike, people, work
+from faceforge.cut.frame import HAAR_CENTRE, HAAR_WIDTH
 from faceforge.cut.manifest import Row
-from faceforge.cut.people import SAME, UNIT, groups
+from faceforge.cut.people import SAME, SAME_MEANS, UNIT, groups, joined, look_alikes
 from faceforge.cut.work import Job, Settings
 from faceforge.data.archives import Folder
 from faceforge.data.crops import Crops
@@ -33,6 +35,11 @@ def in_units(values):
     return np.rint(np.asarray(values) * UNIT).astype(np.int16)
 
 
+@pytest.fixture
+def no_look_alikes(monkeypatch):
+    monkeypatch.setattr(people, "NEAR", -9.0)
+
+
 def people_of(count, faces, seed):
     """Descriptions of people with some faces each, shuffled, some of them twice."""
     rng = np.random.default_rng(seed)
@@ -43,19 +50,21 @@ def people_of(count, faces, seed):
     return in_units(found)
 
 
-@pytest.mark.parametrize("same", [0.3, 0.45, 0.6, 0.9, 3.0])
+@pytest.mark.parametrize("same", [0.1, 0.2, 0.36, 0.8, 9.0])
 @pytest.mark.parametrize(("count", "faces"), [(60, 5), (200, 1), (1, 230), (7, 23)])
-def test_groups_are_those_of_average_linkage(count, faces, same, monkeypatch):
-    monkeypatch.setattr(people, "SAME", same)
+def test_faces_are_joined_as_average_linkage_does(count, faces, same):
     found = people_of(count, faces, seed=faces)
-    tree_of_all = linkage(pdist(found.astype(float), "sqeuclidean"), "average")
-    assert partition(groups(found)) == partition(fcluster(tree_of_all, (same * UNIT) ** 2, "distance"))
+    extra = np.random.default_rng(3).uniform(0, 0.05, len(found)) * UNIT**2
+    distances = pdist(found.astype(float), "sqeuclidean")
+    a, b = np.triu_indices(len(found), 1)
+    expected = fcluster(linkage(distances + extra[a] + extra[b], "average"), same * UNIT**2, "distance")
+    assert partition(joined(found, extra, same)) == partition(expected)
 
 
-def test_look_alikes_in_a_row_are_no_chain():
+def test_look_alikes_in_a_row_are_no_chain(no_look_alikes):
     """0, s, 2s, 3s for s just below the limit: squares between the pairs average (4 + 9 + 1 + 4)/4 s^2."""
     row = np.zeros((4, 128))
-    row[:, 5] = np.arange(4) * 0.97 * SAME
+    row[:, 5] = np.arange(4) * 0.97 * SAME**0.5
     assert groups(in_units(row)).tolist() == [0, 0, 2, 2]
 
 
@@ -65,7 +74,30 @@ def test_equal_descriptions_and_few_of_them():
     assert groups(np.full((9, 128), 37, np.int16)).tolist() == [0] * 9
 
 
-def test_the_order_of_faces_changes_no_group():
+@pytest.mark.parametrize(("size", "apart", "count"), [(3, 0.9, 1), (3, 1.1, 2), (2, 0.95, 2)])
+def test_groups_of_several_faces_join_by_their_means(size, apart, count, no_look_alikes):
+    """Faces of a group lie at right angles, 0.9 SAME from each other; two groups are more apart than that."""
+    found = np.zeros((2 * size, 128))
+    for n in range(2 * size):
+        found[n, n] = (0.9 * SAME / 2) ** 0.5
+    found[size:, 100] = (apart * SAME_MEANS - 2 * (0.9 * SAME / 2) / size) ** 0.5
+    between = pdist(found, "sqeuclidean").max()
+    assert between > SAME
+    assert len(partition(groups(in_units(found)))) == count
+
+
+def test_where_strangers_come_near_faces_must_be_nearer():
+    """Two faces 0.8 SAME apart, moved together along LEAN: joined on one side, apart on the other."""
+    lean = np.frombuffer(base64.b64decode(people.LEAN), np.int8) / 2048
+    across = np.eye(128)[0] - lean[0] * lean / (lean @ lean)
+    pair = np.array([0.0, 1.0])[:, None] * across * (0.8 * SAME) ** 0.5 / np.linalg.norm(across)
+    for extra, count in ((-0.05, 1), (0.02, 2)):
+        moved = in_units(pair + lean * (people.NEAR - extra) / (lean @ lean))
+        assert look_alikes(moved) == pytest.approx(max(extra, 0.0) * UNIT**2, abs=0.002 * UNIT**2)
+        assert len(partition(groups(moved))) == count
+
+
+def test_the_order_of_faces_changes_no_group(no_look_alikes):
     found = np.unique(people_of(40, 6, seed=1), axis=0)
     order = np.random.default_rng(2).permutation(len(found))
     again = {frozenset(order[sorted(group)].tolist()) for group in partition(groups(found[order]))}
@@ -314,12 +346,12 @@ def test_the_place_in_a_crop_is_where_the_face_lies(angle):
 
 
 def test_landmarks_count_more_than_the_box():
-    """The Haar box of eyes at 90 above a mouth 40 below: 2.476 x 40 wide, 0.292 of the way down."""
-    marks = dict(zip(("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"),
-                     ((130, 90), (170, 90), (150, 110), (135, 130), (165, 130)), strict=True))  # fmt: skip
-    given = {f"{name}_{axis}": float(v) for name, point in marks.items() for axis, v in zip("xy", point, strict=True)}
+    """The Haar box as frame.py foretells it: eyes at 90, mouth at 130."""
+    points = ((130, 90), (170, 90), (150, 110), (135, 130), (165, 130))
+    named = zip(people.MARKS, points, strict=True)
+    given = {f"{name}_{axis}": float(v) for name, point in named for axis, v in zip("xy", point, strict=True)}
     place = people._place(row_of(**given), (200, 150))
-    assert place == pytest.approx((75, 90 + 0.292 * 40 - 50, 2.476 * 40), abs=0.02)
+    assert place == pytest.approx((75, 90 + HAAR_CENTRE * 40 - 50, HAAR_WIDTH * 40), abs=0.02)
 
 
 def test_the_key_changes_with_whatever_decides_the_crop(tmp_path):

@@ -37,10 +37,20 @@ SHA256 = {
 }
 RECIPE = "dlib resnet v1, 5 points/1"  # change it whenever a description changes
 
-# dlib's points are looked for in the box that its own face finder draws, foretold from the Haar box (543 faces)
-SIDE, LOWER = 0.909, 0.082  # in widths of the Haar box: its side, and how far its centre lies below
+# dlib's points are looked for in a box as its own face finder draws it: 2.25 distances from eyes to mouth wide, its
+# centre 0.494 of the way (median of 543 faces). In widths of the Haar box: its side, and how much lower it lies.
+SIDE, LOWER = 2.25 / framing.HAAR_WIDTH, (0.494 - framing.HAAR_CENTRE) / framing.HAAR_WIDTH
 
-SAME = 0.44  # two groups are one person where the root of the mean squared distance between them is smaller
+# Two groups are one person where the mean squared distance of their faces is below SAME; groups of at least SEVERAL
+# faces also where that of their means is below SAME_MEANS. The network tells some kinds of people apart far less well
+# than others, so each face adds by how much nearer strangers come to it than they do in general, NEAR - d @ LEAN of its
+# description d (LEAN: bytes in 1/2048). All of them are measured: benchmarks/cut_people.py.
+SAME, SAME_MEANS, SEVERAL = 0.10, 0.06, 3
+NEAR = -0.0466
+LEAN = (
+    "6t0I/AAdGxgAIgoCBA/2ol8L9vDlH+XgDRDx3gPRHQ8K6wD26+Xj5DXjAPfkFOb94yUEEgcKBRP/0RYJ3icVDu"
+    "7zByrq6P4B9Pwv/esRCe3ABvTl8uAI9BIJ5fb6+/P8BeIl7QQlBSUI5RoQIvER5voK4dv4BhTxDuoXAus94fQ="
+)
 MARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 LEAST_SIDE = 40.0  # pixels of the face, in the photo as in the crop
 LEAST_SHARPNESS = 12.0
@@ -60,7 +70,7 @@ class Face(NamedTuple):
 
 
 class Known(NamedTuple):
-    """The 128 numbers that describe a face, int16 in 1/1024, and the key of the crop that they are of."""
+    """What describes a face, 128 numbers of length 1 as int16 in 1/1024, and the key of the crop that it is of."""
 
     name: str
     key: str
@@ -95,14 +105,15 @@ def describe(job: Job, faces: Sequence[Face]) -> list[Known]:
         except (OSError, ImageError) as error:
             raise BadInput(f"{face.crop}: cannot be read any more ({error}); type the same again") from error
         colour = np.ascontiguousarray(np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], 3)))
-        numbers = np.rint(np.asarray(network(colour, face.at)) * UNIT)
+        numbers = np.asarray(network(colour, face.at))
+        numbers = np.rint(numbers * (UNIT / np.linalg.norm(numbers)))
         found.append(Known(face.name, face.key, numbers.astype("<i2").tobytes()))
     return found
 
 
 @lru_cache(maxsize=1)
 def _network() -> Callable[[np.ndarray, Place], Any]:
-    """A function from uint8 RGB (H, W, 3) and the place of the face to 128 numbers of length about 1.4."""
+    """A function from uint8 RGB (H, W, 3) and the place of the face to 128 numbers of any length."""
     weights = _weights("--people")
     import _dlib_pybind11 as dlib  # pyright: ignore[reportMissingImports]
 
@@ -214,11 +225,35 @@ def _line(known: Known) -> bytes:
 def groups(numbers: np.ndarray) -> np.ndarray:
     """For each of N descriptions, whole numbers (N, 128), the first of its group, int64 (N,).
 
-    Groups grow by average linkage of squared distances: two are joined while the mean over all pairs between them is
-    below SAME squared, so look-alikes in a row do not chain two people together. Groups that are each other's nearest
-    are joined at once, which ends as joining one pair at a time does (Murtagh 1983: the linkage is reducible).
+    Groups grow by average linkage of squared distances, so look-alikes in a row do not chain two people together.
     """
-    leader, linkage = np.arange(len(numbers)), _Linkage(numbers.astype(np.float32), (SAME * UNIT) ** 2)
+    extra = look_alikes(numbers)
+    first = joined(numbers, extra, SAME)
+    sizes = np.bincount(first, minlength=len(first))
+    several = np.flatnonzero(sizes >= SEVERAL)
+    means = [(numbers[first == n].mean(axis=0), extra[first == n].mean()) for n in several]
+    if means:
+        vectors, more = zip(*means, strict=True)
+        again = np.arange(len(first))
+        again[several] = several[joined(np.array(vectors), np.array(more), SAME_MEANS)]
+        first = again[first]
+    return first
+
+
+def look_alikes(numbers: np.ndarray) -> np.ndarray:
+    """By how much more alike strangers look to the network than they do in general: from 0, (N,), in squared units."""
+    lean = np.frombuffer(base64.b64decode(LEAN), np.int8).astype(np.float32) / 2048
+    return np.maximum(0.0, NEAR - numbers.astype(np.float32) @ lean / UNIT) * UNIT**2
+
+
+def joined(numbers: np.ndarray, extra: np.ndarray, limit: float) -> np.ndarray:
+    """For each of N places (N, D) the first of its group, int64 (N,), by average linkage.
+
+    The distance of two is the squared one plus ``extra`` (N,) of both; two groups are joined while the mean over all
+    pairs between them is below ``limit``. Groups that are each other's nearest are joined at once, which ends as
+    joining one pair at a time does (Murtagh 1983: the linkage is reducible).
+    """
+    leader, linkage = np.arange(len(numbers)), _Linkage(numbers.astype(np.float32), extra, limit * UNIT**2)
     todo = leader.copy()
     while len(todo):
         linkage.look(todo)
@@ -234,9 +269,9 @@ class _Linkage:
     """Groups that may still grow. Only their means are kept: the mean squared distance of two groups is the sum of
     their mean squares less twice the product of their means."""
 
-    def __init__(self, numbers: np.ndarray, limit: float) -> None:
+    def __init__(self, numbers: np.ndarray, extra: np.ndarray, limit: float) -> None:
         self.limit = limit
-        self.means, self.squares = numbers, (numbers**2).sum(axis=1)
+        self.means, self.squares = numbers, (numbers**2).sum(axis=1) + extra.astype(np.float32)
         self.sizes = np.ones(len(numbers), np.float32)
         self.first = np.arange(len(numbers))  # face of each group
         self.near = np.arange(len(numbers))  # the nearest other group, and its mean squared distance:
