@@ -396,3 +396,35 @@ def test_other_weights_are_refused(album, tmp_path, monkeypatch):
     with pytest.raises(BadInput, match=r"^--people: .*resnet_model_v1\.dat is not the known file; pip install"):
         cut_haar(album, tmp_path / "out", tell_people=True)
     assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------------- the network itself
+
+
+@pytest.fixture
+def network():
+    pytest.importorskip("_dlib_pybind11", reason="the packages of faceforge[people] are not installed")
+    people._network.cache_clear()
+    return people._network()
+
+
+def test_a_turned_crop_is_described_alike(network):
+    """The same drawn face cut straight and by a frame turned by 20 degrees, and another face."""
+    found = []
+    for face, angle in ((1, 0.0), (1, 20.0), (5, 0.0)):
+        pixels = np.array(photo(face, side=220, canvas=(500, 500), at=(140, 140)))
+        frame = {"frame_x": 250.0, "frame_y": 250.0, "frame_w": 280.0, "frame_h": 300.0, "frame_angle": angle}
+        row = row_of(box_x=150.0, box_y=150.0, box_w=200.0, box_h=200.0, **frame)
+        crop = work.cut_row(row, pixels, Settings(300, 280, "haar", False, 1.0, 20))
+        numbers = np.asarray(network(crop, people._place(row, (300, 280))))
+        found.append(numbers / np.linalg.norm(numbers))
+    straight, turned, other = found
+    assert ((straight - turned) ** 2).sum() < 0.5 * ((straight - other) ** 2).sum()
+
+
+def test_processes_describe_the_same_bytes(network, album, tmp_path, monkeypatch):
+    one = cut_haar(album, tmp_path / "one", tell_people=True)
+    monkeypatch.setattr("faceforge.cut.engine.CHUNK", 2)
+    two = cut_haar(album, tmp_path / "two", tell_people=True, processes=2)
+    assert tree(one) == tree(two)
+    assert len(file(one).read_bytes().splitlines()) >= 3
