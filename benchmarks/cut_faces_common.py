@@ -217,6 +217,12 @@ def write_record(name: str, record: Mapping[str, Any]) -> Path:
     return path
 
 
+def earlier(name: str) -> dict[str, Any]:
+    """A record written before; empty where there is none."""
+    path = RECORDS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def one_thread() -> None:
     """OpenCV on one thread, as in the processes of `faceforge cut`."""
     cv2.setNumThreads(1)

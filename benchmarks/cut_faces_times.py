@@ -28,6 +28,7 @@ from cut_faces_common import (
     Scene,
     annotated,
     as_it_lies,
+    earlier,
     judge,
     manifest_hash,
     one_thread,
@@ -331,6 +332,7 @@ def speed(
     seed: Arg[int, typer.Option(help="of the choice of photos")] = 0,
     few: Arg[int | None, typer.Option(help="only so many photos, to try it out")] = None,
     large: Arg[int, typer.Option(help="enlarged photos")] = 64,
+    copies: Arg[int, typer.Option(help="how often the photos are taken for the scaling")] = 3,
     huge: Arg[int, typer.Option(help="photos of 4000 pixels for the reduced decoding")] = 32,
     parts: Arg[str, typer.Option(help="which: plain,large,scaling,reduced")] = "plain,large,scaling,reduced",
 ) -> None:
@@ -351,22 +353,25 @@ def speed(
             found[f"enlarged to {BIG}"] = against_plain(enlarged_folder(photos, some, BIG, place / "large"), repeats)
         scaled: dict[str, Any] = {}
         if "scaling" in parts:
-            more = several(same, 3, place / "more")
-            scaled = {name: scaling(more, name, max(3, repeats - 2)) for name in ("haar", "yunet")}
+            more = several(same, copies, place / "more")
+            scaled = {name: scaling(more, name, repeats) for name in ("haar", "yunet")}
         reduced = {}
         if "reduced" in parts:
             boxed = [photo for photo in annotated() if photo.name in set(names)]
             picked = sorted(random.choice(len(boxed), min(huge, len(boxed)), replace=False).tolist())
             reduced = reduced_decoding(photos, [boxed[i] for i in picked], place / "huge", repeats)
+    before, made = earlier("cut_faces_speed"), provenance(find_yunet())
+    now = {part: {name: made[name] for name in ("command", "commit", "made")} for part in parts.split(",")}
     record = {
-        **provenance(find_yunet()),
+        **made,
+        "measured": {**before.get("measured", {}), **now},
         "seed": seed,
         "data": {"photos": len(names), "manifest": manifest_hash(photos, names)},
         "others_at_most": QUIET,
         "opencv_threads": cv2.getNumThreads(),
-        "plain": found,
-        "scaling": scaled,
-        "reduced": reduced,
+        "plain": {**before.get("plain", {}), **found},  # parts that were not measured now are kept
+        "scaling": scaled or before.get("scaling", {}),
+        "reduced": reduced or before.get("reduced", {}),
     }
     write_record("cut_faces_speed", record)
     print(cut_faces_page.speed(record))
