@@ -86,6 +86,10 @@ def test_the_readme_names_only_what_exists():
     for command in commands:
         overrides = [word for word in command.split() if not word.startswith("-")]
         assert config.check_overrides(overrides) == [], command
+    described = subprocess.run([sys.executable, "-c", "from faceforge.cli import run; run()"], capture_output=True)
+    offered = set(re.findall(r"^  ([a-z]+)  ", described.stdout.decode(), re.MULTILINE))
+    named = set(re.findall(r"^faceforge ([a-z]+)", readme, re.MULTILINE))
+    assert {"cut", "data"} <= named <= offered
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert (
         set(re.findall(r"`make ([a-z-]+)`", readme)) | set(re.findall(r"^make ([a-z-]+)", readme, re.MULTILINE))
