@@ -42,14 +42,22 @@ def spread(job: Job, tasks: Sequence[Any], engine: EngineName, processes: int, d
 
 def _generated(job: Job, chunks: Iterable[Sequence[Any]], do: Do) -> Iterator[list[Any]]:
     parallel = Parallel(return_as="generator", pre_dispatch="3*n_jobs")
+    before, threading.excepthook = threading.excepthook, _but_not_loky
     results: Any = parallel(delayed(do)(job, chunk) for chunk in chunks)
     try:
         with closing(results):  # an interrupted cut ends its processes now, not when memory is cleared
             yield from results
+        threading.excepthook = before
     except BrokenProcessPool as error:
         raise BadInput(
             "a process was ended from outside (memory?); type the same again, with fewer --processes"
         ) from error
+
+
+def _but_not_loky(failure: threading.ExceptHookArgs) -> None:
+    """When a cut is interrupted, loky's own thread trips over work that was taken from it; nobody need read that."""
+    if failure.thread is None or failure.thread.name != "ExecutorManagerThread":
+        threading.__excepthook__(failure)
 
 
 def _end_with(parent: int) -> None:
