@@ -307,7 +307,7 @@ def killed_and_resumed(source, target, kills, seed):
     for _ in range(kills):
         process = start(source, target, "--processes", "2")
         try:
-            process.wait(moments.uniform(0.5, 2.2))
+            process.wait(moments.uniform(0.5, 1.3))
             ended += 1
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
