@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import REAL_FACES
+from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 from test_cut_job import cut_haar, edit, photo, rows, save, tree
@@ -428,3 +430,21 @@ def test_processes_describe_the_same_bytes(network, album, tmp_path, monkeypatch
     two = cut_haar(album, tmp_path / "two", tell_people=True, processes=2)
     assert tree(one) == tree(two)
     assert len(file(one).read_bytes().splitlines()) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.real_faces
+@pytest.mark.skipif(not REAL_FACES.is_dir(), reason="no photographs at ../shared/data")
+def test_faces_with_known_names(network, tmp_path, monkeypatch):
+    """Twelve people with six photos each: whom the manifest calls one person is one, and most of them are found."""
+    monkeypatch.setenv("FACEFORGE_WEIGHTS", str(REAL_FACES.parent / "models"))
+    folders = [path for path in sorted((REAL_FACES / "lfw_gray").iterdir()) if len(list(path.iterdir())) >= 6][:12]
+    for folder in folders:
+        for path in sorted(folder.iterdir())[:6]:
+            save(tmp_path / "in", f"{folder.name}/{path.name}", Image.open(path))
+    target = cut_haar(tmp_path / "in", tmp_path / "out", detector="yunet", size="360", min_face=40, tell_people=True)
+    named = {face: person for face, person in told(target).items() if person}
+    assert len(told(target)) == 72
+    assert all(face.split("/")[0] == person.split("/")[0] for face, person in named.items())
+    assert len(named) > 30
+    assert len({person.split("/")[0] for person in named.values()}) >= 10
