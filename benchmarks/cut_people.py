@@ -140,6 +140,10 @@ def main(grey: Path, colour: Path) -> None:
     record["constants"] = {"SAME": people.SAME, "SAME_MEANS": people.SAME_MEANS, "NEAR": people.NEAR}
     record["grey, other half of the people"] = figures(ordinary.half(1))
     record["colour, other half of the people"] = figures(alike.half(1))
+    near, people.NEAR = people.NEAR, -9.0
+    record["colour, other half, as if strangers came equally near to all"] = figures(alike.half(1))
+    record["grey, other half, as if strangers came equally near to all"] = figures(ordinary.half(1))
+    people.NEAR = near
     for part in (4, 2, 1):
         some = [int(hashlib.md5(name.encode()).hexdigest(), 16) % part == 0 for name in ordinary.names.tolist()]
         record[f"grey, 1/{part} of all the people"] = figures(ordinary.of(np.array(some)))

@@ -46,14 +46,14 @@ SIDE, LOWER = 2.25 / framing.HAAR_WIDTH, (0.494 - framing.HAAR_CENTRE) / framing
 # than others, so each face adds by how much nearer strangers come to it than they do in general, NEAR - d @ LEAN of its
 # description d (LEAN: bytes in 1/2048). All of them are measured: benchmarks/cut_people.py.
 SAME, SAME_MEANS, SEVERAL = 0.10, 0.06, 3
-NEAR = -0.0466
+NEAR = -0.0433
 LEAN = (
-    "6t0I/AAdGxgAIgoCBA/2ol8L9vDlH+XgDRDx3gPRHQ8K6wD26+Xj5DXjAPfkFOb94yUEEgcKBRP/0RYJ3icVDu"
-    "7zByrq6P4B9Pwv/esRCe3ABvTl8uAI9BIJ5fb6+/P8BeIl7QQlBSUI5RoQIvER5voK4dv4BhTxDuoXAus94fQ="
+    "6dwH/P4eHxwCIg0BAxD2pF8J8/DiIOPiCxDx3QPRGxIG5wL26OTg4zPmAvnoD+X74CUAEQcOART/1BQI2yoVEu"
+    "31Byfu6P8A9fsx/vEPCfC9BfTj7uAI9xQL5/f8+fj9BOMe6gEiBCYI5x8RIvUU5fkK4tv5BxbvD+gWAutA4vY="
 )
 MARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-LEAST_SIDE = 40.0  # pixels of the face, in the photo as in the crop
-LEAST_SHARPNESS = 12.0
+LEAST_SIDE = 32.0  # pixels of the face, in the photo as in the crop; at 16 strangers begin to look alike
+LEAST_SHARPNESS = 12.0  # below it faces are hardly ever found again
 NUMBERS, UNIT = 128, 1024  # of a description; as whole numbers, distances are exact and ties are ties
 BLOCK = 64  # faces that are compared with all others at once
 
