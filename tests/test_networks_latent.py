@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceforge.networks import latent
-from faceforge.networks.latent import GaussianCode, ReluCode, SigmoidCode
+from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode, SigmoidCode
 
 PUBLISHED = {
     "mse": (latent.PublishedMseEncoder, ReluCode, latent.PublishedMseDecoder),
@@ -150,3 +150,79 @@ def test_the_gaussian_code_gives_mean_and_log_variance():
     assert extreme.abs().max() <= 12
     (mean.sum() + log_variance.sum()).backward()
     assert blind(code) == []
+
+
+# --------------------------------------------------------------------------- the backbone
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "places", "copy"),
+    [
+        *((64, (4, 4), (16, 16)), (128, (4, 4), (16, 16)), (8, (4, 4), (8, 8)), (16, (4, 4), (16, 16))),
+        *(([160, 128], (5, 4), (20, 16)), ([48, 32], (6, 4), (24, 16)), ([144, 272], (9, 17), (36, 68))),
+        (72, (9, 9), (36, 36)),
+    ],
+)
+def test_any_size_and_any_code(size, places, copy, channels):
+    height, width = (size, size) if isinstance(size, int) else size
+    encoder = Encoder(size, channels, width=2, max_width=4)
+    assert encoder.features == encoder.layers[-2].out_channels * places[0] * places[1] + channels * copy[0] * copy[1]
+    decoder = Decoder(7, size, channels, width=2, max_width=4)
+    for batch in (1, 2):
+        features = encoder(torch.rand(batch, channels, height, width))
+        assert features.shape == (batch, encoder.features)
+        images = decoder(torch.randn(batch, 7))
+        assert images.shape == (batch, channels, height, width)
+        assert images.abs().max() <= 1
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "transposed", "pixel_shuffle"])
+@pytest.mark.parametrize("blocks", [0, 1])
+@pytest.mark.parametrize("kind", [ReluCode, SigmoidCode, GaussianCode])
+def test_every_bottleneck_on_one_backbone_learns_with_every_parameter(kind, blocks, upsampling):
+    torch.manual_seed(0)
+    encoder = Encoder(16, width=4, max_width=8, blocks=blocks)
+    code, decoder = kind(encoder.features, 6), Decoder(6, 16, 3, 4, 8, blocks, upsampling)
+    x = torch.rand(4, 3, 16, 16) * 2 - 1
+    z = code(encoder(x))
+    if isinstance(z, tuple):
+        z = z[0] + torch.randn(4, 6) * (z[1] / 2).exp()
+    (decoder(z) - x).square().mean().backward()
+    assert blind(encoder) == []
+    assert blind(decoder) == []
+    # batch norm takes away whatever the bias before it adds
+    assert [n for n in blind(code) if n != "layers.0.bias"] == []
+
+
+def test_the_features_hold_a_small_copy_of_the_picture():
+    torch.manual_seed(0)
+    encoder = Encoder(64, width=4)
+    x = torch.rand(2, 3, 64, 64)
+    means = x.view(2, 3, 16, 4, 16, 4).mean((3, 5))
+    torch.testing.assert_close(encoder(x)[:, -3 * 16 * 16 :], means.flatten(1))
+
+
+def test_the_decoder_holds_a_linear_one():
+    """With the doublings silent, the picture before tanh is an affine function of z."""
+    torch.manual_seed(0)
+    decoder = Decoder(5, 32, width=4)
+    nn.init.zeros_(decoder.layers[-1].weight)
+    nn.init.zeros_(decoder.layers[-1].bias)
+    z = torch.randn(2, 5)
+    first, second, middle = (decoder(each).atanh() for each in (z[:1], z[1:], z.mean(0, keepdim=True)))
+    torch.testing.assert_close((first + second) / 2, middle, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Encoder(70), r"data.size=\[70,70\]: .* \[68,68\] or \[72,72\] would be right"),
+        (lambda: Decoder(8, [218, 178]), r"\[216,176\] or \[224,184\]"),
+        (lambda: latent.PublishedMseEncoder(70), r"data.size=\[70,70\]: .* \[64,64\] or \[72,72\]"),
+        (lambda: latent.PublishedBceDecoder(8, [8, 9]), r"\[8,8\] or \[8,16\]"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

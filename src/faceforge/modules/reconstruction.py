@@ -1,0 +1,67 @@
+"""Reconstruction: a network that makes the target out of the input, and an error that says how far off it is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from faceforge.modules import ema
+from faceforge.modules.paired import PairedScheme, Schedule
+from faceforge.modules.scheme import Batch, Optimizer, rescale
+from faceforge.modules.stops import Stop
+
+
+class ReconstructionModule(PairedScheme):
+    """One step of one optimiser for each batch. The loss sees images in [0, 1]."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        loss: nn.Module,
+        schedule: Schedule | None,
+        stop: Stop | None,
+        clip_norm: float | None,
+        ema_half_life: float,
+        ema_ramp: float | None,
+        seed: int,
+    ) -> None:
+        super().__init__(schedule, stop, seed)
+        self.network, self.loss = network, loss
+        self.average = ema.averaged_copy(network)
+        self.optimizer = optimizer
+        self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One for the network."""
+        return self.planned(self.optimizer(self.network.parameters()))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One batch of the clock."""
+        self.reseed()
+        images = len(batch["target"]) * self.world
+        prediction = self._outputs(self.network, batch["input"], (0.0, 1.0))
+        loss = self.loss(prediction, (batch["target"] + 1) / 2)
+        self.means.add(**{"loss/train": loss})
+        self.step_optimizer(self.optimizers(use_pl_optimizer=False), loss, self.clip_norm)  # type: ignore[arg-type]
+        self.clock.images += images
+        keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
+        ema.update(self.average, self.network, keep)
+
+    def _outputs(self, network: nn.Module, inputs: Tensor, span: tuple[float, float]) -> Tensor:
+        seen = rescale(inputs, (-1.0, 1.0), network.input_range)  # type: ignore[arg-type]
+        return rescale(network(seen), network.output_range, span)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
+        """As PairedScheme.predict."""
+        network = self.average if averaged else self.network
+        was_training = network.training
+        network.eval()
+        outputs = self._outputs(network, inputs, (-1.0, 1.0)).float().clamp(-1, 1)
+        network.train(was_training)
+        return outputs
+
+    def networks(self) -> dict[str, tuple[nn.Module, Tensor]]:
+        """The network with an example input of batch 1."""
+        return {"network": (self.average, torch.zeros(1, *self.average.input_shape, device=self.device))}  # type: ignore[misc]
