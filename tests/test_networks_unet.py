@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faceforge.networks.blocks import NearestConv
 from faceforge.networks.patch import PatchDiscriminator, PublishedPatchDiscriminator
 from faceforge.networks.unet import PublishedUNet, UNet
 
@@ -203,6 +204,20 @@ def test_instance_norm_keeps_pictures_apart():
     network, judge = UNet(32, width=4), PatchDiscriminator(32, width=4)
     torch.testing.assert_close(network(x[:1]), network(x)[:1], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(judge(x[:1], x[:1]), judge(x, x)[:1], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_fast_nearest_doubling_is_a_nearest_doubling(bias):
+    torch.manual_seed(0)
+    layer = NearestConv(3, 5, bias)
+    for shape in ((4, 7), (1, 1), (2, 3)):
+        x = torch.randn(2, 3, *shape, requires_grad=True)
+        larger = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        expected = functional.conv2d(larger, layer.weight, layer.bias, padding=1)
+        torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+        wanted = torch.autograd.grad(expected.square().sum(), [x, layer.weight])
+        found = torch.autograd.grad(layer(x).square().sum(), [x, layer.weight])
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
 def inside(pictures: Tensor, border: int) -> Tensor:

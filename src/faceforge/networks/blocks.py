@@ -57,6 +57,24 @@ class Enlarge(nn.Module):
         return x.expand(-1, self.channels, -1, -1)
 
 
+class NearestConv(nn.Conv2d):
+    """A nearest doubling and a 3x3 convolution of zero padding, at less than half the price.
+
+    Every output sees two copies of some inputs, so the weights of copies are added first: what is left is a
+    transposed convolution of kernel 4 and stride 2, of the same weights, with the same result.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, 2H, 2W)."""
+        kernel = self.weight.flip(2, 3).transpose(0, 1)
+        kernel = functional.pad(kernel, (0, 1)) + functional.pad(kernel, (1, 0))
+        kernel = functional.pad(kernel, (0, 0, 0, 1)) + functional.pad(kernel, (0, 0, 1, 0))
+        return functional.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+
+
 def doubler(inputs: int, outputs: int, kind: Upsampling, bias: bool = True) -> nn.Module:
     """(B, inputs, H, W) to (B, outputs, 2H, 2W) with learned weights. Raises ValueError for an unknown kind.
 
@@ -66,7 +84,7 @@ def doubler(inputs: int, outputs: int, kind: Upsampling, bias: bool = True) -> n
       arXiv 1609.05158); the four start equal, as nearest would (Aitken et al. 2017, arXiv 1707.02937)
     """
     if kind == "nearest":
-        return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias))
+        return NearestConv(inputs, outputs, bias)
     if kind == "transposed":
         return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
     if kind == "pixel_shuffle":

@@ -64,7 +64,7 @@ class PatchDiscriminator(nn.Module):
         in_channels: int = 3,
         layers: int = 3,
         width: int = 32,
-        max_width: int = 256,
+        max_width: int = 128,
         norm: Norm = "instance",
     ) -> None:
         super().__init__()
