@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 CONF = Path(__file__).parents[1] / "conf/model"
 GROUPS = ("network", "encoder", "decoder", "code", "generator", "discriminator")
 FILES = sorted(path for group in GROUPS for path in CONF.glob(f"{group}/*.yaml"))
-OUTSIDE = {"data": {"size": 64, "channels": 3}, "input": {"factor": 2, "channels": 3}}
+OUTSIDE = {"data": {"size": 64, "channels": 3}, "input": {"factor": 2, "channels": 3, "base": "bicubic"}}
 
 
 def read(path: Path) -> tuple[type, dict]:

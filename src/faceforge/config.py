@@ -41,6 +41,7 @@ class Root:
     """The keys at the top of train.yaml and their types."""
 
     seed: int
+    tasks: list[str]
     run_dir: str | None
     resume: str | None
     init_from: str | None
@@ -68,6 +69,8 @@ def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, An
     choices = choices or HydraConfig.get().runtime.choices
     resolved = _resolve(config)
     resolved["choices"] = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+    if problem := _check_task(resolved, resolved["choices"]):
+        raise BadInput(problem)
     limits = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes"}
     if named & limits and "trainer.max_images" not in named:
         resolved["trainer"]["max_images"] = None
@@ -111,7 +114,17 @@ def _check_whole(overrides: list[str]) -> list[str]:
         resolved = _resolve(_compose(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         return [_one_line(error)]
-    return [problem for path, node in _targets(resolved) for problem in _check_node(path, node)]
+    problem = _check_task(resolved, HydraConfig.get().runtime.choices)
+    wrong = [problem for path, node in _targets(resolved) for problem in _check_node(path, node)]
+    return [problem, *wrong] if problem else wrong
+
+
+def _check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | None:
+    """A model's yaml lists the tasks it takes."""
+    task, model, legal = choices["task"], choices["model"], config["tasks"]
+    if task in legal:
+        return None
+    return f"task={task}: model={model} takes {', '.join(legal[:-1])}{' or ' * (len(legal) > 1)}{legal[-1]}"
 
 
 def _parse(overrides: list[str]) -> tuple[list[Override], list[str]]:

@@ -170,7 +170,7 @@ class AdversarialModule(Scheme):
         """64 faces from fixed noise."""
         return self.sample(64)
 
-    def networks(self) -> dict[str, tuple[nn.Module, Tensor]]:
+    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
         """Generator and discriminator with example inputs of batch 1."""
         z = self._z("example", torch.zeros(1))
         with torch.no_grad():

@@ -81,7 +81,7 @@ class Recorder(pl.Callback):
         self._images = module.clock.images
         self._limit = self.options.limit_images(data.counts["train"], data.batch_size)
         if trainer.is_global_zero:
-            self._open(module)
+            self._open(module, data)
         if self._images == 0:
             self._sample(trainer, module)
             self._save(trainer, module)
@@ -90,11 +90,11 @@ class Recorder(pl.Callback):
         self._lap = time.monotonic()
         self._window = (self._images, self.timings["train"])
 
-    def _open(self, module: Scheme) -> None:
+    def _open(self, module: Scheme, data: Any) -> None:
         images = module.clock.images
         self.run.cut_samples(images)
         self._open_loggers(images)
-        described = {name: describe(network, example) for name, (network, example) in module.networks().items()}
+        described = {name: describe(*network) for name, network in module.networks(data).items()}
         self.run.update(networks=described)
         self.progress = Progress(self._limit)
         self.progress.start(images)

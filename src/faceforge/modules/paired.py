@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from faceforge.evaluation.pairs import PairScores
 from faceforge.modules.scheme import Scheme
@@ -21,9 +21,9 @@ class PairedScheme(Scheme):
 
     monitor: ClassVar[tuple[str, str]] = ("val/mae", "min")
 
-    def __init__(self, schedule: Schedule | None, stop: Stop | None, seed: int) -> None:
+    def __init__(self, loss: nn.Module, schedule: Schedule | None, stop: Stop | None, seed: int) -> None:
         super().__init__(seed)
-        self.schedule, self.stop = schedule, stop
+        self.loss, self.schedule, self.stop = loss, schedule, stop
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._saved_plateau: dict[str, Any] | None = None
 
@@ -37,12 +37,15 @@ class PairedScheme(Scheme):
 
     @torch.no_grad()
     def validate(self, data: Any) -> dict[str, float]:
-        """Mean errors over the validation split, in [0, 1] units: mae, mse, psnr (dB), ssim, variance_ratio."""
-        scores = PairScores()
+        """Means over the validation split, in [0, 1] units: loss, mae, mse, psnr (dB), ssim, variance_ratio."""
+        scores, loss = PairScores(), 0.0
         for pair in data.pairs_in_chunks("val"):
-            predicted = self.predict(pair["input"].to(self.device)).cpu()
-            scores.add((predicted + 1) / 2, (pair["target"] + 1) / 2)
-        return {f"val/{name}": value for name, value in scores.means().items()}
+            prediction = (self.predict(pair["input"].to(self.device)).cpu() + 1) / 2
+            target = (pair["target"] + 1) / 2
+            scores.add(prediction, target)
+            loss += float(self.loss(prediction, target)) * len(target)
+        means = {"loss": loss / max(data.counts["val"], 1), **scores.means()}
+        return {f"val/{name}": value for name, value in means.items()} if data.counts["val"] else {}
 
     @torch.no_grad()
     def pictures(self, data: Any) -> Tensor:
@@ -57,11 +60,11 @@ class PairedScheme(Scheme):
         return torch.cat([row.expand(-1, channels, -1, -1) for row in rows])
 
     def after_validation(self, scores: dict[str, float]) -> None:
-        """Lower the learning rate on a plateau of val/mae, and end where the stop says so."""
+        """Lower the learning rate on a plateau of val/loss, and end where the stop says so."""
         if not scores:
             return
         if self._plateau is not None:
-            self._plateau.step(scores[self.monitor[0]])
+            self._plateau.step(scores["val/loss"])
         if self.stop is not None:
             self.end = self.stop.update(scores)
 

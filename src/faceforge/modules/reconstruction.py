@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,8 +28,8 @@ class ReconstructionModule(PairedScheme):
         ema_ramp: float | None,
         seed: int,
     ) -> None:
-        super().__init__(schedule, stop, seed)
-        self.network, self.loss = network, loss
+        super().__init__(loss, schedule, stop, seed)
+        self.network = network
         self.average = ema.averaged_copy(network)
         self.optimizer = optimizer
         self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
@@ -40,13 +42,18 @@ class ReconstructionModule(PairedScheme):
         """One batch of the clock."""
         self.reseed()
         images = len(batch["target"]) * self.world
-        prediction = self._outputs(self.network, batch["input"], (0.0, 1.0))
-        loss = self.loss(prediction, (batch["target"] + 1) / 2)
-        self.means.add(**{"loss/train": loss})
+        loss = self.objective(batch)
         self.step_optimizer(self.optimizers(use_pl_optimizer=False), loss, self.clip_norm)  # type: ignore[arg-type]
         self.clock.images += images
+        self.clock.generator_steps += 1
         keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
         ema.update(self.average, self.network, keep)
+
+    def objective(self, batch: Batch) -> Tensor:
+        """What a step minimises, a scalar."""
+        loss = self.loss(self._outputs(self.network, batch["input"], (0.0, 1.0)), (batch["target"] + 1) / 2)
+        self.means.add(**{"loss/train": loss})
+        return loss
 
     def _outputs(self, network: nn.Module, inputs: Tensor, span: tuple[float, float]) -> Tensor:
         seen = rescale(inputs, (-1.0, 1.0), network.input_range)  # type: ignore[arg-type]
@@ -55,13 +62,9 @@ class ReconstructionModule(PairedScheme):
     @torch.no_grad()
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
         """As PairedScheme.predict."""
-        network = self.average if averaged else self.network
-        was_training = network.training
-        network.eval()
-        outputs = self._outputs(network, inputs, (-1.0, 1.0)).float().clamp(-1, 1)
-        network.train(was_training)
-        return outputs
+        with self.evaluating(self.average if averaged else self.network) as network:
+            return self._outputs(network, inputs, (-1.0, 1.0)).float().clamp(-1, 1)
 
-    def networks(self) -> dict[str, tuple[nn.Module, Tensor]]:
+    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
         """The network with an example input of batch 1."""
-        return {"network": (self.average, torch.zeros(1, *self.average.input_shape, device=self.device))}  # type: ignore[misc]
+        return {"network": (self.average, data.pairs("train", [0])["input"])}

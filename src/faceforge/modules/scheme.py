@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -69,6 +70,10 @@ class Scheme(pl.LightningModule):
         """Key torch's own generators (dropout and the like) to the clock, each rank with its own stream."""
         torch.manual_seed(streams.key(self.seed, "torch", self.clock.images, self.global_rank) >> 1)
 
+    def positions(self, count: int) -> Tensor:
+        """Of this rank's ``count`` images on the clock: batch["position"], but without asking the device for it."""
+        return torch.arange(count) + self.clock.images + self.global_rank * count
+
     def noise(self, purpose: str, counters: Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
         """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1)."""
         draw = streams.uniform if kind == "uniform" else streams.normal
@@ -110,6 +115,17 @@ class Scheme(pl.LightningModule):
     def after_validation(self, scores: dict[str, float]) -> None:
         """Whatever follows the scores: learning rates, or the end of the run."""
 
+    @contextmanager
+    def evaluating(self, network: nn.Module) -> Iterator[nn.Module]:
+        """The network in eval mode, and afterwards in the modes it had."""
+        modes = {module: module.training for module in network.modules()}
+        network.eval()
+        try:
+            yield network
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
     def validate(self, data: Any) -> dict[str, float]:
         """Scores on the validation split, in [0, 1] units where they are pixel errors."""
         raise NotImplementedError
@@ -118,8 +134,8 @@ class Scheme(pl.LightningModule):
         """(N, C, H, W) in [-1, 1]: the same fixed inputs each time, for the grids over time."""
         raise NotImplementedError
 
-    def networks(self) -> dict[str, tuple[nn.Module, Tensor]]:
-        """The networks by name, each with an example input, for the report's diagram."""
+    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
+        """The networks by name, each followed by an example of every input, for the report's diagram."""
         raise NotImplementedError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +49,8 @@ class TranslationModule(PairedScheme):
         ema_ramp: float | None,
         seed: int,
     ) -> None:
-        super().__init__(None, stop, seed)
-        self.generator, self.discriminator, self.loss = generator, discriminator, loss
+        super().__init__(loss, None, stop, seed)
+        self.generator, self.discriminator = generator, discriminator
         self.average = ema.averaged_copy(generator)
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.objective: Objective = objective
@@ -106,32 +106,32 @@ class TranslationModule(PairedScheme):
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
         """As PairedScheme.predict; with dropout at test time its draws are keyed to the seed, the same each time."""
         network = self.average if averaged else self.generator
-        with self._testing(network), torch.random.fork_rng(devices=_devices(inputs)):
+        left = _left_in_training(network, self.test_dropout, self.test_batch_statistics)
+        with self.evaluating(network), left, torch.random.fork_rng(devices=_devices(inputs)):
             torch.manual_seed(streams.key(self.seed, "test/dropout") >> 1)
             return self._translate(network, inputs).float().clamp(-1, 1)
 
-    @contextmanager
-    def _testing(self, network: nn.Module) -> Iterator[None]:
-        """Eval mode but for what is to stay as in training; statistics of the batch leave no trace."""
-        modes = {module: module.training for module in network.modules()}
-        network.eval()
-        kept = [m for m in network.modules() if self.test_batch_statistics and isinstance(m, BATCH_NORM)]
-        momenta = [module.momentum for module in kept]
-        for module in kept:
-            module.train()
-            module.momentum = 0.0
-        for module in network.modules():
-            if self.test_dropout and isinstance(module, DROPOUT):
-                module.train()
-        yield
-        for module, momentum in zip(kept, momenta, strict=True):
-            module.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
-
-    def networks(self) -> dict[str, tuple[nn.Module, Tensor]]:
+    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
         """Generator and discriminator; the discriminator's example is the pair that it is given."""
-        raise NotImplementedError
+        pair = data.pairs("train", [0])
+        return {
+            "generator": (self.average, pair["input"]),
+            "discriminator": (self.discriminator, pair["input"], pair["target"]),
+        }
+
+
+@contextmanager
+def _left_in_training(network: nn.Module, dropout: bool, batch_statistics: bool) -> Iterator[None]:
+    """Some layers of a network in eval mode stay as in training; statistics of the batch leave no trace."""
+    norms = [m for m in network.modules() if batch_statistics and isinstance(m, BATCH_NORM)]
+    drops = [m for m in network.modules() if dropout and isinstance(m, DROPOUT)]
+    for module in norms:
+        module.track_running_stats = False
+    for module in (*norms, *drops):
+        module.train()
+    yield
+    for module in norms:
+        module.track_running_stats = True
 
 
 def _devices(images: Tensor) -> list[int]:

@@ -20,6 +20,8 @@ from faceforge.networks.sizes import Pair, Size, as_pair, halvings_of, multiple_
 class ReluCode(nn.Module):
     """The code of the published MSE autoencoder: a linear layer, batch norm, ReLU; z in [0, inf), half of it zero."""
 
+    output_range = (0.0, inf)
+
     def __init__(self, features: int, latent_size: int) -> None:
         super().__init__()
         self.latent_size = latent_size
@@ -32,6 +34,8 @@ class ReluCode(nn.Module):
 
 class SigmoidCode(nn.Module):
     """The code of the published BCE autoencoder: a linear layer, batch norm, sigmoid; z in (0, 1)."""
+
+    output_range = (0.0, 1.0)
 
     def __init__(self, features: int, latent_size: int) -> None:
         super().__init__()
