@@ -79,6 +79,31 @@ def filters(
     print(f"{count} panel{'s' * (count != 1)}: {where}")
 
 
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
+    split: Annotated[Literal["test", "val", "train"], typer.Option(help="Which of the run's own faces.")] = "test",
+    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which of the run's checkpoints.")] = "best",
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-n", help="At most so many faces; default all, of generated ones 1,000."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of generated faces, of choices among real ones, of intervals.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="A JSON file; default RUN/evaluation.json, made anew.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another file than the run's own.")] = False,
+    data_root: Annotated[Path | None, typer.Option(help="Where the run's faces are now, if they moved.")] = None,
+    trusted_packages: Annotated[
+        list[str] | None, typer.Option(help="A package of your own that the run's configuration names.")
+    ] = None,
+) -> None:
+    """Score a run on faces it has never seen, beside baselines, with intervals; the report page shows the table."""
+    from faceforge.evaluation import command
+
+    command.evaluate(
+        command.Asked(run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()))
+    )
+
+
 def run() -> NoReturn:
     """The entry point: what is wrong with the input is one line and exit code 2."""
     try:

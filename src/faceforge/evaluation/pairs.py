@@ -6,6 +6,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 WORST_DB = 100.0  # the PSNR of images that are equal to the last bit would be infinite
+LEAST_SSIM = 6  # pixels a side: the window's mirrored border is 5
 
 
 def mae(prediction: Tensor, target: Tensor) -> Tensor:
@@ -24,7 +25,10 @@ def psnr(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """SSIM (Wang et al. 2004) of each image (N,), window 11, sigma 1.5, mirrored borders as torchmetrics has them."""
+    """SSIM (Wang et al. 2004) of each image (N,), window 11, sigma 1.5, mirrored borders as torchmetrics has them.
+
+    Sides are at least 6 pixels.
+    """
     found = structural_similarity_index_measure(prediction, target, data_range=1.0, reduction="none")
     assert isinstance(found, Tensor)
     return found.reshape(len(prediction), -1).mean(1)

@@ -1,0 +1,232 @@
+"""`faceforge evaluate`: a run's scores by its own configuration, into its folder, its report, W&B and a table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import faceforge
+from faceforge import checkpoint
+from faceforge import config as configuration
+from faceforge.errors import BadInput
+from faceforge.evaluation import protocol, table
+from faceforge.modules.paired import PairedScheme
+from faceforge.progress import Progress
+from faceforge.report import write_report
+from faceforge.run import Run, _commit, hold, now, write_atomic
+from faceforge.training import device_name
+
+NAME = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was typed."""
+
+    run: Path
+    split: str
+    checkpoint: str
+    count: int | None
+    seed: int
+    out: Path | None
+    overwrite: bool
+    data_root: Path | None
+    trusted: Sequence[str]
+
+
+def evaluate(asked: Asked) -> None:
+    """Score a run and leave the scores where they belong. Raises BadInput."""
+    if asked.count is not None and asked.count < 1:
+        raise BadInput(f"--count {asked.count}: at least 1 is right")
+    path = checkpoint.find(asked.run, asked.checkpoint)
+    folder, record = _record(path)
+    out = asked.out or folder / NAME
+    own = out.resolve() == (folder / NAME).resolve()
+    if out.exists() and not own and not asked.overwrite:
+        raise BadInput(f"{out}: is there already; --overwrite replaces it")
+    digest = _digest(path)
+    module = checkpoint.load(path, asked.trusted)
+    data = _data(asked, folder, module.config, record)
+    result = _score(asked, module, data)
+    result = {**_about_run(folder, path, digest, module), **result, "created": now(), "command": _typed()}
+    write_atomic(out, json.dumps(result, indent=1) + "\n")
+    if own:
+        _tell_wandb(folder, module, result)
+        write_report(folder)
+    print("\n".join(_said(result, folder, out, own)))
+
+
+# ------------------------------------------------------------------------------------------------------ what there is
+
+
+def _record(path: Path) -> tuple[Path, Mapping[str, Any]]:
+    """The run folder of a checkpoint, and its run.json."""
+    folder = path.absolute().parent.parent
+    try:
+        record = json.loads((folder / "run.json").read_text())
+        record["data"]["manifest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{folder}: no run.json that says which faces it was trained on; name a run folder") from None
+    return Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder, record
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of the checkpoint; a damaged one is refused, not replaced by another."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    hashes = path.with_name(checkpoint.HASHES)
+    if hashes.is_file() and digest not in hashes.read_text().split():
+        raise BadInput(f"{path}: its bytes are not those that were written (damaged file); try another --checkpoint")
+    return digest
+
+
+def _data(asked: Asked, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> Any:
+    """The run's own faces, packed and split as they were in training."""
+    node = dict(config["data"])
+    if asked.data_root is not None:
+        node["root"] = str(asked.data_root)
+    root = node["root"]
+    if root is not None and not Path(root).expanduser().exists():
+        raise BadInput(f"{root}: the faces of {folder} are not there; --data-root PATH says where they are now")
+    data = configuration.build(node, asked.trusted)
+    data.prepare()
+    if data.manifest != record["data"]["manifest"]:
+        raise BadInput(
+            f"{root or 'data'}: not the faces that {folder} was trained on (manifest {data.manifest[:12]}..., in "
+            f"training {record['data']['manifest'][:12]}...); --data-root PATH names others"
+        )
+    if not data.counts[asked.split]:
+        full = ", ".join(f"{name} {count:,}" for name, count in data.counts.items() if count)
+        raise BadInput(f"--split {asked.split}: the run has no faces there; there are {full}")
+    return data
+
+
+def _people(node: Mapping[str, Any], data: Any, trusted: Sequence[str]) -> list[str | None]:
+    """Whose face each row of the packed set is."""
+    source = configuration.build(node["source"], trusted)(root=data.root)
+    unusable = {face for face, _ in data.skipped}
+    return [face.identity for face in source.faces if face.id not in unusable]
+
+
+# ---------------------------------------------------------------------------------------------------------- scoring
+
+
+def _score(asked: Asked, module: Any, data: Any) -> dict[str, Any]:
+    people = _people(module.config["data"], data, asked.trusted)
+    judged = protocol.all_faces(data, people, asked.split)
+    others = protocol.other_people(judged, people)
+    judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
+    module.to("cuda" if torch.cuda.is_available() else "cpu")
+    progress = Progress(protocol.work(module, judged, asked.count))
+    progress.start()
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        progress.update(done)
+
+    progress.note("fitting baselines")
+    try:
+        part = protocol.evaluate(module, judged, others, asked.count, asked.seed, tick)
+    finally:
+        progress.close()
+    return {
+        "data": _about_data(data, judged),
+        "task": {"name": data.task.name, **_plain(module.config.get("task"))},
+        "rows": part.rows,
+        "beats_baselines": part.beats,
+        "verdict": part.verdict,
+        "protocols": part.protocols,
+        "baselines": part.baselines,
+        "reasons": part.reasons,
+        "notes": part.notes,
+        "seed": asked.seed,
+        "device": device_name(torch.cuda.is_available()),
+    }
+
+
+def _about_run(folder: Path, path: Path, digest: str, module: Any) -> dict[str, Any]:
+    about = {"name": path.stem, "sha256": digest, "images": module.clock.images}
+    return {"faceforge": faceforge.__version__, **_commit(), "run": folder.resolve().name, "checkpoint": about}
+
+
+def _about_data(data: Any, judged: protocol.Judged) -> dict[str, Any]:
+    summary = data.summary()
+    kept = ("source", "manifest", "protocol", "protocol_hash", "size", "channels", "counts", "identities")
+    own = {"split": judged.split, "faces": len(judged.places), "people": judged.people}
+    return {**{key: summary[key] for key in kept}, **own}
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != "_target_"} if isinstance(node, Mapping) else {}
+
+
+def _typed() -> str:
+    return shlex.join(["faceforge", *sys.argv[1:]])
+
+
+# ---------------------------------------------------------------------------------------------------- where it goes
+
+
+def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
+    """Add the scores to the summary of the run's own W&B run, if it has one."""
+    run = Run.reopen(folder)
+    earlier = run.record.get("wandb")
+    if not earlier:
+        return
+    try:
+        lock = hold(folder)
+    except BadInput:
+        print(f"{folder}: still training, so its W&B run is left alone; evaluate again afterwards")
+        return
+    with lock:
+        kind = "real-derived" if isinstance(module, PairedScheme) else "generated"
+        again = {"run_id": earlier["id"], "resumed_at": run.record["images"], "kind": kind}
+        loggers = configuration.build(module.config["logger"], folder=folder, config=module.config, **again)
+        for logger in loggers:
+            logger.start()
+            logger.summary(_summary(run.record, result))
+            run.update(wandb=logger.info or earlier)
+            logger.finish()
+
+
+def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The models' scores, and what stood there at the end of training."""
+    split = result["data"]["split"]
+    best = {"best": record["best"]["value"]} if record.get("best") else {}
+    values: dict[str, Any] = {"images": record["images"], **best}
+    for row in result["rows"]:
+        if row["kind"] == "model":
+            which = row["name"].removeprefix("model").removeprefix(", ")
+            values |= {"/".join(filter(None, [split, which, name])): s["value"] for name, s in row["scores"].items()}
+    return values
+
+
+def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list[str]:
+    """The tables, what they mean, and where everything is."""
+    data, shown = result["data"], shlex.quote(str(folder))
+    faces, people = f"{data['faces']:,} faces", f"{data['people']:,} people"
+    at = f"checkpoint {result['checkpoint']['name']} at {result['checkpoint']['images']:,} images"
+    strange = "" if data["split"] == "train" else ", none of them trained on"
+    said = [f"{data['split']} split of {data['source']}: {faces} of {people}{strange}; {at}"]
+    for found in table.tables(result):
+        ways = [f"{table.MEASURES[name].label} {_arrow(name)}" for name in found.scores]
+        said += ["", f"{found.title} ({', '.join(ways)}; {table.BEST} the best)", *table.lines(found)]
+    said += ["", *result["verdict"], *result["notes"]]
+    said += [f"{table.MEASURES[name].label} is left out: {why}." for name, why in result["reasons"].items()]
+    said += ["", f"  scores  {out}", *([f"  report  {folder}/report.html"] if own else [])]
+    longer = 2 * result["checkpoint"]["images"]
+    return [*said, f"To train on:  python train.py resume={shown} trainer.max_images={longer}"]
+
+
+def _arrow(name: str) -> str:
+    return {"higher": "up", "lower": "down", "one": "1"}[table.MEASURES[name].better]
