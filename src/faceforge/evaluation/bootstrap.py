@@ -9,6 +9,7 @@ from faceforge import streams
 from faceforge.evaluation.metrics import Groups, units
 
 RESAMPLES = 1000
+BLOCK = 1 << 20  # draws at a time
 
 
 class Resamples:
@@ -45,7 +46,10 @@ class Resamples:
     def _draw(people: int, seed: int) -> NDArray[np.float32]:
         """How often each person comes in each resample: (RESAMPLES, people)."""
         weights = np.empty((RESAMPLES, people), np.float32)
-        for n in range(RESAMPLES):
-            draws = streams.uniform(seed, "evaluate/bootstrap", [n], (people,))
-            weights[n] = np.bincount((draws[0] * people).astype(np.int64), minlength=people)
+        block = max(1, BLOCK // people)
+        for first in range(0, RESAMPLES, block):
+            some = np.arange(first, min(first + block, RESAMPLES))
+            drawn = (streams.uniform(seed, "evaluate/bootstrap", some, (people,)) * people).astype(np.int64)
+            places = drawn + people * (some - first)[:, None]
+            weights[some] = np.bincount(places.ravel(), minlength=len(some) * people).reshape(len(some), people)
         return weights

@@ -9,6 +9,7 @@ from faceforge.evaluation.table import MEASURES
 
 Flag = Literal[True, False, "unclear"]
 Row = Mapping[str, Any]
+ONE_FACE_ENOUGH = ("precision", "density")
 WORDS: Mapping[Flag, str] = {
     True: "Better than every baseline in",
     False: "Worse than the best baseline in",
@@ -17,8 +18,10 @@ WORDS: Mapping[Flag, str] = {
 
 
 def best_baseline(rows: Sequence[Row], score: str) -> Row | None:
-    """The baseline with the best value of a score."""
+    """The baseline with the best value of a score, without one face repeated where that can have any value."""
     having = [row for row in rows if row["kind"] == "baseline" and score in row["scores"]]
+    if score in ONE_FACE_ENOUGH:
+        having = [row for row in having if row["scores"].get("diversity", {}).get("value") != 0]
     return max(having, key=lambda row: MEASURES[score].rank(row["scores"][score]["value"]), default=None)
 
 

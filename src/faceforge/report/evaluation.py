@@ -10,8 +10,6 @@ from typing import Any
 from faceforge.evaluation.table import MEASURES, WAYS, Table, tables
 from faceforge.report.markup import Html, join, pairs, table, tag
 
-KINDS = {"baseline": "baseline", "floor": "real"}
-
 
 def section(folder: Path) -> Html | None:
     """Tables, verdict and protocols of a run's evaluation; None where there is none that can be read."""
@@ -23,7 +21,7 @@ def section(folder: Path) -> Html | None:
     if not found:
         return None
     said = [tag("p", line) for line in [*_list(result, "verdict"), *_list(result, "notes")]]
-    return join([tag("p", _what(result)), *map(_table, found), *said, _how(result)])
+    return join([tag("p", _what(result)), *said, *map(_table, found), _how(result)])
 
 
 def _what(result: Mapping[str, Any]) -> str:
@@ -31,13 +29,15 @@ def _what(result: Mapping[str, Any]) -> str:
     counts = f"{_count(data.get('faces'))} faces of {_count(data.get('people'))} people"
     where = f"{data.get('split')} split of {data.get('source')}"
     at = f"checkpoint {point.get('name')}, {_count(point.get('images'))} images seen"
-    return f"{counts}, {where}; {at}. The best of each column is bold; below it stands its 95 % interval."
+    return f"{counts}, {where}; {at}. Bold is the best of a column; in small type stand 95 % intervals."
 
 
 def _table(found: Table) -> Html:
     header = ["", *(_heading(score) for score in found.scores)]
     rows = [[_name(row), *(_cell(found, row, score) for score in found.scores)] for row in found.rows]
-    return join([tag("h3", found.title), table(header, rows)])
+    # On a phone the table scrolls: numbers broken over lines could not be read.
+    frame = tag("div", table(header, rows), style="overflow-wrap: normal")
+    return join([tag("h3", found.title, style="margin-top: 1.5rem"), frame])
 
 
 def _heading(score: str) -> Html:
@@ -46,9 +46,8 @@ def _heading(score: str) -> Html:
     return join([label, tag("div", tag("small", WAYS[measure.better]))])
 
 
-def _name(row: Mapping[str, Any]) -> Html:
-    kind, name = KINDS.get(str(row.get("kind"))), row.get("name")
-    return join([name, tag("div", tag("small", kind))]) if kind else tag("b", name)
+def _name(row: Mapping[str, Any]) -> Html | str:
+    return tag("b", row.get("name")) if row.get("kind") == "model" else str(row.get("name"))
 
 
 def _cell(found: Table, row: Mapping[str, Any], score: str) -> Html:
@@ -56,7 +55,8 @@ def _cell(found: Table, row: Mapping[str, Any], score: str) -> Html:
     value = measure.text(cell.get("value"))
     best = row.get("kind") != "floor" and value and cell.get("value") == found.best(score)
     low, high = measure.text(cell.get("low")), measure.text(cell.get("high"))
-    span = tag("div", tag("small", f"{low} to {high}")) if low and high else None
+    shown = low and high and row.get("kind") != "baseline"
+    span = tag("div", tag("small", f"{low} to {high}")) if shown else None
     return join([tag("b", value) if best else value, span])
 
 
@@ -81,7 +81,10 @@ def _label(score: str) -> str:
 
 
 def _plain(about: Mapping[str, Any]) -> str:
-    return "; ".join(f"{key} {value}" for key, value in about.items() if key not in ("better", "unit"))
+    """A protocol in one line; a hash is told by its beginning."""
+    short = {key: f"{str(value)[:12]}..." for key, value in about.items() if key.endswith("sha256")}
+    shown = {key.replace("_", " "): value for key, value in {**about, **short}.items() if key not in ("better", "unit")}
+    return "; ".join(f"{key} {value}" for key, value in shown.items())
 
 
 def _list(result: Mapping[str, Any], key: str) -> list[str]:
