@@ -65,6 +65,13 @@ class Progress:
         if self._bar is not None or self._due():
             self._draw()
 
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.write(text, file=self.stream)
+        else:
+            print(text, file=self.stream, flush=True)
+
     def close(self) -> None:
         """The last state stays on the screen."""
         if self._began:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from faceforge import streams
 from faceforge.diffaugment import augment, uniforms_needed
+from faceforge.evaluation import health
 from faceforge.evaluation.metrics import KidMonitor
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
 from faceforge.modules import ema
@@ -87,9 +88,8 @@ class AdversarialModule(Scheme):
         real_seen, fake_seen = self._seen(real, "real", position), self._seen(fake, "fake", position)
         real_logits, fake_logits = self.discriminator(real_seen), self.discriminator(fake_seen)
         loss = discriminator_loss(self.objective, real_logits, fake_logits)
-        self.means.add(
-            **{"loss/discriminator": loss, "logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}
-        )
+        seen = health.of_discriminator(self.objective, real_logits, fake_logits)
+        self.means.add(**{"loss/discriminator": loss, **seen})
         if penalise:
             loss = loss + self._penalty("r1", self.r1_gamma, real_seen) + self._penalty("r2", self.r2_gamma, fake_seen)
         self.step_optimizer(self._raw_optimizers()[1], loss, self.clip_norm)
@@ -158,13 +158,16 @@ class AdversarialModule(Scheme):
         return self._generate(network, z).float().clamp(-1, 1).cpu()
 
     def validate(self, data: Any) -> dict[str, float]:
-        """A cheap KID: ``val_samples`` faces against as many of people not trained on (none below three of them)."""
+        """``val_samples`` faces against as many of people not trained on (nothing below three of them): a cheap KID,
+        and how healthy they are.
+        """
         if min(self.val_samples, data.counts["val"]) < 3:
             return {}
+        chosen = streams.permutation(self.seed, "val/kid", 0, data.counts["val"])[: self.val_samples]
+        real, fake = data.images("val", chosen).to(self.device), self.sample(self.val_samples).to(self.device)
         if self._score is None:
-            chosen = streams.permutation(self.seed, "val/kid", 0, data.counts["val"])[: self.val_samples]
-            self._score = KidMonitor(data.images("val", chosen).to(self.device))
-        return {"val/kid": self._score(self.sample(self.val_samples).to(self.device)).value}
+            self._score = KidMonitor(real)
+        return {"val/kid": self._score(fake).value, **health.of_generated(fake, real)}
 
     def pictures(self, data: Any) -> Tensor:
         """64 faces from fixed noise."""

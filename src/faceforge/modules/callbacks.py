@@ -17,6 +17,7 @@ from faceforge import config as configuration
 from faceforge.errors import GuardStop
 from faceforge.images import make_grid, write_png
 from faceforge.loggers import MetricsCsv
+from faceforge.modules.diagnosis import Watch
 from faceforge.modules.scheme import Scheme
 from faceforge.progress import Progress
 from faceforge.report import describe, write_curves
@@ -47,12 +48,15 @@ def crossed(every: int, before: int, now: int) -> bool:
 
 
 class Recorder(pl.Callback):
-    """Logs, samples, validates, saves and stops. Its state (best score, timings) travels in the checkpoint."""
+    """Logs, samples, validates, watches, saves and stops. Its state (best score, timings, what was noted) travels in
+    the checkpoint.
+    """
 
     def __init__(self, options: Options, run: Run, config: dict[str, Any], stop: StopFlag) -> None:
         self.options, self.run, self.config, self.stop = options, run, config, stop
         self.best: dict[str, Any] | None = None
         self.timings = {"train": 0.0, "validate": 0.0, "sample": 0.0, "checkpoint": 0.0}
+        self.watch = Watch(config, config["data"]["batch_size"])
         self.loggers: list[Any] = []
         self.progress: Progress | None = None
         self._images = 0
@@ -60,11 +64,13 @@ class Recorder(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"best": self.best, "timings": dict(self.timings)}
+        return {"best": self.best, "timings": dict(self.timings), "watch": self.watch.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where the checkpoint was written."""
         self.best, self.timings = state_dict["best"], dict(state_dict["timings"])
+        if "watch" in state_dict:  # a run begun before there was one
+            self.watch.load_state_dict(state_dict["watch"])
 
     # ----------------------------------------------------------------------------------------------- start
 
@@ -95,7 +101,7 @@ class Recorder(pl.Callback):
         self.run.cut_samples(images)
         self._open_loggers(images)
         described = {name: describe(*network) for name, network in module.networks(data).items()}
-        self.run.update(networks=described)
+        self.run.update(networks=described, notes=self.watch.notes)
         self.progress = Progress(self._limit)
         self.progress.start(images)
 
@@ -127,11 +133,11 @@ class Recorder(pl.Callback):
         self._count_time(module)
         done = self._is_done(module)
         if done or crossed(self.options.log_every, before, now):
-            self._log(module)
+            self._log(module, seen=crossed(self.options.log_every, before, now))
         if done or crossed(self.options.sample_every, before, now):
             self._sample(trainer, module)
         if done or crossed(self.options.checkpoint_every, before, now):
-            self._validate(trainer, module)
+            self._validate(trainer, module, seen=crossed(self.options.checkpoint_every, before, now))
             self._save(trainer, module)
         if self.progress:
             self.progress.update(now)
@@ -166,9 +172,11 @@ class Recorder(pl.Callback):
 
     # ----------------------------------------------------------------------------------------------- events
 
-    def _log(self, module: Scheme) -> None:
+    def _log(self, module: Scheme, seen: bool) -> None:
         means = module.means.drain()
         self._guard(means, module.clock.images)
+        if seen:
+            self._tell(self.watch.training(module.clock.images, means))
         images, seconds = self._window
         self._window = (module.clock.images, self.timings["train"])
         spent = self.timings["train"] - seconds
@@ -199,13 +207,23 @@ class Recorder(pl.Callback):
             for logger in self.loggers:
                 logger.log_picture(path, module.clock.images)
 
-    def _validate(self, trainer: pl.Trainer, module: Scheme) -> None:
+    def _tell(self, notes: list[dict[str, Any]]) -> None:
+        """Once on the screen, and kept. Not asked where a run happens to end: it may go on as if it had not."""
+        if not self.progress or not notes:
+            return
+        self.run.update(notes=self.watch.notes)
+        for note in notes:
+            self.progress.say(f"At {note['images']:,} images: {note['text']}")
+
+    def _validate(self, trainer: pl.Trainer, module: Scheme, seen: bool) -> None:
         scores: dict[str, float] = {}
         if trainer.is_global_zero:
             with self._timed(module, "validate"):
                 scores = module.validate(trainer.datamodule)  # type: ignore[attr-defined]
             self._write(module, scores)
             self._compare(module, scores)
+            if seen:
+                self._tell(self.watch.validation(module.clock.images, scores))
         module.after_validation(trainer.strategy.broadcast(scores))  # every rank ends, or slows, at the same step
 
     def _compare(self, module: Scheme, scores: dict[str, float]) -> None:
@@ -261,8 +279,9 @@ class Recorder(pl.Callback):
         if self.progress:
             self.progress.close()
         best = {"best": self.best["value"]} if self.best else {}
+        notes = {"notes": " ".join(note["text"] for note in self.watch.notes)} if self.watch.notes else {}
         for logger in self.loggers:
-            logger.summary({"images": self._images, **best})
+            logger.summary({"images": self._images, **best, **notes})
             logger.finish(code)
         self.loggers = []
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from faceforge.errors import BadInput
+from faceforge.evaluation import health
 from faceforge.losses import kl_loss, kl_units
-from faceforge.modules.paired import SHOWN, Schedule
+from faceforge.modules.paired import COMPARED, SHOWN, Schedule
 from faceforge.modules.reconstruction import ReconstructionModule
 from faceforge.modules.scheme import Batch, Optimizer, rescale
 from faceforge.modules.stops import Stop
@@ -133,6 +134,15 @@ class LatentModule(ReconstructionModule):
         """Images (N, C, H, W) in [-1, 1] of codes (N, Z)."""
         with self.evaluating(self.average) as network:
             return self._decoded(network, z, (-1.0, 1.0)).float().clamp(-1, 1)
+
+    def validate(self, data: Any) -> dict[str, float]:
+        """As PairedScheme.validate; then how much of the code is in use."""
+        scores = super().validate(data)
+        if not scores:
+            return {}
+        images = data.images("val", range(min(data.counts["val"], COMPARED))).to(self.device)
+        posterior = self.posterior(images)
+        return {**scores, **health.of_codes(*(posterior or (self.encode(images), None)))}
 
     def pictures(self, data: Any) -> Tensor:
         """Rows of eight: faces, what their codes give, and faces from random codes, N(0, 1) or U[0, 1) if plain."""

@@ -8,11 +8,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from faceforge.evaluation.pairs import PairScores
-from faceforge.modules.scheme import Scheme
+from faceforge import streams
+from faceforge.evaluation import health
+from faceforge.evaluation.pairs import PairScores, mae
+from faceforge.modules.scheme import Batch, Scheme
 from faceforge.modules.stops import Stop
 
 Schedule = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.ReduceLROnPlateau]
+COMPARED = 256  # faces of either split on which health is judged: errors within 2 %
+AT_ONCE = 64
 SHOWN = 8  # faces in a grid: a row of inputs, one of outputs, one of targets
 
 
@@ -37,15 +41,34 @@ class PairedScheme(Scheme):
 
     @torch.no_grad()
     def validate(self, data: Any) -> dict[str, float]:
-        """Means over the validation split, in [0, 1] units: loss, mae, mse, psnr (dB), ssim, variance_ratio."""
+        """Means over the validation split, in [0, 1] units: loss, mae, mse, psnr (dB), ssim, variance_ratio; then
+        how healthy the outputs are, and the mae of training faces.
+        """
+        if not data.counts["val"]:
+            return {}
         scores, loss = PairScores(), 0.0
-        for pair in data.pairs_in_chunks("val"):
-            prediction = (self.predict(pair["input"].to(self.device)).cpu() + 1) / 2
-            target = (pair["target"] + 1) / 2
+        found: dict[str, float] = {}
+        for pair in data.pairs_in_chunks("val", COMPARED):
+            outputs, targets = self._outputs_of(pair), pair["target"]
+            prediction, target = (outputs + 1) / 2, (targets + 1) / 2
             scores.add(prediction, target)
             loss += float(self.loss(prediction, target)) * len(target)
-        means = {"loss": loss / max(data.counts["val"], 1), **scores.means()}
-        return {f"val/{name}": value for name, value in means.items()} if data.counts["val"] else {}
+            found = found or self._health(data, outputs, targets)
+        means = {"loss": loss / data.counts["val"], **scores.means()}
+        found["val/gap"] = health.gap(found["train/mae"], means["mae"])
+        return {**{f"val/{name}": value for name, value in means.items()}, **found}
+
+    def _outputs_of(self, pair: Batch) -> Tensor:
+        """Predictions in [-1, 1] on the CPU, a few at a time: large ones would not fit otherwise."""
+        return torch.cat([self.predict(part.to(self.device)).cpu() for part in pair["input"].split(AT_ONCE)])
+
+    def _health(self, data: Any, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Of some outputs, beside the error on as many training faces, the same each time."""
+        count = min(len(targets), data.counts["train"])
+        chosen = streams.permutation(self.seed, "train/mae", 0, data.counts["train"])[:count]
+        seen = data.pairs("train", chosen)
+        error = float(mae(self._outputs_of(seen), seen["target"]).mean()) / 2
+        return {"train/mae": error, **health.of_outputs(outputs, targets, seen["target"].mean(0))}
 
     @torch.no_grad()
     def pictures(self, data: Any) -> Tensor:

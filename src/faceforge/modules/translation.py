@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from faceforge import streams
+from faceforge.evaluation import health
 from faceforge.losses import Objective, discriminator_loss, generator_loss
 from faceforge.modules import ema
 from faceforge.modules.paired import PairedScheme
@@ -83,7 +84,7 @@ class TranslationModule(PairedScheme):
         self.discriminator.requires_grad_(True)
         real, fake = self._judged(source, target), self._judged(source, made)
         loss = discriminator_loss(self.objective, real, fake)
-        self.means.add(**{"loss/discriminator": loss, "logit/real": real.mean(), "logit/fake": fake.mean()})
+        self.means.add(**{"loss/discriminator": loss, **health.of_discriminator(self.objective, real, fake)})
         self.step_optimizer(optimizer, self.discriminator_weight * loss, self.clip_norm)
 
     def _generator_step(self, source: Tensor, target: Tensor, made: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -70,7 +71,9 @@ class Panel:
 
 
 def read_panels(path: Path) -> list[Panel]:
-    """The curves of a metrics.csv: losses and logits together, each validation score alone, the rest by prefix."""
+    """The curves of a metrics.csv: losses and logits together, each score alone, on training and validation faces
+    where both are known, the rest by prefix.
+    """
     columns: dict[str, tuple[list[int], list[float]]] = {}
     for images, values in read_rows(path):
         for name, value in values.items():
@@ -80,13 +83,19 @@ def read_panels(path: Path) -> list[Panel]:
     groups: dict[str, list[Series]] = {}
     for name, (x, y) in columns.items():
         if np.isfinite(y).any():
-            groups.setdefault(_group(name), []).append(thin(name, np.array(x, float), np.array(y, float)))
-    return [Panel(_title(group), tuple(groups[group])) for group in sorted(groups, key=_place)]
+            group = _group(name, "loss/train" in columns)
+            groups.setdefault(group, []).append(thin(name, np.array(x, float), np.array(y, float)))
+    return [Panel(_title(group, groups[group]), tuple(groups[group])) for group in sorted(groups, key=_place)]
 
 
-def _group(name: str) -> str:
-    prefix = name.split("/", 1)[0]
-    return name if prefix == "val" else prefix
+def _group(name: str, one_loss: bool) -> str:
+    """``one_loss``: that of training and val/loss are the same quantity. A divergence is on a scale of its own."""
+    prefix, _, rest = name.partition("/")
+    if name == "val/loss" and one_loss:
+        return "loss"
+    if name == "loss/kl":
+        return "val/kl"
+    return f"val/{rest}" if prefix in ("train", "val") and rest else prefix
 
 
 def _place(group: str) -> tuple[int, str]:
@@ -94,9 +103,10 @@ def _place(group: str) -> tuple[int, str]:
     return first.get(group, 2 if group.startswith("val/") else 3), group
 
 
-def _title(group: str) -> str:
+def _title(group: str, series: Sequence[Series]) -> str:
     known = {"loss": "Losses", "logit": "The discriminator's logits", "images_per_second": "Images a second"}
-    return known.get(group, group.replace("val/", "Validation: ").replace("_", " "))
+    where = "Training and validation: " if any(not s.name.startswith("val/") for s in series) else "Validation: "
+    return known.get(group, group.replace("val/", where).replace("_", " "))
 
 
 def thin(name: str, images: NDArray[np.float64], values: NDArray[np.float64], bins: int = BINS) -> Series:
@@ -202,10 +212,19 @@ def _curve(series: Series, number: int, end: float, low: float, high: float) -> 
 def _legend(panel: Panel) -> str:
     items = []
     for number, series in enumerate(panel.series):
-        name = escape(series.name.split("/", 1)[-1].replace("_", " "))
+        name = escape(_label(series.name, panel))
         value = f'<span class="value">{series.last:.4g}</span>'
         items.append(f'<li><i class="key c{number % len(COLOURS)}"></i>{name} {value}</li>')
     return "".join(items)
+
+
+def _label(name: str, panel: Panel) -> str:
+    """What the panel's title does not say: of a quantity on both splits the split."""
+    first, _, rest = name.partition("/")
+    splits = {"train": "training", "loss": "training", "val": "validation"}
+    if any(series.name.startswith("val/") for series in panel.series) and len(panel.series) > 1:
+        return splits.get(first, first)
+    return (rest or first).replace("_", " ")
 
 
 def _remark(panel: Panel) -> str:

@@ -17,7 +17,7 @@ import yaml
 
 from faceforge.loggers import replacing
 from faceforge.progress import duration
-from faceforge.report import charts, diagram, pictures
+from faceforge.report import charts, diagnosis, diagram, evaluation, pictures
 from faceforge.report.markup import Html, join, name_of, pairs, table, tag, text, times
 
 SKIPPED_SHOWN = 50
@@ -142,7 +142,9 @@ def build(facts: Facts) -> str:
 
 def _sections(facts: Facts) -> list[tuple[str, str, Html | None]]:
     return [
+        ("evaluation", "Evaluation", evaluation.section(facts.folder)),
         ("curves", "Curves", _curves(facts)),
+        ("diagnosis", "Diagnosis", diagnosis.section(facts)),
         ("networks", "Networks", _networks(facts)),
         ("data", "Data", _data(facts)),
         ("time", "Where the time went", _time(facts)),
