@@ -68,7 +68,8 @@ class Table:
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """One table for each kind of score in an evaluation.json; what is no evaluation gives none."""
-    rows = [row for row in result.get("rows") or [] if isinstance(row, Mapping)]
+    listed = result.get("rows")
+    rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
     found = []
     for kind, title in TITLES.items():
         here = [row for row in rows if row.get("table") == kind]
@@ -80,7 +81,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 def lines(table: Table) -> list[str]:
     """A table in aligned columns; the best of each is marked, and intervals stand below models and real faces."""
-    body = [["", *(MEASURES[name].label for name in table.scores)]]
+    body = [["", *(MEASURES[name].label + " " for name in table.scores)]]
     for row in table.rows:
         body.append([str(row["name"]), *(_shown(table, row, name) for name in table.scores)])
         if row.get("kind") != "baseline":

@@ -1,0 +1,415 @@
+"""`faceforge evaluate` from a trained run to its files, and what the protocol promises about faces and chunks."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from test_baselines import smooth
+from test_every_pair import FACES, SMALL
+
+from faceforge import checkpoint, config, training
+from faceforge.data import tasks
+from faceforge.errors import BadInput
+from faceforge.evaluation import command, protocol, table, verdict
+from faceforge.evaluation.baselines import Fitting
+from faceforge.evaluation.command import Asked
+from faceforge.modules.paired import PairedScheme
+from faceforge.report import write_report
+
+ASKED = Asked(Path(), "test", "best", None, 0, None, False, None, ())
+PAIRED = ["model=conv_superres", *FACES, *SMALL["conv_superres"], "data.source.count=80", "trainer.max_images=16"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with a generator's run, ``gan``, and an image model's, ``sr``."""
+    place = tmp_path_factory.mktemp("evaluate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEFORGE_CACHE", str(place / "cache"))
+        patch.chdir(place)
+        for name, overrides in (("gan", [*TINY, "data.source.count=120"]), ("sr", PAIRED)):
+            overrides = [*overrides, f"run_dir={place / name}"]
+            assert training.train(config.compose(overrides), overrides) == 0
+        yield place
+
+
+def evaluated(run, **asked):
+    command.evaluate(replace(ASKED, run=run, **asked))
+    return json.loads((asked.get("out") or run / "evaluation.json").read_text())
+
+
+def compared(result):
+    return {key: value for key, value in result.items() if key not in ("created", "command")}
+
+
+# The whole way
+
+
+def test_an_image_model_from_run_to_table(runs, capsys):
+    result = evaluated(runs / "sr")
+    said = capsys.readouterr().out
+    names = [row["name"] for row in result["rows"]]
+    assert names[0] == "model"
+    assert {"nearest", "bicubic -0.5", "Lanczos", "linear filter 7x7", "mean face"} <= set(names)
+    assert set(result["rows"][0]["scores"]) == set(result["protocols"]) == {"psnr", "ssim", "mae", "mse", "perceptual"}
+    assert result["reasons"] == {"ciede2000": "the targets are grey"}
+    assert set(result["beats_baselines"]) == set(result["protocols"])
+    assert set(result["beats_baselines"].values()) <= {True, False, "unclear"}
+    assert result["data"]["faces"] == result["data"]["counts"]["test"]
+    assert result["task"] == {"name": "super_resolution", "factor": 2, "kernel": "mean", "input_factor": 2}
+    assert all(row["scores"]["psnr"]["low"] <= row["scores"]["psnr"]["value"] for row in result["rows"])
+    for text in (*names, *result["verdict"], "PSNR", "CIEDE2000 is left out", "evaluation.json", "report.html"):
+        assert text in said
+
+
+def test_the_scores_are_those_of_the_checkpoint_on_the_test_split(runs):
+    result = evaluated(runs / "sr")
+    module = checkpoint.load(runs / "sr")
+    data = config.build(module.config["data"])
+    data.prepare()
+    pair = data.pairs("test")
+    errors = (module.predict(pair["input"]) - pair["target"]).double() / 2
+    psnr = (-10 * errors.square().flatten(1).mean(1).log10()).mean()
+    found = result["rows"][0]["scores"]
+    assert found["psnr"]["value"] == pytest.approx(float(psnr), rel=1e-6)
+    assert found["mae"]["value"] == pytest.approx(float(errors.abs().mean()), rel=1e-6)
+    nearest = pair["input"].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    mae = float((nearest - pair["target"]).abs().mean() / 2)
+    assert result["rows"][1]["scores"]["mae"]["value"] == pytest.approx(mae, rel=1e-6)
+    digests = (runs / "sr" / "checkpoints" / "hashes.txt").read_text()
+    assert result["checkpoint"]["sha256"] in digests
+
+
+def test_a_generator_from_run_to_table(runs, capsys):
+    result = evaluated(runs / "gan", count=20)
+    kinds = {row["name"]: row["kind"] for row in result["rows"]}
+    assert kinds["model"] == "model"
+    assert list(kinds.values()).count("baseline") == 2
+    assert kinds["real faces of other people"] == "floor"
+    assert all(row["faces"] == 20 for row in result["rows"])
+    scores = {"kid", "swd", "precision", "recall", "density", "coverage", "diversity"}
+    assert set(result["protocols"]) == scores
+    assert result["protocols"]["kid"]["weights_sha256"]
+    floor = result["rows"][-1]["scores"]
+    assert floor["kid"]["value"] < min(row["scores"]["kid"]["value"] for row in result["rows"][:-1])
+    assert "real faces of other people" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_file(runs):
+    first, again, other = (compared(evaluated(runs / "gan", count=8, seed=seed)) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert compared(evaluated(runs / "sr", count=9)) == compared(evaluated(runs / "sr", count=9))
+
+
+def test_the_report_shows_it_and_any_other_file_is_left_alone(runs, tmp_path):
+    result = evaluated(runs / "sr")
+    page = (runs / "sr" / "report.html").read_text()
+    for text in ("Evaluation", "linear filter 7x7", *(line.split(" (")[0] for line in result["verdict"])):
+        assert text in page
+    before = (runs / "sr" / "evaluation.json").read_bytes()
+    other = evaluated(runs / "sr", split="val", out=tmp_path / "val.json")
+    assert other["data"]["split"] == "val"
+    assert (runs / "sr" / "evaluation.json").read_bytes() == before
+    with pytest.raises(BadInput, match="--overwrite"):
+        evaluated(runs / "sr", out=tmp_path / "val.json")
+    evaluated(runs / "sr", out=tmp_path / "val.json", overwrite=True)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"rows": [1, {"table": "images"}]}', '{"rows": 3}'])
+def test_a_page_is_written_whatever_lies_there(runs, tmp_path, content):
+    shutil.copytree(runs / "sr", tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    (tmp_path / "run" / "evaluation.json").write_text(content)
+    assert 'id="evaluation"' not in write_report(tmp_path / "run").read_text()
+
+
+def test_few_faces_leave_out_what_needs_more(runs, tmp_path, capsys):
+    result = evaluated(runs / "gan", count=2, out=tmp_path / "few.json")
+    assert "kid" in result["reasons"]
+    assert "precision" in result["reasons"]
+    assert set(result["protocols"]) == {"swd"}
+    assert "KID is left out: " in capsys.readouterr().out
+
+
+def test_the_summary_goes_into_the_run_s_own_wandb_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+    overrides = [*PAIRED, f"run_dir={tmp_path / 'run'}", "logger.mode=offline"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    before = json.loads((tmp_path / "run" / "run.json").read_text())["wandb"]
+    result = evaluated(tmp_path / "run")
+    after = json.loads((tmp_path / "run" / "run.json").read_text())["wandb"]
+    assert after["id"] == before["id"]
+    folders = list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    assert [folder.resolve() for folder in folders] == [Path(after["folder"])]
+    said = subprocess.run(
+        [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", after["folder"]],
+        capture_output=True,
+        text=True,
+    ).stdout
+    found = dict(line.split()[:2] for line in said.splitlines() if line.startswith("  ") and len(line.split()) > 1)
+    assert float(found["test/psnr"]) == pytest.approx(result["rows"][0]["scores"]["psnr"]["value"])
+    assert "val/mae" in found
+    assert float(found["images"]) == 16
+
+
+# What is wrong is one line
+
+
+def refused(run, **asked):
+    with pytest.raises(BadInput) as caught:
+        evaluated(run, **asked)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_cannot_be_evaluated_is_one_line(runs, tmp_path):
+    assert "no such run" in refused(tmp_path / "nothing")
+    assert "--count 0" in refused(runs / "sr", count=0)
+    shutil.copytree(runs / "sr", tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    assert "run.json" in refused(tmp_path / "run")
+    damaged = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    shutil.copy(runs / "sr" / "run.json", tmp_path / "run")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    assert "damaged" in refused(tmp_path / "run")
+
+
+def test_another_set_of_faces_is_refused(runs, tmp_path):
+    shutil.copytree(runs / "sr", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["data"]["manifest"] = "f00d" * 16
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    said = refused(tmp_path / "run")
+    assert "f00df00df00d" in said
+    assert json.loads((runs / "sr" / "run.json").read_text())["data"]["manifest"][:12] in said
+
+
+def test_faces_that_moved_are_found_where_one_says(tmp_path, monkeypatch):
+    from picture_makers import make_crops
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+    faces = make_crops(tmp_path / "faces", 30)
+    overrides = ["model=conv_superres", *FACES, *SMALL["conv_superres"], "data=crops", f"data.root={faces}"]
+    overrides = [o for o in overrides if o != "data=drawn" and "source" not in o]
+    overrides += ["trainer.max_images=8", f"run_dir={tmp_path / 'run'}"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    shutil.move(faces, tmp_path / "elsewhere")
+    said = refused(tmp_path / "run")
+    assert str(faces) in said
+    assert "--data-root" in said
+    result = evaluated(tmp_path / "run", data_root=tmp_path / "elsewhere")
+    assert result["data"]["source"] == "crops"
+    overrides = [o for o in overrides if "run_dir" not in o and "data.root" not in o]
+    overrides += [f"data.root={tmp_path / 'elsewhere'}", f"run_dir={tmp_path / 'none'}", "data.test_share=0"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    assert "--split test" in refused(tmp_path / "none")
+
+
+def test_the_command_line(runs, monkeypatch, capsys):
+    from faceforge import cli
+
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["faceforge", "evaluate", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.run()
+        return ended.value.code, capsys.readouterr()
+
+    code, said = typed("no/such/run")
+    assert (code, said.err) == (2, "faceforge: no/such/run: no such run folder or checkpoint\n")
+    code, said = typed(runs / "sr", "-n", 5, "--split", "val", "--checkpoint", "last")
+    assert code == 0
+    assert said.out.startswith("val split of drawn: 5 faces of ")
+    result = json.loads((runs / "sr" / "evaluation.json").read_text())
+    assert result["command"] == f"faceforge evaluate {runs / 'sr'} -n 5 --split val --checkpoint last"
+    assert result["checkpoint"]["name"] == "last"
+
+
+# The protocol
+
+
+class Faces:
+    """A datamodule of tensors, whose faces belong to people of two each."""
+
+    def __init__(self, task, faces):
+        n = len(faces)
+        self.task, self.faces = task, faces
+        self.channels, self.height, self.width = faces.shape[1:]
+        self.rows = {"train": np.arange(n // 2), "val": np.arange(0), "test": np.arange(n // 2, n)}
+        self.counts = {name: len(rows) for name, rows in self.rows.items()}
+        self.people = [f"p{row // 2}" for row in range(n)]
+
+    def images(self, split, places):
+        return self.faces[self.rows[split][places]]
+
+    def pairs(self, split, places):
+        faces, keys = self.images(split, places), torch.as_tensor(self.rows[split][places])
+        made = self.task.input_for(faces, keys, "fixed")
+        return {"target": faces, **({} if made is None else {"input": made})}
+
+
+class Half(PairedScheme):
+    """Gives half of its input; ``calls`` are the sizes it was asked for."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Identity(), None, None, 0)
+        self.calls = []
+
+    def predict(self, inputs, averaged=True):
+        self.calls.append(len(inputs))
+        return 0.5 * inputs
+
+
+def judged(data, split="test"):
+    return protocol.all_faces(data, data.people, split)
+
+
+def scored(data, module, chunk=None):
+    done = []
+    part = protocol.score_images(module, judged(data), Fitting(data, 0, 3), 0, done.append, chunk)
+    assert sum(done) == data.counts["test"]
+    return part
+
+
+@pytest.mark.parametrize("task", [tasks.Autoencode(), tasks.Colorize(3), tasks.Noise("normal", 0)])
+def test_scores_do_not_depend_on_chunks(task):
+    data = Faces(task, smooth(18, 3, 11, 14))
+    whole = scored(data, Half())
+    for chunk in (1, 4):
+        parts = scored(data, Half(), chunk)
+        for row, other in zip(whole.rows, parts.rows, strict=True):
+            for score, cell in row["scores"].items():
+                assert other["scores"][score] == pytest.approx(cell, rel=1e-4, abs=1e-7)
+
+
+def test_images_are_predicted_one_by_one_where_neighbours_would_matter():
+    data, module = Faces(tasks.Autoencode(), smooth(12, 1, 8, 8)), Half()
+    scored(data, module)
+    assert module.calls == [6]
+    module.test_batch_statistics, module.calls = True, []
+    scored(data, module)
+    assert module.calls == [1] * 6
+
+
+def test_the_code_length_is_the_module_s():
+    data, module = Faces(tasks.Autoencode(), smooth(20, 1, 8, 8)), Half()
+    module.latent_size = 4
+    part = scored(data, module)
+    assert [row["name"] for row in part.rows] == ["model", "PCA 4", "mean face"]
+    assert part.notes == ["Copying the input would be perfect and says nothing: left out."]
+
+
+def test_chosen_faces_are_a_keyed_part_and_others_are_other_people():
+    data = Faces(tasks.NoInput(), smooth(40, 1, 8, 8))
+    data.people[data.rows["train"][3]] = data.people[data.rows["test"][0]]  # a person in two splits
+    data.people[data.rows["test"][5]] = None
+    whole = judged(data)
+    assert whole.people == 11  # 10 people, one of whose faces is nobody's
+    some = whole.some(7, seed=0)
+    assert len(some.places) == len(some.groups) == 7
+    assert set(some.places) <= set(whole.places)
+    assert np.array_equal(some.places, whole.some(7, seed=0).places)
+    assert not np.array_equal(some.places, whole.some(7, seed=1).places)
+    assert whole.some(99, seed=0) is whole
+    others = protocol.other_people(whole, data.people)
+    assert others.split == "train"
+    assert list(others.places) == [n for n in range(20) if n != 3]
+    assert not set(others.groups) & set(whole.groups)
+
+
+class Latent(Half):
+    """An image model that samples, too, but not from every density."""
+
+    latent_size = 4
+
+    def sample(self, count, seed=0, density="prior"):
+        if density == "mixture":
+            raise BadInput("this run has no mixture")
+        return smooth(count, 3, 8, 8, seed=seed + len(density))
+
+
+def test_a_latent_model_has_both_tables_and_a_row_for_each_density():
+    data = Faces(tasks.Autoencode(), smooth(40, 3, 8, 8))
+    whole, done = judged(data), []
+    part = protocol.evaluate(Latent(), whole, protocol.other_people(whole, data.people), 12, 0, done.append)
+    named = [(row["table"], row["name"]) for row in part.rows]
+    assert named[:3] == [("images", "model"), ("images", "PCA 4"), ("images", "mean face")]
+    assert [name for kind, name in named if kind == "generated"] == [
+        *("model, prior", "model, uniform", "model, gaussian"),
+        *("mean face", "PCA 19 Gaussian", "real faces of other people"),
+    ]
+    assert "model, mixture: this run has no mixture" in part.notes
+    assert {"psnr", "kid"} <= set(part.beats)
+    assert protocol.work(Latent(), whole, 12) == sum(done) + 12  # the mixture was never drawn
+    assert any(line.startswith("model, uniform: ") for line in part.verdict)
+    assert len(table.tables({"rows": part.rows})) == 2
+
+
+# The verdict
+
+
+def row(name, kind, low, value, high, score="mae", **more):
+    cell = {"value": value, "low": low, "high": high}
+    return {"name": name, "kind": kind, "table": "images", "scores": {score: cell, **more}}
+
+
+@pytest.mark.parametrize(
+    ("score", "model", "expected"),
+    [
+        ("recall", (0.6, 0.7, 0.8), True),
+        ("recall", (0.1, 0.2, 0.3), False),
+        ("recall", (0.3, 0.5, 0.7), "unclear"),
+        ("kid", (0.1, 0.2, 0.3), True),
+        ("kid", (0.6, 0.7, 0.8), False),
+        ("diversity", (0.6, 0.7, 0.8), "unclear"),
+        ("swd", (None, 0.7, None), "unclear"),
+    ],
+)
+def test_intervals_that_meet_decide_nothing(score, model, expected):
+    baseline = {"low": 0.4, "value": 0.45, "high": 0.5}
+    assert verdict.of_intervals(score, dict(zip(("low", "value", "high"), model, strict=True)), baseline) == expected
+
+
+def test_the_verdict_names_the_best_baseline_and_both_figures():
+    rows = [row("model", "model", 0.1, 0.2, 0.3), row("a", "baseline", 0, 0.5, 1), row("b", "baseline", 0, 0.4, 1)]
+    assert verdict.best_baseline(rows, "mae") is rows[2]
+    said = verdict.sentences(rows, rows[0], {"mae": True})
+    assert said == ["Better than every baseline in MAE (0.2000 against 0.4000, b)."]
+
+
+def test_one_face_repeated_is_no_rival_in_precision():
+    once = row("mean", "baseline", 0, 1.0, 1, "precision", diversity={"value": 0.0})
+    other = row("other", "baseline", 0, 0.3, 1, "precision", diversity={"value": 0.8})
+    assert verdict.best_baseline([once, other], "precision") is other
+    assert verdict.best_baseline([once], "precision") is None
+
+
+def test_a_paired_difference_sees_what_intervals_do_not():
+    """Each image a little better than the baseline, while people differ much more than that."""
+    values = {"model": {"mae": np.arange(20) - 0.5}, "mean face": {"mae": np.arange(20) * 1.0}}
+    who = protocol.Resamples([None] * 20, 0)
+    rows = [protocol._image_row(name, scores, who) for name, scores in values.items()]
+    assert rows[0]["scores"]["mae"]["high"] > rows[1]["scores"]["mae"]["low"]
+    assert protocol._paired_flag(rows, values, "mae", who) is True
+
+
+def test_columns_are_aligned_and_the_best_is_marked():
+    rows = [row("model", "model", 0.1, 0.2, 0.3), row("a long name", "baseline", 0, 0.15, 1)]
+    rows.append(row("real", "floor", 0.0, 0.01, 0.02))
+    (found,) = table.tables({"rows": rows})
+    assert table.lines(found) == [
+        "                        MAE",
+        "model                0.2000",
+        "  95 %       0.1000..0.3000",
+        "a long name          0.1500*",
+        "real                 0.0100",
+        "  95 %       0.0000..0.0200",
+    ]
