@@ -330,6 +330,18 @@ def run(tmp_path, monkeypatch):
     return train
 
 
+LOSSES = sorted(path.stem for path in (config.conf_dir() / "model/loss").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_trains_the_network_and_nothing_else(run, name):
+    folder = run(name, f"model/loss={name}", "trainer.max_images=8")
+    assert json.loads((folder / "run.json").read_text())["images"] == 8
+    kept = checkpoint.read(folder / "checkpoints/last.ckpt")
+    trained = kept["optimizers"][0]["param_groups"][0]["params"]
+    assert len(trained) == len([key for key in kept["state_dict"] if key.startswith("network.")])
+
+
 def test_a_run_ends_early_and_says_why(run, capsys):
     folder = run(
         "early", "model/stop=early", "model.stop.min_delta=1.0", "model.stop.patience=2", "trainer.max_images=80"

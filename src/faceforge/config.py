@@ -31,7 +31,7 @@ from faceforge.errors import BadInput
 PACKAGE = Path(__file__).parent
 ALLOWED = ("faceforge", "torch.nn", "torch.optim")
 FUNCTIONS = ("faceforge.loggers.make_loggers",)  # every other target is a class
-OWN_PARTS = ("networks", "modules", "losses", "data", "loggers", "training")
+OWN_PARTS = ("networks", "modules", "losses", "evaluation", "data", "loggers", "training")
 PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
 NEVER_MISSING = ("_target_", "_partial_", "_convert_", "_recursive_")
 
