@@ -268,6 +268,11 @@ class Recorder(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The limit was reached, or a signal asked for the end."""
+        if trainer.is_global_zero and not self.stop.received:
+            module, data = _parts(trainer, pl_module)
+            if self.progress:
+                self.progress.note("finishing")
+            module.conclude(data, self.run.folder)
         self._close(128 + self.stop.received if self.stop.received else 0)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

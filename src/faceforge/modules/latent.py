@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from faceforge import checkpoint
 from faceforge.errors import BadInput
 from faceforge.evaluation import health
+from faceforge.latent_space import SPACE, LatentSpace, hash_of
 from faceforge.losses import kl_loss, kl_units
 from faceforge.modules.paired import COMPARED, SHOWN, Schedule
 from faceforge.modules.reconstruction import ReconstructionModule
@@ -143,6 +146,12 @@ class LatentModule(ReconstructionModule):
         images = data.images("val", range(min(data.counts["val"], COMPARED))).to(self.device)
         posterior = self.posterior(images)
         return {**scores, **health.of_codes(*(posterior or (self.encode(images), None)))}
+
+    def conclude(self, data: Any, folder: Path) -> None:
+        """Of the best checkpoint, whose weights the module then has: ``latent.safetensors``."""
+        best = checkpoint.find(folder, "best")
+        self.load_state_dict(checkpoint.read(best)["state_dict"])
+        LatentSpace.fit(self, data, hash_of(best), self.seed).save(folder / SPACE)
 
     def pictures(self, data: Any) -> Tensor:
         """Rows of eight: faces, what their codes give, and faces from random codes, N(0, 1) or U[0, 1) if plain."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -114,6 +115,9 @@ class Scheme(pl.LightningModule):
 
     def after_validation(self, scores: dict[str, float]) -> None:
         """Whatever follows the scores: learning rates, or the end of the run."""
+
+    def conclude(self, data: Any, folder: Path) -> None:
+        """Whatever is made once of a run at its end, on the main rank; its checkpoints lie in ``folder``."""
 
     @contextmanager
     def evaluating(self, network: nn.Module) -> Iterator[nn.Module]:

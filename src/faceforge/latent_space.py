@@ -1,0 +1,434 @@
+"""The space of an autoencoder's codes: where faces lie in it, and which way a smile is.
+
+A ``LatentSpace`` is made once from the codes of training faces and stored beside the run as plain arrays: densities to
+draw codes from, and directions of attributes. Codes are z (N, Z) float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isinf
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from scipy.special import ndtr, ndtri
+from torch import Tensor
+
+from faceforge import streams
+from faceforge.errors import BadInput
+from faceforge.files import atomic_path
+
+Array = NDArray[np.floating[Any]]
+Range = tuple[float, float] | None
+Density = Literal["prior", "uniform", "gaussian", "mixture"]
+Kind = Literal["mean_difference", "logistic", "orthogonalised"]
+SPACE = "latent.safetensors"  # in a run folder
+FORMAT, VERSION = "faceforge latent space", 1
+FACES = 5000  # faces encoded at most: a covariance of 1024 units, shrunk, gains little from more
+FEWEST = 3  # faces of either kind that a direction needs
+COMPONENTS = (1, 2, 4, 8, 16)
+MIXED = 32  # principal components in which a mixture is fitted; the others are normal
+ALIKE = 0.9  # cosine from which two directions mean the same and are not taken out of one another
+EDGE = 1e-4  # codes nearer to the ends of (0, 1) count as this far from them
+
+
+# ----------------------------------------------------------------------------------------------------- ranges of codes
+
+
+@dataclass(frozen=True)
+class Link:
+    """Between codes in their range and a space without bounds, in which densities are fitted.
+
+    - no range: the codes themselves
+    - (0, 1), a sigmoid: its inverse, the logit
+    - [0, inf), a ReLU: half of the codes are exactly 0, which no density has. They are taken for normal numbers cut
+      off at 0 (Tobin 1958): from the share of zeros and the mean of a unit follow its ``location`` and ``scale``. A
+      zero stands for the mean of what was cut off, and ``spread``, the deviation that is left, gives back the
+      variance that this costs; ``restore`` the correlation.
+    """
+
+    code_range: Range
+    location: Array
+    scale: Array
+    spread: Array
+
+    @classmethod
+    def fit(cls, codes: Array, code_range: Range) -> Link:
+        """From codes (N, Z)."""
+        ones = np.ones(codes.shape[1])
+        if code_range is None or not isinf(code_range[1]):
+            return cls(code_range, 0 * ones, ones, ones)
+        location, scale = map(_single, _censored(codes))
+        spread = cls(code_range, location, scale, ones).free(codes).std(0)
+        return cls(code_range, location, scale, _single(np.where(spread > 0, spread, 1.0)))
+
+    def free(self, codes: Array) -> Array:
+        """Codes in their range -> the space without bounds."""
+        if self.code_range is None:
+            return codes
+        if not isinf(self.code_range[1]):
+            inside = np.clip(codes, EDGE, 1 - EDGE)
+            return np.log(inside / (1 - inside))
+        scale = np.where(self.scale > 0, self.scale, 1.0)
+        edge = -self.location / scale
+        below = -_density(edge) / np.maximum(ndtr(edge), 1e-12)  # mean of a normal number, given that it is below
+        return np.where(codes > 0, (codes - self.location) / scale, below) / self.spread
+
+    def restore(self, axes: Array) -> Array:
+        """Axes (Z, Z) of points, given the correlations of the numbers before they were cut off.
+
+        To first order a unit that stands for its mean where it is cut off keeps spread^2 of its covariance with any
+        other (Kendall's attenuation), of which ``free`` gives back one factor of spread. A unit that is nearly always 0
+        knows too little to be given back more.
+        """
+        if self.code_range is None or not isinf(self.code_range[1]):
+            return axes
+        known = axes.T @ axes
+        whole = known / np.outer(*[np.maximum(self.spread, 0.7)] * 2)
+        np.fill_diagonal(whole, known.diagonal())
+        restored = axes @ _power(known, -0.5) @ _power(whole, 0.5)
+        variance = (restored**2).sum(0)
+        return restored * np.sqrt(known.diagonal() / np.where(variance > 0, variance, 1.0))
+
+    def bound(self, points: Array) -> Array:
+        """Back to codes in their range."""
+        if self.code_range is None:
+            return points
+        if not isinf(self.code_range[1]):
+            return 1 / (1 + np.exp(-points))
+        return np.maximum(self.location + self.scale * points, 0)
+
+
+def _power(covariance: Array, exponent: float) -> Array:
+    """Of a symmetric matrix, negative eigenvalues taken for none."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.maximum(values, 1e-6 * values.max()) ** exponent) @ vectors.T
+
+
+def _density(x: Array) -> Array:
+    return np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi)
+
+
+def _censored(codes: Array) -> tuple[Array, Array]:
+    """Location and scale (Z,) of normal numbers of which those below 0 are seen as 0.
+
+    With a = location / scale, the share of zeros is P(-a), and the mean scale * (a P(a) + p(a)).
+    """
+    share, mean = (codes <= 0).mean(0), codes.mean(0)
+    a = ndtri(1 - np.clip(share, 0.5 / len(codes), 1 - 0.5 / len(codes)))
+    scale = np.where(share > 0, mean / (a * ndtr(a) + _density(a)), codes.std(0))
+    return np.where(share > 0, a * scale, mean), scale
+
+
+# ------------------------------------------------------------------------------------------------------------ densities
+
+
+def fit_gaussian(points: Array) -> tuple[Array, Array]:
+    """Mean (Z,) and axes (Z, Z), longest first, of points (N, Z): mean + normal numbers @ axes has their distribution.
+
+    The covariance is shrunk towards its mean variance (Ledoit and Wolf 2004), so that it exists for fewer points than
+    dimensions too.
+    """
+    from sklearn.covariance import LedoitWolf  # only fitting needs it, and it takes a second
+
+    if len(points) < 2:
+        return points.mean(0), np.eye(points.shape[1])
+    values, vectors = np.linalg.eigh(LedoitWolf().fit(points).covariance_)
+    return points.mean(0), (vectors * np.sqrt(np.maximum(values, 0))).T[::-1].copy()
+
+
+def fit_mixture(white: Array, seed: int) -> tuple[Array, Array, Array]:
+    """Weights (K,), means and deviations (K, D) of normal distributions with independent axes, for (N, D) points.
+
+    Of 1, 2, 4, 8 and 16 distributions those with the least BIC (Schwarz 1978): one, the Gaussian itself, unless
+    the points speak for more.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    state = streams.key(seed, "latent/mixture") % 2**32
+    counts = [count for count in COMPONENTS if count == 1 or len(white) >= 20 * count]
+    options = {"covariance_type": "diag", "reg_covar": 1e-3, "max_iter": 300, "random_state": state}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not at rest yet is judged by its BIC too
+        fits = [GaussianMixture(k, **options).fit(white) for k in counts]
+    best: Any = min(fits, key=lambda fit: fit.bic(white))
+    return best.weights_, best.means_, np.sqrt(best.covariances_)
+
+
+# ----------------------------------------------------------------------------------------------------------- directions
+
+
+def mean_difference(having: Array, lacking: Array) -> Array:
+    """From the mean of the faces (N, Z) without to the mean of those with: (Z,), as published."""
+    return having.mean(0) - lacking.mean(0)
+
+
+def logistic(having: Array, lacking: Array) -> Array:
+    """The normal (Z,) of a logistic regression between the two sets, as long as the way between their means along it.
+
+    Units are brought to one variance first, both sets weigh the same, the penalty is scikit-learn's (C = 1).
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    codes = np.concatenate([having, lacking])
+    deviation = codes.std(0)
+    scale = np.where(deviation > 0, deviation, 1.0)
+    labels = np.arange(len(codes)) < len(having)
+    fit = LogisticRegression(class_weight="balanced", max_iter=300).fit(codes / scale, labels)
+    normal = fit.coef_[0] / scale
+    length = normal @ normal
+    return normal * (mean_difference(having, lacking) @ normal / length) if length > 0 else normal
+
+
+def orthogonalised(differences: Array, normals: Array) -> Array:
+    """Mean differences (A, Z) without what the other attributes are told by: their normals (A, Z) are projected out.
+
+    A mean difference takes along whatever goes with an attribute: those who smile wear more glasses. Conditional
+    manipulation as in Shen et al. 2020 (InterFaceGAN, arXiv 1907.10786, section 2.3), against all others at once; of
+    many those that it moves most, a quarter of the units at most. Those at a cosine beyond 0.9 are the same
+    thing by another name and stay in.
+    """
+    units = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    apart = np.abs(units @ units.T) < ALIKE
+    found = []
+    for n, difference in enumerate(differences):
+        moved = np.where(apart[n] & (np.arange(len(units)) != n), np.abs(units @ difference), 0.0)
+        most = np.argsort(-moved)[: max(1, units.shape[1] // 4)]
+        others = units[most[moved[most] > 0]]
+        found.append(difference - np.linalg.pinv(others, rcond=1e-6) @ (others @ difference))
+    return np.array(found).reshape(differences.shape)
+
+
+# ------------------------------------------------------------------------------------------------------------ the space
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """Densities and directions of the codes of one checkpoint.
+
+    ``names`` are the attributes with a direction in ``differences`` and ``normals`` (A, Z): mean difference and
+    logistic. ``made`` says of what: split, count, checkpoint, manifest and seed.
+    """
+
+    link: Link
+    mean: Array
+    axes: Array
+    weights: Array
+    centres: Array
+    deviations: Array
+    names: tuple[str, ...]
+    differences: Array
+    normals: Array
+    made: Mapping[str, Any]
+
+    @classmethod
+    def fit(cls, module: Any, data: Any, checkpoint: str | None = None, seed: int = 0) -> LatentSpace:
+        """From the training faces of a datamodule, at most 5000 of them, and their labels where there are some.
+
+        ``module`` has ``encode`` and ``code_range``; ``checkpoint`` is the hash of the file its weights come from.
+        """
+        order = streams.permutation(seed, "latent/faces", 0, data.counts["train"])
+        chosen = np.sort(order[:FACES])
+        codes = encode(module, data, chosen)
+        labels = data.attributes and (data.attributes[0], data.attributes[1][data.rows["train"][chosen]])
+        made = {
+            "split": "train",
+            "count": len(codes),
+            "checkpoint": checkpoint,
+            "manifest": data.manifest,
+            "seed": seed,
+        }
+        return cls.of_codes(codes, module.code_range, labels, made)
+
+    @classmethod
+    def of_codes(
+        cls, codes: Array, code_range: Range, labels: tuple[Sequence[str], Array] | None, made: Mapping[str, Any]
+    ) -> LatentSpace:
+        """From codes (N, Z) and labels (names, (N, A) with nan where unknown)."""
+        codes = np.asarray(codes, dtype=np.float64)
+        link = Link.fit(codes, code_range)
+        points = link.free(codes)
+        mean, axes = fit_gaussian(points)
+        leading = axes[:MIXED]
+        white = (points - mean) @ (leading / np.maximum((leading**2).sum(1, keepdims=True), 1e-12)).T
+        mixture = fit_mixture(white, int(made.get("seed", 0)))
+        sets = dict(_sets(codes, *labels)) if labels else {}
+        differences = [mean_difference(*pair) for pair in sets.values()]
+        normals = [logistic(*pair) for pair in sets.values()]
+        shape = (len(sets), codes.shape[1])
+        mean, axes, weights, centres, deviations, *rows = map(
+            _single, (mean, link.restore(axes), *mixture, np.reshape(differences, shape), np.reshape(normals, shape))
+        )
+        return cls(link, mean, axes, weights, centres, deviations, tuple(sets), rows[0], rows[1], dict(made))
+
+    def sample(self, density: Density, count: int, seed: int = 0, start: int = 0) -> Tensor:
+        """Codes ``start ...`` of a seed: (count, Z) float32, the same for any count. Raises BadInput.
+
+        ``prior``: normal numbers, brought into the range of the code. ``uniform``: U[0, 1), as published.
+        ``gaussian`` and ``mixture``: as the codes of training faces are distributed.
+        """
+        positions = np.arange(start, start + count)
+        if density not in get_args(Density):
+            raise BadInput(f"density={density}: one of {', '.join(get_args(Density))} is right")
+        if density == "uniform":
+            return _tensor(streams.uniform(seed, "latent/uniform", positions, self.mean.shape))
+        noise = streams.normal(seed, f"latent/{density}", positions, self.mean.shape)
+        if density == "prior":
+            return _tensor(_linked(noise, self.link.code_range))
+        if density == "mixture":
+            noise[:, :MIXED] = self._mixed(noise[:, :MIXED], streams.uniform(seed, "latent/component", positions))
+        return _tensor(self.link.bound(self.mean + noise @ self.axes))
+
+    def _mixed(self, noise: Array, uniforms: Array) -> Array:
+        which = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.weights) - 1)
+        return self.centres[which] + self.deviations[which] * noise
+
+    def directions(self, kind: Kind = "orthogonalised") -> dict[str, Tensor]:
+        """By attribute, (Z,) float32: 1.0 times it is the way from the mean face without to the one with."""
+        if kind not in get_args(Kind):
+            raise BadInput(f"direction={kind}: one of {', '.join(get_args(Kind))} is right")
+        found = self.normals if kind == "logistic" else self.differences
+        found = orthogonalised(found, self.normals) if kind == "orthogonalised" else found
+        return {name: _tensor(row) for name, row in zip(self.names, found, strict=True)}
+
+    def edit(self, z: Tensor, strengths: Mapping[str, float], kind: Kind = "orthogonalised") -> Tensor:
+        """Codes (N, Z) moved along attributes, each times its strength, and kept in their range. Raises BadInput."""
+        known = self.directions(kind)
+        for name in strengths:
+            if name not in known:
+                right = (
+                    f"known are {', '.join(known)}" if known else "this run has learnt none: its faces have no labels"
+                )
+                raise BadInput(f"{name}: no such attribute; {right}")
+        moved = z + sum((s * known[name].to(z) for name, s in strengths.items()), torch.zeros_like(z))
+        return moved if self.link.code_range is None else moved.clamp(*self.link.code_range)
+
+    def with_attribute(self, name: str, having: Array, lacking: Array) -> LatentSpace:
+        """This space and one attribute more, from two sets of codes (N, Z). Raises BadInput for fewer than 3 a side."""
+        if min(len(having), len(lacking)) < FEWEST:
+            found = f"{len(having)} faces with and {len(lacking)} without"
+            raise BadInput(f"{name}: {found}; at least {FEWEST} of either are needed")
+        kept = [n for n, other in enumerate(self.names) if other != name]
+        sets = np.asarray(having, dtype=np.float64), np.asarray(lacking, dtype=np.float64)
+        names = (*(self.names[n] for n in kept), name)
+        differences = np.concatenate([self.differences[kept], mean_difference(*sets)[None]])
+        normals = np.concatenate([self.normals[kept], logistic(*sets)[None]])
+        return replace(self, names=names, differences=_single(differences), normals=_single(normals))
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, written in one step."""
+        low, high = self.link.code_range or (None, None)
+        about = {"format": FORMAT, "version": VERSION, "names": self.names, "made": self.made}
+        about["range"] = None if low is None or high is None else [low, None if isinf(high) else high]
+        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self._arrays().items()}
+        with atomic_path(path) as beside:
+            beside.write_bytes(save(arrays, {"about": json.dumps(about)}))
+
+    def _arrays(self) -> dict[str, Array]:
+        own = {name: getattr(self, name) for name in ARRAYS if name not in LINK}
+        return {**own, **{name: getattr(self.link, name) for name in LINK}}
+
+    @classmethod
+    def load(cls, path: Path, checkpoint: str | None = None) -> LatentSpace:
+        """What was saved. Raises BadInput where the file is damaged or foreign, or, with the hash of a ``checkpoint``,
+        where it was made from another one.
+        """
+        about, arrays = _read(path)
+        made = about["made"]
+        if checkpoint is not None and made.get("checkpoint") != checkpoint:
+            raise BadInput(f"{path}: made from another checkpoint than the run's best; finish the run to renew it")
+        found = about["range"]
+        code_range = None if found is None else (found[0], float("inf") if found[1] is None else found[1])
+        link = Link(code_range, *(arrays.pop(name) for name in LINK))
+        return cls(link=link, **arrays, names=tuple(about["names"]), made=made)  # type: ignore[arg-type]
+
+
+LINK = ("location", "scale", "spread")
+ARRAYS = ("mean", "axes", "weights", "centres", "deviations", "differences", "normals", *LINK)
+
+
+def hash_of(checkpoint: Path) -> str:
+    """By which a space knows the checkpoint it was made from: SHA-256 of the file."""
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int = 256) -> Array:
+    """Codes (N, Z) of training faces, a chunk at a time."""
+    parts = [indices[n : n + chunk] for n in range(0, len(indices), chunk)]
+    device = next(module.parameters()).device
+    codes = [module.encode(data.images("train", part).to(device)).cpu() for part in parts]
+    return torch.cat(codes).double().numpy()
+
+
+def _sets(codes: Array, names: Sequence[str], values: Array) -> Any:
+    """(name, (codes with, codes without)) of each attribute that enough faces have and lack.
+
+    An attribute of other values than 0 and 1 is had by those above its median.
+    """
+    for name, column in zip(names, values.T, strict=True):
+        known = ~np.isnan(column)
+        limit = 0.5 if set(np.unique(column[known])) <= {0.0, 1.0} else np.median(column[known])
+        having, lacking = codes[known & (column > limit)], codes[known & (column <= limit)]
+        if min(len(having), len(lacking)) >= FEWEST:
+            yield name, (having, lacking)
+
+
+def _linked(noise: Array, code_range: Range) -> Array:
+    """Normal numbers in a range: what a ReLU or a sigmoid makes of them, as batch norm feeds it."""
+    if code_range is None:
+        return noise
+    return np.maximum(noise, 0) if isinf(code_range[1]) else 1 / (1 + np.exp(-noise))
+
+
+def _single(values: Array) -> Array:
+    """As a file will hold them, so that what is loaded gives what was fitted."""
+    return np.asarray(values, dtype=np.float32).astype(np.float64)
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    foreign = BadInput(f"{path}: not a latent space of faceforge, or damaged; finish the run to make it anew")
+    try:
+        with safe_open(path, "np") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            arrays = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file; a latent run makes it at its end") from None
+    except (SafetensorError, OSError, ValueError):
+        raise foreign from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise foreign
+    if about.get("version") != VERSION:
+        raise BadInput(
+            f"{path}: written by another faceforge (version {about.get('version')}, this one reads {VERSION})"
+        )
+    if not _fits(about, arrays):
+        raise foreign
+    return about, arrays
+
+
+def _fits(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> bool:
+    """Whether all parts are there, finite and of shapes that belong together."""
+    if set(arrays) != set(ARRAYS) or not all(np.isfinite(array).all() for array in arrays.values()):
+        return False
+    units, names = arrays["mean"].shape, about.get("names")
+    if not isinstance(names, list) or not isinstance(about.get("made"), dict) or len(units) != 1:
+        return False
+    mixed = (*arrays["weights"].shape, min(MIXED, *units))
+    shapes = dict.fromkeys(LINK, units) | {"mean": units, "axes": units * 2, "weights": arrays["weights"].shape}
+    shapes |= {"centres": mixed, "deviations": mixed}
+    shapes |= dict.fromkeys(("differences", "normals"), (len(names), *units))
+    return all(arrays[name].shape == shape for name, shape in shapes.items())

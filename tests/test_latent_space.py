@@ -1,0 +1,436 @@
+"""Densities, directions and the file of a latent space, against distributions and factors that are known."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load, save
+from scipy import stats
+
+from faceforge import latent_space, streams
+from faceforge.errors import BadInput
+from faceforge.latent_space import LatentSpace, Link
+
+RELU, SIGMOID = (0.0, math.inf), (0.0, 1.0)
+
+
+def correlated(count, units, seed=0, correlation=0.6):
+    """Normal numbers, each unit correlated with the next ones as correlation ** distance; means and scales differ."""
+    distance = np.abs(np.subtract.outer(np.arange(units), np.arange(units)))
+    chol = np.linalg.cholesky(correlation**distance)
+    draws = np.random.default_rng(seed).standard_normal((count, units)) @ chol.T
+    return draws * np.linspace(0.5, 3, units) + np.linspace(-1, 1, units)
+
+
+def space(codes, code_range=None, labels=None, **made):
+    return LatentSpace.of_codes(codes, code_range, labels, {"seed": 0, **made})
+
+
+def drawn(found, density, count=4000, seed=1):
+    return found.sample(density, count, seed).double().numpy()
+
+
+# ------------------------------------------------------------------------------------------------------------ densities
+
+
+def test_the_gaussian_has_the_mean_and_covariance_of_the_codes():
+    codes = correlated(5000, 7)
+    samples = drawn(space(codes), "gaussian", 20000)
+    assert samples.mean(0) == pytest.approx(codes.mean(0), abs=0.08)
+    assert np.cov(samples.T) == pytest.approx(np.cov(codes.T), abs=0.3)
+
+
+def test_fewer_faces_than_units_still_have_a_gaussian():
+    found = space(correlated(10, 40))
+    samples = drawn(found, "gaussian", 200)
+    assert np.isfinite(samples).all()
+    assert np.linalg.matrix_rank(samples) == 40
+
+
+@pytest.mark.parametrize("units", [1, 5, 40])
+def test_of_one_normal_distribution_the_mixture_is_the_gaussian(units):
+    found = space(correlated(600, units))
+    assert found.weights.shape == (1,)
+    assert found.centres == pytest.approx(0, abs=1e-5)
+    mixture, gaussian = drawn(found, "mixture", 4000), drawn(found, "gaussian", 4000)
+    assert mixture.std(0) == pytest.approx(gaussian.std(0), rel=0.1)
+
+
+def test_a_mixture_finds_the_groups_that_a_gaussian_fills_in():
+    """Two groups far apart: hardly a code lies between, unless it is drawn from the Gaussian."""
+    rng = np.random.default_rng(0)
+    codes = rng.standard_normal((2000, 6))
+    codes[:1000, 2] += 12
+    found = space(codes)
+    assert len(found.weights) >= 2
+    between = [np.mean(np.abs(drawn(found, name)[:, 2] - 6) < 2) for name in ("gaussian", "mixture")]
+    assert between[0] > 0.15
+    assert between[1] < 0.02
+
+
+def test_the_prior_and_the_published_noise():
+    found = space(correlated(50, 4))
+    prior, uniform = drawn(found, "prior"), drawn(found, "uniform")
+    assert stats.kstest(prior.ravel(), "norm").pvalue > 1e-3
+    assert stats.kstest(uniform.ravel(), "uniform").pvalue > 1e-3
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+
+
+@pytest.mark.parametrize("density", ["prior", "uniform", "gaussian", "mixture"])
+@given(start=st.integers(0, 50), count=st.integers(1, 9), seed=st.integers(0, 3))
+@settings(max_examples=10, deadline=None)
+def test_a_sample_is_a_function_of_seed_and_position(density, start, count, seed):
+    found = SPACES[None]
+    whole = found.sample(density, 60, seed)
+    assert torch.equal(found.sample(density, count, seed, start), whole[start : start + count])
+    assert not torch.equal(found.sample(density, 60, seed + 1), whole)
+
+
+@pytest.mark.parametrize("density", ["prior", "uniform", "gaussian", "mixture"])
+@pytest.mark.parametrize("code_range", [RELU, SIGMOID])
+def test_codes_stay_in_their_range(density, code_range):
+    samples = drawn(SPACES[code_range], density)
+    assert samples.min() >= code_range[0]
+    assert samples.max() <= code_range[1]
+
+
+def test_an_unknown_density_names_the_known():
+    with pytest.raises(BadInput, match=r"density=normal: one of prior, uniform, gaussian, mixture"):
+        SPACES[None].sample("normal", 1)
+
+
+# ----------------------------------------------------------------------------------------------------- ranges of codes
+
+
+def test_cut_off_normal_numbers_are_recovered():
+    """A unit of N(m, s) through a ReLU: m and s from what is left, for any share of zeros; a dead one stays dead."""
+    numbers = np.random.default_rng(0).standard_normal((20000, 4)) * [1, 2, 1, 1] + [0, 1, -1.5, 50]
+    codes = np.maximum(numbers, 0)
+    codes = np.concatenate([codes, np.zeros((20000, 1))], axis=1)
+    location, scale = latent_space._censored(codes)
+    assert location[:4] == pytest.approx([0, 1, -1.5, 50], abs=0.1)
+    assert scale[:4] == pytest.approx([1, 2, 1, 1], abs=0.05)
+    assert scale[4] == 0
+    assert drawn(space(codes, RELU), "gaussian")[:, 4].max() == 0
+
+
+def test_faces_drawn_from_a_relu_code_have_its_zeros_means_and_correlations():
+    """As after batch norm: locations around 0, scale 1. Correlations come back as far as those of faces go."""
+    codes = np.maximum(correlated(5000, 8, correlation=0.4) / np.linspace(0.5, 3, 8), 0)
+    samples = drawn(space(codes, RELU), "gaussian", 20000)
+    assert (samples == 0).mean(0) == pytest.approx((codes == 0).mean(0), abs=0.03)
+    assert samples.mean(0) == pytest.approx(codes.mean(0), rel=0.1)
+    assert samples.std(0) == pytest.approx(codes.std(0), rel=0.1)
+    assert np.corrcoef(samples.T) == pytest.approx(np.corrcoef(codes.T), abs=0.08)
+
+
+def test_cutting_off_a_gaussian_of_the_codes_would_not_do():
+    """What the transformed space is for: plain clipping loses half of the zeros."""
+    codes = np.maximum(correlated(5000, 8), 0)
+    clipped = np.maximum(drawn(space(codes), "gaussian"), 0)
+    fitted = drawn(space(codes, RELU), "gaussian")
+    zeros = [(found == 0).mean() for found in (codes, clipped, fitted)]
+    assert abs(zeros[1] - zeros[0]) > 5 * abs(zeros[2] - zeros[0])
+
+
+def test_sigmoid_codes_are_normal_before_the_sigmoid():
+    codes = 1 / (1 + np.exp(-correlated(5000, 6)))
+    samples = drawn(space(codes, SIGMOID), "gaussian", 20000)
+    for unit in range(6):
+        assert stats.ks_2samp(samples[:, unit], codes[:, unit]).statistic < 0.03
+
+
+def test_sigmoid_codes_at_their_very_ends():
+    codes = np.random.default_rng(0).integers(0, 2, (100, 3)).astype(float)
+    assert np.isfinite(drawn(space(codes, SIGMOID), "mixture")).all()
+
+
+@pytest.mark.parametrize("code_range", [None, RELU, SIGMOID])
+def test_a_link_leads_back(code_range):
+    codes = CODES[code_range]
+    link = Link.fit(codes, code_range)
+    back = link.bound(link.free(codes) * (link.spread if code_range == RELU else 1))
+    assert back == pytest.approx(codes, abs=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------------------- directions
+
+
+def test_mean_difference_by_hand():
+    having, lacking = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0.0, 1.0]])
+    assert latent_space.mean_difference(having, lacking).tolist() == [2.0, 2.0]
+
+
+def test_logistic_finds_what_tells_apart_where_the_mean_is_led_astray():
+    """Having it shifts unit 0; unit 1 is large, correlated with unit 0 and says nothing by itself."""
+    rng = np.random.default_rng(0)
+    has = np.arange(4000) % 2 == 0
+    shared = 3 * rng.standard_normal(4000)
+    codes = np.stack([2.0 * has + shared + 0.3 * rng.standard_normal(4000), shared, rng.standard_normal(4000)], 1)
+    direction = latent_space.logistic(codes[has], codes[~has])
+    expected = np.array([1.0, -1.0, 0.0]) / math.sqrt(2)
+    assert direction @ expected / np.linalg.norm(direction) > 0.99
+
+
+def test_strength_one_leads_from_mean_to_mean():
+    codes = correlated(400, 5)
+    having, lacking = codes[:150] + np.array([0, 1, 0, -2, 0]), codes[150:]
+    for direction in (latent_space.mean_difference(having, lacking), latent_space.logistic(having, lacking)):
+        unit = direction / np.linalg.norm(direction)
+        assert np.linalg.norm(direction) == pytest.approx((having.mean(0) - lacking.mean(0)) @ unit)
+
+
+@given(seed=st.integers(0, 1000), count=st.integers(1, 6), units=st.integers(24, 40))
+@settings(max_examples=30, deadline=None)
+def test_orthogonalised_directions_leave_the_others_alone(seed, count, units):
+    differences, normals = np.random.default_rng(seed).standard_normal((2, count, units))
+    found = latent_space.orthogonalised(differences, normals)
+    for i in range(count):
+        assert found[i] @ differences[i] == pytest.approx(found[i] @ found[i])  # strength 1 is still 1
+        assert [found[i] @ normals[j] for j in range(count) if j != i] == pytest.approx([0] * (count - 1), abs=1e-9)
+
+
+def test_two_names_for_one_thing_do_not_cancel():
+    rows = np.array([[1.0, 0, 0, 0], [1.0, 0.01, 0, 0], [0, 0, 1.0, 0]])
+    assert np.linalg.norm(latent_space.orthogonalised(rows, rows), axis=1) == pytest.approx([1, 1, 1], abs=0.01)
+
+
+def test_more_attributes_than_units_leave_something():
+    rows = np.random.default_rng(0).standard_normal((30, 8))
+    left = np.linalg.norm(latent_space.orthogonalised(rows, rows), axis=1) / np.linalg.norm(rows, axis=1)
+    assert left.min() > 0.2
+
+
+def labelled(count=300):
+    """Codes in which unit 0 is the smile and unit 1 are glasses; smiling faces wear more glasses."""
+    rng = np.random.default_rng(0)
+    smiling = rng.random(count) < 0.5
+    glasses = rng.random(count) < np.where(smiling, 0.8, 0.2)
+    codes = 0.2 * rng.standard_normal((count, 4))
+    codes[:, 0] += smiling
+    codes[:, 1] += 2 * glasses
+    values = np.stack([smiling, glasses, np.full(count, np.nan), np.ones(count), codes[:, 2] * 100], 1).astype(float)
+    values[::7, 0] = np.nan
+    return codes, (["Smiling", "Eyeglasses", "Unknown", "Always", "Age"], values)
+
+
+def test_attributes_from_labels():
+    """Unknown labels are left out, an attribute nobody lacks has no direction, numbers are split at their median."""
+    codes, labels = labelled()
+    found = space(codes, labels=labels)
+    assert found.names == ("Smiling", "Eyeglasses", "Age")
+    smile = {kind: found.directions(kind)["Smiling"] for kind in ("mean_difference", "logistic", "orthogonalised")}
+    assert smile["mean_difference"][1] > 0.8  # glasses come along
+    assert abs(smile["logistic"][1]) < 0.3
+    assert found.directions("mean_difference")["Age"][2] > 0.2
+    alone = smile["orthogonalised"]
+    assert torch.dot(alone, found.directions("logistic")["Eyeglasses"]) == pytest.approx(0, abs=1e-5)
+    assert alone[0] > 3 * abs(alone[1])
+
+
+def test_an_edit_moves_by_its_strength():
+    codes, labels = labelled()
+    found = space(codes, labels=labels)
+    z = torch.from_numpy(codes[:3]).float()
+    moved = found.edit(z, {"Smiling": 1.5, "Eyeglasses": -1.0}, "mean_difference")
+    directions = found.directions("mean_difference")
+    assert torch.allclose(moved - z, 1.5 * directions["Smiling"] - directions["Eyeglasses"], atol=1e-6)
+    assert torch.equal(found.edit(z, {}), z)
+
+
+def test_an_edit_stays_in_the_range():
+    codes, labels = labelled()
+    found = space(np.clip(codes, 0, 1), SIGMOID, labels)
+    z = torch.rand(5, 4)
+    moved = found.edit(z, {"Smiling": 50.0})
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+
+
+def test_an_unknown_attribute_names_the_known():
+    codes, labels = labelled()
+    with pytest.raises(BadInput, match=r"^Hat: no such attribute; known are Smiling, Eyeglasses, Age$"):
+        space(codes, labels=labels).edit(torch.zeros(1, 4), {"Hat": 1.0})
+    with pytest.raises(BadInput, match=r"^Hat: no such attribute; this run has learnt none: .*labels$"):
+        space(codes).edit(torch.zeros(1, 4), {"Hat": 1.0})
+    with pytest.raises(BadInput, match="direction=svm: one of mean_difference, logistic, orthogonalised is right"):
+        space(codes, labels=labels).directions("svm")
+
+
+def test_two_small_sets_make_an_attribute():
+    codes, labels = labelled()
+    found = space(codes, labels=labels)
+    more = found.with_attribute("Sad", codes[:3] + 1, codes[3:9])
+    assert more.names == ("Smiling", "Eyeglasses", "Age", "Sad")
+    expected = codes[:3].mean(0) + 1 - codes[3:9].mean(0)
+    assert more.directions("mean_difference")["Sad"].numpy() == pytest.approx(expected, abs=1e-5)
+    again = more.with_attribute("Smiling", codes[:5], codes[5:])
+    assert again.names == ("Eyeglasses", "Age", "Sad", "Smiling")
+    with pytest.raises(BadInput, match="Sad: 2 faces with and 9 without; at least 3 of either are needed"):
+        found.with_attribute("Sad", codes[:2], codes[:9])
+
+
+# ------------------------------------------------------------------------------------------------------------- the file
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path):
+    codes, labels = labelled()
+    for code_range, values in ((None, codes), (RELU, np.maximum(codes, 0)), (SIGMOID, np.clip(codes, 0, 1))):
+        found = space(values, code_range, labels, checkpoint="abc", split="train", count=len(codes))
+        found.save(tmp_path / "latent.safetensors")
+        again = LatentSpace.load(tmp_path / "latent.safetensors", "abc")
+        for density in ("prior", "uniform", "gaussian", "mixture"):
+            assert torch.equal(again.sample(density, 5, 3), found.sample(density, 5, 3))
+        for kind in ("mean_difference", "logistic", "orthogonalised"):
+            assert all(torch.equal(a, found.directions(kind)[n]) for n, a in again.directions(kind).items())
+        assert (again.names, again.made, again.link.code_range) == (found.names, found.made, code_range)
+    assert [p.name for p in tmp_path.iterdir()] == ["latent.safetensors"]
+
+
+def test_another_checkpoint_s_space_is_refused(tmp_path):
+    path = tmp_path / "latent.safetensors"
+    space(correlated(9, 2), checkpoint="abc").save(path)
+    with pytest.raises(BadInput, match="made from another checkpoint"):
+        LatentSpace.load(path, "abd")
+    assert LatentSpace.load(path).made["checkpoint"] == "abc"
+
+
+def _change(path, about=None, **arrays):
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    old = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["about"])
+    kept = {name: array for name, array in {**load(content), **arrays}.items() if array is not None}
+    path.write_bytes(save(kept, {"about": json.dumps({**old, **(about or {})})}))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(b"no safetensors"),
+        lambda path: path.write_bytes(path.read_bytes()[:-8]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(save({"weight": np.zeros(3, np.float32)})),
+        lambda path: path.write_bytes(save({"weight": np.zeros(3, np.float32)}, {"about": "{"})),
+        lambda path: path.write_bytes(save({"weight": np.zeros(3, np.float32)}, {"about": "[1]"})),
+        lambda path: _change(path, {"format": "another"}),
+        lambda path: _change(path, {"version": 99}),
+        lambda path: _change(path, {"names": ["a", "b"]}),
+        lambda path: _change(path, {"names": None}),
+        lambda path: _change(path, {"made": None}),
+        lambda path: _change(path, mean=None),
+        lambda path: _change(path, mean=np.full(2, np.nan, np.float32)),
+        lambda path: _change(path, axes=np.zeros((2, 3), np.float32)),
+        lambda path: _change(path, mean=np.zeros((), np.float32)),
+        lambda path: path.unlink(),
+    ],
+)
+def test_damaged_and_foreign_files_are_told_in_one_line(tmp_path, harm):
+    path = tmp_path / "latent.safetensors"
+    space(correlated(9, 2), labels=(["a"], np.arange(9)[:, None] % 2.0)).save(path)
+    harm(path)
+    with pytest.raises(BadInput) as error:
+        LatentSpace.load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+# -------------------------------------------------------------------------------------------------------- on real faces
+
+
+class Principal(torch.nn.Module):
+    """The 24 principal components of some images: a linear autoencoder, whose decoder is its encoder's inverse."""
+
+    code_range = None
+
+    def __init__(self, images):
+        super().__init__()
+        flat = images.flatten(1)
+        _, _, axes = torch.pca_lowrank(flat, 24)
+        self.shape = images.shape[1:]
+        self.register_parameter("axes", torch.nn.Parameter(axes, requires_grad=False))
+        self.register_buffer("mean", flat.mean(0))
+
+    def encode(self, images):
+        return (images.flatten(1) - self.mean) @ self.axes
+
+    def decode(self, z):
+        return (z @ self.axes.T + self.mean).unflatten(1, self.shape)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    from faceforge import config
+
+    overrides = [
+        "data.size=32",
+        "data.source.count=400",
+        "data.batch_size=4",
+        f"data.cache={tmp_path_factory.mktemp('c')}",
+    ]
+    data = config.build(config.compose(["model=dcgan_conventional", *overrides])["data"])
+    data.prepare(progress=False)
+    return data
+
+
+def test_glasses_on_drawn_faces_are_around_the_eyes(faces):
+    """The factor is known: adding glasses changes pixels at the height of the eyes more than anywhere else, and the
+    orthogonalised smile leaves the code of glasses alone.
+    """
+    module = Principal(faces.images("train"))
+    found = LatentSpace.fit(module, faces, checkpoint="abc", seed=faces.seed)
+    assert found.made["count"] == min(faces.counts["train"], latent_space.FACES)
+    assert found.made["manifest"] == faces.manifest
+    assert {"Eyeglasses", "Smiling"} <= set(found.names)
+    z = module.encode(faces.images("val"))
+    for kind in ("mean_difference", "orthogonalised"):
+        change = (module.decode(found.edit(z, {"Eyeglasses": 1.0}, kind)) - module.decode(z)).abs().mean((0, 1))
+        rows = change[:, 8:24].mean(1)  # by height, in the middle of the face
+        assert 0.35 < float(rows.argmax()) / 32 < 0.6, kind
+        around, elsewhere = rows[11:19].mean(), torch.cat([rows[:8], rows[24:]]).mean()
+        assert around > 1.5 * elsewhere, kind
+
+
+def test_a_finished_run_holds_the_space_of_its_best_checkpoint(tmp_path, monkeypatch):
+    from conftest import TINY
+
+    from faceforge import checkpoint, config, training
+
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "run"
+    small = ["model.code.latent_size=5", "model.encoder.width=4", "model.decoder.width=4", "data.size=16"]
+    overrides = ["model=latent_editor", *(o for o in TINY if not o.startswith("model.")), *small, f"run_dir={folder}"]
+    composed = config.compose(overrides)
+    assert training.train(composed, overrides) == 0
+    best = checkpoint.find(folder, "best")
+    found = LatentSpace.load(folder / "latent.safetensors", latent_space.hash_of(best))
+    assert (found.made["split"], found.made["seed"]) == ("train", 0)
+    assert found.sample("mixture", 3).shape == (3, 5)
+    assert "Smiling" in found.names
+    data = config.build(composed["data"])
+    data.prepare(progress=False)
+    codes = checkpoint.load(folder).encode(data.images("train"))
+    values = data.attributes[1][data.rows["train"], data.attributes[0].index("Smiling")]
+    expected = codes[values == 1].mean(0) - codes[values == 0].mean(0)
+    assert torch.allclose(found.directions("mean_difference")["Smiling"], expected, atol=1e-4)
+    with pytest.raises(BadInput, match="made from another checkpoint"):
+        LatentSpace.load(folder / "latent.safetensors", latent_space.hash_of(folder / "config.yaml"))
+
+
+def test_the_same_faces_are_encoded_each_time(faces):
+    module = Principal(faces.images("train", range(50)))
+    order = np.sort(streams.permutation(0, "latent/faces", 0, faces.counts["train"])[:7])
+    whole = latent_space.encode(module, faces, order)
+    parts = latent_space.encode(module, faces, order, chunk=3)
+    assert whole == pytest.approx(parts, abs=1e-4)
+    assert whole == pytest.approx(module.encode(faces.images("train", order)).numpy(), abs=1e-4)
+
+
+CODES = {None: correlated(300, 5)}
+CODES[RELU] = np.maximum(CODES[None], 0)
+CODES[SIGMOID] = 1 / (1 + np.exp(-0.5 * CODES[None]))
+SPACES = {code_range: space(codes, code_range) for code_range, codes in CODES.items()}
