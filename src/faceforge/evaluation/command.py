@@ -146,7 +146,7 @@ def _score(asked: Asked, module: Any, data: Any) -> dict[str, Any]:
         "beats_baselines": part.beats,
         "verdict": part.verdict,
         "protocols": part.protocols,
-        "baselines": part.baselines,
+        "how": part.how,
         "reasons": part.reasons,
         "notes": part.notes,
         "seed": asked.seed,

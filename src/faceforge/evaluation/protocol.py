@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,21 +12,27 @@ import torch
 from torch import Tensor
 
 from faceforge import streams
-from faceforge.errors import BadInput
 from faceforge.evaluation import baselines, verdict
-from faceforge.evaluation.baselines import Fitting
+from faceforge.evaluation.baselines import Fitting, Sampler
 from faceforge.evaluation.bootstrap import Resamples
 from faceforge.evaluation.image_scores import ImageScores
 from faceforge.evaluation.metrics import Features, Groups, Score, diversity, kid, patch_swd
 from faceforge.evaluation.precision_recall import precision_recall
 from faceforge.evaluation.table import MEASURES
+from faceforge.latent_space import Density, LatentSpace
 from faceforge.modules.paired import PairedScheme
 
 GENERATED = 1000  # faces, where nothing else is asked for
 PIXELS = 1 << 20  # of targets looked at together
 MOST = 256  # faces looked at together
+AT_ONCE = 64  # codes decoded together
 NEIGHBOURS = ["precision", "recall", "density", "coverage"]
-DENSITIES = ("prior", "uniform", "gaussian", "mixture")  # from which codes can be drawn
+DENSITIES: dict[Density, str] = {
+    "prior": "codes from N(0, 1), brought into their range",
+    "uniform": "codes from U[0, 1), as published",
+    "gaussian": "codes from a normal density, fitted to those of training faces",
+    "mixture": "codes from a mixture of normal densities, fitted to those of training faces",
+}
 Tick = Callable[[int], None]
 
 
@@ -64,7 +69,7 @@ class Part:
     rows: list[dict[str, Any]] = field(default_factory=list)
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    baselines: dict[str, str] = field(default_factory=dict)
+    how: dict[str, str] = field(default_factory=dict)
     beats: dict[str, verdict.Flag] = field(default_factory=dict)
     verdict: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -98,7 +103,7 @@ def evaluate(module: Any, judged: Judged, others: Judged, count: int | None, see
     whole = Part()
     if isinstance(module, PairedScheme):
         _join(whole, score_images(module, judged, fitting, seed, tick))
-    if callable(getattr(module, "sample", None)):
+    if generates(module):
         count = min(count or GENERATED, len(judged.places))
         _join(whole, score_generated(module, judged.some(count, seed), others.some(count, seed), fitting, seed, tick))
     return whole
@@ -107,9 +112,8 @@ def evaluate(module: Any, judged: Judged, others: Judged, count: int | None, see
 def work(module: Any, judged: Judged, count: int | None) -> int:
     """How many faces will be ticked off."""
     images = len(judged.places) if isinstance(module, PairedScheme) else 0
-    if not callable(getattr(module, "sample", None)):
-        return images
-    rows = 4 + len(densities(module))  # real faces, those of other people, two baselines
+    made = generates(module)
+    rows = made + 4 if made else 0  # two baselines, real faces, those of other people
     return images + rows * min(count or GENERATED, len(judged.places))
 
 
@@ -141,7 +145,7 @@ def score_images(
         tick(len(places))
     joined = {name: {s: torch.cat(found[name][s]).numpy() for s in scores.names} for name in found}
     who = Resamples(judged.groups, seed)
-    part = Part(reasons=dict(scores.reasons), baselines={row.name: row.how for row in rows}, notes=notes)
+    part = Part(reasons=dict(scores.reasons), how={row.name: row.how for row in rows}, notes=notes)
     part.rows = [_image_row(name, values, who) for name, values in joined.items()]
     stamp = {"interval": who.protocol, "images": len(judged.places), "people": who.people, "seed": seed}
     part.protocols = {name: {**_about(name), **scores.protocol(name), **stamp} for name in scores.names}
@@ -189,19 +193,13 @@ def _about(score: str) -> dict[str, Any]:
 def score_generated(module: Any, judged: Judged, others: Judged, fitting: Fitting, seed: int, tick: Tick) -> Part:
     """Distances between generated and real faces, for each density that codes can be drawn from."""
     against = Reals(judged, module.device, seed, tick)
-    part = Part(notes=[])
-    for name, sample in _samplers(module, len(judged.places), seed):
-        try:
-            made = sample()
-        except BadInput as error:  # a density that this run has not
-            part.notes.append(f"{name}: {error}")
-            continue
-        part.rows.append(against.row(name, "model", made))
-    rows = baselines.samplers(fitting, seed)
-    part.rows += [against.row(row.name, "baseline", row.sample(len(judged.places))) for row in rows]
+    part = Part()
+    kinds = {"model": _samplers(module, judged.data, seed), "baseline": baselines.samplers(fitting, seed)}
+    for kind, rows in kinds.items():
+        part.rows += [against.row(row.name, kind, row.sample(len(judged.places))) for row in rows]
+        part.how |= {row.name: row.how for row in rows}
     if len(others.places):
         part.rows.append(against.floor(others))
-    part.baselines = {row.name: row.how for row in rows}
     part.protocols = against.protocols
     part.reasons = {name: why for name, why in against.reasons.items() if name not in part.protocols}
     models = [row for row in part.rows if row["kind"] == "model"]
@@ -213,19 +211,26 @@ def score_generated(module: Any, judged: Judged, others: Judged, fitting: Fittin
     return part
 
 
-def densities(module: Any) -> Sequence[str | None]:
-    """The densities that codes can be drawn from; None where there is but the module's own noise."""
-    if "density" not in inspect.signature(module.sample).parameters:
-        return (None,)
-    return getattr(module, "densities", DENSITIES)
+def generates(module: Any) -> int:
+    """How many rows of faces a module makes: one from its own noise, one for each density of codes, or none."""
+    if hasattr(module, "decode"):
+        return len(DENSITIES)
+    return int(hasattr(module, "sample"))
 
 
-def _samplers(module: Any, count: int, seed: int) -> list[tuple[str, Callable[[], Tensor]]]:
-    def of(density: str | None) -> Callable[[], Tensor]:
-        options = {} if density is None else {"density": density}
-        return lambda: module.sample(count, seed=seed, **options)
+def _samplers(module: Any, data: Any, seed: int) -> list[Sampler]:
+    if not hasattr(module, "decode"):
+        return [Sampler("model", "its own noise", lambda count: module.sample(count, seed=seed))]
+    space = LatentSpace.fit(module, data, seed=seed)
 
-    return [("model" if density is None else f"model, {density}", of(density)) for density in densities(module)]
+    def of(density: Density) -> Callable[[int], Tensor]:
+        return lambda count: _decoded(module, space.sample(density, count, seed))
+
+    return [Sampler(f"model, {density}", how, of(density)) for density, how in DENSITIES.items()]
+
+
+def _decoded(module: Any, codes: Tensor) -> Tensor:
+    return torch.cat([module.decode(part.to(module.device)).cpu() for part in codes.split(AT_ONCE)])
 
 
 def _flags(rows: Sequence[Mapping[str, Any]], model: Mapping[str, Any]) -> dict[str, verdict.Flag]:

@@ -64,7 +64,7 @@ def _how(result: Mapping[str, Any]) -> Html:
     protocols = _mapping(result.get("protocols"))
     scores = [(_label(name), _plain(_mapping(about))) for name, about in protocols.items()]
     reasons = [(_label(name), f"left out: {why}") for name, why in _mapping(result.get("reasons")).items()]
-    rows = [*_mapping(result.get("baselines")).items()]
+    rows = [*_mapping(result.get("how")).items()]
     origin = [("Checkpoint", tag("code", _mapping(result.get("checkpoint")).get("sha256"))), *_origin(result)]
     inside = [pairs(items) for items in ([*scores, *reasons], rows, origin) if items]
     return tag("details", tag("summary", "How these scores were made"), *inside)
