@@ -10,6 +10,7 @@ from test_training import same
 from faceforge import checkpoint, config, training
 from faceforge.config import conf_dir
 from faceforge.errors import BadInput
+from faceforge.evaluation import command
 from faceforge.images import decode
 
 MODELS = {
@@ -119,3 +120,14 @@ def test_a_pair_trains_resumes_exactly_samples_and_reports(train, place, model, 
     assert all(network["layers"] for network in record["networks"].values())
     assert checkpoint.load(whole).clock.images in (8, 16)
     assert torch.isfinite(torch.tensor(record["best"]["value"]))
+    evaluate(whole)
+
+
+def evaluate(folder):
+    """Scores of the model and of what it is measured against, in the folder and on its page."""
+    command.evaluate(command.Asked(folder, "test", "best", 4, 0, None, False, None, ()))
+    found = json.loads((folder / "evaluation.json").read_text())
+    kinds = {row["kind"] for row in found["rows"]}
+    assert {"model", "baseline"} <= kinds
+    assert all(row["scores"] for row in found["rows"])
+    assert 'id="evaluation"' in (folder / "report.html").read_text()
