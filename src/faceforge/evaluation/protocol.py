@@ -191,7 +191,10 @@ def _about(score: str) -> dict[str, Any]:
 
 
 def score_generated(module: Any, judged: Judged, others: Judged, fitting: Fitting, seed: int, tick: Tick) -> Part:
-    """Distances between generated and real faces, for each density that codes can be drawn from."""
+    """Distances between generated and real faces, for each density that codes can be drawn from.
+
+    The verdict is on the density with the least KID.
+    """
     against = Reals(judged, module.device, seed, tick)
     part = Part()
     kinds = {"model": _samplers(module, judged.data, seed), "baseline": baselines.samplers(fitting, seed)}
@@ -203,11 +206,10 @@ def score_generated(module: Any, judged: Judged, others: Judged, fitting: Fittin
     part.protocols = against.protocols
     part.reasons = {name: why for name, why in against.reasons.items() if name not in part.protocols}
     models = [row for row in part.rows if row["kind"] == "model"]
-    for model in reversed(models):  # the first one's flags stand for the module
-        flags = _flags(part.rows, model)
-        said = verdict.sentences(part.rows, model, flags)
-        part.beats = flags
-        part.verdict[:0] = [f"{model['name']}: {line}" if len(models) > 1 else line for line in said]
+    model = min(models, key=lambda row: row["scores"].get("kid", {}).get("value", 0.0))  # of densities the best
+    part.beats = _flags(part.rows, model)
+    said = verdict.sentences(part.rows, model, part.beats)
+    part.verdict = [f"{model['name']}: {line}" if len(models) > 1 else line for line in said]
     return part
 
 
