@@ -342,6 +342,20 @@ def test_every_loss_trains_the_network_and_nothing_else(run, name):
     assert len(trained) == len([key for key in kept["state_dict"] if key.startswith("network.")])
 
 
+def test_grids_of_real_faces_stay_here(run):
+    """They hold inputs and targets, so that logger.images=generated keeps them from W&B."""
+    kept = {
+        images: list(
+            (run(images, "trainer.max_images=4", "logger.mode=offline", f"logger.images={images}") / "wandb").rglob(
+                "*.png"
+            )
+        )
+        for images in ("generated", "all")
+    }
+    assert kept["all"]
+    assert not kept["generated"]
+
+
 def test_a_run_ends_early_and_says_why(run, capsys):
     folder = run(
         "early", "model/stop=early", "model.stop.min_delta=1.0", "model.stop.patience=2", "trainer.max_images=80"

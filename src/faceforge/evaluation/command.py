@@ -19,7 +19,6 @@ from faceforge import checkpoint
 from faceforge import config as configuration
 from faceforge.errors import BadInput
 from faceforge.evaluation import protocol, table
-from faceforge.modules.paired import PairedScheme
 from faceforge.progress import Progress
 from faceforge.report import write_report
 from faceforge.run import Run, _commit, hold, now, write_atomic
@@ -189,8 +188,7 @@ def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
         print(f"{folder}: still training, so its W&B run is left alone; evaluate again afterwards")
         return
     with lock:
-        kind = "real-derived" if isinstance(module, PairedScheme) else "generated"
-        again = {"run_id": earlier["id"], "resumed_at": run.record["images"], "kind": kind}
+        again = {"run_id": earlier["id"], "resumed_at": run.record["images"], "kind": module.shows}
         loggers = configuration.build(module.config["logger"], folder=folder, config=module.config, **again)
         for logger in loggers:
             logger.start()

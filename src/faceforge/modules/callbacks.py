@@ -99,13 +99,13 @@ class Recorder(pl.Callback):
     def _open(self, module: Scheme, data: Any) -> None:
         images = module.clock.images
         self.run.cut_samples(images)
-        self._open_loggers(images)
+        self._open_loggers(images, module.shows)
         described = {name: describe(*network) for name, network in module.networks(data).items()}
         self.run.update(networks=described, notes=self.watch.notes)
         self.progress = Progress(self._limit)
         self.progress.start(images)
 
-    def _open_loggers(self, images: int) -> None:
+    def _open_loggers(self, images: int, kind: str) -> None:
         table = MetricsCsv(self.run.folder)
         table.cut(images)
         earlier = self.run.record["wandb"] or {}
@@ -115,6 +115,7 @@ class Recorder(pl.Callback):
             config=self.config,
             run_id=earlier.get("id"),
             resumed_at=images if self.run.record["resumed"] else None,
+            kind=kind,
         )
         self.loggers = [table, *others]
         for logger in self.loggers:

@@ -52,6 +52,7 @@ class Scheme(pl.LightningModule):
     """Base of the LightningModules, one for each training scheme. ``clock.images`` is moved by ``training_step``."""
 
     monitor: ClassVar[tuple[str, str]]  # the metric that `best` follows, and its mode: min or max
+    shows: ClassVar[str] = "generated"  # what its grids show; "real-derived" goes nowhere unless asked
 
     def __init__(self, seed: int) -> None:
         super().__init__()
