@@ -126,6 +126,19 @@ def test_each_fault_of_the_discriminator_is_named_once(name):
     assert told(TRAINING_FAULTS[name], "training") == [name]
 
 
+@pytest.mark.parametrize("apart", [[0.0] * 9, [-1.6, -3.5, -4.1, -4.6, -4.9], [0.006, 0.003, 0.002, 0.003, 0.003]])
+def test_a_discriminator_that_rates_generated_faces_as_high_or_higher(apart):
+    assert told([{**TRAINING, "logit/real": 0.0, "logit/fake": -d} for d in apart], "training") == [
+        "discriminator blind"
+    ]
+
+
+def test_a_discriminator_that_begins_to_see():
+    """Recorded: pix2pix, whose labels lie 1 apart, in its first 500 images."""
+    apart = [0.014, 0.016, 0.021, 0.024, 0.028, 0.035, 0.046]
+    assert told([{**TRAINING, "logit/real": 0.5 + d, "logit/fake": 0.5} for d in apart], "training") == []
+
+
 def test_few_faces_are_a_collapse_even_if_they_differ():
     assert told(series(val__diversity=[0.99] * 3, val__nearest=[0.03] * 3)) == ["collapse"]
 
