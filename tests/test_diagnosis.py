@@ -205,7 +205,8 @@ def test_every_key_in_an_advice_exists_in_some_model():
         for remedy in rule.remedies:
             known = Remedy(remedy.key, "")
             assert any(known.fits(configuration) for configuration in composed), remedy.key
-            assert remedy.key in remedy.advice or remedy.key == "model.code.log_variance", remedy
+            named = remedy.key.removeprefix("choices.")
+            assert named in remedy.advice or remedy.key == "model.code.log_variance", remedy
 
 
 def test_rules_have_names_of_their_own_and_texts_that_can_be_filled():
@@ -365,6 +366,26 @@ def test_the_report_bears_strange_notes(tmp_path, notes):
     (tmp_path / "run.json").write_text(json.dumps({"notes": notes}))
     source = page.write_report(tmp_path).read_text()
     assert "<b>fault</b>" not in source
+
+
+def test_a_quantity_on_both_splits_has_one_panel(tmp_path):
+    from faceforge.report import charts
+
+    header = "images,val/gap,loss/train,loss/kl,val/loss,val/kl,val/mae,train/mae,discriminator/signal,val/kid"
+    (tmp_path / "metrics.csv").write_text(f"{header}\n1,1,2,3,4,5,6,7,8,9\n")
+    panels = {panel.title: [s.name for s in panel.series] for panel in charts.read_panels(tmp_path / "metrics.csv")}
+    assert list(panels.items()) == [
+        ("Losses", ["loss/train", "val/loss"]),
+        ("discriminator", ["discriminator/signal"]),
+        ("Training and validation: mae", ["val/mae", "train/mae"]),
+        ("Validation: kid", ["val/kid"]),
+        ("Validation: gap", ["val/gap"]),
+        ("Training and validation: kl", ["loss/kl", "val/kl"]),
+    ]
+    (mae,) = [p for p in charts.read_panels(tmp_path / "metrics.csv") if p.title.endswith("mae")]
+    legend = charts.draw_html(mae, 1.0)
+    assert "</i>validation " in legend
+    assert "</i>training " in legend
 
 
 def test_every_watched_score_is_explained():

@@ -279,7 +279,10 @@ RULES: tuple[Rule, ...] = (
         (
             Remedy("model.generator.upsampling", "model.generator.upsampling=nearest has none.", "transposed"),
             Remedy("model.decoder.upsampling", "model.decoder.upsampling=nearest has none.", "transposed"),
-            Remedy("model.ema_half_life", "A longer model.ema_half_life averages patterns out."),
+            Remedy("choices.model/generator", "model/generator=conventional ends without one.", "taught"),
+            Remedy(
+                "choices.model/generator", "model/generator=conventional ends without one.", "published_conventional"
+            ),
         ),
     ),
     Rule(

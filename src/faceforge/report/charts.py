@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from faceforge.loggers import read_rows, replacing
+from faceforge.report.diagnosis import FIGURES
 
 BINS = 300
 EDGE = 8  # beside the plot in an SVG, where the first and last dots still have room
@@ -99,8 +100,9 @@ def _group(name: str, one_loss: bool) -> str:
 
 
 def _place(group: str) -> tuple[int, str]:
-    first = {"loss": 0, "logit": 1}
-    return first.get(group, 2 if group.startswith("val/") else 3), group
+    """Losses, then scores, then what tells of health."""
+    first = {"loss": 0, "logit": 1, "discriminator": 2, "val/mae": 3}
+    return first.get(group, 6 if not group.startswith("val/") else 5 if group in FIGURES else 4), group
 
 
 def _title(group: str, series: Sequence[Series]) -> str:
