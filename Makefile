@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu lint format clean
+.PHONY: help setup demo test test-all test-gpu lint format results clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: $(READY) ## Check style and types
 format: $(READY) ## Put the source into the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+results: $(READY) ## Make docs/results.md from its records; ROW=name trains a row first (LFW= CROPS= CELEBA= SIZE=full)
+	$(BIN)/python benchmarks/results.py $(if $(ROW),train $(ROW),page)
 
 clean: ## Remove build products and caches (not runs)
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
