@@ -143,7 +143,7 @@ def _scores(rows: Sequence[Row], book: Book) -> Iterator[str]:
     for name, entries in problems.items():
         for kind in ("images", "generated"):
             if table := _table(entries, kind):
-                yield f"### {name}{', generated faces' * (kind == 'generated' and 'generated' not in name)}"
+                yield f"### {name}{', generated faces' * (kind == 'generated' and 'generated' not in name.lower())}"
                 yield table
                 yield _caption(entries, kind)
 

@@ -247,7 +247,7 @@ def generated(module: Any, data_root: Path | None) -> tuple[torch.Tensor, str] |
         codes = torch.cat([space.sample(density, SHOWN) for density in DENSITIES])
         return module.decode(codes), f"from codes, row by row: {', '.join(DENSITIES)}"
     if hasattr(module, "sample"):
-        return module.sample(4 * SHOWN), "samples"
+        return module.sample(2 * SHOWN), "samples"
     if node["task"]["_target_"].endswith("Noise"):
         return module.predict(_prepared(node, data_root).pairs("val", range(2 * SHOWN))["input"]), "made of noise"
     return None

@@ -258,8 +258,8 @@ def test_the_first_batches_stand_one_by_one_and_the_rest_in_means():
 
 
 def test_a_command_keeps_no_folder():
-    typed = "python /home/me/train.py model=a data.root=/home/me/faces run_dir=/tmp/x init_from=../runs/b trainer.max_images=5"
-    wanted = "python train.py model=a data.root=$LFW init_from=b trainer.max_images=5"
+    typed = "python /home/me/train.py model=a data.root=/home/me/faces run_dir=/tmp/x init_from=../runs/b seed=5"
+    wanted = "python train.py model=a data.root=$LFW init_from=b seed=5"
     assert record.portable(typed, ["data=lfw", "data.root=$LFW"]) == wanted
 
 
