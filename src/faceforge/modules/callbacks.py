@@ -39,6 +39,7 @@ class StopFlag(Protocol):
         """Listen no more."""
 
 
+CURVES_EVERY = 60.0  # seconds
 NOTES = {"validate": "validating", "sample": "drawing a grid", "checkpoint": "saving"}
 
 
@@ -61,6 +62,7 @@ class Recorder(pl.Callback):
         self.progress: Progress | None = None
         self._images = 0
         self._window = (0, 0.0)
+        self._drawn = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -247,8 +249,14 @@ class Recorder(pl.Callback):
             if trainer.is_global_zero:
                 if self.best and self.best["images"] == module.clock.images:
                     self._keep_best()
-                write_curves(self.run.folder)
+                self._draw_curves()
                 self._update_record(module)
+
+    def _draw_curves(self) -> None:
+        """Now and then: drawing takes a second, and reads the whole table."""
+        if time.monotonic() - self._drawn > CURVES_EVERY:
+            write_curves(self.run.folder)
+            self._drawn = time.monotonic()
 
     def _keep_best(self) -> None:
         folder = self.run.folder / "checkpoints"
@@ -269,6 +277,8 @@ class Recorder(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The limit was reached, or a signal asked for the end."""
+        if trainer.is_global_zero:
+            write_curves(self.run.folder)
         if trainer.is_global_zero and not self.stop.received:
             module, data = _parts(trainer, pl_module)
             if self.progress:
