@@ -37,10 +37,6 @@ class Book:
         others = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
         return cls(rows["cpu"], rows["full"], others)
 
-    def has(self, *rows: str) -> bool:
-        """Whether every one of the rows has a record."""
-        return all(self.rows.get(row) for row in rows)
-
     def scores(self, row: str, score: str, which: str = "model", part: str = "evaluation") -> dict[int, float]:
         """A score by seed: of a row of the evaluation's table by name, or of its ``best baseline``."""
         found = {}
@@ -53,7 +49,8 @@ class Book:
     def ends(self, row: str, column: str) -> dict[int, float]:
         """The last value of a curve, by seed."""
         records = self.rows.get(row, {}).items()
-        return {seed: r["curves"][column]["mean"][-1] for seed, r in records if column in r["curves"]}
+        values = {seed: r["curves"][column]["mean"][-1] for seed, r in records if column in r["curves"]}
+        return {seed: value for seed, value in values.items() if value is not None}
 
 
 def score_of(evaluation: Record, score: str, which: str) -> float | None:

@@ -44,6 +44,10 @@ def make(table: Table, row: Row, run: Path, size: Size, data_root: Path | None, 
     seed = facts["seed"]
     name = row.record(seed, size)
     saved = checkpoint.read(checkpoint.find(run, "last"))
+    unlike = differences(row, table.words(row, size, seed), saved["config"])
+    for key in unlike:
+        if key.endswith("_target_"):
+            raise BadInput(f"{run}: no run of {row.name}: {key} is {unlike[key][1]}, of the row {unlike[key][0]}")
     scores = {} if row.kind == "step" else evaluate(row, run, data_root)
     record = {
         "row": row.name,
@@ -53,7 +57,7 @@ def make(table: Table, row: Row, run: Path, size: Size, data_root: Path | None, 
         **_about(facts),
         "command": portable(facts["command"], table.data[row.faces(size)]),
         "batch_size": saved["config"]["data"]["batch_size"],
-        "unlike_row": differences(row, table.words(row, size, seed), saved["config"]),
+        "unlike_row": unlike,
         "end": saved.get("end") or "the limit was reached",
         **({"steps": steps(run)} if row.kind == "step" else {}),
         **scores,

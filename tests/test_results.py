@@ -338,6 +338,9 @@ def test_a_run_that_is_not_the_rows_says_so(small):
     saved = record.checkpoint.read(place / "any/checkpoints/last.ckpt")["config"]
     found = record.differences(row, table.words(row, "cpu", 3), saved)
     assert found == {"model.optimizer.lr": [1e-3, 0.5], "trainer.max_images": [16, 8]}
+    alien = replace(row, overrides=[*SR, "model/loss=l1"])
+    with pytest.raises(BadInput, match=r"no run of sr-conv-modern: model\.loss\._target_ is faceforge\.losses\.Charb"):
+        record.make(table, alien, place / "any", "cpu", None, place)
     facts = json.loads((place / "any/run.json").read_text())
     (place / "any/run.json").write_text(json.dumps({**facts, "status": "running"}))
     with pytest.raises(BadInput, match="is running, not finished"):
