@@ -79,7 +79,7 @@ class ImageScores:
     def _score(self, made: Tensor, right: Tensor, maps: list[Tensor] | None) -> dict[str, Tensor]:
         scores = {"mae": pairs.mae(made, right), "mse": pairs.mse(made, right), "psnr": pairs.psnr(made, right)}
         if "ssim" not in self.reasons:
-            scores["ssim"] = pairs.ssim(made, right)
+            scores["ssim"] = pairs.ssim(made.float(), right.float()).double()  # many times faster than float64
         if "ciede2000" not in self.reasons:
             scores["ciede2000"] = colour_error(made, right)
         if self._maps is not None and maps is not None:
