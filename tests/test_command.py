@@ -129,9 +129,7 @@ def test_real_photographs_train(command, tmp_path):
     assert shares["emotion=happiness"] == pytest.approx(2610 / 5982, abs=0.01)
 
 
-EXPERIMENTS = sorted(
-    p.relative_to(ROOT / "conf/experiment").with_suffix("") for p in (ROOT / "conf/experiment").rglob("*.yaml")
-)
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))  # test_published.py: the others
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=str)

@@ -251,6 +251,7 @@ def test_a_run_logs_its_health(tiny):
     assert all(0 <= row["discriminator/signal"] <= 1 for row in steps)
 
 
+@pytest.mark.slow
 def test_a_dead_generator_is_told_once_on_the_screen_in_the_record_and_the_report(tiny, resume, monkeypatch, capsys):
     from faceforge.modules.adversarial import AdversarialModule
 
@@ -258,14 +259,14 @@ def test_a_dead_generator_is_told_once_on_the_screen_in_the_record_and_the_repor
     monkeypatch.setattr(
         AdversarialModule, "_sample_batch", lambda self, net, *rest: plain(self, Constant(net), *rest).mul(0)
     )
-    limits = ["trainer.max_images=400", "trainer.checkpoint_every=80", "trainer.log_every=40"]
+    limits = ["trainer.max_images=320", "trainer.checkpoint_every=80", "trainer.log_every=40"]
     folder = tiny("a", *SIXTEEN, *limits)
     (note,) = [note for note in json.loads((folder / "run.json").read_text())["notes"] if note["rule"] == "collapse"]
     assert note["images"] == 240
     assert capsys.readouterr().err.count(note["text"]) == 1
     assert note["text"] in page.Facts(folder).record["notes"][0]["text"]
     assert "collapse" in (folder / "report.html").read_text()
-    assert resume(folder, "trainer.max_images=800") == 0
+    assert resume(folder, "trainer.max_images=480") == 0
     assert capsys.readouterr().err.count(note["text"]) == 0
     assert [n["rule"] for n in json.loads((folder / "run.json").read_text())["notes"]].count("collapse") == 1
     state = checkpoint.read(folder / "checkpoints" / "last.ckpt")["callbacks"]

@@ -486,7 +486,8 @@ def test_training_goes_on_where_it_stopped(prepare, task):
 
 @pytest.mark.parametrize(("name", "overrides"), CHOICES)
 def test_yaml_makes_what_the_input_node_says(prepare, name, overrides):
-    overrides = [f"task={name}", "data.size=[9,7]", *overrides]
+    model = {"none": "dcgan_conventional", "super_resolution": "conv_superres"}.get(name, "pix2pix")
+    overrides = [f"model={model}", f"task={name}", "data.size=[9,7]", *overrides]
     chosen = config.plain(config._compose(overrides), overrides)  # the checks are tested elsewhere
     task = config.build(chosen["task"])
     assert (task.name, chosen["choices"]["task"]) == (name, name)
@@ -536,10 +537,10 @@ def test_what_cannot_be_is_one_line_before_anything_is_read(task, changes, reaso
 
 def test_a_bad_task_is_one_line_through_the_configuration():
     with pytest.raises(BadInput, match=r"^data.size=\[65,65\]: super_resolution x2") as caught:
-        config.build(config.compose(["task=super_resolution", "data.size=65"])["data"])
+        config.build(config.compose(["model=conv_superres", "data.size=65"])["data"])
     assert "\n" not in str(caught.value)
     with pytest.raises(BadInput, match=r"task.subset: 'name' is not one of"):
-        config.compose(["task=average", "task.subset=name"])
+        config.compose(["model=pix2pix", "task=average", "task.subset=name"])
 
 
 # ------------------------------------------------------------------------------------------------------------ CUDA

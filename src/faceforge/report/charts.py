@@ -21,6 +21,7 @@ from faceforge.report.diagnosis import FIGURES
 BINS = 300
 EDGE = 8  # beside the plot in an SVG, where the first and last dots still have room
 WIDTH = 1000 + 2 * EDGE
+WIDE, TALL = 5.6, 3.2  # of a panel of curves.png, inches
 DOTTED = 30  # so few points are also drawn one by one
 COLOURS = ("#0b6bcb", "#c4520a", "#0a7d5a", "#8a4fbf", "#8c6d00", "#b3316b")
 OUTSIDE = 0.01  # share of the values that one panel's scale may leave out, at each end
@@ -140,13 +141,27 @@ def write_curves(run: Path) -> Path | None:
         return None
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(5.6 * columns, 3.2 * rows), dpi=110, layout="constrained")
+    figure = Figure(figsize=(WIDE * columns, TALL * rows), dpi=110)
+    figure.subplots_adjust(**_margins(columns, rows))
     FigureCanvasAgg(figure)
     for number, panel in enumerate(panels):
         _draw(figure.add_subplot(rows, columns, number + 1), panel)
     with replacing(run / "curves.png", binary=True) as file:
         figure.savefig(file, format="png")
     return run / "curves.png"
+
+
+def _margins(columns: int, rows: int) -> dict[str, float]:
+    """Fixed ones: layouts that matplotlib finds by itself draw everything twice."""
+    left, right, top, bottom = 0.7, 0.15, 0.4, 0.5
+    return {
+        "left": left / (WIDE * columns),
+        "right": 1 - right / (WIDE * columns),
+        "bottom": bottom / (TALL * rows),
+        "top": 1 - top / (TALL * rows),
+        "wspace": (left + right) / (WIDE - left - right),
+        "hspace": (top + bottom) / (TALL - top - bottom),
+    }
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
