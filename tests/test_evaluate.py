@@ -102,6 +102,7 @@ def test_a_generator_from_run_to_table(runs, capsys):
     assert "real faces of other people" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file(runs):
     first, again, other = (compared(evaluated(runs / "gan", count=8, seed=seed)) for seed in (0, 0, 1))
     assert first == again

@@ -89,7 +89,7 @@ SETTINGS = {
     },
     "dcgan_taught": {"data.batch_size": 64, "model.optimizer_g": {"lr": 2e-4, "betas": [0.5, 0.999]}},
 }
-LIGHT = ["sr_mlp", "gan_conventional", "dcgan_taught"]
+LIGHT = ["gan_conventional"]
 
 
 def at(node, dotted):
