@@ -336,7 +336,7 @@ LOSSES = sorted(path.stem for path in (config.conf_dir() / "model/loss").glob("*
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_trains_the_network_and_nothing_else(name):
-    """Every weight of the network has a gradient, the loss has no weights to train, and it is less for what is right."""
+    """Every weight of the network has a gradient, the loss has none to train, and is less for what is right."""
     overrides = ["model=conv_superres", *SMALL["conv_superres"], "data.size=16", f"model/loss={name}"]
     module = config.build(config.plain(config._compose(overrides), overrides)["model"])
     trained = {id(p) for group in module.configure_optimizers().param_groups for p in group["params"]}
