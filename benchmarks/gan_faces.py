@@ -1,4 +1,4 @@
-"""Three GANs on the same real faces for the same minutes: how many images that is, and how good the faces are.
+"""Four GANs on the same real faces for the same minutes: how many images that is, and how good the faces are.
 
     python benchmarks/gan_faces.py time --minutes 30 data=lfw data.root=FACES data.channels=1
     python benchmarks/gan_faces.py score RUN RUN RUN --data-root FACES
@@ -40,6 +40,7 @@ from faceforge.training import device_name, make_trainer
 
 SETTINGS = {
     "dcgan_conventional": ["model=dcgan_conventional"],
+    "dcgan_cnn": ["model=dcgan_cnn"],
     "published/gan_conventional": ["experiment=published/gan_conventional"],
     "published/dcgan_taught": ["experiment=published/dcgan_taught"],
 }
@@ -154,7 +155,7 @@ def time_command(
     steps: Annotated[int, typer.Option(help="least training steps in a turn")] = 16,
     out: Annotated[Path, typer.Option(help="where the record goes")] = TIMES,
 ) -> None:
-    """Time full training steps of the three settings in turns, and say what equal minutes are in images."""
+    """Time full training steps of the four settings in turns, and say what equal minutes are in images."""
     torch.set_num_threads(threads)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
