@@ -9,14 +9,14 @@ of generated faces.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from cut_faces_common import portable, provenance, write_record
+from cut_faces_common import write_record
+from gan_faces import provenance
 from torch import Tensor
 
 from faceforge import checkpoint, config
@@ -122,9 +122,8 @@ def main(
     trained, first = of_noise(noise_run)
     other, second = of_noise(other_run)
     write_png(make_grid(torch.cat([first, second]), SHOWN), GRIDS / "noise.png")
-    words = ["python", "benchmarks/average_noise.py", *portable(sys.argv[1:])]
     record = {"average": average(average_run), "noise": {"trained on noise": trained, "trained on faces": other}}
-    print(write_record("average_noise", {**provenance(), "command": shlex.join(words), **record}))
+    print(write_record("average_noise", {**provenance(), **record}))
 
 
 if __name__ == "__main__":

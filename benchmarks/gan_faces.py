@@ -237,12 +237,9 @@ def score_all(
 
 def load_data(node: Mapping[str, Any], root: str | None) -> tuple[Any, list[str | None]]:
     """A run's faces, read from ``root`` if given, and the identity of every row of the packed set."""
-    node = {**node, "root": root or node["root"]}
-    data = config.build(node)
+    data = config.build({**node, "root": root or node["root"]})
     data.prepare()
-    skipped = {face for face, _ in data.skipped}
-    source = config.build(node["source"])(root=node["root"])
-    return data, [face.identity for face in source.faces if face.id not in skipped]
+    return data, data.people
 
 
 def _require_same_data(modules: Mapping[str, Any]) -> dict[str, Any]:
@@ -354,7 +351,7 @@ def provenance() -> dict[str, Any]:
         ).stdout.strip()
 
     return {
-        "command": shlex.join(["python", "benchmarks/gan_faces.py", *portable(sys.argv[1:])]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *portable(sys.argv[1:])]),
         "commit": git("rev-parse", "HEAD") or None,
         "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

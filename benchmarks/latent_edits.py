@@ -10,7 +10,6 @@ edits drawn faces, of which the same face with glasses can be drawn. Each writes
 from __future__ import annotations
 
 import csv
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +20,8 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from cut_faces_common import portable, provenance, share, write_record
+from cut_faces_common import share, write_record
+from gan_faces import provenance
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -261,11 +261,6 @@ def _in_eyes(change: Tensor) -> float:
 # ------------------------------------------------------------------------------------------------------------- command
 
 
-def _header() -> dict[str, Any]:
-    words = ["python", "benchmarks/latent_edits.py", *portable(sys.argv[1:])]
-    return {**provenance(), "command": shlex.join(words)}
-
-
 @app.command()
 def smiles(
     runs: Annotated[list[Path], typer.Argument(help="Runs of model=latent_editor on the same faces.")],
@@ -275,7 +270,7 @@ def smiles(
     table, judges = smiling_only(labels), {}
     found = {run.name: edit_smiles(run, table, judges) for run in runs}
     table.unlink()
-    print(write_record("latent_edits_smiles", {**_header(), "runs": found}))
+    print(write_record("latent_edits_smiles", {**provenance(), "runs": found}))
 
 
 @app.command()
@@ -284,7 +279,7 @@ def glasses(run: Path) -> None:
     record, grid = edit_glasses(run)
     GRID.parent.mkdir(parents=True, exist_ok=True)
     write_png(make_grid(grid, SHOWN), GRID)
-    print(write_record("latent_edits_glasses", {**_header(), "run": run.name, **record}))
+    print(write_record("latent_edits_glasses", {**provenance(), "run": run.name, **record}))
 
 
 if __name__ == "__main__":

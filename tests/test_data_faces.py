@@ -261,6 +261,14 @@ def test_lfw_shares_no_person_between_splits(tmp_path, prepare):
     assert sum(map(len, found)) == len(set.union(*found)) == 30
 
 
+def test_people_stay_with_their_faces_when_others_are_skipped(tmp_path, prepare):
+    put(lfw_files(30), tmp_path / "lfw")
+    names = sorted(lfw_files(30))
+    write(tmp_path / "lfw" / names[3], b"words")
+    data = prepare(tmp_path / "lfw", Lfw, crop="c30", batch_size=1)
+    assert data.people == [name.split("/")[0] for name in names if name != names[3]]
+
+
 def test_labels_reach_the_summary(folder, prepare, tmp_path):
     rows = "".join(f"{n:03d}.jpg,{'sad' if n % 3 else 'happy'},{n % 2}\n" for n in range(30))
     labels = write(tmp_path / "labels.csv", f"image,mood,odd\n{rows}".encode())

@@ -270,7 +270,7 @@ class Half(PairedScheme):
 
 
 def judged(data, split="test"):
-    return protocol.all_faces(data, data.people, split)
+    return protocol.all_faces(data, split)
 
 
 def scored(data, module, chunk=None):
@@ -320,7 +320,7 @@ def test_chosen_faces_are_a_keyed_part_and_others_are_other_people():
     assert np.array_equal(some.places, whole.some(7, seed=0).places)
     assert not np.array_equal(some.places, whole.some(7, seed=1).places)
     assert whole.some(99, seed=0) is whole
-    others = protocol.other_people(whole, data.people)
+    others = protocol.other_people(whole)
     assert others.split == "train"
     assert list(others.places) == [n for n in range(20) if n != 3]
     assert not set(others.groups) & set(whole.groups)
@@ -343,7 +343,7 @@ def test_a_latent_model_has_both_tables_and_a_row_for_each_density():
     data = Faces(tasks.Autoencode(), smooth(40, 3, 8, 8))
     module, whole, done = Latent(), judged(data), []
     module.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
-    part = protocol.evaluate(module, whole, protocol.other_people(whole, data.people), 12, 0, done.append)
+    part = protocol.evaluate(module, whole, protocol.other_people(whole), 12, 0, done.append)
     named = [(row["table"], row["name"]) for row in part.rows]
     assert named[:3] == [("images", "model"), ("images", "PCA 4"), ("images", "mean face")]
     assert [name for kind, name in named if kind == "generated"] == [

@@ -407,7 +407,7 @@ def test_a_finished_run_holds_the_space_of_its_best_checkpoint(tmp_path, monkeyp
     composed = config.compose(overrides)
     assert training.train(composed, overrides) == 0
     best = checkpoint.find(folder, "best")
-    found = LatentSpace.load(folder / "latent.safetensors", latent_space.hash_of(best))
+    found = LatentSpace.load(folder / "latent.safetensors", checkpoint.digest(best))
     assert (found.made["split"], found.made["seed"]) == ("train", 0)
     assert found.sample("mixture", 3).shape == (3, 5)
     assert "Smiling" in found.names
@@ -418,7 +418,7 @@ def test_a_finished_run_holds_the_space_of_its_best_checkpoint(tmp_path, monkeyp
     expected = codes[values == 1].mean(0) - codes[values == 0].mean(0)
     assert torch.allclose(found.directions("mean_difference")["Smiling"], expected, atol=1e-4)
     with pytest.raises(BadInput, match="made from another checkpoint"):
-        LatentSpace.load(folder / "latent.safetensors", latent_space.hash_of(folder / "config.yaml"))
+        LatentSpace.load(folder / "latent.safetensors", checkpoint.digest(folder / "config.yaml"))
 
 
 def test_the_same_faces_are_encoded_each_time(faces):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 from functools import partial
 
 import pytest
@@ -287,7 +288,7 @@ def test_the_adversarial_form_of_super_resolution_steps():
 # ------------------------------------------------------------------------------------------------ ends and schedules
 
 
-def losses_of_keras(values, min_delta, patience):
+def ended_by_keras(values, min_delta, patience):
     """Keras' EarlyStopping, mode min, told by its documentation: the validation after which training ends, or None."""
     best, wait = float("inf"), 0
     for number, value in enumerate(values):
@@ -300,15 +301,13 @@ def losses_of_keras(values, min_delta, patience):
 
 
 def test_the_early_stop_counts_as_keras_does():
-    import random
-
     draw = random.Random(0)
     for _ in range(200):
         values = [draw.choice([0.5, 0.4999, 0.49985, 0.48, 0.45]) for _ in range(30)]
         patience = draw.randint(1, 6)
         stop = EarlyStop("val/mae", 1e-4, patience)
         found = next((n for n, v in enumerate(values) if stop.update({"val/mae": v})), None)
-        assert found == losses_of_keras(values, 1e-4, patience)
+        assert found == ended_by_keras(values, 1e-4, patience)
 
 
 def test_a_threshold_ends_at_or_below_its_value():

@@ -94,6 +94,11 @@ def sweep_orphans(folder: Path) -> None:
         orphan.unlink(missing_ok=True)
 
 
+def digest(path: Path) -> str:
+    """SHA-256 (hex) of a checkpoint's file, by which others know it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def find(run: str | Path, name: str = "last") -> Path:
     """The checkpoint file behind a run folder or a .ckpt path. Raises BadInput."""
     path = Path(run)

@@ -6,7 +6,6 @@ draw codes from, and directions of attributes. Codes are z (N, Z) float32.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -355,11 +354,6 @@ class LatentSpace:
 
 LINK = ("location", "scale", "spread")
 ARRAYS = ("mean", "axes", "weights", "centres", "deviations", "differences", "normals", *LINK)
-
-
-def hash_of(checkpoint: Path) -> str:
-    """By which a space knows the checkpoint it was made from: SHA-256 of the file."""
-    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
 def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int = 256) -> Array:

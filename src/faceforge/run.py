@@ -140,7 +140,7 @@ def _new_record(config: Mapping[str, Any], command: str) -> dict[str, Any]:
         "created": now(),
         "finished": None,
         "command": command,
-        **_commit(),
+        **sources_commit(),
         "python": sys.version.split()[0],
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "platform": platform.platform(terse=True),
@@ -158,7 +158,7 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _commit() -> dict[str, Any]:
+def sources_commit() -> dict[str, Any]:
     """The commit of the sources, where they lie in a repository of their own."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():

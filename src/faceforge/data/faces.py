@@ -92,6 +92,7 @@ class FaceData(pl.LightningDataModule):
         source = self._source(root=self.root)
         self._pack(source, progress)
         faces = self._keep(source)
+        self._people = [face.identity for face in faces]
         self._split(faces)
         self._pair(faces)
         self._describe(source, faces)
@@ -168,6 +169,11 @@ class FaceData(pl.LightningDataModule):
     def attributes(self) -> Attributes | None:
         """Names and float32 (N, A) values of all packed faces (the ``index`` of a batch is the row), or None."""
         return self._attributes
+
+    @property
+    def people(self) -> list[str | None]:
+        """Whose face each row of the packed set is; None where nobody knows."""
+        return self._people
 
     def images(self, split: str, indices: Sequence[int] | None = None) -> Tensor:
         """Faces of a split, or those at ``indices`` within it, as float32 (N, C, H, W) in [-1, 1], never altered."""

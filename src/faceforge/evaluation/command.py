@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
@@ -21,7 +20,7 @@ from faceforge.errors import BadInput
 from faceforge.evaluation import protocol, table
 from faceforge.progress import Progress
 from faceforge.report import write_report
-from faceforge.run import Run, _commit, hold, now, write_atomic
+from faceforge.run import Run, hold, now, sources_commit, write_atomic
 from faceforge.training import device_name
 
 NAME = "evaluation.json"
@@ -80,7 +79,7 @@ def _record(path: Path) -> tuple[Path, Mapping[str, Any]]:
 
 def _digest(path: Path) -> str:
     """SHA-256 of the checkpoint; a damaged one is refused, not replaced by another."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = checkpoint.digest(path)
     hashes = path.with_name(checkpoint.HASHES)
     if hashes.is_file() and digest not in hashes.read_text().split():
         raise BadInput(f"{path}: its bytes are not those that were written (damaged file); try another --checkpoint")
@@ -108,20 +107,12 @@ def _data(asked: Asked, folder: Path, config: Mapping[str, Any], record: Mapping
     return data
 
 
-def _people(node: Mapping[str, Any], data: Any, trusted: Sequence[str]) -> list[str | None]:
-    """Whose face each row of the packed set is."""
-    source = configuration.build(node["source"], trusted)(root=data.root)
-    unusable = {face for face, _ in data.skipped}
-    return [face.identity for face in source.faces if face.id not in unusable]
-
-
 # ---------------------------------------------------------------------------------------------------------- scoring
 
 
 def _score(asked: Asked, module: Any, data: Any) -> dict[str, Any]:
-    people = _people(module.config["data"], data, asked.trusted)
-    judged = protocol.all_faces(data, people, asked.split)
-    others = protocol.other_people(judged, people)
+    judged = protocol.all_faces(data, asked.split)
+    others = protocol.other_people(judged)
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
     module.to("cuda" if torch.cuda.is_available() else "cpu")
     progress = Progress(protocol.work(module, judged, asked.count))
@@ -155,7 +146,7 @@ def _score(asked: Asked, module: Any, data: Any) -> dict[str, Any]:
 
 def _about_run(folder: Path, path: Path, digest: str, module: Any) -> dict[str, Any]:
     about = {"name": path.stem, "sha256": digest, "images": module.clock.images}
-    return {"faceforge": faceforge.__version__, **_commit(), "run": folder.resolve().name, "checkpoint": about}
+    return {"faceforge": faceforge.__version__, **sources_commit(), "run": folder.resolve().name, "checkpoint": about}
 
 
 def _about_data(data: Any, judged: protocol.Judged) -> dict[str, Any]:

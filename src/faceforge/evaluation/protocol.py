@@ -75,16 +75,16 @@ class Part:
     notes: list[str] = field(default_factory=list)
 
 
-def all_faces(data: Any, people: Sequence[str | None], split: str) -> Judged:
-    """The faces of a split; ``people`` by row of the packed set."""
+def all_faces(data: Any, split: str) -> Judged:
+    """The faces of a split."""
     rows = data.rows[split]
-    return Judged(data, split, np.arange(len(rows)), [people[row] for row in rows])
+    return Judged(data, split, np.arange(len(rows)), [data.people[row] for row in rows])
 
 
-def other_people(judged: Judged, people: Sequence[str | None]) -> Judged:
+def other_people(judged: Judged) -> Judged:
     """Faces of people who are not among the judged: of the largest other split, which mostly is the training one."""
     split = max((name for name in judged.data.counts if name != judged.split), key=judged.data.counts.__getitem__)
-    pool, known = all_faces(judged.data, people, split), {group for group in judged.groups if group is not None}
+    pool, known = all_faces(judged.data, split), {group for group in judged.groups if group is not None}
     apart = np.array([n for n, group in enumerate(pool.groups) if group not in known], dtype=np.int64)
     return Judged(pool.data, split, pool.places[apart], [pool.groups[n] for n in apart])
 

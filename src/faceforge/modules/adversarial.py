@@ -72,8 +72,7 @@ class AdversarialModule(Scheme):
         self.reseed()
         real = batch["target"]
         global_batch = len(real) * self.world
-        # batch["position"], but without asking the device for it
-        position = torch.arange(len(real)) + self.clock.images + self.global_rank * len(real)
+        position = self.positions(len(real))
         step = self.clock.images // global_batch
         self._discriminator_step(real, position, penalise=step % self.penalty_every == 0)
         self.clock.images += global_batch

@@ -12,16 +12,15 @@ from torch import Tensor, nn
 from faceforge import checkpoint
 from faceforge.errors import BadInput
 from faceforge.evaluation import health
-from faceforge.latent_space import SPACE, LatentSpace, hash_of
+from faceforge.latent_space import SPACE, LatentSpace
 from faceforge.losses import kl_loss, kl_units
 from faceforge.modules.paired import COMPARED, SHOWN, Schedule
 from faceforge.modules.reconstruction import ReconstructionModule
-from faceforge.modules.scheme import Batch, Optimizer, rescale
+from faceforge.modules.scheme import BATCH_NORM, Batch, Optimizer, rescale
 from faceforge.modules.stops import Stop
 
 Code = Tensor | tuple[Tensor, Tensor]
 Reduction = Literal["value", "face"]
-BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class LatentModule(ReconstructionModule):
@@ -151,7 +150,7 @@ class LatentModule(ReconstructionModule):
         """Of the best checkpoint, whose weights the module then has: ``latent.safetensors``."""
         best = checkpoint.find(folder, "best")
         self.load_state_dict(checkpoint.read(best)["state_dict"])
-        LatentSpace.fit(self, data, hash_of(best), self.seed).save(folder / SPACE)
+        LatentSpace.fit(self, data, checkpoint.digest(best), self.seed).save(folder / SPACE)
 
     def pictures(self, data: Any) -> Tensor:
         """Rows of eight: faces, what their codes give, and faces from random codes, N(0, 1) or U[0, 1) if plain."""

@@ -16,6 +16,7 @@ from faceforge import streams
 from faceforge.checkpoint import VERSION
 
 Batch = dict[str, Tensor]
+BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 

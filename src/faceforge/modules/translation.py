@@ -15,11 +15,10 @@ from faceforge.evaluation import health
 from faceforge.losses import Objective, discriminator_loss, generator_loss
 from faceforge.modules import ema
 from faceforge.modules.paired import PairedScheme
-from faceforge.modules.scheme import Batch, Optimizer, rescale
+from faceforge.modules.scheme import BATCH_NORM, Batch, Optimizer, rescale
 from faceforge.modules.stops import Stop
 
 DROPOUT = (nn.Dropout, nn.Dropout2d)
-BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class TranslationModule(PairedScheme):
