@@ -261,7 +261,7 @@ class Reals:
             self.tick(len(images))
             return self.extractor(images[:1].to(self.device)).cpu().expand(len(images), -1)
         parts = []
-        for part in images.split(4 * self.extractor.batch):
+        for part in images.split(64):
             parts.append(self.extractor(part.to(self.device)).cpu())
             self.tick(len(part))
         return torch.cat(parts)
