@@ -246,7 +246,7 @@ def generated(module: Any, data_root: Path | None) -> tuple[torch.Tensor, str] |
     drawn = node["source"]["_target_"].endswith("Drawn")
     if drawn and hasattr(module, "predict"):
         return module.pictures(_prepared(node, data_root)), "drawn faces as the run shows them, row by row"
-    if hasattr(module, "decode"):
+    if hasattr(module, "encode"):
         space = LatentSpace.fit(module, _prepared(node, data_root))
         codes = torch.cat([space.sample(density, SHOWN) for density in DENSITIES])
         return module.decode(codes), f"from codes, row by row: {', '.join(DENSITIES)}"

@@ -270,23 +270,27 @@ class LatentSpace:
         )
         return cls(link, mean, axes, weights, centres, deviations, tuple(sets), rows[0], rows[1], dict(made))
 
-    def sample(self, density: Density, count: int, seed: int = 0, start: int = 0) -> Tensor:
+    def sample(
+        self, density: Density, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0
+    ) -> Tensor:
         """Codes ``start ...`` of a seed: (count, Z) float32, the same for any count. Raises BadInput.
 
         ``prior``: normal numbers, brought into the range of the code. ``uniform``: U[0, 1), as published.
-        ``gaussian`` and ``mixture``: as the codes of training faces are distributed.
+        ``gaussian`` and ``mixture``: as the codes of training faces are distributed. All are brought to
+        ``truncation`` of their way from the middle.
         """
         positions = np.arange(start, start + count)
         if density not in get_args(Density):
             raise BadInput(f"density={density}: one of {', '.join(get_args(Density))} is right")
         if density == "uniform":
-            return _tensor(streams.uniform(seed, "latent/uniform", positions, self.mean.shape))
+            numbers = streams.uniform(seed, "latent/uniform", positions, self.mean.shape)
+            return _tensor(0.5 + truncation * (numbers - 0.5))
         noise = streams.normal(seed, f"latent/{density}", positions, self.mean.shape)
         if density == "prior":
-            return _tensor(_linked(noise, self.link.code_range))
+            return _tensor(_linked(truncation * noise, self.link.code_range))
         if density == "mixture":
             noise[:, :MIXED] = self._mixed(noise[:, :MIXED], streams.uniform(seed, "latent/component", positions))
-        return _tensor(self.link.bound(self.mean + noise @ self.axes))
+        return _tensor(self.link.bound(self.mean + truncation * noise @ self.axes))
 
     def _mixed(self, noise: Array, uniforms: Array) -> Array:
         which = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.weights) - 1)

@@ -215,13 +215,13 @@ def score_generated(module: Any, judged: Judged, others: Judged, fitting: Fittin
 
 def generates(module: Any) -> int:
     """How many rows of faces a module makes: one from its own noise, one for each density of codes, or none."""
-    if hasattr(module, "decode"):
+    if hasattr(module, "encode"):
         return len(DENSITIES)
     return int(hasattr(module, "sample"))
 
 
 def _samplers(module: Any, data: Any, seed: int) -> list[Sampler]:
-    if not hasattr(module, "decode"):
+    if not hasattr(module, "encode"):
         return [Sampler("model", "its own noise", lambda count: module.sample(count, seed=seed))]
     space = LatentSpace.fit(module, data, seed=seed)
 

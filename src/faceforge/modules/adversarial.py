@@ -135,26 +135,26 @@ class AdversarialModule(Scheme):
             images = augment(images, self.augment_policy, uniforms)
         return rescale(images, (-1.0, 1.0), self.discriminator.input_range)  # type: ignore[arg-type]
 
+    def draw(self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
+        """z (count, ...) of samples ``start ...`` of a seed, brought to ``truncation`` of their way from the middle."""
+        z = self._z(f"sample/{seed}", torch.arange(start, start + count))
+        middle = 0.5 if self.generator.latent == "uniform" else 0.0
+        return z if truncation == 1.0 else middle + truncation * (z - middle)
+
     @torch.no_grad()
+    def decode(self, z: Tensor, averaged: bool = True) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] of z (N, ...): eval mode, averaged weights."""
+        with self.evaluating(self.average if averaged else self.generator) as network:
+            return self._generate(network, z).float().clamp(-1, 1)
+
     def sample(self, count: int, seed: int = 0, batch: int = 64, averaged: bool = True, start: int = 0) -> Tensor:
-        """(count, C, H, W) in [-1, 1] on the CPU, from samples ``start ...`` of a seed; eval mode, averaged weights.
+        """(count, C, H, W) in [-1, 1] on the CPU, from samples ``start ...`` of a seed.
 
         Sample i of a seed has the same z for any ``batch``.
         """
-        network = self.average if averaged else self.generator
-        was_training = network.training
-        network.eval()
-        made = [
-            self._sample_batch(network, seed, i, min(batch, start + count - i))
-            for i in range(start, start + count, batch)
-        ]
-        network.train(was_training)
-        return torch.cat(made)
-
-    def _sample_batch(self, network: nn.Module, seed: int, first: int, count: int) -> Tensor:
-        counters = torch.arange(first, first + count)
-        z = self._z(f"sample/{seed}", counters)
-        return self._generate(network, z).float().clamp(-1, 1).cpu()
+        end = start + count
+        counts = {first: min(batch, end - first) for first in range(start, end, batch)}
+        return torch.cat([self.decode(self.draw(n, seed, first), averaged).cpu() for first, n in counts.items()])
 
     def validate(self, data: Any) -> dict[str, float]:
         """``val_samples`` faces against as many of people not trained on (nothing below three of them): a cheap KID,
