@@ -10,6 +10,7 @@ import typer
 
 from faceforge.data import command as data_command
 from faceforge.errors import BadInput
+from faceforge.studio import cli as studio_cli
 
 app = typer.Typer(
     help="Train, measure and use generative models of faces.",
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_command.app, name="data")
+app.add_typer(studio_cli.app)
 
 
 @app.callback(invoke_without_command=True)

@@ -270,9 +270,7 @@ class LatentSpace:
         )
         return cls(link, mean, axes, weights, centres, deviations, tuple(sets), rows[0], rows[1], dict(made))
 
-    def sample(
-        self, density: Density, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0
-    ) -> Tensor:
+    def sample(self, density: Density, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
         """Codes ``start ...`` of a seed: (count, Z) float32, the same for any count. Raises BadInput.
 
         ``prior``: normal numbers, brought into the range of the code. ``uniform``: U[0, 1), as published.
@@ -328,32 +326,46 @@ class LatentSpace:
         normals = np.concatenate([self.normals[kept], logistic(*sets)[None]])
         return replace(self, names=names, differences=_single(differences), normals=_single(normals))
 
-    def save(self, path: Path) -> None:
-        """One safetensors file, written in one step."""
+    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+        """As plain data: what is to be said of the arrays, and the arrays."""
         low, high = self.link.code_range or (None, None)
         about = {"format": FORMAT, "version": VERSION, "names": self.names, "made": self.made}
         about["range"] = None if low is None or high is None else [low, None if isinf(high) else high]
-        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self._arrays().items()}
+        own = {name: getattr(self, name) for name in ARRAYS if name not in LINK}
+        arrays = own | {name: getattr(self.link, name) for name in LINK}
+        return about, {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
+
+    @classmethod
+    def unpack(cls, about: Mapping[str, Any], arrays: Mapping[str, Array], where: str) -> LatentSpace:
+        """What was packed. Raises BadInput naming ``where`` it lay, if it is damaged or foreign."""
+        if about.get("format") != FORMAT:
+            raise _foreign(where)
+        if about.get("version") != VERSION:
+            found = f"version {about.get('version')}, this one reads {VERSION}"
+            raise BadInput(f"{where}: written by another faceforge ({found})")
+        if not _fits(about, arrays):
+            raise _foreign(where)
+        doubles = {name: array.astype(np.float64) for name, array in arrays.items()}
+        found = about["range"]
+        code_range = None if found is None else (found[0], float("inf") if found[1] is None else found[1])
+        link = Link(code_range, *(doubles.pop(name) for name in LINK))
+        return cls(link=link, **doubles, names=tuple(about["names"]), made=about["made"])  # type: ignore[arg-type]
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, written in one step."""
+        about, arrays = self.pack()
         with atomic_path(path) as beside:
             beside.write_bytes(save(arrays, {"about": json.dumps(about)}))
-
-    def _arrays(self) -> dict[str, Array]:
-        own = {name: getattr(self, name) for name in ARRAYS if name not in LINK}
-        return {**own, **{name: getattr(self.link, name) for name in LINK}}
 
     @classmethod
     def load(cls, path: Path, checkpoint: str | None = None) -> LatentSpace:
         """What was saved. Raises BadInput where the file is damaged or foreign, or, with the hash of a ``checkpoint``,
         where it was made from another one.
         """
-        about, arrays = _read(path)
-        made = about["made"]
-        if checkpoint is not None and made.get("checkpoint") != checkpoint:
+        space = cls.unpack(*_read(path), where=str(path))
+        if checkpoint is not None and space.made.get("checkpoint") != checkpoint:
             raise BadInput(f"{path}: made from another checkpoint than the run's best; finish the run to renew it")
-        found = about["range"]
-        code_range = None if found is None else (found[0], float("inf") if found[1] is None else found[1])
-        link = Link(code_range, *(arrays.pop(name) for name in LINK))
-        return cls(link=link, **arrays, names=tuple(about["names"]), made=made)  # type: ignore[arg-type]
+        return space
 
 
 LINK = ("location", "scale", "spread")
@@ -398,24 +410,19 @@ def _tensor(values: Array) -> Tensor:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    foreign = BadInput(f"{path}: not a latent space of faceforge, or damaged; finish the run to make it anew")
     try:
         with safe_open(path, "np") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
-            arrays = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; a latent run makes it at its end") from None
     except (SafetensorError, OSError, ValueError):
-        raise foreign from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise foreign
-    if about.get("version") != VERSION:
-        raise BadInput(
-            f"{path}: written by another faceforge (version {about.get('version')}, this one reads {VERSION})"
-        )
-    if not _fits(about, arrays):
-        raise foreign
-    return about, arrays
+        raise _foreign(str(path)) from None
+    return about if isinstance(about, dict) else {}, arrays
+
+
+def _foreign(where: str) -> BadInput:
+    return BadInput(f"{where}: not a latent space of faceforge, or damaged; finish the run to make it anew")
 
 
 def _fits(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> bool:

@@ -1,0 +1,128 @@
+"""The mean face of a folder: by landmarks, by codes, and by a translation asked for another face again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from faceforge.cut.frame import Landmarks
+from faceforge.errors import BadInput
+from faceforge.studio import photo as photos
+from faceforge.studio.edit import load_faces
+from faceforge.studio.model import Model
+from faceforge.studio.photo import to_pictures
+
+STEADY = 1 / 255  # of the range: an average that changes less than a grey level a pixel has come to rest
+ROUNDS = 100  # of the translation at most
+EYES, MOUTH = 0.40, 0.68  # rows of the eyes and the mouth in a mean face, as shares of its height
+GAP = 0.115  # of the height from the middle to each eye
+
+
+# ------------------------------------------------------------------------------------------------------ by landmarks
+
+
+def by_landmarks(files: Sequence[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The mean of the first 1, 2, ... faces, uint8 (H, W, 3), each warped until its landmarks lie where the mean's do.
+
+    Eyes, nose and corners of the mouth (YuNet) and eight points of the border span triangles (Delaunay); in each
+    the warp is affine (Galton's composite portraits of 1878, with the shapes brought together first). A photo without
+    a face is left out; raises BadInput where none is left.
+    """
+    shapes, faces = [], []
+    for file in files:
+        pixels = photos.read_photo(file)
+        found = [face for face in photos.finder()(pixels) if face.landmarks]
+        if found:
+            turned = np.ascontiguousarray(np.rot90(pixels, -found[0].quarter))
+            face, shape = _laid(turned, found[0].landmarks or (), size)
+            faces.append(face)
+            shapes.append(shape)
+    if not faces:
+        raise BadInput("no face with landmarks was found in any picture; YuNet finds them (see FACEFORGE_WEIGHTS)")
+    mean = np.mean(shapes, axis=0)
+    total = np.zeros((*size, 3))
+    for count, (face, shape) in enumerate(zip(faces, shapes, strict=True), start=1):
+        total += warp(face, shape, mean)
+        yield (total / count).round().clip(0, 255).astype(np.uint8)
+
+
+def _laid(pixels: np.ndarray, landmarks: Landmarks | tuple[()], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A face turned, scaled and moved until eyes and mouth lie in their rows, and its landmarks (5, 2) there."""
+    points = np.array(landmarks, dtype=np.float32)
+    height, width = size
+    middle = width / 2
+    wanted = np.array(
+        [[middle - GAP * height, EYES * height], [middle + GAP * height, EYES * height], [middle, MOUTH * height]],
+        dtype=np.float32,
+    )
+    seen = np.stack([points[0], points[1], points[3:].mean(0)])
+    move, _ = cv2.estimateAffinePartial2D(seen, wanted, method=cv2.LMEDS)
+    if move is None:
+        raise BadInput("the landmarks of a face lie on top of one another")
+    shrinks = np.sqrt(abs(np.linalg.det(move[:, :2]))) < 1
+    laid = cv2.warpAffine(
+        pixels,
+        move,
+        (width, height),
+        flags=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return laid, points @ move[:, :2].T + move[:, 2]
+
+
+def warp(face: np.ndarray, shape: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """A face (H, W, 3) with its points ``shape`` (N, 2; x, y) moved to ``wanted``; the border stays. Float64."""
+    from scipy.interpolate import LinearNDInterpolator  # linear in each Delaunay triangle
+
+    height, width = face.shape[:2]
+    x, y = (np.array([0, 0.5, 1]) * (length - 1) for length in (width, height))
+    border = np.array([(a, b) for a in x for b in y if (a, b) != (x[1], y[1])])
+    to_source = LinearNDInterpolator(np.concatenate([wanted, border]), np.concatenate([shape, border]))
+    places = to_source(*np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
+    return cv2.remap(face, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
+
+
+# ----------------------------------------------------------------------------------------------------------- by codes
+
+
+def by_codes(model: Model, folder: Path) -> Iterator[np.ndarray]:
+    """The face of the mean code of the first 1, 2, ... faces of a folder, uint8 (H, W, 3)."""
+    if not hasattr(model.module, "encode"):
+        raise BadInput(f"{model.path}: has no codes; --way latent takes a run of model=latent_editor")
+    z = model.encode(load_faces(model, folder))
+    sums = z.cumsum(0)
+    for count in range(1, len(z) + 1):
+        yield to_pictures(model.decode(sums[count - 1 : count] / count))[0]
+
+
+# ------------------------------------------------------------------------------------------------------ by translation
+
+
+def by_translation(model: Model, folder: Path) -> Iterator[np.ndarray]:
+    """The published way: the mean answer of a model trained for "another face" to a folder's faces, asked for
+    another face of its answer until it changes no more. Uint8 (H, W, 3) after each round.
+
+    Raises BadInput where the run was not trained with task=average.
+    """
+    if model.task.name != "average":
+        raise BadInput(
+            f"{model.path}: was trained for {model.task.name}; --way translation takes a run of task=average"
+        )
+    faces = load_faces(model, folder)
+    before = model.predict(faces).mean(0, keepdim=True)
+    yield to_pictures(before)[0]
+    for _ in range(ROUNDS):
+        after = model.predict(before)
+        yield to_pictures(after)[0]
+        if _change(before, after) < STEADY:
+            return
+        before = after
+
+
+def _change(before: Tensor, after: Tensor) -> float:
+    """Mean absolute change in [0, 1] units."""
+    return float((after - before).abs().mean()) / 2

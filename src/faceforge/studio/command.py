@@ -1,0 +1,327 @@
+"""What the commands that use a run do: read what was named, call the studio's functions, write, say where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from faceforge.errors import BadInput
+from faceforge.images import make_grid
+from faceforge.latent_space import Density, Kind
+from faceforge.progress import Progress
+from faceforge.studio import average as averages
+from faceforge.studio import edit as edits
+from faceforge.studio import motion, output, restore
+from faceforge.studio import photo as photos
+from faceforge.studio.model import Ability, Model, open_model
+from faceforge.studio.output import VIDEOS, Recipe, Source, Target
+from faceforge.studio.restore import Result
+
+FILMS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif"}
+SIZE = (320, 240)  # of a mean face by landmarks where no run says it
+COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
+Show = Literal["photo", "faces"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What all commands share: which run, where to, and whose packages may be named."""
+
+    run: Path
+    out: Path | None
+    overwrite: bool
+    trusted: Sequence[str] = ()
+
+    def open(self, ability: Ability) -> Model:
+        """The model, which has the ability. Raises BadInput."""
+        return open_model(self.run, ability, self.trusted)
+
+    def target(self, model: Model, default: str, kinds: tuple[str, ...] = (".png",)) -> Target:
+        """Where results go. Raises BadInput."""
+        return output.target(self.out, model.made / default, self.overwrite, kinds)
+
+
+# ------------------------------------------------------------------------------------------------------------ generate
+
+
+def generate(asked: Asked, count: int, seed: int, truncation: float, density: Density) -> None:
+    """Random faces: one grid, or a folder with a file for each."""
+    if count < 1 or truncation < 0:
+        raise BadInput(f"--count {count}, --truncation {truncation}: at least 1 face and at least 0 are right")
+    model = asked.open("generate")
+    target = asked.target(model, f"faces-{seed}.png")
+    settings = {"seed": seed, "truncation": truncation, "count": count}
+    settings |= {"density": density} if hasattr(model.module, "encode") else {}
+    parts = model.faces(count, seed, truncation, density)
+    with Bar(count) as progress:
+        if not target.folder:
+            faces = []
+            for part in parts:
+                faces.append(part)
+                progress.add(len(part))
+            output.save_png(make_grid(torch.cat(faces)), target.path, Recipe(model, "generate", settings))
+        else:
+            width = len(str(count - 1))
+            for n, face in enumerate(chain.from_iterable(map(photos.to_pictures, parts))):
+                recipe = Recipe(model, "generate", {**settings, "sample": n})
+                output.save_png(face, target.path / f"{n:0{width}d}.png", recipe)
+                progress.add(1)
+    _say(f"{count} face{'s' * (count != 1)} of seed {seed}", target.path)
+
+
+# -------------------------------------------------------------------------------------------------------------- photos
+
+
+def upscale(asked: Asked, photo: Path, simulate: bool) -> None:
+    """Photos enlarged; or the before and after of photos made smaller first."""
+    model = asked.open("upscale")
+    work = restore.simulate if simulate else restore.upscale
+    results = _photos(
+        asked, model, photo, "simulated" if simulate else "upscaled", {"simulate": simulate}, "photo", work
+    )
+    scores = [result.scores for result in results if result.scores]
+    if scores:
+        restored, bicubic = (float(np.mean([score[name] for score in scores])) for name in ("restored", "bicubic"))
+        print(f"lowered, bicubic ({bicubic:.2f} dB PSNR), restored ({restored:.2f} dB) and original, from the left")
+
+
+def translate(asked: Asked, photo: Path, whole: bool, show: Show) -> None:
+    """Photos, or a film, with their faces translated by the run's task."""
+    model = asked.open("translate")
+    if photo.suffix.lower() in FILMS and photo.is_file():
+        _film(asked, model, photo)
+        return
+    settings = {"task": model.task.name, "whole": whole}
+    _photos(asked, model, photo, model.task.name, settings, show, lambda m, pixels: restore.translate(m, pixels, whole))
+
+
+def edit(asked: Asked, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: Any) -> None:
+    """Photos with attributes changed; ``taught`` names an attribute and its two folders, or is None."""
+    strengths = edits.parse_strengths(words)
+    model = asked.open("edit")
+    space = edits.teach(model, *taught) if taught else model.space
+    if not strengths:
+        known = ", ".join(space.names) or "none: its faces had no labels; --teach NAME HAVING LACKING gives it one"
+        raise BadInput(f"name what to change, for example Smiling=1.5; {asked.run} knows {known}")
+    settings = {"strengths": strengths, "direction": kind, "taught": [str(t) for t in taught] if taught else None}
+
+    def work(model: Model, pixels: np.ndarray) -> Result:
+        return edits.edit(model, pixels, strengths, kind, whole, space)
+
+    _photos(asked, model, photo, "edited", settings, show, work)
+
+
+def invert(asked: Asked, photo: Path, steps: int, whole: bool) -> None:
+    """A photo's faces as codes: a picture of how like they are, and the codes beside it."""
+    from safetensors.torch import save_file
+
+    if steps < 0:
+        raise BadInput(f"--steps {steps}: at least 0 is right")
+    model = asked.open("invert")
+    target = asked.target(model, f"{photo.stem}-code.png")
+    z, result = edits.invert(model, photos.read_photo(photo), steps, whole)
+    path = next(target.files([f"{photo.stem}-code"]))
+    _save(
+        result.photo,
+        path,
+        model,
+        "invert",
+        {"steps": steps, "photo": photo.name},
+        COMPOSITE,
+    )
+    save_file({"z": z.contiguous()}, path.with_suffix(".safetensors"))
+    _say(f"error {result.scores['encoder']:.4f} by the encoder, {result.scores['after']:.4f} after {steps} steps", path)
+    print(f"  the code is {path.with_suffix('.safetensors')}")
+
+
+def _photos(
+    asked: Asked, model: Model, photo: Path, name: str, settings: dict[str, Any], show: Show, work: Any
+) -> list[Result]:
+    """Every photo of a folder, or one, through ``work``; those without a face are told and left out."""
+    files = photos.photo_files(photo)
+    single = photo.is_file()
+    target = asked.target(model, f"{photo.stem}-{name}.png" if single else f"{photo.name}-{name}")
+    results, left_out = [], []
+    with Bar(len(files)) as progress:
+        for file in files:
+            try:
+                result = _one(work, model, file)
+            except BadInput as error:
+                if single:
+                    raise
+                left_out.append(str(error))
+            else:
+                path = target.path if not target.folder else _beside(target.path, file, photo)
+                picture = result.photo if show == "photo" else result.panel()
+                _save(picture, path, model, name, {**settings, "photo": file.name}, COMPOSITE)
+                results.append(Result(result.photo[:0], [], result.scores))
+            progress.add(1)
+    for line in left_out:
+        print(f"left out: {line}")
+    if not results:
+        raise BadInput(f"{photo}: none of its {len(files)} pictures could be used")
+    _say(f"{len(results)} picture{'s' * (len(results) != 1)}", target.path)
+    return results
+
+
+def _one(work: Any, model: Model, file: Path) -> Result:
+    pixels = photos.read_photo(file)
+    try:
+        return work(model, pixels)
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from None
+
+
+def _beside(folder: Path, file: Path, root: Path) -> Path:
+    below = file.relative_to(root) if root.is_dir() else Path(file.name)
+    return folder / below.parent / f"{below.stem}.png"
+
+
+def _film(asked: Asked, model: Model, film: Path) -> None:
+    target = asked.target(model, f"{film.stem}-{model.task.name}.mp4", VIDEOS)
+    fps, count, frames = output.read_video(film)
+    path = next(target.files([film.stem], ".mp4"))
+    with Bar(count) as progress:
+        output.save_video(restore.frames_of(model, progress.over(frames)), path, fps)
+    _say("the film", path)
+
+
+# -------------------------------------------------------------------------------------------------------------- motion
+
+
+def walk(
+    asked: Asked,
+    stops: int,
+    seconds: float,
+    seed: int,
+    truncation: float,
+    density: Density,
+    attribute: str | None,
+    span: tuple[float, float],
+    kind: Kind,
+) -> None:
+    """A film from random face to random face, or of one face along an attribute."""
+    model = asked.open("walk")
+    frames = _frames(seconds)
+    name = f"walk-{seed}.mp4" if attribute is None else f"{attribute}-{seed}.mp4"
+    target = asked.target(model, name, VIDEOS)
+    if attribute is None:
+        made = motion.walk(model, stops, frames, seed, truncation, density)
+    else:
+        model.require("edit")
+        z = model.codes(1, seed, 0, truncation, density)
+        made = motion.sweep(model, z, attribute, *span, frames, kind)
+    _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")))
+
+
+def morph(asked: Asked, first: Path, second: Path, seconds: float, steps: int, whole: bool) -> None:
+    """A film from one person to another, or a strip of pictures."""
+    model = asked.open("morph")
+    frames = _frames(seconds)
+    target = asked.target(model, f"{first.stem}-{second.stem}.mp4", (*VIDEOS, ".png"))
+    ends = [edits.invert(model, photos.read_photo(photo), steps, whole)[0][:1] for photo in (first, second)]
+    path = next(target.files([f"{first.stem}-{second.stem}"], ".mp4"))
+    if path.suffix == ".png":
+        strip = np.concatenate(list(motion.morph(model, *ends, frames=8)), axis=1)
+        settings = {"photos": [first.name, second.name], "steps": steps}
+        _save(strip, path, model, "morph", settings, COMPOSITE)
+        _say("eight steps", path)
+        return
+    _write_film(motion.morph(model, *ends, frames=frames), frames, path)
+
+
+def average(
+    folder: Path,
+    run: Path | None,
+    way: str | None,
+    out: Path | None,
+    video: bool,
+    overwrite: bool,
+    trusted: Sequence[str],
+) -> None:
+    """The mean face of a folder, or a film of how it comes to rest."""
+    model = open_model(run, "average", trusted) if run else None
+    if model is None and way not in (None, "landmarks"):
+        raise BadInput(f"--way {way}: needs --run RUN")
+    if model is not None and way is None:
+        way = "translation" if model.task.name == "average" else "latent"
+    if model is None or way == "landmarks":
+        made = averages.by_landmarks(photos.photo_files(folder), model.size if model else SIZE)
+    else:
+        made = (averages.by_translation if way == "translation" else averages.by_codes)(model, folder)
+    kinds = VIDEOS if video else (".png",)
+    default = (model.made if model else folder.parent) / f"{folder.name}-mean{kinds[0]}"
+    path = next(output.target(out, default, overwrite, kinds).files([default.stem], kinds[0]))
+    last: list[np.ndarray] = []
+
+    def remembered() -> Iterator[np.ndarray]:
+        for frame in made:
+            last[:] = [frame]
+            yield frame
+
+    with Bar(None) as progress:
+        frames = progress.over(remembered())
+        if video:
+            output.save_video(frames, path, fps=8)
+        else:
+            for _ in frames:
+                pass
+            settings = {"way": way or "landmarks", "folder": folder.name, "faces": progress.done}
+            _save(last[0], path, model, "average", settings, COMPOSITE)
+    _say(f"the mean face ({way or 'landmarks'}, {progress.done} steps)", path)
+
+
+def _frames(seconds: float) -> int:
+    if not 0.1 <= seconds <= 600:
+        raise BadInput(f"--seconds {seconds}: 0.1 to 600 is right")
+    return max(2, round(seconds * motion.FPS))
+
+
+def _write_film(made: Iterable[np.ndarray], frames: int, path: Path) -> None:
+    with Bar(frames) as progress:
+        output.save_video(progress.over(made), path, motion.FPS)
+    _say(f"{frames / motion.FPS:.1f} s of film", path)
+
+
+# -------------------------------------------------------------------------------------------------------------- common
+
+
+class Bar:
+    """A bar over what is done."""
+
+    def __init__(self, total: int | None) -> None:
+        self.bar, self.done = Progress(total), 0
+
+    def __enter__(self) -> Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def add(self, count: int) -> None:
+        """So many more are done."""
+        self.done += count
+        self.bar.update(self.done)
+
+    def over(self, things: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The things, each counted once the next is asked for."""
+        for thing in things:
+            yield thing
+            self.add(1)
+
+
+def _save(
+    pixels: np.ndarray, path: Path, model: Model | None, command: str, settings: dict[str, Any], source: Source
+) -> None:
+    output.save_png(pixels, path, Recipe(model, command, settings, source))
+
+
+def _say(what: str, path: Path) -> None:
+    print(f"{what}: {path}")

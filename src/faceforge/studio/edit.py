@@ -1,0 +1,96 @@
+"""Faces changed by their codes: more of a smile, without glasses, from one person to another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from faceforge.errors import BadInput
+from faceforge.latent_space import Kind, LatentSpace
+from faceforge.studio import photo as photos
+from faceforge.studio.model import Model
+from faceforge.studio.photo import to_pictures
+from faceforge.studio.restore import Result, captioned, faces_of, in_colours_of
+
+
+def parse_strengths(words: Sequence[str]) -> dict[str, float]:
+    """``Smiling=1.5`` ... by name. Raises BadInput."""
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name or not np.isfinite(found.get(name, np.nan)):
+            raise BadInput(f"{word}: NAME=NUMBER is right, for example Smiling=1.5")
+    return found
+
+
+def edit(
+    model: Model,
+    pixels: np.ndarray,
+    strengths: Mapping[str, float],
+    kind: Kind = "orthogonalised",
+    whole: bool = False,
+    space: LatentSpace | None = None,
+) -> Result:
+    """A photo, uint8 (H, W, 3), with its faces edited: 1.0 is the way from the mean face without to the one with.
+
+    In the photo a face keeps what its code cannot hold: what is laid back is the face plus the difference between
+    the edited and the plain reconstruction. Beside it the published three panels: photo, reconstruction, edited.
+    Raises BadInput where an attribute is not known or no face is found.
+    """
+    model.require("edit")
+    space = space or model.space
+    spots = [] if whole else faces_of(pixels, model)
+    crops = [photos.cut(pixels, spot, model.size) for spot in spots] or [pixels]
+    images = photos.to_batch(crops, model)
+    z = model.encode(images)
+    plain, changed = model.decode(z), model.decode(space.edit(z, strengths, kind))
+    kept = (images + changed - plain).clamp(-1, 1)
+    names = ("photo", "reconstruction", "edited")
+    faces = captioned(names, map(to_pictures, (images, plain, changed)))
+    if whole:
+        return Result(to_pictures(kept)[0], faces)
+    for spot, crop, face in zip(spots, crops, to_pictures(kept), strict=True):
+        pixels = photos.lay_back(pixels, spot, face if model.channels == 3 else in_colours_of(face, crop))
+    return Result(pixels, faces)
+
+
+def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:
+    """The model's space with one attribute more, from two folders of pictures. Raises BadInput."""
+    model.require("edit")
+    sets = (model.encode(load_faces(model, folder)).double().numpy() for folder in (having, lacking))
+    return model.space.with_attribute(name, *sets)
+
+
+def load_faces(model: Model, folder: Path) -> Tensor:
+    """The best face of each picture in a folder, (N, C, H, W) in [-1, 1]; a picture without one counts as a face."""
+    crops = []
+    for file in photos.photo_files(folder):
+        pixels = photos.read_photo(file)
+        spots = photos.find_faces(pixels, model, most=1)
+        crops.append(photos.cut(pixels, spots[0], model.size) if spots else pixels)
+    return photos.to_batch(crops, model)
+
+
+def invert(model: Model, pixels: np.ndarray, steps: int, whole: bool = False) -> tuple[Tensor, Result]:
+    """Codes (N, Z) of the faces in a photo, by the encoder and then ``steps`` of optimisation, and how like they are.
+
+    ``scores`` are the mean absolute errors, in [0, 1] units, before and after.
+    """
+    model.require("invert")
+    crops = [pixels] if whole else [photos.cut(pixels, spot, model.size) for spot in faces_of(pixels, model)]
+    images = photos.to_batch(crops, model)
+    z = model.module.invert(images.to(model.device), steps).cpu()
+    first, better = model.decode(model.encode(images)), model.decode(z)
+    names = ("photo", "encoder", f"{steps} steps")
+    faces = captioned(names, map(to_pictures, (images, first, better)))
+    scores = {name: float((made - images).abs().mean() / 2) for name, made in (("encoder", first), ("after", better))}
+    result = Result(np.zeros((1, 1, 3), np.uint8), faces, scores)
+    return z, replace(result, photo=result.panel())

@@ -1,0 +1,155 @@
+"""A trained model, opened to be used: what it can do, and one line where it cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from faceforge import checkpoint, config
+from faceforge.data.tasks import Task
+from faceforge.errors import BadInput
+from faceforge.latent_space import SPACE, Density, LatentSpace
+from faceforge.studio import exported
+
+Ability = Literal["generate", "walk", "morph", "edit", "invert", "upscale", "translate", "average"]
+AT_ONCE = 64  # faces drawn together
+
+WHO_CAN: dict[Ability, str] = {
+    "generate": "model=dcgan_conventional, dcgan_cnn or latent_editor",
+    "walk": "model=dcgan_conventional, dcgan_cnn or latent_editor",
+    "morph": "model=latent_editor",
+    "edit": "model=latent_editor",
+    "invert": "model=latent_editor",
+    "upscale": "task=super_resolution (model=conv_superres, mlp_autoencoder or pix2pix)",
+    "translate": "model=pix2pix, or conv_superres with task=colorize or deblur",
+    "average": "model=latent_editor, or model=pix2pix with task=average",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A module with what belongs to it. ``folder`` is where results go unless named; ``name`` stands in recipes."""
+
+    path: Path
+    folder: Path
+    name: str
+    module: Any
+    task: Task
+    size: tuple[int, int]
+    channels: int
+    digest: str  # of the weights' file
+
+    @property
+    def abilities(self) -> list[Ability]:
+        """What this model can be asked for."""
+        module, task = self.module, self.task.name
+        can: dict[Ability, bool] = {
+            "generate": hasattr(module, "decode"),
+            "walk": hasattr(module, "decode"),
+            "morph": hasattr(module, "encode"),
+            "edit": hasattr(module, "encode"),
+            "invert": hasattr(module, "encode"),
+            "upscale": task == "super_resolution",
+            "translate": hasattr(module, "predict") and task not in ("super_resolution", "noise", "average"),
+            "average": hasattr(module, "encode") or task == "average",
+        }
+        return [ability for ability, yes in can.items() if yes]
+
+    def require(self, ability: Ability) -> None:
+        """Raises BadInput where this model cannot, naming what could."""
+        if ability in self.abilities:
+            return
+        can = " and ".join(self.abilities) or "nothing"
+        raise BadInput(f"{self.path}: this run cannot {ability} (it can {can}); a run of {WHO_CAN[ability]} can")
+
+    @property
+    def made(self) -> Path:
+        """Where results go unless another place is named."""
+        return self.folder / "made"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.module.parameters()).device
+
+    @cached_property
+    def space(self) -> LatentSpace:
+        """The space of its codes, as the run stored it. Raises BadInput where there is none that fits."""
+        return LatentSpace.load(self.folder / SPACE, self.digest)
+
+    def codes(
+        self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0, density: Density = "mixture"
+    ) -> Tensor:
+        """z of samples ``start ...`` of a seed, (count, ...) float32 on the CPU, the same for any count.
+
+        ``truncation`` below 1 draws them towards the middle: faces become more alike and better (Brock et al. 2019,
+        arXiv 1809.11096). ``density`` is for models with codes of real faces; a GAN has one of its own.
+        """
+        if hasattr(self.module, "encode"):
+            return self.space.sample(density, count, seed, start, truncation)
+        return self.module.draw(count, seed, start, truncation).cpu()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] on the CPU of codes (N, ...)."""
+        parts = [self.module.decode(part.to(self.device)).cpu() for part in z.split(AT_ONCE)]
+        return torch.cat(parts)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes (N, Z) on the CPU of images (N, C, H, W) in [-1, 1]."""
+        return torch.cat([self.module.encode(part.to(self.device)).cpu() for part in images.split(AT_ONCE)])
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Outputs (N, C, H, W) in [-1, 1] on the CPU for inputs as the task makes them."""
+        return torch.cat([self.module.predict(part.to(self.device)).cpu() for part in inputs.split(AT_ONCE)])
+
+    def faces(
+        self, count: int, seed: int = 0, truncation: float = 1.0, density: Density = "mixture"
+    ) -> Iterator[Tensor]:
+        """Random faces (<= 64, C, H, W) in [-1, 1] at a time, ``count`` in all."""
+        for first in range(0, count, AT_ONCE):
+            number = min(AT_ONCE, count - first)
+            yield self.decode(self.codes(number, seed, first, truncation, density))
+
+
+def open_model(path: str | Path, ability: Ability | None = None, trusted: Sequence[str] = ()) -> Model:
+    """The model of a run folder, a checkpoint, an exported .safetensors or the folder of one. Raises BadInput.
+
+    With an ``ability`` the model has it.
+    """
+    path = Path(path)
+    model = exported.open_exported(path, trusted) if exported.is_one(path) else _of_run(path, trusted)
+    model.module.to("cuda" if torch.cuda.is_available() else "cpu")
+    if ability:
+        model.require(ability)
+    return model
+
+
+def _of_run(path: Path, trusted: Sequence[str]) -> Model:
+    file = checkpoint.find(path, "best")
+    module = checkpoint.load(file, trusted)
+    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    return make_model(path, folder, folder.resolve().name, module, checkpoint.digest(file), trusted)
+
+
+def make_model(path: Path, folder: Path, name: str, module: Any, digest: str, trusted: Sequence[str] = ()) -> Model:
+    """What a module with its configuration can be used as."""
+    data = module.config["data"]
+    size = data["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    task = config.build(data["task"], trusted)
+    return Model(path, folder, name, module, task, (height, width), data["channels"], digest)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """A run's run.json, or nothing."""
+    try:
+        return json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,162 @@
+"""Where results go: a PNG, a folder of PNGs, or a video, each with the recipe it was made by inside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+import faceforge
+from faceforge.errors import BadInput
+from faceforge.files import atomic_path
+from faceforge.studio.model import Model
+
+Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
+VIDEOS = (".mp4", ".gif")
+RECIPE = "faceforge"  # the key of the recipe in a PNG
+SHARPEST = 16  # of 0 (lossless) to 51: x264's constant rate factor; faces of 64 pixels show every artefact
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+    "<Iptc4xmpExt:DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/{}"
+    "</Iptc4xmpExt:DigitalSourceType></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a picture was made: by which command from which weights (None: without any), with which settings."""
+
+    model: Model | None
+    command: str
+    settings: Mapping[str, Any]
+    source: Source = "trainedAlgorithmicMedia"
+
+    def text(self) -> dict[str, str]:
+        """As the text chunks of a PNG: the recipe as JSON, the program, and IPTC's mark of synthetic pictures."""
+        recipe = {
+            "command": self.command,
+            "run": self.model and self.model.name,
+            "weights_sha256": self.model and self.model.digest,
+            "synthetic": True,
+            **self.settings,
+        }
+        return {
+            RECIPE: json.dumps(recipe, default=str),
+            "Software": f"faceforge {faceforge.__version__}",
+            "XML:com.adobe.xmp": XMP.format(self.source),
+        }
+
+
+def save_png(pixels: np.ndarray, path: Path, recipe: Recipe) -> Path:
+    """Uint8 (H, W, 3) or (H, W) with its recipe; the file appears whole or not at all."""
+    info = PngImagePlugin.PngInfo()
+    for key, text in recipe.text().items():
+        info.add_itxt(key, text)
+    with atomic_path(path) as beside:
+        Image.fromarray(pixels).save(beside, format="PNG", pnginfo=info)
+    return path
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe in a PNG of ours. Raises BadInput where there is none."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.load()
+            return json.loads(image.info[RECIPE])  # type: ignore[index]
+    except (OSError, KeyError, ValueError, TypeError):
+        raise BadInput(f"{path}: holds no recipe of faceforge") from None
+
+
+def save_video(frames: Iterable[np.ndarray], path: Path, fps: float) -> Path:
+    """Uint8 RGB frames (H, W, 3) of one size as .mp4 (H.264, plays everywhere) or .gif (loops)."""
+    with atomic_path(path) as beside:
+        (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(frames, beside, fps)
+    return path
+
+
+def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: float) -> None:
+    pictures = map(Image.fromarray, frames)
+    first = next(pictures)
+    first.save(path, format="GIF", save_all=True, append_images=pictures, duration=round(1000 / fps), loop=0)
+
+
+def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float) -> None:
+    import imageio_ffmpeg
+
+    writer: Any = None
+    for frame in map(_even, frames):
+        if writer is None:
+            options = ["-crf", str(SHARPEST), "-movflags", "+faststart", "-f", "mp4"]
+            size = frame.shape[1::-1]
+            rate: Any = fps  # its signature says int; ffmpeg takes any
+            writer = imageio_ffmpeg.write_frames(str(path), size, fps=rate, macro_block_size=2, output_params=options)
+            writer.send(None)
+        writer.send(np.ascontiguousarray(frame))
+    if writer is not None:
+        writer.close()
+
+
+def read_video(path: Path) -> tuple[float, int, Iterator[np.ndarray]]:
+    """Pictures a second, about how many, and the frames, uint8 RGB (H, W, 3). Raises BadInput."""
+    import imageio_ffmpeg
+
+    reader: Any = imageio_ffmpeg.read_frames(str(path))
+    try:
+        about = next(reader)
+    except (OSError, RuntimeError, ValueError, StopIteration):
+        raise BadInput(f"{path}: not a film that can be read") from None
+    width, height = about["size"]
+    frames = (np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader)
+    return about["fps"], round(about["fps"] * about["duration"]), frames
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    """With even sides, as H.264 wants them: the last row or column is repeated."""
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was asked for by --out: one file, or a folder of files."""
+
+    path: Path
+    folder: bool
+
+    def files(self, stems: Iterable[str], suffix: str = ".png") -> Iterator[Path]:
+        """The file of each result; one file has one."""
+        for stem in stems:
+            yield self.path / f"{stem}{suffix}" if self.folder else self.path
+
+
+def target(out: Path | None, default: Path, overwrite: bool, kinds: tuple[str, ...] = (".png",)) -> Target:
+    """Where results go: to ``default``, under a free name like it, unless ``out`` is named. What has no suffix is a
+    folder.
+
+    Raises BadInput where something lies there that may not be replaced, or the suffix is of another kind.
+    """
+    path = out or _unused(default)
+    suffix = path.suffix.lower()
+    if suffix and suffix not in kinds and not path.is_dir():
+        raise BadInput(f"--out {path}: {' or '.join(kinds)}, or a folder, is right")
+    folder = suffix not in kinds
+    if folder and path.is_file():
+        raise BadInput(f"--out {path}: is a file; {' or '.join(kinds)}, or a folder, is right")
+    taken = path.exists() and (not folder or any(path.iterdir()))
+    if taken and not overwrite:
+        raise BadInput(f"{path}: is there already; --overwrite replaces it, --out names another place")
+    return Target(path, folder)
+
+
+def _unused(path: Path) -> Path:
+    number, candidate = 1, path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate

@@ -1,0 +1,199 @@
+"""Whole photos: the faces in them are cut as a model knows faces, and laid back as it made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from faceforge import config
+from faceforge.cut import frame as frames
+from faceforge.cut.detect import SURE_SCORE, Detector, Found, Haar, find_yunet, make_detector
+from faceforge.cut.frame import Box, Frame
+from faceforge.data.framing import frame as whole
+from faceforge.errors import BadInput
+from faceforge.images import ImageError, decode, from_uint8, to_uint8
+from faceforge.studio.model import Model
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"}
+FEATHER = 0.12  # of a face's frame: over so much of it at each edge it fades into the photo
+MEASURED = 96  # training faces from which a model's framing is measured
+LOOKED_AT = 192  # pixels to which they are brought for it
+AS_CUT = (0.5, 0.5, 1 / frames.GROWN_HEIGHT)  # the framing of `faceforge cut`
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A picture file as uint8 RGB (H, W, 3). Raises BadInput."""
+    try:
+        pixels = decode(path.read_bytes(), path.name)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    except ImageError as error:
+        raise BadInput(f"{path}: {error}") from None
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def photo_files(path: Path) -> list[Path]:
+    """The picture files of a folder at any depth, or the one file. Raises BadInput where there is none."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise BadInput(f"{path}: no such picture or folder")
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not _hidden(p.relative_to(path)))
+    if not found:
+        raise BadInput(f"{path}: holds no pictures")
+    return found
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_review")) for part in path.parts)
+
+
+# --------------------------------------------------------------------------------------------------------------- faces
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a face lies in a photo that is turned clockwise by ``quarter`` quarters."""
+
+    frame: Frame
+    quarter: int
+
+
+@lru_cache(maxsize=1)
+def finder() -> Detector:
+    """The detector of this machine: YuNet where its weights are or can be had, else the published cascade."""
+    try:
+        return make_detector("yunet", find_yunet())
+    except BadInput:
+        return make_detector("haar", None)
+
+
+def find_faces(pixels: np.ndarray, model: Model, most: int | None = None) -> list[Spot]:
+    """Where to cut a photo, uint8 (H, W, 3), so that faces lie as in the model's training set; best first.
+
+    Empty where no face is surely found.
+    """
+    found = [face for face in finder()(pixels) if face.score is None or face.score >= SURE_SCORE]
+    return [_spot(face, pixels.shape[:2], model) for face in found[:most]]
+
+
+def _spot(face: Found, size: tuple[int, int], model: Model) -> Spot:
+    box = frames.haar_box(face.landmarks) if face.landmarks else face.box
+    height, width = size if face.quarter % 2 == 0 else size[::-1]
+    return Spot(frames.fit(framed(box, framing(model), model.size), width, height), face.quarter)
+
+
+def framed(box: Box, place: tuple[float, float, float], size: tuple[int, int]) -> Frame:
+    """The frame in which a Haar box has its place: centre (x, y) and width, as shares of the frame's sides, the width
+    of its height."""
+    left, top, width, height = box
+    tall = width / place[2]
+    wide = tall * size[1] / size[0]
+    x, y = left + width / 2 + (0.5 - place[0]) * wide, top + height / 2 + (0.5 - place[1]) * tall
+    return Frame(x, y, wide, tall)
+
+
+def cut(pixels: np.ndarray, spot: Spot, size: tuple[int, int]) -> np.ndarray:
+    """The face, upright, uint8 (H, W, 3) of a size."""
+    return frames.cut(np.ascontiguousarray(np.rot90(pixels, -spot.quarter)), spot.frame, size)
+
+
+def lay_back(pixels: np.ndarray, spot: Spot, face: np.ndarray) -> np.ndarray:
+    """The photo with a face (uint8, any size) in its place again, fading into it at the edges."""
+    upright = np.ascontiguousarray(np.rot90(pixels, -spot.quarter))
+    f = spot.frame
+    top, left = max(0, round(f.y - f.h / 2)), max(0, round(f.x - f.w / 2))
+    bottom, right = min(upright.shape[0], round(f.y + f.h / 2)), min(upright.shape[1], round(f.x + f.w / 2))
+    size = (max(1, right - left), max(1, bottom - top))
+    laid = np.asarray(Image.fromarray(face).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
+    place = upright[top : top + size[1], left : left + size[0]]
+    weight = _feather(size[1], size[0])[: len(place), : place.shape[1], None]
+    mixed = weight * laid[: len(place), : place.shape[1]] + (1 - weight) * place
+    upright[top : top + size[1], left : left + size[0]] = mixed.round().astype(np.uint8)
+    return np.ascontiguousarray(np.rot90(upright, spot.quarter))
+
+
+def _feather(height: int, width: int) -> np.ndarray:
+    """Float32 (H, W): 1 inside, falling to 0 at the edges along half a cosine."""
+    lines = []
+    for length in (height, width):
+        away = np.minimum(np.arange(length) + 0.5, length - np.arange(length) - 0.5) / (FEATHER * length)
+        lines.append(0.5 - 0.5 * np.cos(np.pi * np.minimum(away, 1.0)))
+    return np.outer(*lines).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------------- framing
+
+
+@lru_cache(maxsize=16)
+def framing(model: Model) -> tuple[float, float, float]:
+    """How faces lie in a model's pictures: centre x, y and width of their Haar box, in shares of the picture.
+
+    Measured on training faces where they are at hand; else what an export says of them, else as `faceforge cut` frames
+    them.
+    """
+    told = model.module.config.get("framing")
+    if told:
+        return tuple(told)
+    try:
+        data = config.build(model.module.config["data"])
+        data.prepare(progress=False)
+    except BadInput:
+        return AS_CUT
+    count = data.counts["train"]
+    return measure(data.images("train", range(0, count, max(1, count // MEASURED)))) or AS_CUT
+
+
+def measure(images: Tensor) -> tuple[float, float, float] | None:
+    """The framing of faces (N, C, H, W) in [-1, 1]; None where the cascade sees hardly any face in them."""
+    cascade, places = Haar(), []
+    for picture in to_uint8(images).permute(0, 2, 3, 1).numpy():
+        height, width = LOOKED_AT, round(LOOKED_AT * picture.shape[1] / picture.shape[0])
+        large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+        large = np.repeat(large[..., None], 3, axis=2) if large.ndim == 2 else large
+        for face in cascade(large)[:1]:
+            x, y, w, h = face.box
+            places.append(((x + w / 2) / width, (y + h / 2) / height, w / height))
+    if len(places) < max(3, len(images) // 5):
+        return None
+    x, y, w = np.median(places, axis=0)
+    return float(x), float(y), float(w)
+
+
+# ------------------------------------------------------------------------------------------------------------- tensors
+
+
+def to_batch(pictures: Iterable[np.ndarray], model: Model) -> Tensor:
+    """Crops uint8 (h, w, 3), brought to the model's size and channels: float32 (N, C, H, W) in [-1, 1]."""
+    made = [whole(picture, "center", model.size, model.channels) for picture in pictures]
+    return from_uint8(torch.from_numpy(np.stack(made)))
+
+
+def to_pictures(images: Tensor) -> list[np.ndarray]:
+    """Images (N, C, H, W) in [-1, 1] as uint8 RGB (H, W, 3)."""
+    return list(to_uint8(images.expand(-1, 3, -1, -1)).permute(0, 2, 3, 1).cpu().numpy())
+
+
+def process(
+    pixels: np.ndarray, spots: Sequence[Spot], model: Model, change: Callable[[Tensor], Tensor]
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """The photo with all faces changed, and each face before and after.
+
+    ``change`` maps faces (N, C, H, W) in [-1, 1] to as many.
+    """
+    before = [cut(pixels, spot, model.size) for spot in spots]
+    after = to_pictures(change(to_batch(before, model)))
+    for spot, face in zip(spots, after, strict=True):
+        pixels = lay_back(pixels, spot, face)
+    return pixels, before, after
