@@ -183,3 +183,18 @@ def invert(
     from faceforge.studio import command
 
     command.invert(command.Asked(run, out, overwrite, tuple(trusted or ())), photo, steps, whole)
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A .safetensors, a .onnx, or a new folder for a model hub.")
+    ],
+    overwrite: Overwrite = False,
+    trusted: Trusted = None,
+) -> None:
+    """A model for other programs, with proof that it computes the same."""
+    from faceforge.studio import command
+
+    command.export(command.Asked(run, None, overwrite, tuple(trusted or ())), out)

@@ -289,6 +289,25 @@ def _write_film(made: Iterable[np.ndarray], frames: int, path: Path) -> None:
     _say(f"{frames / motion.FPS:.1f} s of film", path)
 
 
+# -------------------------------------------------------------------------------------------------------------- export
+
+
+def export(asked: Asked, out: Path) -> None:
+    """A model as .safetensors, .onnx or a folder with both. Raises BadInput."""
+    from faceforge.studio import export as exports
+
+    model = open_model(asked.run, None, asked.trusted)
+    path = output.target(out, out, asked.overwrite, (".safetensors", ".onnx")).path
+    if path.suffix == ".safetensors":
+        exports.write_safetensors(model, path)
+        _say("weights, configuration and card", path)
+        return
+    differences = (exports.write_onnx if path.suffix == ".onnx" else exports.write_folder)(model, path)
+    for name, worst in differences.items():
+        print(f"{name}: at most {worst:.1g} from torch over random inputs, batches of {exports.BATCHES}")
+    _say("exported", path)
+
+
 # -------------------------------------------------------------------------------------------------------------- common
 
 

@@ -1,15 +1,131 @@
-"""Models that left their run: one .safetensors file, or a folder with one and a card."""
+"""Models that left their run as one .safetensors file: the weights that inference uses, with all that belongs to them.
+
+Nothing in such a file can run: arrays, and JSON in its header that the same allow-list checks as any configuration.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+import faceforge
+from faceforge import config as configuration
+from faceforge.errors import BadInput
+from faceforge.files import atomic_path
+from faceforge.latent_space import LatentSpace
+
+FORMAT, VERSION = "faceforge model", 1
+NAME = "model.safetensors"  # in a folder
+SPACE = "space/"  # before the names of the arrays of a latent space
+USED = "average."  # before the names of the weights that inference uses
+KEPT = (
+    "_target_",
+    "size",
+    "channels",
+    "task",
+    "crop",
+    "split",
+    "fraction",
+    "seed",
+    "val_share",
+    "test_share",
+    "source",
+)
+
 
 def is_one(path: Path) -> bool:
-    return False
+    """Whether a path is an exported file, or the folder of one."""
+    return path.suffix == ".safetensors" or (path / NAME).is_file()
 
 
-def open_exported(path: Path, trusted: Sequence[str]) -> Any:
-    raise NotImplementedError
+def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a run's configuration leaves with its model: how it was built, not where anything lay."""
+    data = {key: value for key, value in config["data"].items() if key in KEPT}
+    data["source"] = {key: value for key, value in data.get("source", {}).items() if key == "_target_"}
+    return {"model": config["model"], "data": data, "task": config.get("task"), "input": config.get("input")}
+
+
+def write(
+    path: Path,
+    module: Any,
+    space: LatentSpace | None,
+    digest: str,
+    name: str,
+    framing: Sequence[float],
+    card: str,
+) -> None:
+    """The averaged weights of a module with its configuration, its latent space and its card, in one step."""
+    tensors = {key: value.contiguous() for key, value in module.state_dict().items() if key.startswith(USED)}
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "faceforge": faceforge.__version__,
+        "name": name,
+        "checkpoint_sha256": digest,
+        "images": module.clock.images,
+        "config": public_config(module.config),
+        "framing": list(framing),
+        "space": None,
+    }
+    if space is not None:
+        about["space"], arrays = space.pack()
+        tensors |= {SPACE + key: torch.from_numpy(array) for key, array in arrays.items()}
+    with atomic_path(path) as beside:
+        beside.write_bytes(save(tensors, {"about": json.dumps(about), "card": card}))
+
+
+def read(path: Path, trusted: Sequence[str]) -> tuple[Any, LatentSpace | None, dict[str, Any], str]:
+    """The module, in eval mode on the CPU, its latent space, what is said of it, and the SHA-256 of the file.
+
+    Raises BadInput where the file is damaged or foreign.
+    """
+    path = path / NAME if path.is_dir() else path
+    about, tensors, digest = _read(path)
+    space = None
+    if about["space"] is not None:
+        arrays = {key.removeprefix(SPACE): t.numpy() for key, t in tensors.items() if key.startswith(SPACE)}
+        space = LatentSpace.unpack(about["space"], arrays, str(path))
+    with torch.random.fork_rng(devices=[]):
+        module = configuration.build(about["config"]["model"], trusted)
+    weights = {key: value for key, value in tensors.items() if key.startswith(USED)}
+    missing = {key for key in module.state_dict() if key.startswith(USED)} ^ set(weights)
+    if missing:
+        raise BadInput(f"{path}: its weights do not fit its own configuration ({min(missing)})")
+    try:
+        module.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"{path}: its weights do not fit its own configuration ({reason})") from None
+    module.config = {**about["config"], "framing": about["framing"]}
+    module.clock.images = about["images"]
+    return module.eval().requires_grad_(False), space, about, digest
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+    foreign = BadInput(f"{path}: not a model that faceforge exported, or damaged; `faceforge export RUN` makes one")
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError):
+        raise foreign from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise foreign
+    if about.get("version") != VERSION:
+        found = f"version {about.get('version')}, this one reads {VERSION}"
+        raise BadInput(f"{path}: written by another faceforge ({found})")
+    lacking = {"name", "checkpoint_sha256", "images", "config", "framing", "space"} - set(about)
+    if lacking or not all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):
+        raise foreign
+    return about, tensors, digest

@@ -44,7 +44,8 @@ class Model:
     task: Task
     size: tuple[int, int]
     channels: int
-    digest: str  # of the weights' file
+    digest: str  # SHA-256 of the weights' file
+    carried: LatentSpace | None = None  # the space that came with an exported model
 
     @property
     def abilities(self) -> list[Ability]:
@@ -82,7 +83,7 @@ class Model:
     @cached_property
     def space(self) -> LatentSpace:
         """The space of its codes, as the run stored it. Raises BadInput where there is none that fits."""
-        return LatentSpace.load(self.folder / SPACE, self.digest)
+        return self.carried or LatentSpace.load(self.folder / SPACE, self.digest)
 
     def codes(
         self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0, density: Density = "mixture"
@@ -124,7 +125,7 @@ def open_model(path: str | Path, ability: Ability | None = None, trusted: Sequen
     With an ``ability`` the model has it.
     """
     path = Path(path)
-    model = exported.open_exported(path, trusted) if exported.is_one(path) else _of_run(path, trusted)
+    model = (_of_export if exported.is_one(path) else _of_run)(path, trusted)
     model.module.to("cuda" if torch.cuda.is_available() else "cpu")
     if ability:
         model.require(ability)
@@ -135,16 +136,23 @@ def _of_run(path: Path, trusted: Sequence[str]) -> Model:
     file = checkpoint.find(path, "best")
     module = checkpoint.load(file, trusted)
     folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    return make_model(path, folder, folder.resolve().name, module, checkpoint.digest(file), trusted)
+    return _model(path, folder, folder.resolve().name, module, checkpoint.digest(file), None, trusted)
 
 
-def make_model(path: Path, folder: Path, name: str, module: Any, digest: str, trusted: Sequence[str] = ()) -> Model:
-    """What a module with its configuration can be used as."""
+def _of_export(path: Path, trusted: Sequence[str]) -> Model:
+    module, space, about, digest = exported.read(path, trusted)
+    folder = path if path.is_dir() else path.parent
+    return _model(path, folder, about["name"], module, digest, space, trusted)
+
+
+def _model(
+    path: Path, folder: Path, name: str, module: Any, digest: str, space: LatentSpace | None, trusted: Sequence[str]
+) -> Model:
     data = module.config["data"]
     size = data["size"]
     height, width = (size, size) if isinstance(size, int) else size
     task = config.build(data["task"], trusted)
-    return Model(path, folder, name, module, task, (height, width), data["channels"], digest)
+    return Model(path, folder, name, module, task, (height, width), data["channels"], digest, space)
 
 
 def record(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,230 @@
+"""A model for other programs: safetensors, ONNX that is proven to compute the same, or a folder for a model hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from faceforge.errors import BadInput
+from faceforge.files import atomic_path
+from faceforge.modules.scheme import rescale
+from faceforge.studio import exported, photo
+from faceforge.studio.card import make_card
+from faceforge.studio.model import Model
+
+CLOSE = 1e-4  # the largest difference between ONNX and torch, of values in [-1, 1] or of codes
+BATCHES = (1, 2, 5, 8)
+GOLDEN = 4  # inputs with outputs that travel along
+INSTALL = "pip install 'faceforge[export]'"
+
+
+class Forward(nn.Module):
+    """What is exported: a network between the ranges that a user meets. ``output`` None: codes, in no range."""
+
+    def __init__(self, parts: nn.Module, source: Any, output: Any) -> None:
+        super().__init__()
+        self.parts, self.source, self.output = parts, source, output
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float32 (N, ...) to float32 (N, ...)."""
+        x = x if self.source is None else rescale(x, (-1.0, 1.0), self.source)
+        y = self.parts(x)
+        return y if self.output is None else rescale(y, self.output, (-1.0, 1.0)).clamp(-1, 1)
+
+
+class _Mean(nn.Module):
+    """The code of a posterior is its mean."""
+
+    def __init__(self, code: nn.Module) -> None:
+        super().__init__()
+        self.code = code
+
+    def forward(self, x: Tensor) -> Tensor:
+        code = self.code(x)
+        return code if isinstance(code, Tensor) else code[0]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file: its network, the shape of an input without the batch, and what the input is."""
+
+    network: nn.Module
+    shape: tuple[int, ...]
+    kind: str = "image"  # or normal, uniform, code
+
+
+def graphs(model: Model) -> dict[str, Graph]:
+    """By the suffix of its file's stem ("" is the main forward), what a model is made of. Raises BadInput."""
+    module, average = model.module, model.module.average
+    if getattr(module, "test_dropout", False) or getattr(module, "test_batch_statistics", False):
+        raise BadInput(
+            f"{model.path}: keeps dropout or batch statistics at test time, which ONNX cannot; export .safetensors"
+        )
+    if hasattr(module, "encode"):
+        encoder, decoder = average["encoder"], average["decoder"]
+        to_code = nn.Sequential(encoder, _Mean(average["code"]))
+        image, code = (model.channels, *model.size), (module.latent_size,)
+        return {
+            "": Graph(
+                Forward(nn.Sequential(to_code, decoder), encoder.input_range, decoder.output_range), image, "image"
+            ),
+            "-encoder": Graph(Forward(to_code, encoder.input_range, None), image),
+            "-decoder": Graph(Forward(decoder, None, decoder.output_range), code, "code"),
+        }
+    if hasattr(module, "predict"):
+        example = model.task.input_for(torch.zeros(1, model.channels, *model.size))
+        assert example is not None
+        return {
+            "": Graph(Forward(average, average.input_range, average.output_range), tuple(example.shape[1:]), "image")
+        }
+    return {"": Graph(Forward(average, None, average.output_range), tuple(average.latent_shape), average.latent)}
+
+
+def inputs(graph: Graph, count: int, seed: int) -> Tensor:
+    """Random inputs (count, ...) of the graph's kind."""
+    generator = torch.Generator().manual_seed(seed)
+    if graph.kind in ("normal", "code"):
+        return torch.randn(count, *graph.shape, generator=generator)
+    uniform = torch.rand(count, *graph.shape, generator=generator)
+    return uniform if graph.kind == "uniform" else 2 * uniform - 1
+
+
+# --------------------------------------------------------------------------------------------------------- safetensors
+
+
+def write_safetensors(model: Model, path: Path) -> None:
+    """One file that loads wherever a run does."""
+    space = model.space if hasattr(model.module, "encode") else None
+    card = make_card(model, {path.name: "weights, configuration and this card"})
+    framing = photo.framing(model) if hasattr(model.module, "predict") else photo.AS_CUT
+    exported.write(path, model.module.cpu(), space, model.digest, model.name, framing, card)
+
+
+# ---------------------------------------------------------------------------------------------------------------- ONNX
+
+
+def write_onnx(model: Model, path: Path) -> dict[str, float]:
+    """ONNX files beside ``path``, each checked against torch: by file name the largest difference.
+
+    Raises BadInput where the packages for it are not installed, or a file would compute something else.
+    """
+    model.module.cpu()
+    found = {}
+    for suffix, graph in graphs(model).items():
+        file = path.with_name(f"{path.stem}{suffix}.onnx")
+        with atomic_path(file) as beside:
+            _write_graph(graph, beside, _about(model, suffix, graph))
+            found[file.name] = _difference(graph, beside)
+            if not found[file.name] <= CLOSE:
+                raise BadInput(f"{file}: differs from torch by {found[file.name]:.2g}, more than {CLOSE}; not written")
+    return found
+
+
+def _write_graph(graph: Graph, path: Path, about: Mapping[str, Any]) -> None:
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401  (torch's exporter needs it)
+    except ImportError:
+        raise BadInput(f"ONNX needs more packages; {INSTALL}") from None
+    batch = torch.export.Dim("batch", min=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program: Any = torch.onnx.export(
+            graph.network.eval(),
+            (inputs(graph, 2, 0),),
+            dynamo=True,
+            verbose=False,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=({0: batch},),
+        )
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, {"faceforge": json.dumps(about)})
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+
+
+def _about(model: Model, suffix: str, graph: Graph) -> dict[str, Any]:
+    """What a program has to know to feed the file and to read what it gives."""
+    kinds = {
+        "image": "a face, float32 in [-1, 1] (byte / 127.5 - 1), RGB or Rec. 601 luma, as the task makes it",
+        "normal": "noise, float32 from N(0, 1)",
+        "uniform": "noise, float32 from U[0, 1)",
+        "code": "a code, float32",
+    }
+    gives = "a code, float32" if suffix == "-encoder" else "a face, float32 in [-1, 1]; byte = round((y + 1) * 127.5)"
+    return {
+        "name": model.name,
+        "task": model.task.name,
+        "checkpoint_sha256": model.digest,
+        "input": {"kind": graph.kind, "shape": list(graph.shape), "is": kinds[graph.kind]},
+        "output": {"is": gives},
+        "size": list(model.size),
+        "channels": model.channels,
+    }
+
+
+def _difference(graph: Graph, path: Path) -> float:
+    """The largest difference from torch over random inputs of several batch sizes."""
+    from faceforge.studio import onnx_use
+
+    session, _ = onnx_use.open_model(path)
+    worst = 0.0
+    for count in BATCHES:
+        x = inputs(graph, count, count)
+        with torch.no_grad():
+            right = graph.network(x).numpy()
+        worst = max(worst, float(np.abs(onnx_use.run(session, x.numpy()) - right).max()))
+    return worst
+
+
+# -------------------------------------------------------------------------------------------------------------- folder
+
+
+def write_folder(model: Model, folder: Path) -> dict[str, float]:
+    """A folder as model hubs want it: safetensors, ONNX, card, a script that needs no torch, golden inputs and outputs.
+
+    It appears whole or not at all. Gives the largest differences between ONNX and torch.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        made = Path(place) / "made"
+        made.mkdir()
+        differences = write_onnx(model, made / "model.onnx")
+        write_safetensors(model, made / exported.NAME)
+        shutil.copyfile(Path(__file__).with_name("onnx_use.py"), made / "onnx_use.py")
+        arrays: Any = _golden(model)
+        np.savez(made / "golden.npz", **arrays)
+        files = {
+            exported.NAME: "weights and configuration; `faceforge ... .` works here as on a run",
+            **{name: f"ONNX, at most {worst:.1g} from torch" for name, worst in differences.items()},
+            "onnx_use.py": "uses the ONNX file with onnxruntime, numpy and Pillow alone",
+            "golden.npz": "inputs, and what torch makes of them",
+        }
+        (made / "README.md").write_text(make_card(model, files))
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return differences
+
+
+def _golden(model: Model) -> dict[str, np.ndarray]:
+    found = {}
+    for suffix, graph in graphs(model).items():
+        x = inputs(graph, GOLDEN, 99)
+        with torch.no_grad():
+            y = graph.network.eval()(x)
+        name = suffix.strip("-") or "model"
+        found |= {f"{name}_input": x.numpy(), f"{name}_output": y.numpy()}
+    return found

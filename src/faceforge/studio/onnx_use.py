@@ -1,0 +1,78 @@
+"""Use an ONNX model that faceforge exported, without faceforge and without torch: needs onnxruntime, numpy, Pillow.
+
+python onnx_use.py model.onnx --out faces.png --count 16 --seed 0     # a generator: random faces
+python onnx_use.py model.onnx --photo face.png --out made.png         # a model of pictures: one face, as it was cut
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+def open_model(path: str | Path) -> tuple[Any, dict[str, Any]]:
+    """A session on the CPU, and what the file says of its input and output."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session, json.loads(session.get_modelmeta().custom_metadata_map["faceforge"])
+
+
+def run(session: Any, values: np.ndarray) -> np.ndarray:
+    """Float32 (N, ...) to float32 (N, ...)."""
+    return session.run(None, {session.get_inputs()[0].name: values.astype(np.float32)})[0]
+
+
+def draw(about: dict[str, Any], count: int, seed: int) -> np.ndarray:
+    """Random z (count, ...) of the kind that the generator was trained on, by numpy's own generator."""
+    shape, generator = (count, *about["input"]["shape"]), np.random.default_rng(seed)
+    return generator.random(shape) if about["input"]["kind"] == "uniform" else generator.standard_normal(shape)
+
+
+def to_input(picture: Image.Image, about: dict[str, Any]) -> np.ndarray:
+    """A picture of one face as the input (1, C, H, W) in [-1, 1]: resized to the input's size, in its channels.
+
+    What else the task does to a face (lines, thresholds, blur) is not done here: the picture is the input itself.
+    """
+    channels, height, width = about["input"]["shape"]
+    pixels = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
+    grey = np.repeat((pixels @ np.array(LUMA, np.float32))[..., None], 1, axis=2)
+    values = grey if channels == 1 else pixels
+    return (values / 127.5 - 1).transpose(2, 0, 1)[None]
+
+
+def to_picture(images: np.ndarray) -> Image.Image:
+    """Images (N, C, H, W) in [-1, 1] beside one another."""
+    bytes_ = np.clip(np.round((images + 1) * 127.5), 0, 255).astype(np.uint8)
+    rows = bytes_.transpose(0, 2, 3, 1).repeat(3 // bytes_.shape[1], axis=3)
+    return Image.fromarray(np.concatenate(list(rows), axis=1))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("--photo")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    session, about = open_model(asked.model)
+    if about["input"]["kind"] == "image":
+        if not asked.photo:
+            parser.error(f"{asked.model} takes pictures: --photo names one")
+        values = to_input(Image.open(asked.photo), about)
+    else:
+        values = draw(about, asked.count, asked.seed)
+    to_picture(run(session, values)).save(asked.out)
+    print(asked.out)
+
+
+if __name__ == "__main__":
+    main()
