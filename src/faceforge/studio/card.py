@@ -81,8 +81,8 @@ def _data(run: Mapping[str, Any]) -> str:
         return "Not known: the model left its run without it."
     counts, protocol = data["counts"], data["protocol"]
     return (
-        f"Source `{data['source']}`, protocol `{protocol.get('name', data['source'])}` ({protocol['resize']}), manifest "
-        f"`{data['manifest'][:16]}`. Trained on {counts['train']:,} faces; {counts['val']:,} to judge by and "
+        f"Source `{data['source']}`, protocol `{protocol.get('name', data['source'])}` ({protocol['resize']}), "
+        f"manifest `{data['manifest'][:16]}`. Trained on {counts['train']:,} faces; {counts['val']:,} to judge by and "
         f"{counts['test']:,} for the scores below, of nobody trained on as far as the set says who is who."
     )
 

@@ -111,7 +111,7 @@ def cut(pixels: np.ndarray, spot: Spot, size: tuple[int, int]) -> np.ndarray:
 
 def lay_back(pixels: np.ndarray, spot: Spot, face: np.ndarray) -> np.ndarray:
     """The photo with a face (uint8, any size) in its place again, fading into it at the edges."""
-    upright = np.ascontiguousarray(np.rot90(pixels, -spot.quarter))
+    upright = np.rot90(pixels, -spot.quarter).copy()
     f = spot.frame
     top, left = max(0, round(f.y - f.h / 2)), max(0, round(f.x - f.w / 2))
     bottom, right = min(upright.shape[0], round(f.y + f.h / 2)), min(upright.shape[1], round(f.x + f.w / 2))

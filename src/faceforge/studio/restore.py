@@ -134,30 +134,29 @@ def _network_at_any_size(model: Model, task: SuperResolution, small: np.ndarray)
 
 
 def tiled(model: Model, inputs: Tensor, scale: int) -> Tensor:
-    """Outputs (1, C, scale H, scale W) for one input (1, C', H, W) of any size, in tiles that overlap.
+    """Outputs (1, C, scale H, scale W) for one input (1, C', H, W) of any size, in windows that overlap.
 
-    Sides are padded by reflection to what the network divides; the overlap is what its convolutions see.
+    The input is padded by reflection to what networks divide; the overlap is what their convolutions see.
     """
     height, width = inputs.shape[2:]
-    rows, columns = _tiles(height), _tiles(width)
+    padded = _padded(inputs)
     whole: Tensor | None = None
-    for top, bottom in rows:
-        for left, right in columns:
-            above, beside = max(0, top - MARGIN), max(0, left - MARGIN)
-            below, beyond = min(height, bottom + MARGIN), min(width, right + MARGIN)
-            part = _padded(inputs[..., above:below, beside:beyond])
-            made = model.predict(part)
+    for top, above, high in _windows(padded.shape[2]):
+        for left, beside, wide in _windows(padded.shape[3]):
+            made = model.predict(padded[..., above : above + high, beside : beside + wide])
             if whole is None:
-                whole = made.new_empty(1, made.shape[1], scale * height, scale * width)
+                whole = made.new_empty(1, made.shape[1], *(scale * side for side in padded.shape[2:]))
             y, x = scale * (top - above), scale * (left - beside)
-            kept = made[..., y : y + scale * (bottom - top), x : x + scale * (right - left)]
-            whole[..., scale * top : scale * bottom, scale * left : scale * right] = kept
+            kept = made[..., y : y + scale * TILE, x : x + scale * TILE]
+            whole[..., scale * top : scale * (top + TILE), scale * left : scale * (left + TILE)] = kept
     assert whole is not None
-    return whole
+    return whole[..., : scale * height, : scale * width]
 
 
-def _tiles(length: int) -> list[tuple[int, int]]:
-    return [(first, min(first + TILE, length)) for first in range(0, length, TILE)]
+def _windows(length: int) -> list[tuple[int, int, int]]:
+    """Of each tile its first place, and first place and length of the window it is cut from, the same for all."""
+    window = min(length, TILE + 2 * MARGIN)
+    return [(first, min(max(0, first - MARGIN), length - window), window) for first in range(0, length, TILE)]
 
 
 def _padded(images: Tensor) -> Tensor:
