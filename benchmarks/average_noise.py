@@ -18,6 +18,7 @@ import typer
 from cut_faces_common import write_record
 from gan_faces import provenance
 from torch import Tensor
+from torch.nn import functional
 
 from faceforge import checkpoint, config
 from faceforge.data.tasks import Noise
@@ -121,6 +122,7 @@ def main(
     GRIDS.mkdir(parents=True, exist_ok=True)
     trained, first = of_noise(noise_run)
     other, second = of_noise(other_run)
+    second = functional.interpolate(second, first.shape[2:], mode="bicubic", antialias=True).clamp(-1, 1)
     write_png(make_grid(torch.cat([first, second]), SHOWN), GRIDS / "noise.png")
     record = {"average": average(average_run), "noise": {"trained on noise": trained, "trained on faces": other}}
     print(write_record("average_noise", {**provenance(), **record}))
