@@ -144,10 +144,10 @@ def target(out: Path | None, default: Path, overwrite: bool, kinds: tuple[str, .
     path = out or _unused(default)
     suffix = path.suffix.lower()
     if suffix and suffix not in kinds and not path.is_dir():
-        raise BadInput(f"--out {path}: {' or '.join(kinds)}, or a folder, is right")
+        raise BadInput(f"{path}: {' or '.join(kinds)}, or a folder, is right")
     folder = suffix not in kinds
     if folder and path.is_file():
-        raise BadInput(f"--out {path}: is a file; {' or '.join(kinds)}, or a folder, is right")
+        raise BadInput(f"{path}: is a file; {' or '.join(kinds)}, or a folder, is right")
     taken = path.exists() and (not folder or any(path.iterdir()))
     if taken and not overwrite:
         raise BadInput(f"{path}: is there already; --overwrite replaces it, --out names another place")
