@@ -115,18 +115,28 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
             f"resume: the faces of {folder} have changed since (another data manifest); "
             f"start a new run with init_from={folder}"
         )
-    if saved.get("end"):
-        print(f"{folder} is finished: {saved['end']}. To train on from its weights: init_from={folder}")
-        return 0
-    if _is_finished(options, data, saved["clock"]):
-        images = saved["clock"]["images"]
-        print(f"{folder} is finished: {images:,} images. To go on: resume={folder} trainer.max_images={images * 2}")
+    if saved.get("end") or _is_finished(options, data, saved["clock"]):
+        _conclude(run, module, data, saved)
         return 0
     if run.record["threads"] <= (os.cpu_count() or 1):
         torch.set_num_threads(run.record["threads"])  # sums of floats depend on it
     run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
     run.write_config(merged)
     return _fit(merged, options, run, module, data, path)
+
+
+def _conclude(run: Run, module: Scheme, data: Any, saved: Mapping[str, Any]) -> None:
+    """Say that nothing is left to train; a run that was killed after its last checkpoint gets its end now."""
+    if run.record["status"] != "finished":
+        module.load_state_dict(saved["state_dict"])
+        module.conclude(data, run.folder)
+        run.update(status="finished", finished=now())
+        write_report(run.folder)
+    folder, images, end = run.folder, saved["clock"]["images"], saved.get("end")
+    on = (
+        f"To train on from its weights: init_from={folder}" if end else f"To go on: resume={folder} trainer.max_images="
+    )
+    print(f"{folder} is finished: {end or f'{images:,} images'}. {on}{'' if end else images * 2}")
 
 
 def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""What notebooks need beside the studio's functions: train a run once, show pictures, plot a run's metrics."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from faceforge.errors import BadInput
+
+
+def train(folder: str | Path, *overrides: str) -> Path:
+    """Train ``python train.py OVERRIDES run_dir=FOLDER``, go on where it was interrupted, do nothing where it is done.
+
+    So a cell may be run again. Gives the folder. Raises BadInput.
+    """
+    from faceforge import config, training
+
+    folder = Path(folder)
+    if _finished(folder):
+        print(f"{folder} is trained already; remove the folder to train it again")
+        return folder
+    begun = (folder / "checkpoints" / "last.ckpt").is_file()
+    place = repr(str(folder))  # quoted: a name may hold what overrides mean something by
+    words = [f"resume={place}"] if begun else [*overrides, f"run_dir={place}"]
+    code = training.train(config.compose(words), words)
+    if code:
+        raise BadInput(f"{folder}: the run ended with {code}; run the cell again to go on")
+    return folder
+
+
+def _finished(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "run.json").read_text())["status"] == "finished"
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def row(*pictures: np.ndarray, height: int = 192) -> Image.Image:
+    """Pictures, uint8 (H, W, 3) or (H, W), side by side at one height, as a notebook shows them."""
+    images = [Image.fromarray(picture).convert("RGB") for picture in pictures]
+    sizes = [(round(image.width * height / image.height), height) for image in images]
+    scaled = [image.resize(size, Image.Resampling.NEAREST) for image, size in zip(images, sizes, strict=True)]
+    return Image.fromarray(np.concatenate([np.asarray(image) for image in scaled], axis=1))
+
+
+def metrics(run: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each metric in a run's metrics.csv: images drawn and values."""
+    with (Path(run) / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else {}) if name != "images"]
+    found = {name: [(float(r["images"]), float(r[name])) for r in rows if r[name]] for name in names}
+    return {name: (np.array(pairs)[:, 0], np.array(pairs)[:, 1]) for name, pairs in found.items() if pairs}
+
+
+def plot(runs: Mapping[str, str | Path], names: Sequence[str]) -> Image.Image:
+    """A picture of metrics: one panel a metric, one line a run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(names), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    known = {label: metrics(run) for label, run in runs.items()}
+    for panel, name in zip(panels, names, strict=True):
+        for label, found in known.items():
+            if name in found:
+                panel.plot(*found[name], label=label)
+        panel.set(title=name, xlabel="images drawn")
+        panel.legend()
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return Image.open(buffer)
