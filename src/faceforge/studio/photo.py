@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,7 +76,8 @@ def finder() -> Detector:
     """The detector of this machine: YuNet where its weights are or can be had, else the published cascade."""
     try:
         return make_detector("yunet", find_yunet())
-    except BadInput:
+    except BadInput as error:
+        print(f"faces are looked for by the published cascade, which finds fewer: {error}", file=sys.stderr)
         return make_detector("haar", None)
 
 
