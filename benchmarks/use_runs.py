@@ -72,7 +72,7 @@ def generate_ratio(model: Model, count: int, rounds: int) -> dict[str, float]:
 
 
 def onnx_ratios(model: Model, rounds: int) -> dict[str, dict[str, float]]:
-    """By graph and batch: CPU seconds of torch and onnxruntime, how many times as fast it is, the largest difference."""
+    """By graph and batch: CPU seconds of torch and onnxruntime, their ratio, and the largest difference."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         differences = export.write_onnx(model, Path(folder) / "model.onnx")
