@@ -21,7 +21,7 @@ demo: $(READY) ## Install, train the default model on drawn faces (about 5 minut
 	$(BIN)/python train.py experiment=demo
 
 test: $(READY) ## Run the tests of every day (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: $(READY) ## Run every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu'

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from safetensors import safe_open
 from safetensors.torch import save_file
 from test_studio import RUNS, asked, picture
@@ -158,6 +159,17 @@ def test_the_script_beside_the_model_needs_neither_torch_nor_faceforge(place, tm
     assert use(place / "colour-out" / "model.onnx", "--out", tmp_path / "c.png").returncode == 2
 
 
+def test_an_export_over_another_leaves_what_is_not_its_own(place, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(BadInput, match="is there already"):
+        command.export(asked(place, "gan", None), tmp_path / "out")
+    command.export(asked(place, "gan", None, overwrite=True), tmp_path / "out")
+    assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+    assert open_model(tmp_path / "out").abilities == ["generate", "walk"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_what_would_not_compute_the_same_is_not_written(place, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "CLOSE", -1.0)
     with pytest.raises(BadInput, match="differs from torch"):
@@ -225,3 +237,19 @@ def test_a_cut_file_is_told_in_one_line(place, tmp_path, keep):
         open_model(tmp_path / "a.safetensors")
     with pytest.raises(BadInput, match="no such file"):
         open_model(tmp_path / "b.safetensors")
+
+
+# What it costs
+
+
+def test_the_benchmark_measures_both_ways(place):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import use_runs
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    row = use_runs.generate_ratio(open_model(place / "gan"), 130, 1)
+    assert row["ratio"] == row["generate"] / row["bare"] > 0
+    rows = use_runs.onnx_ratios(open_model(place / "sr"), 2)
+    assert list(rows) == ["model.onnx, batch 1", "model.onnx, batch 16"]
+    assert all(row["difference"] <= export.CLOSE for row in rows.values())

@@ -195,7 +195,8 @@ def _difference(graph: Graph, path: Path) -> float:
 def write_folder(model: Model, folder: Path) -> dict[str, float]:
     """A folder as model hubs want it: safetensors, ONNX, card, a script that needs no torch, golden inputs and outputs.
 
-    It appears whole or not at all. Gives the largest differences between ONNX and torch.
+    Nothing appears before all of it is made and proven; other files in the folder stay. Gives the largest differences
+    between ONNX and torch.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
@@ -213,9 +214,9 @@ def write_folder(model: Model, folder: Path) -> dict[str, float]:
             "golden.npz": "inputs, and what torch makes of them",
         }
         (made / "README.md").write_text(make_card(model, files))
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
+        folder.mkdir(exist_ok=True)
+        for file in made.iterdir():
+            file.replace(folder / file.name)
     return differences
 
 
