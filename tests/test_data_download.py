@@ -105,6 +105,7 @@ def test_each_refusal_has_its_own_sentence_and_leaves_nothing(stage, tmp_path, c
         ("no address", "no address is no web address"),
         ("file:///etc/passwd", "file:///etc/passwd is no web address"),
     ],
+    ids=["no host", "no port", "no address", "a file"],
 )
 def test_no_server_at_all(tmp_path, url, reason):
     with pytest.raises(DownloadError, match=reason):
