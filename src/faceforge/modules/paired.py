@@ -77,7 +77,7 @@ class PairedScheme(Scheme):
         """Rows of eight: inputs, outputs and targets of the same validation faces each time."""
         split = "val" if data.counts["val"] else "train"
         total = data.counts[split]
-        pair = data.pairs(split, [n * total // SHOWN for n in range(SHOWN)] if total >= SHOWN else range(total))
+        pair = data.pairs(split, [n * total // SHOWN for n in range(SHOWN)])  # fewer than eight come again
         target = pair["target"]
         output = self.predict(pair["input"].to(self.device)).cpu()
         rows = self.shown(pair["input"], (target.shape[-2], target.shape[-1])), output, target
