@@ -54,7 +54,6 @@ def test_every_cell_runs(path, tmp_path, monkeypatch):
             assert set(SMALLER[path.stem]) <= set(shell.user_ns)
             shell.push(SMALLER[path.stem])
     assert list(Path("runs").rglob("report.html"))
-    assert done.result is not None or done.info.raw_cell.rstrip().endswith(")")
 
 
 def test_train_goes_on_where_it_was_interrupted_and_stops_where_it_is_done(tmp_path, monkeypatch, capsys):

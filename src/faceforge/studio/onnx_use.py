@@ -44,7 +44,7 @@ def to_input(picture: Image.Image, about: dict[str, Any]) -> np.ndarray:
     """
     channels, height, width = about["input"]["shape"]
     pixels = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
-    grey = np.repeat((pixels @ np.array(LUMA, np.float32))[..., None], 1, axis=2)
+    grey = (pixels @ np.array(LUMA, np.float32))[..., None]
     values = grey if channels == 1 else pixels
     return (values / 127.5 - 1).transpose(2, 0, 1)[None]
 

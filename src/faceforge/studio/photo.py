@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -185,17 +185,3 @@ def to_batch(pictures: Iterable[np.ndarray], model: Model) -> Tensor:
 def to_pictures(images: Tensor) -> list[np.ndarray]:
     """Images (N, C, H, W) in [-1, 1] as uint8 RGB (H, W, 3)."""
     return list(to_uint8(images.expand(-1, 3, -1, -1)).permute(0, 2, 3, 1).cpu().numpy())
-
-
-def process(
-    pixels: np.ndarray, spots: Sequence[Spot], model: Model, change: Callable[[Tensor], Tensor]
-) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """The photo with all faces changed, and each face before and after.
-
-    ``change`` maps faces (N, C, H, W) in [-1, 1] to as many.
-    """
-    before = [cut(pixels, spot, model.size) for spot in spots]
-    after = to_pictures(change(to_batch(before, model)))
-    for spot, face in zip(spots, after, strict=True):
-        pixels = lay_back(pixels, spot, face)
-    return pixels, before, after
