@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu lint format results clean
+.PHONY: help setup demo app test test-all test-gpu lint format results clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## Install, train the default model on drawn faces (about 5 minutes on 2 cores), show where the report is
 	$(BIN)/python train.py experiment=demo
+
+app: $(READY) ## Open the studio, a page in the browser; RUNS="runs/a runs/b" offers your models, without it drawn faces
+	$(BIN)/faceforge app $(RUNS)
 
 test: $(READY) ## Run the tests of every day (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile

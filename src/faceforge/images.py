@@ -67,29 +67,32 @@ def write_png(array: np.ndarray, path: str | Path) -> None:
         Image.fromarray(array).save(beside, format="PNG")
 
 
-def decode(data: bytes, name: str = "picture", least: tuple[int, int] | None = None) -> np.ndarray:
+def decode(
+    data: bytes, name: str = "picture", least: tuple[int, int] | None = None, most: int = MAX_PIXELS
+) -> np.ndarray:
     """A file's bytes as uint8 (H, W, 3) RGB, or (H, W) where the file is grey; the first frame of several.
 
     EXIF orientation is applied, transparency lies on white, 16 bits become 8. Nothing is guessed: what is
     damaged anywhere raises ImageError with the reason. ``name`` only serves the message. With ``least`` (height,
     width, as the file has them) a JPEG may come reduced, to no less than that, which is several times faster.
+    More than ``most`` pixels are refused by what the header says, before any memory is taken.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about metadata that is not used
-            return _decode_jpeg(data, least) if data[:3] == b"\xff\xd8\xff" else _decode_other(data)
+            return _decode_jpeg(data, least, most) if data[:3] == b"\xff\xd8\xff" else _decode_other(data, most)
     except ImageError:
         raise
     except Exception as error:  # whatever a decoder throws over hostile bytes, the picture is unusable
         raise ImageError(f"cannot be decoded ({type(error).__name__} in {Path(name).name})") from error
 
 
-def _decode_jpeg(data: bytes, least: tuple[int, int] | None) -> np.ndarray:
+def _decode_jpeg(data: bytes, least: tuple[int, int] | None, most: int) -> np.ndarray:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        _check_pixels(int(width), int(height))
+        _check_pixels(int(width), int(height), most)
         if colours in ("CMYK", "YCCK"):
-            return _to_array(_load(data))
+            return _to_array(_load(data, most))
         space = "GRAY" if colours.upper() == "GRAY" else "RGB"
         low, narrow = least or (0, 0)
         pixels = simplejpeg.decode_jpeg(data, space, min_height=low, min_width=narrow, strict=True)
@@ -121,9 +124,9 @@ def _orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _decode_other(data: bytes) -> np.ndarray:
+def _decode_other(data: bytes, most: int) -> np.ndarray:
     try:
-        image = _load(data)
+        image = _load(data, most)
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"not an image ({what_is(data)})") from error
     except (OSError, SyntaxError, EOFError) as error:
@@ -132,21 +135,21 @@ def _decode_other(data: bytes) -> np.ndarray:
     return _to_array(ImageOps.exif_transpose(image))
 
 
-def _load(data: bytes) -> Image.Image:
+def _load(data: bytes, most: int) -> Image.Image:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise ImageError(f"more than {MAX_PIXELS} pixels") from error
-    _check_pixels(*image.size)
+        raise ImageError(f"more than {most:,} pixels") from error
+    _check_pixels(*image.size, most)
     if image.format == "PNG":
         Image.open(BytesIO(data), formats=("PNG",)).verify()  # loading alone does not look at the checksums
     image.load()
     return image
 
 
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width}x{height} pixels, more than {MAX_PIXELS}")
+def _check_pixels(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise ImageError(f"{width}x{height} pixels, more than {most:,}")
 
 
 def _to_array(image: Image.Image) -> np.ndarray:

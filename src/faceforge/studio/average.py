@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -12,10 +11,11 @@ from torch import Tensor
 from faceforge.cut.frame import Landmarks
 from faceforge.errors import BadInput
 from faceforge.studio import photo as photos
-from faceforge.studio.edit import load_faces
-from faceforge.studio.model import Model
+from faceforge.studio.edit import best_faces
+from faceforge.studio.model import WATCH, Model
 from faceforge.studio.photo import to_pictures
 
+SIZE = (320, 240)  # of a mean face by landmarks where no run says it
 STEADY = 1 / 255  # of the range: an average that changes less than a grey level a pixel has come to rest
 ROUNDS = 100  # of the translation at most
 EYES, MOUTH = 0.40, 0.68  # rows of the eyes and the mouth in a mean face, as shares of its height
@@ -25,7 +25,7 @@ GAP = 0.115  # of the height from the middle to each eye
 # ------------------------------------------------------------------------------------------------------ by landmarks
 
 
-def by_landmarks(files: Sequence[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
+def by_landmarks(pictures: Iterable[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:
     """The mean of the first 1, 2, ... faces, uint8 (H, W, 3), each warped until its landmarks lie where the mean's do.
 
     Eyes, nose and corners of the mouth (YuNet) and eight points of the border span triangles (Delaunay); in each
@@ -33,8 +33,8 @@ def by_landmarks(files: Sequence[Path], size: tuple[int, int]) -> Iterator[np.nd
     a face is left out; raises BadInput where none is left.
     """
     shapes, faces = [], []
-    for file in files:
-        pixels = photos.read_photo(file)
+    for pixels in pictures:
+        WATCH.get()()
         found = [face for face in photos.finder()(pixels) if face.landmarks]
         if found:
             turned = np.ascontiguousarray(np.rot90(pixels, -found[0].quarter))
@@ -46,6 +46,7 @@ def by_landmarks(files: Sequence[Path], size: tuple[int, int]) -> Iterator[np.nd
     mean = np.mean(shapes, axis=0)
     total = np.zeros((*size, 3))
     for count, (face, shape) in enumerate(zip(faces, shapes, strict=True), start=1):
+        WATCH.get()()
         total += warp(face, shape, mean)
         yield (total / count).round().clip(0, 255).astype(np.uint8)
 
@@ -89,11 +90,11 @@ def warp(face: np.ndarray, shape: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------- by codes
 
 
-def by_codes(model: Model, folder: Path) -> Iterator[np.ndarray]:
-    """The face of the mean code of the first 1, 2, ... faces of a folder, uint8 (H, W, 3)."""
+def by_codes(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The face of the mean code of the first 1, 2, ... faces, uint8 (H, W, 3)."""
     if not hasattr(model.module, "encode"):
         raise BadInput(f"{model.path}: has no codes; --way latent takes a run of model=latent_editor")
-    z = model.encode(load_faces(model, folder))
+    z = model.encode(best_faces(model, pictures))
     sums = z.cumsum(0)
     for count in range(1, len(z) + 1):
         yield to_pictures(model.decode(sums[count - 1 : count] / count))[0]
@@ -102,8 +103,8 @@ def by_codes(model: Model, folder: Path) -> Iterator[np.ndarray]:
 # ------------------------------------------------------------------------------------------------------ by translation
 
 
-def by_translation(model: Model, folder: Path) -> Iterator[np.ndarray]:
-    """The published way: the mean answer of a model trained for "another face" to a folder's faces, asked for
+def by_translation(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The published way: the mean answer of a model trained for "another face" to some faces, asked for
     another face of its answer until it changes no more. Uint8 (H, W, 3) after each round.
 
     Raises BadInput where the run was not trained with task=average.
@@ -112,7 +113,7 @@ def by_translation(model: Model, folder: Path) -> Iterator[np.ndarray]:
         raise BadInput(
             f"{model.path}: was trained for {model.task.name}; --way translation takes a run of task=average"
         )
-    faces = load_faces(model, folder)
+    faces = best_faces(model, pictures)
     before = model.predict(faces).mean(0, keepdim=True)
     yield to_pictures(before)[0]
     for _ in range(ROUNDS):

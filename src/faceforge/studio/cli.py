@@ -185,6 +185,24 @@ def invert(
     command.invert(command.Asked(run, out, overwrite, tuple(trusted or ())), photo, steps, whole)
 
 
+@app.command("app")
+def app_(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN...", help="Runs to offer; default: a small model of drawn faces."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen. Any other than this machine can be reached.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    trusted: Trusted = None,
+) -> None:
+    """A page in the browser over all of these."""
+    from faceforge.studio.web.server import serve
+
+    serve(runs or [], host, port, tuple(trusted or ()))
+
+
 @app.command()
 def export(
     run: Run,

@@ -20,12 +20,10 @@ from faceforge.studio import edit as edits
 from faceforge.studio import motion, output, restore
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Ability, Model, open_model
-from faceforge.studio.output import VIDEOS, Recipe, Source, Target
+from faceforge.studio.output import COMPOSITE, VIDEOS, Recipe, Source, Target
 from faceforge.studio.restore import Result
 
 FILMS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif"}
-SIZE = (320, 240)  # of a mean face by landmarks where no run says it
-COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
 Show = Literal["photo", "faces"]
 
 
@@ -188,7 +186,8 @@ def _film(asked: Asked, model: Model, film: Path) -> None:
     fps, count, frames = output.read_video(film)
     path = next(target.files([film.stem], ".mp4"))
     with Bar(count) as progress:
-        output.save_video(restore.frames_of(model, progress.over(frames)), path, fps)
+        recipe = Recipe(model, model.task.name, {"film": film.name}, COMPOSITE)
+        output.save_video(restore.frames_of(model, progress.over(frames)), path, fps, recipe)
     _say("the film", path)
 
 
@@ -211,13 +210,17 @@ def walk(
     frames = _frames(seconds)
     name = f"walk-{seed}.mp4" if attribute is None else f"{attribute}-{seed}.mp4"
     target = asked.target(model, name, VIDEOS)
+    settings: dict[str, Any] = {"seed": seed, "truncation": truncation, "seconds": seconds}
+    settings |= {"density": density} if hasattr(model.module, "encode") else {}
     if attribute is None:
         made = motion.walk(model, stops, frames, seed, truncation, density)
+        settings |= {"faces": stops}
     else:
         model.require("edit")
         z = model.codes(1, seed, 0, truncation, density)
         made = motion.sweep(model, z, attribute, *span, frames, kind)
-    _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")))
+        settings |= {"attribute": attribute, "from_to": span, "direction": kind}
+    _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")), Recipe(model, "walk", settings))
 
 
 def morph(asked: Asked, first: Path, second: Path, seconds: float, steps: int, whole: bool) -> None:
@@ -227,13 +230,13 @@ def morph(asked: Asked, first: Path, second: Path, seconds: float, steps: int, w
     target = asked.target(model, f"{first.stem}-{second.stem}.mp4", (*VIDEOS, ".png"))
     ends = [edits.invert(model, photos.read_photo(photo), steps, whole)[0][:1] for photo in (first, second)]
     path = next(target.files([f"{first.stem}-{second.stem}"], ".mp4"))
+    recipe = Recipe(model, "morph", {"photos": [first.name, second.name], "steps": steps}, COMPOSITE)
     if path.suffix == ".png":
         strip = np.concatenate(list(motion.morph(model, *ends, frames=8)), axis=1)
-        settings = {"photos": [first.name, second.name], "steps": steps}
-        _save(strip, path, model, "morph", settings, COMPOSITE)
+        output.save_png(strip, path, recipe)
         _say("eight steps", path)
         return
-    _write_film(motion.morph(model, *ends, frames=frames), frames, path)
+    _write_film(motion.morph(model, *ends, frames=frames), frames, path, recipe)
 
 
 def average(
@@ -252,9 +255,11 @@ def average(
     if model is not None and way is None:
         way = "translation" if model.task.name == "average" else "latent"
     if model is None or way == "landmarks":
-        made = averages.by_landmarks(photos.photo_files(folder), model.size if model else SIZE)
+        made = averages.by_landmarks(photos.read_photos(folder), model.size if model else averages.SIZE)
     else:
-        made = (averages.by_translation if way == "translation" else averages.by_codes)(model, folder)
+        made = (averages.by_translation if way == "translation" else averages.by_codes)(
+            model, photos.read_photos(folder)
+        )
     kinds = VIDEOS if video else (".png",)
     default = (model.made if model else folder.parent) / f"{folder.name}-mean{kinds[0]}"
     path = next(output.target(out, default, overwrite, kinds).files([default.stem], kinds[0]))
@@ -268,7 +273,8 @@ def average(
     with Bar(None) as progress:
         frames = progress.over(remembered())
         if video:
-            output.save_video(frames, path, fps=8)
+            recipe = Recipe(model, "average", {"way": way or "landmarks", "folder": folder.name}, COMPOSITE)
+            output.save_video(frames, path, 8, recipe)
         else:
             for _ in frames:
                 pass
@@ -283,9 +289,9 @@ def _frames(seconds: float) -> int:
     return max(2, round(seconds * motion.FPS))
 
 
-def _write_film(made: Iterable[np.ndarray], frames: int, path: Path) -> None:
+def _write_film(made: Iterable[np.ndarray], frames: int, path: Path, recipe: Recipe) -> None:
     with Bar(frames) as progress:
-        output.save_video(progress.over(made), path, motion.FPS)
+        output.save_video(progress.over(made), path, motion.FPS, recipe)
     _say(f"{frames / motion.FPS:.1f} s of film", path)
 
 

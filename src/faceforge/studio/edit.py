@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,15 +65,16 @@ def edit(
 def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:
     """The model's space with one attribute more, from two folders of pictures. Raises BadInput."""
     model.require("edit")
-    sets = (model.encode(load_faces(model, folder)).double().numpy() for folder in (having, lacking))
+    sets = (
+        model.encode(best_faces(model, photos.read_photos(folder))).double().numpy() for folder in (having, lacking)
+    )
     return model.space.with_attribute(name, *sets)
 
 
-def load_faces(model: Model, folder: Path) -> Tensor:
-    """The best face of each picture in a folder, (N, C, H, W) in [-1, 1]; a picture without one counts as a face."""
+def best_faces(model: Model, pictures: Iterable[np.ndarray]) -> Tensor:
+    """The best face of each picture, (N, C, H, W) in [-1, 1]; a picture without one counts as a face."""
     crops = []
-    for file in photos.photo_files(folder):
-        pixels = photos.read_photo(file)
+    for pixels in pictures:
         spots = photos.find_faces(pixels, model, most=1)
         crops.append(photos.cut(pixels, spots[0], model.size) if spots else pixels)
     return photos.to_batch(crops, model)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,10 @@ from faceforge.latent_space import SPACE, Density, LatentSpace
 from faceforge.studio import exported
 
 Ability = Literal["generate", "walk", "morph", "edit", "invert", "upscale", "translate", "average"]
-AT_ONCE = 64  # faces drawn together
+AT_ONCE = 64  # faces through a network together, at most
+PIXELS_AT_ONCE = 1 << 20  # of all of them
+# Called often while a model works; whoever wants to end the work sets one that raises.
+WATCH: ContextVar[Callable[[], None]] = ContextVar("watch", default=lambda: None)
 
 WHO_CAN: dict[Ability, str] = {
     "generate": "model=dcgan_conventional, dcgan_cnn or latent_editor",
@@ -99,16 +103,22 @@ class Model:
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] on the CPU of codes (N, ...)."""
-        parts = [self.module.decode(part.to(self.device)).cpu() for part in z.split(AT_ONCE)]
-        return torch.cat(parts)
+        return self._by_parts(self.module.decode, z)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (N, Z) on the CPU of images (N, C, H, W) in [-1, 1]."""
-        return torch.cat([self.module.encode(part.to(self.device)).cpu() for part in images.split(AT_ONCE)])
+        return self._by_parts(self.module.encode, images)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Outputs (N, C, H, W) in [-1, 1] on the CPU for inputs as the task makes them."""
-        return torch.cat([self.module.predict(part.to(self.device)).cpu() for part in inputs.split(AT_ONCE)])
+        return self._by_parts(self.module.predict, inputs)
+
+    def _by_parts(self, function: Callable[[Tensor], Tensor], things: Tensor) -> Tensor:
+        parts = []
+        for part in things.split(max(1, min(AT_ONCE, PIXELS_AT_ONCE // (self.size[0] * self.size[1])))):
+            WATCH.get()()
+            parts.append(function(part.to(self.device)).cpu())
+        return torch.cat(parts)
 
     def faces(
         self, count: int, seed: int = 0, truncation: float = 1.0, density: Density = "mixture"

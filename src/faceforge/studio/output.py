@@ -1,10 +1,13 @@
-"""Where results go: a PNG, a folder of PNGs, or a video, each with the recipe it was made by inside it."""
+"""Where results go: a PNG, a folder of PNGs, or a film, each with the recipe it was made by inside it."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +20,9 @@ from faceforge.files import atomic_path
 from faceforge.studio.model import Model
 
 Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
+COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
 VIDEOS = (".mp4", ".gif")
-RECIPE = "faceforge"  # the key of the recipe in a PNG
+RECIPE = "faceforge"  # the key of the recipe in a PNG; in a film it is the comment
 SHARPEST = 16  # of 0 (lossless) to 51: x264's constant rate factor; faces of 64 pixels show every artefact
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -30,15 +34,15 @@ XMP = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture was made: by which command from which weights (None: without any), with which settings."""
+    """How a picture or film was made: by which command from which weights (None: without any), with which settings."""
 
     model: Model | None
     command: str
     settings: Mapping[str, Any]
     source: Source = "trainedAlgorithmicMedia"
 
-    def text(self) -> dict[str, str]:
-        """As the text chunks of a PNG: the recipe as JSON, the program, and IPTC's mark of synthetic pictures."""
+    def line(self) -> str:
+        """As one line of JSON, which says that the result is synthetic."""
         recipe = {
             "command": self.command,
             "run": self.model and self.model.name,
@@ -46,8 +50,12 @@ class Recipe:
             "synthetic": True,
             **self.settings,
         }
+        return json.dumps(recipe, default=str)
+
+    def text(self) -> dict[str, str]:
+        """As the text chunks of a PNG: the recipe, the program, and IPTC's mark of synthetic pictures."""
         return {
-            RECIPE: json.dumps(recipe, default=str),
+            RECIPE: self.line(),
             "Software": f"faceforge {faceforge.__version__}",
             "XML:com.adobe.xmp": XMP.format(self.source),
         }
@@ -55,44 +63,64 @@ class Recipe:
 
 def save_png(pixels: np.ndarray, path: Path, recipe: Recipe) -> Path:
     """Uint8 (H, W, 3) or (H, W) with its recipe; the file appears whole or not at all."""
-    info = PngImagePlugin.PngInfo()
-    for key, text in recipe.text().items():
-        info.add_itxt(key, text)
     with atomic_path(path) as beside:
-        Image.fromarray(pixels).save(beside, format="PNG", pnginfo=info)
+        beside.write_bytes(to_png(pixels, recipe))
     return path
 
 
+def to_png(pixels: np.ndarray, recipe: Recipe | None) -> bytes:
+    """Uint8 (H, W, 3) or (H, W) with its recipe, or without one what is not synthetic."""
+    info = PngImagePlugin.PngInfo()
+    for key, text in recipe.text().items() if recipe else ():
+        info.add_itxt(key, text)
+    data = BytesIO()
+    Image.fromarray(pixels).save(data, format="PNG", pnginfo=info)
+    return data.getvalue()
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in a PNG of ours. Raises BadInput where there is none."""
+    """The recipe in a picture or film of ours. Raises BadInput where there is none."""
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        if path.suffix.lower() == ".mp4":
+            return json.loads(_comment(path))
+        with Image.open(path, formats=("PNG", "GIF")) as image:
             image.load()
-            return json.loads(image.info[RECIPE])  # type: ignore[index]
+            return json.loads(image.info[RECIPE if image.format == "PNG" else "comment"])  # type: ignore[index]
     except (OSError, KeyError, ValueError, TypeError):
         raise BadInput(f"{path}: holds no recipe of faceforge") from None
 
 
-def save_video(frames: Iterable[np.ndarray], path: Path, fps: float) -> Path:
-    """Uint8 RGB frames (H, W, 3) of one size as .mp4 (H.264, plays everywhere) or .gif (loops)."""
+def _comment(path: Path) -> str:
+    """The comment of a film, as ffmpeg tells it, which puts a backslash before what is special to it."""
+    import imageio_ffmpeg
+
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-f", "ffmetadata", "-"]
+    told = subprocess.run(command, capture_output=True, check=False).stdout.decode("utf-8", "replace")
+    found = re.search(r"^comment=((?:[^\\\n]|\\.)*)", told, re.MULTILINE | re.DOTALL)
+    return re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) if found else ""
+
+
+def save_video(frames: Iterable[np.ndarray], path: Path, fps: float, recipe: Recipe) -> Path:
+    """Uint8 RGB frames (H, W, 3) of one size as .mp4 (H.264, plays everywhere) or .gif (loops), with the recipe."""
     with atomic_path(path) as beside:
-        (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(frames, beside, fps)
+        (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(frames, beside, fps, recipe.line())
     return path
 
 
-def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: float) -> None:
+def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:
     pictures = map(Image.fromarray, frames)
     first = next(pictures)
-    first.save(path, format="GIF", save_all=True, append_images=pictures, duration=round(1000 / fps), loop=0)
+    options: dict[str, Any] = {"duration": round(1000 / fps), "loop": 0, "comment": comment.encode()}
+    first.save(path, format="GIF", save_all=True, append_images=pictures, **options)
 
 
-def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float) -> None:
+def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:
     import imageio_ffmpeg
 
     writer: Any = None
     for frame in map(_even, frames):
         if writer is None:
-            options = ["-crf", str(SHARPEST), "-movflags", "+faststart", "-f", "mp4"]
+            options = ["-crf", str(SHARPEST), "-movflags", "+faststart", "-metadata", f"comment={comment}", "-f", "mp4"]
             size = frame.shape[1::-1]
             rate: Any = fps  # its signature says int; ffmpeg takes any
             writer = imageio_ffmpeg.write_frames(str(path), size, fps=rate, macro_block_size=2, output_params=options)

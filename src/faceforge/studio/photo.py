@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from faceforge.cut.frame import Box, Frame
 from faceforge.data.framing import frame as whole
 from faceforge.errors import BadInput
 from faceforge.images import ImageError, decode, from_uint8, to_uint8
-from faceforge.studio.model import Model
+from faceforge.studio.model import WATCH, Model
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"}
 FEATHER = 0.12  # of a face's frame: over so much of it at each edge it fades into the photo
@@ -36,12 +36,21 @@ AS_CUT = (0.5, 0.5, 1 / frames.GROWN_HEIGHT)  # the framing of `faceforge cut`
 def read_photo(path: Path) -> np.ndarray:
     """A picture file as uint8 RGB (H, W, 3). Raises BadInput."""
     try:
-        pixels = decode(path.read_bytes(), path.name)
+        return in_colour(decode(path.read_bytes(), path.name))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except ImageError as error:
         raise BadInput(f"{path}: {error}") from None
+
+
+def in_colour(pixels: np.ndarray) -> np.ndarray:
+    """Uint8 (H, W) or (H, W, 3) as (H, W, 3)."""
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def read_photos(folder: Path) -> Iterator[np.ndarray]:
+    """The pictures of a folder one after another, uint8 RGB (H, W, 3). Raises BadInput."""
+    return map(read_photo, photo_files(folder))
 
 
 def photo_files(path: Path) -> list[Path]:
@@ -86,6 +95,7 @@ def find_faces(pixels: np.ndarray, model: Model, most: int | None = None) -> lis
 
     Empty where no face is surely found.
     """
+    WATCH.get()()
     found = [face for face in finder()(pixels) if face.score is None or face.score >= SURE_SCORE]
     return [_spot(face, pixels.shape[:2], model) for face in found[:most]]
 

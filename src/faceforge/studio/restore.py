@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from faceforge.data.tasks import SuperResolution, luma
+from faceforge.data.tasks import Canny, Contours, SuperResolution, luma
 from faceforge.errors import BadInput
 from faceforge.evaluation.pairs import psnr
 from faceforge.images import from_uint8, make_grid
@@ -192,6 +192,21 @@ def translate(model: Model, pixels: np.ndarray, whole: bool = False) -> Result:
     for spot, face in zip(spots, made, strict=True):
         pixels = photos.lay_back(pixels, spot, face)
     return Result(pixels, faces)
+
+
+def takes_lines(model: Model) -> bool:
+    """Whether the model makes faces of lines, which a hand can draw as well."""
+    return "translate" in model.abilities and isinstance(model.task, (Contours, Canny))
+
+
+def from_lines(model: Model, lines: np.ndarray) -> np.ndarray:
+    """The face, uint8 (H, W, 3), that a model makes of lines on black, uint8 (h, w, 3), drawn as its task draws them.
+
+    Raises BadInput where the model does not know lines.
+    """
+    if not takes_lines(model):
+        raise BadInput(f"{model.path}: makes nothing of drawn lines; a run of task=contours or task=canny does")
+    return _pictures(model.predict(photos.to_batch([lines], model)))[0]
 
 
 def frames_of(model: Model, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

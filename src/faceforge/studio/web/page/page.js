@@ -1,0 +1,587 @@
+// The page of `faceforge app`. It keeps photos and results in this window only; the server keeps nothing.
+
+const offers = await (await fetch("api/studio")).json();
+const gallery = [];
+const names = new Map();
+
+// ------------------------------------------------------------------------------------------------------------ elements
+
+function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name in made && name !== "list") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function labelled(text, control, output) {
+  return el("label", {}, el("span", {}, text, ...(output ? [" ", output] : [])), control);
+}
+
+function choice(text, options, name) {
+  const control = el("select", { name });
+  for (const [value, shown] of options) control.append(el("option", { value }, shown));
+  return labelled(text, control);
+}
+
+function slider(text, name, value, low, high, step) {
+  const output = el("output", {}, String(value));
+  const control = el("input", { type: "range", name, min: low, max: high, step, value, "aria-label": text });
+  control.addEventListener("input", () => { output.textContent = control.value; });
+  return labelled(text, control, output);
+}
+
+function tick(text, name) {
+  return el("label", { className: "tick" }, el("input", { type: "checkbox", name }), text);
+}
+
+function number(text, name, value, low, high) {
+  return labelled(text, el("input", { type: "number", name, value, min: low, max: high, required: true }));
+}
+
+function seeded() {
+  const field = el("input", { type: "number", name: "seed", value: 0, min: 0, max: Number.MAX_SAFE_INTEGER, required: true, "aria-label": "Seed" });
+  const other = el("button", { type: "button" }, "Another");
+  other.addEventListener("click", () => {
+    field.value = Math.floor(Math.random() * 1e6);
+    field.form.requestSubmit();
+  });
+  return el("div", {}, el("span", {}, "Seed"), el("div", { className: "row" }, field, other));
+}
+
+// -------------------------------------------------------------------------------------------------------------- asking
+
+async function ask(name, words, photos = []) {
+  const total = photos.reduce((sum, photo) => sum + photo.size, 0);
+  const most = offers.limits.bytes;
+  if (total > most) throw new Error(`That is too much at once: at most ${Math.round(most / 1e6)} MB are taken.`);
+  const query = new URLSearchParams(words);
+  if (photos.length) query.set("sizes", photos.map((photo) => photo.size).join(","));
+  let response;
+  try {
+    response = await fetch(`api/${name}?${query}`, {
+      method: "POST",
+      headers: { "content-type": "application/octet-stream" },
+      body: photos.length ? new Blob(photos) : new Blob([]),
+    });
+  } catch {
+    throw new Error("The studio does not answer; is it still running?");
+  }
+  const answer = await response.json().catch(() => ({ says: "The answer could not be read." }));
+  if (!response.ok) throw new Error(answer.says);
+  for (const files of Object.values(answer.files)) {
+    for (const file of files) {
+      const bytes = Uint8Array.from(atob(file.data), (letter) => letter.charCodeAt(0));
+      file.blob = new Blob([bytes], { type: file.kind });
+      file.url = URL.createObjectURL(file.blob);
+      file.name = unused(file.name);
+      delete file.data;
+    }
+  }
+  return answer;
+}
+
+function unused(name) {
+  const times = (names.get(name) ?? 0) + 1;
+  names.set(name, times);
+  return times === 1 ? name : name.replace(/(\.\w+)$/, ` (${times})$1`);
+}
+
+function wordsOf(form) {
+  const words = {};
+  for (const [name, value] of new FormData(form)) if (typeof value === "string") words[name] = value === "on" ? "1" : value;
+  return words;
+}
+
+// ------------------------------------------------------------------------------------------------------------- results
+
+function media(file) {
+  if (file.kind.startsWith("video/")) return el("video", { src: file.url, controls: true, loop: true, autoplay: true, muted: true, playsInline: true });
+  return el("img", { src: file.url, alt: file.name });
+}
+
+function figure(file, { keep = true, actions = [] } = {}) {
+  const shown = media(file);
+  const look = file.kind.startsWith("video/") ? shown : el("button", { type: "button", className: "look", "aria-label": `Look at ${file.name}`, onclick: () => enlarge(file) }, shown);
+  const below = el("figcaption", {}, el("span", {}, file.name), el("a", { className: "button", href: file.url, download: file.name }, "Save"));
+  if (keep) {
+    below.append(el("button", { type: "button", onclick: (event) => {
+      gallery.push(file);
+      event.target.disabled = true;
+      event.target.textContent = "Kept";
+      showGallery();
+    } }, "Keep"));
+  }
+  below.append(...actions);
+  return el("figure", {}, look, below);
+}
+
+function enlarge(file) {
+  const dialog = document.getElementById("large");
+  const recipe = file.recipe ? JSON.stringify(JSON.parse(file.recipe), null, 1) : "";
+  dialog.lastElementChild.replaceChildren(media(file), el("pre", {}, recipe));
+  dialog.showModal();
+}
+
+function compared(before, file) {
+  const after = el("img", { src: file.url, alt: "after", className: "after" });
+  const frame = el("div", { className: "compare" }, el("img", { src: before, alt: "before" }), after);
+  const share = el("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": "Before on the left, after on the right" });
+  share.addEventListener("input", () => frame.style.setProperty("--share", `${share.value}%`));
+  return el("div", {}, frame, share);
+}
+
+// A panel is a form of controls beside what came of them. `work` gives the answer's elements.
+function panel({ title, hint, controls, button, work, live = false }) {
+  const says = el("p", { className: "says", role: "status" });
+  const results = el("div", { className: "pictures" });
+  const submit = button ? el("button", { className: "main" }, button) : null;
+  const form = el("form", { className: "controls" }, ...controls, ...(submit ? [submit] : []));
+  let running = false, again = false;
+
+  async function run() {
+    if (running) {
+      again = live;
+      return;
+    }
+    running = true;
+    if (submit) submit.disabled = !live;
+    says.className = "says busy";
+    says.textContent = "Working …";
+    try {
+      do {
+        again = false;
+        const { text, shown, few = false } = await work(wordsOf(form), form);
+        results.className = few ? "pictures few" : "pictures";
+        for (const old of results.querySelectorAll("img, video")) if (!gallery.some((file) => file.url === old.src)) URL.revokeObjectURL(old.src);
+        results.replaceChildren(...shown);
+        says.className = "says";
+        says.textContent = text;
+      } while (again);
+    } catch (error) {
+      says.className = "says problem";
+      says.textContent = error.message;
+    } finally {
+      running = false;
+      if (submit) submit.disabled = false;
+    }
+  }
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    run();
+  });
+  const section = el("section", { className: live ? "live" : "" }, form, el("div", {}, el("h2", {}, title), el("p", { className: "hint" }, hint), says, results));
+  return { section, form, run };
+}
+
+// -------------------------------------------------------------------------------------------------------------- photos
+
+function picker({ several = false, text = "Your photo" } = {}) {
+  let photos = [];
+  const chosen = el("div", { className: "chosen", "aria-live": "polite" });
+  const input = el("input", { type: "file", accept: "image/*", multiple: several, "aria-label": text });
+  const camera = el("button", { type: "button" }, "Take a picture");
+  const film = el("video", { autoplay: true, muted: true, playsInline: true, hidden: true });
+  const box = el("div", { className: "drop" }, el("span", {}, several ? `${text} (choose several, or drop them here)` : `${text} (choose, or drop it here)`), input, camera, film, chosen);
+  const changed = new EventTarget();
+
+  function take(files) {
+    photos = several ? [...photos, ...files].slice(0, offers.limits.photos) : [...files].slice(0, 1);
+    for (const old of chosen.querySelectorAll("img")) URL.revokeObjectURL(old.src);
+    chosen.replaceChildren(...photos.map((photo, n) => el("img", { src: URL.createObjectURL(photo), alt: `photo ${n + 1}` })));
+    if (photos.length) chosen.append(el("button", { type: "button", onclick: () => { photos = []; input.value = ""; chosen.replaceChildren(); } }, "Remove"));
+    if (photos.length) changed.dispatchEvent(new Event("change"));
+  }
+
+  input.addEventListener("change", () => take(input.files));
+  box.addEventListener("dragover", (event) => { event.preventDefault(); box.classList.add("over"); });
+  box.addEventListener("dragleave", () => box.classList.remove("over"));
+  box.addEventListener("drop", (event) => {
+    event.preventDefault();
+    box.classList.remove("over");
+    take(event.dataTransfer.files);
+  });
+  camera.addEventListener("click", async () => {
+    if (film.srcObject) {
+      const canvas = el("canvas", { width: film.videoWidth, height: film.videoHeight });
+      canvas.getContext("2d").drawImage(film, 0, 0);
+      stop();
+      canvas.toBlob((blob) => take([blob]), "image/png");
+      return;
+    }
+    try {
+      film.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
+      film.hidden = false;
+      camera.textContent = "Now";
+    } catch {
+      chosen.textContent = "There is no camera here that this page may use.";
+    }
+  });
+
+  function stop() {
+    for (const track of film.srcObject.getTracks()) track.stop();
+    film.srcObject = null;
+    film.hidden = true;
+    camera.textContent = "Take a picture";
+  }
+
+  return { box, changed, photos: () => photos };
+}
+
+function needed(pick) {
+  if (!pick.photos().length) throw new Error("Choose a photo first, or take one.");
+  return pick.photos();
+}
+
+// -------------------------------------------------------------------------------------------------------------- panels
+
+function models(test) {
+  return offers.models.map((model, run) => ({ ...model, run })).filter(test);
+}
+
+const can = (ability) => (model) => model.can.includes(ability);
+
+function chooser(able) {
+  if (able.length === 1) return [el("input", { type: "hidden", name: "run", value: able[0].run })];
+  return [choice("Model", able.map((model) => [model.run, `${model.name} (${model.width}x${model.height})`]), "run")];
+}
+
+function densities(able) {
+  if (!able.some((model) => model.densities.length)) return [];
+  const shown = { mixture: "like the training faces (mixture)", gaussian: "like the training faces (one Gaussian)", prior: "as it was trained for (prior)", uniform: "uniform in [0, 1), as published" };
+  return [choice("Codes", Object.entries(shown), "density")];
+}
+
+function facesPanel() {
+  const able = models(can("generate"));
+  if (!able.length) return null;
+  const made = panel({
+    title: "Random faces",
+    hint: "Each seed is always the same faces. Less variety: closer to the middle, more alike and better.",
+    controls: [
+      ...chooser(able), seeded(),
+      choice("How many", [[9, "9"], [1, "1"], [4, "4"], [16, "16"], [offers.limits.faces, String(offers.limits.faces)]], "count"),
+      slider("Variety (truncation)", "truncation", 1, 0, 1.5, 0.05), ...densities(able),
+    ],
+    button: "Draw faces",
+    async work(words) {
+      const answer = await ask("generate", words);
+      return { text: answer.says, shown: answer.files.made.map((file) => figure(file)) };
+    },
+  });
+  return { name: "Random faces", id: "faces", ...made, first: made.run };
+}
+
+function sharpenPanel() {
+  const able = models(can("upscale"));
+  if (!able.length) return null;
+  const pick = picker();
+  const made = panel({
+    title: "Sharpen my photo",
+    hint: "The photo, larger. Details that it does not hold are invented.",
+    controls: [...chooser(able), pick.box, tick("Make it smaller first, to compare with the original", "simulate")],
+    button: "Sharpen",
+    async work(words) {
+      const [photo] = needed(pick);
+      const answer = await ask("upscale", words, [photo]);
+      const [file] = answer.files.made;
+      const shown = [figure(file)];
+      if (!words.simulate) shown.unshift(compared(URL.createObjectURL(photo), file));
+      return { text: answer.says, shown, few: true };
+    },
+  });
+  return { name: "Sharpen", id: "sharpen", ...made };
+}
+
+const TASKS = {
+  colorize: ["Colour", "Colour my photo", "Faces in a grey photo get colours that are plausible, not true. A photo in colour is made grey first."],
+  deblur: ["Deblur", "Deblur my photo", "The faces of a photo are blurred, and made sharp again."],
+  thresholds: ["Poster", "A poster becomes a face", "The faces of a photo are brought to a few values of each colour, and made whole again."],
+  contours: ["Draw", "Draw a face", "A face from its outlines: of a photo, or drawn by hand."],
+  canny: ["Draw", "Draw a face", "A face from its edges: of a photo, or drawn by hand."],
+};
+
+function translatePanel(able) {
+  const [name, title, hint] = TASKS[able[0].task] ?? [able[0].task, able[0].task, "What this run makes of the faces in a photo."];
+  const pick = picker();
+  const pad = able[0].lines ? drawingPad(able[0]) : null;
+  const controls = [...chooser(able), pick.box, tick("The whole picture is one face", "whole")];
+  const made = panel({
+    title, hint, controls, button: pad ? "Photo to lines to face" : "Make it",
+    async work(words, form) {
+      if (pad && form.dataset.drawn) {
+        const answer = await ask("draw", { run: words.run }, [await pad.blob()]);
+        return { text: answer.says, shown: answer.files.made.map((file) => figure(file)), few: true };
+      }
+      const answer = await ask("translate", words, needed(pick));
+      const shown = [...answer.files.made, ...(answer.files.steps ?? [])].map((file) => figure(file));
+      if (pad) await pad.load(answer.files.lines[0].url);
+      return { text: answer.says, shown, few: true };
+    },
+    live: Boolean(pad),
+  });
+  if (pad) {
+    made.form.prepend(pad.box);
+    pad.changed.addEventListener("change", () => { made.form.dataset.drawn = "1"; made.run(); });
+    made.form.addEventListener("submit", () => { delete made.form.dataset.drawn; }, { capture: true });
+  }
+  return { name: `${name}${pad && able[0].task === "canny" ? " edges" : ""}`, id: able[0].task, ...made };
+}
+
+// Lines are drawn in the model's own pixels. By keyboard: arrows move, space puts the pen down and lifts it.
+function drawingPad({ width, height }) {
+  const canvas = el("canvas", { className: "pad", width, height, tabIndex: 0, role: "application", "aria-label": "Drawing. Arrows move, space puts the pen down or lifts it." });
+  const cursor = el("span", { className: "hint", role: "status" }, "Draw with mouse, finger, or arrows and space.");
+  const pen = choice("Pen", [["#c8c8c8", "white"], ["#646464", "grey"], ["#c80000", "red"], ["#00c800", "green"], ["#0000c8", "blue"], ["#000000", "rubber"]], "pen").querySelector("select");
+  const changed = new EventTarget();
+  const context = canvas.getContext("2d");
+  const past = [];
+  let at = null, down = false;
+  clear();
+
+  function clear() {
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, width, height);
+  }
+  function remember() {
+    past.push(context.getImageData(0, 0, width, height));
+    if (past.length > 50) past.shift();
+  }
+  function line(to) {
+    context.strokeStyle = pen.value;
+    context.lineWidth = pen.value === "#000000" ? 6 : 1;
+    context.lineCap = "round";
+    context.beginPath();
+    context.moveTo(at.x, at.y);
+    context.lineTo(to.x + 0.01, to.y);
+    context.stroke();
+    at = to;
+  }
+  function place(event) {
+    const box = canvas.getBoundingClientRect();
+    return { x: ((event.clientX - box.left) / box.width) * width, y: ((event.clientY - box.top) / box.height) * height };
+  }
+  const tell = () => changed.dispatchEvent(new Event("change"));
+
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    remember();
+    at = place(event);
+    down = true;
+    line(at);
+  });
+  canvas.addEventListener("pointermove", (event) => { if (down && event.buttons) line(place(event)); });
+  canvas.addEventListener("pointerup", () => { down = false; tell(); });
+  canvas.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: [-2, 0], ArrowRight: [2, 0], ArrowUp: [0, -2], ArrowDown: [0, 2] };
+    at ??= { x: width / 2, y: height / 2 };
+    if (event.key === " ") {
+      down = !down;
+      if (down) remember();
+      else tell();
+    } else if (event.key in moves) {
+      const [x, y] = moves[event.key];
+      const to = { x: Math.min(width, Math.max(0, at.x + x)), y: Math.min(height, Math.max(0, at.y + y)) };
+      if (down) line(to);
+      at = to;
+    } else return;
+    event.preventDefault();
+    cursor.textContent = `Pen ${down ? "down" : "up"} at ${Math.round(at.x)}, ${Math.round(at.y)}.`;
+  });
+
+  const undo = el("button", { type: "button", onclick: () => { if (past.length) { context.putImageData(past.pop(), 0, 0); tell(); } } }, "Undo");
+  const wipe = el("button", { type: "button", onclick: () => { remember(); clear(); } }, "Clear");
+  const go = el("button", { type: "button", onclick: tell }, "Face of these lines");
+  const box = el("div", { className: "controls" }, canvas, cursor, el("div", { className: "row" }, labelled("Pen", pen), undo, wipe, go));
+  return {
+    box, changed,
+    blob: () => new Promise((done) => canvas.toBlob(done, "image/png")),
+    async load(url) {
+      const image = new Image();
+      image.src = url;
+      await image.decode();
+      remember();
+      context.drawImage(image, 0, 0, width, height);
+    },
+  };
+}
+
+function editPanel() {
+  const able = models((model) => model.can.includes("edit") && model.attributes.length);
+  if (!able.length) return null;
+  const pick = picker({ text: "A photo; without one, the random face of the seed" });
+  const common = ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair", "Wearing_Hat", "No_Beard", "Bangs"];
+  const sliders = el("fieldset");
+  let crop = null; // the cut face of the photo, by which the sliders are live
+  const made = panel({
+    title: "Change a face",
+    hint: "1 is the way from the mean face without an attribute to the mean face with it. Changes are shown at once.",
+    controls: [...chooser(able), pick.box, tick("The whole picture is one face", "whole"), seeded(), sliders],
+    live: true,
+    async work(words, form) {
+      const changes = [...sliders.querySelectorAll("input")].filter((input) => Number(input.value)).map((input) => `${input.name}=${input.value}`).join(",");
+      const base = { run: words.run, changes };
+      const shown = [];
+      let answer;
+      if (pick.photos().length) {
+        if (!crop && words.whole) crop = pick.photos()[0];
+        if (!crop) crop = (await ask("faces", { run: words.run }, pick.photos())).files.faces[0].blob;
+        answer = await ask("edit", { ...base, whole: "1" }, [crop]);
+        const inPhoto = el("button", { type: "button", onclick: async (event) => {
+          event.target.disabled = true;
+          try {
+            const whole = await ask("edit", base, pick.photos());
+            event.target.closest(".pictures").append(figure(whole.files.made[0]));
+          } finally {
+            event.target.disabled = false;
+          }
+        } }, "Put it into the photo");
+        shown.push(figure(answer.files.made[0], { actions: words.whole ? [] : [inPhoto] }));
+        if (answer.files.steps) shown.push(figure(answer.files.steps[0]));
+      } else {
+        const drawn = { ...base, seed: words.seed };
+        const plain = (await ask("edit", { ...drawn, changes: "" })).files.made[0];
+        answer = await ask("edit", drawn);
+        shown.push(figure(plain, { keep: false }), figure(answer.files.made[0]));
+      }
+      return { text: answer.says, shown, few: true };
+    },
+  });
+  const chosen = () => able.find((model) => String(model.run) === String(wordsOf(made.form).run));
+  function offer() {
+    const names = chosen().attributes;
+    const first = [...common.filter((name) => names.includes(name)), ...names.filter((name) => !common.includes(name))];
+    const one = (name) => slider(name.replaceAll("_", " "), name, 0, -3, 3, 0.1);
+    const more = el("details", {}, el("summary", {}, `${Math.max(0, first.length - 6)} more`), el("div", {}, ...first.slice(6).map(one)));
+    sliders.replaceChildren(el("legend", {}, "Attributes"), ...first.slice(0, 6).map(one), ...(first.length > 6 ? [more] : []));
+  }
+  offer();
+  sliders.addEventListener("input", made.run);
+  const renew = () => { crop = null; made.run(); };
+  pick.changed.addEventListener("change", renew);
+  made.form.elements.whole.addEventListener("change", renew);
+  if (made.form.elements.run.tagName === "SELECT") made.form.elements.run.addEventListener("change", () => { offer(); renew(); });
+  made.form.append(el("button", { type: "button", onclick: () => { offer(); made.run(); } }, "All back to 0"));
+  return { name: "Change a face", id: "edit", ...made, first: made.run };
+}
+
+function meanPanel() {
+  const able = models(can("average"));
+  const pick = picker({ several: true, text: "Photos" });
+  const words = { latent: "mean of codes", translation: "translation asked again and again", landmarks: "landmarks and warp" };
+  const ways = able.flatMap((model) => model.ways.filter((way) => way !== "landmarks").map((way) => [`${model.run}/${way}`, `${words[way]} (${model.name})`]));
+  const made = panel({
+    title: "Mean face",
+    hint: `The face that several photos have in common; up to ${offers.limits.photos} of them.`,
+    controls: [choice("How", [["/landmarks", words.landmarks], ...ways], "how"), pick.box],
+    button: "Make the mean face",
+    async work({ how }) {
+      const [run, way] = how.split("/");
+      const answer = await ask("average", { run, way }, needed(pick));
+      return { text: answer.says, shown: answer.files.made.map((file) => figure(file)), few: true };
+    },
+  });
+  return { name: "Mean face", id: "mean", ...made };
+}
+
+function filmPanel() {
+  const able = models(can("walk"));
+  if (!able.length) return null;
+  const attributes = [...new Set(able.flatMap((model) => model.attributes))];
+  const made = panel({
+    title: "Walk from face to face",
+    hint: "A film through random faces, or of one face along an attribute. It ends where it began.",
+    controls: [
+      ...chooser(able), seeded(),
+      ...(attributes.length ? [choice("Way", [["", "through random faces"], ...attributes.map((name) => [name, `along ${name.replaceAll("_", " ")}`])], "attribute")] : []),
+      number("Faces", "faces", 5, 2, offers.limits.faces), slider("Seconds", "seconds", 4, 1, offers.limits.seconds, 1),
+      choice("Kind", [["mp4", "film (mp4)"], ["gif", "picture that moves (gif)"]], "kind"), ...densities(able),
+    ],
+    button: "Make the film",
+    async work(words) {
+      const answer = await ask("walk", words);
+      return { text: answer.says, shown: answer.files.made.map((file) => figure(file)), few: true };
+    },
+  });
+  return { name: "Walk", id: "walk", ...made };
+}
+
+function morphPanel() {
+  const able = models(can("morph"));
+  if (!able.length) return null;
+  const first = picker({ text: "From this photo" }), second = picker({ text: "To this one" });
+  const made = panel({
+    title: "From one face to another",
+    hint: "Both faces are found in the model's own space of faces; what it does not know of them is lost.",
+    controls: [...chooser(able), first.box, second.box, slider("Seconds", "seconds", 3, 1, offers.limits.seconds, 1), choice("Kind", [["mp4", "film (mp4)"], ["gif", "picture that moves (gif)"]], "kind")],
+    button: "Make the film",
+    async work(words) {
+      const answer = await ask("morph", words, [...needed(first), ...needed(second)]);
+      return { text: answer.says, shown: answer.files.made.map((file) => figure(file)), few: true };
+    },
+  });
+  return { name: "Morph", id: "morph", ...made };
+}
+
+function galleryPanel() {
+  const shown = el("div", { className: "pictures", id: "kept" });
+  const all = el("button", { type: "button", disabled: true, id: "save-all", onclick: async () => {
+    for (const link of shown.querySelectorAll("a[download]")) {
+      link.click();
+      await new Promise((done) => setTimeout(done, 300));
+    }
+  } }, "Save all");
+  const section = el("section", { className: "wide" }, el("div", {}, el("h2", {}, "Gallery"), el("p", { className: "hint" }, "What you kept, until this window is closed or loaded again. Each file carries its recipe: run, seed and settings."), el("p", {}, all), shown));
+  return { name: "Gallery", id: "gallery", section };
+}
+
+function showGallery() {
+  document.getElementById("kept").replaceChildren(...gallery.map((file) => figure(file, { keep: false })));
+  document.getElementById("tab-gallery").textContent = `Gallery (${gallery.length})`;
+  document.getElementById("save-all").disabled = false;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- tabs
+
+const byTask = Map.groupBy(models((model) => model.can.includes("translate") && model.task !== "autoencode"), (model) => model.task);
+const panels = [facesPanel(), sharpenPanel(), ...[...byTask.values()].map(translatePanel), editPanel(), meanPanel(), filmPanel(), morphPanel(), galleryPanel()].filter(Boolean);
+const tabs = document.getElementById("tabs");
+
+function open(chosen, focus = false) {
+  for (const { id, section, tab } of panels) {
+    const is = id === chosen.id;
+    section.hidden = !is;
+    tab.setAttribute("aria-selected", String(is));
+    tab.tabIndex = is ? 0 : -1;
+  }
+  if (focus) chosen.tab.focus();
+  chosen.first?.();
+  chosen.first = null;
+}
+
+for (const made of panels) {
+  made.tab = el("button", { type: "button", role: "tab", id: `tab-${made.id}`, "aria-controls": `panel-${made.id}`, onclick: () => open(made) }, made.name);
+  made.section.id = `panel-${made.id}`;
+  made.section.setAttribute("role", "tabpanel");
+  made.section.setAttribute("aria-labelledby", made.tab.id);
+  tabs.append(made.tab);
+  document.getElementById("panels").append(made.section);
+}
+
+tabs.addEventListener("keydown", (event) => {
+  const now = panels.findIndex((made) => made.tab === document.activeElement);
+  const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: panels.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  open(panels[(to + panels.length) % panels.length], true);
+});
+
+const drawn = offers.models.some((model) => model.drawn);
+document.getElementById("about").textContent = drawn
+  ? "No run was given: this is a small model of drawn faces, not of people. Start it with runs of yours to see what they can."
+  : offers.models.map((model) => `${model.name} (${model.task === "none" ? "random faces" : model.task.replaceAll("_", " ")})`).join(" · ");
+open(panels[0]);

@@ -1,0 +1,323 @@
+"""The studio as a web page: a small server that keeps nothing.
+
+Photos come as the bodies of requests and live in memory until they are answered: no upload touches a disk or a log. One
+thread works, so that requests wait for one another and memory stays flat; what waits is bounded too. The page asks for
+nothing from other hosts and may be asked by no other page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+import anyio
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from faceforge.errors import BadInput
+from faceforge.latent_space import Density
+from faceforge.studio import photo as photos
+from faceforge.studio import restore
+from faceforge.studio.model import WATCH, Model, open_model
+from faceforge.studio.web.answers import ANSWERS, MOST_FACES, MOST_PIXELS, MOST_SECONDS, Answer, Ask, answer, ways_of
+
+PAGE = Path(__file__).parent / "page"
+DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the model that is there without a run
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::", "")
+DRAIN_SECONDS = 5.0
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request, and all together, may cost."""
+
+    photos: int = 40  # of a request
+    upload_bytes: int = 48_000_000  # of a request
+    held_bytes: int = 256_000_000  # of uploads that wait or are worked on
+    waiting: int = 64  # requests
+    upload_seconds: float = 60.0
+    work_seconds: float = 60.0
+
+
+class Stopped(Exception):
+    """Work took too long, or nobody waits for it any more."""
+
+
+class Refused(Exception):
+    """A request that is not worked on: its status and a sentence."""
+
+    def __init__(self, status: int, says: str) -> None:
+        super().__init__(says)
+        self.status = status
+
+
+class Desk:
+    """Takes requests in, one after another, within limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.worker = ThreadPoolExecutor(1, "studio")
+        self.waiting = self.held = 0
+
+    async def work(self, request: Request, job: Callable[[list[bytes]], Answer]) -> Answer:
+        """The answer that ``job`` makes of the request's photos. Raises Refused, Stopped or what the job raises."""
+        size = self._announced(request)
+        if self.waiting >= self.limits.waiting or self.held + size > self.limits.held_bytes:
+            raise Refused(503, "Many people are using this at the moment; try again in a few seconds.")
+        self.waiting, self.held = self.waiting + 1, self.held + size
+        try:
+            uploads = await self._uploads(request, size)
+            return await self._worked(request, lambda: job(uploads))
+        finally:
+            self.waiting, self.held = self.waiting - 1, self.held - size
+
+    def _announced(self, request: Request) -> int:
+        length = request.headers.get("content-length", "" if "transfer-encoding" in request.headers else "0")
+        if not (length.isascii() and length.isdigit()):
+            raise Refused(411, "A request has to say how long it is.")
+        most = self.limits.upload_bytes
+        if len(length) > 15 or int(length) > most:
+            raise Refused(413, f"That is too much at once: at most {most / 1e6:.0f} MB are taken.")
+        return int(length)
+
+    async def _uploads(self, request: Request, size: int) -> list[bytes]:
+        """The photos of the body, whose lengths the parameter ``sizes`` names."""
+        body = bytearray()
+        with anyio.move_on_after(self.limits.upload_seconds) as scope:
+            async for chunk in request.stream():
+                body += chunk
+        if scope.cancelled_caught:
+            raise Refused(408, "The upload took too long.")
+        words = [word for word in request.query_params.get("sizes", str(size) if size else "").split(",") if word]
+        if len(words) > self.limits.photos:
+            raise Refused(413, f"{len(words)} photos are too many at once: at most {self.limits.photos} are taken.")
+        if not all(word.isascii() and word.isdigit() and len(word) < 15 for word in words):
+            raise Refused(400, "The lengths of the photos have to be whole numbers.")
+        lengths = [int(word) for word in words]
+        if sum(lengths) != len(body):
+            raise Refused(400, "The photos are not as long as was said.")
+        ends = [sum(lengths[: n + 1]) for n in range(len(lengths))]
+        return [bytes(body[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+
+    async def _worked(self, request: Request, job: Callable[[], Answer]) -> Answer:
+        gone = threading.Event()
+        leaving = asyncio.ensure_future(_until_gone(request))
+        leaving.add_done_callback(lambda _: gone.set())
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.worker, self._watched, job, gone)
+        finally:
+            leaving.cancel()
+
+    def _watched(self, job: Callable[[], Answer], gone: threading.Event) -> Answer:
+        end = time.monotonic() + self.limits.work_seconds
+
+        def watch() -> None:
+            if gone.is_set():
+                raise Stopped("Nobody waits any more.")
+            if time.monotonic() > end:
+                raise Stopped(f"That took longer than {self.limits.work_seconds:.0f} seconds; ask for less at once.")
+
+        token = WATCH.set(watch)
+        try:
+            watch()
+            return job()
+        finally:
+            WATCH.reset(token)
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _drain(request: Request) -> None:
+    """Read what is still sent, so that the sender hears the answer; not for ever."""
+    with anyio.move_on_after(DRAIN_SECONDS):
+        while (await request.receive()).get("more_body"):
+            pass
+
+
+class Shield:
+    """Refuses what other pages send here, and adds the headers that keep this page to itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        names = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        origin = names.get(b"origin")
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            await send(message)
+
+        if origin is not None and urlsplit(origin).netloc != names.get(b"host"):
+            await _said("Another page may not use this one.", 403)(scope, receive, sent)
+        else:
+            await self.app(scope, receive, sent)
+
+
+def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1") -> Starlette:
+    """The page and its functions for some models."""
+    desk = Desk(limits or Limits())
+    offered = _offers(models, desk.limits)
+
+    async def offers(request: Request) -> Response:
+        return JSONResponse(offered)
+
+    async def asked(request: Request) -> Response:
+        words, name = dict(request.query_params), request.path_params["name"]
+        try:
+            if name not in ANSWERS:
+                raise Refused(404, f"There is no {name[:40]!r} here.")
+            model = _chosen(models, words.pop("run", ""))
+            made = await desk.work(request, lambda uploads: answer(name, model, Ask(words, uploads)))
+        except Refused as refused:
+            await _drain(request)
+            return _said(str(refused), refused.status)
+        except BadInput as error:
+            return _said(str(error), 422)
+        except Stopped as error:
+            return _said(str(error), 504)
+        except Exception:  # whatever happened, the page goes on; what was uploaded is in no traceback
+            traceback.print_exc()
+            return _said("Something went wrong here, and it is not your photo's fault; the terminal says what.", 500)
+        return JSONResponse(made.told())
+
+    routes = [
+        Route("/api/studio", offers),
+        Route("/api/{name}", asked, methods=["POST"]),
+        Mount("/", StaticFiles(directory=PAGE, html=True)),
+    ]
+    hosts = ["*"] if host in EVERYWHERE else [*LOOPBACK, host]
+    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, hosts), Middleware(Shield)])
+
+
+def _said(sentence: str, status: int) -> Response:
+    return JSONResponse({"says": sentence}, status)
+
+
+def _chosen(models: Sequence[Model], word: str) -> Model | None:
+    """The model of a number; none where none is said."""
+    if not word:
+        return None
+    if not (word.isascii() and word.isdigit() and len(word) < 6 and int(word) < len(models)):
+        raise BadInput(f"run {word[:40]!r}: 0 to {len(models) - 1} are here")
+    return models[int(word)]
+
+
+def _offers(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
+    """What the page has to know: the models with what they can, and the limits."""
+    return {
+        "models": [_offer(model) for model in models],
+        "limits": {
+            "photos": limits.photos,
+            "bytes": limits.upload_bytes,
+            "pixels": MOST_PIXELS,
+            "faces": MOST_FACES,
+            "seconds": MOST_SECONDS,
+        },
+    }
+
+
+def _offer(model: Model) -> dict[str, Any]:
+    has_codes = hasattr(model.module, "encode")
+    return {
+        "name": model.name,
+        "task": model.task.name,
+        "can": model.abilities,
+        "height": model.size[0],
+        "width": model.size[1],
+        "channels": model.channels,
+        "drawn": model.path == DRAWN,
+        "lines": restore.takes_lines(model),
+        "attributes": list(model.space.names) if has_codes else [],
+        "densities": sorted(get_args(Density)) if has_codes else [],
+        "ways": list(ways_of(model)),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- serving
+
+
+def serve(runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = ()) -> None:
+    """Serve the page until it is interrupted. Raises BadInput where a run or the address cannot be used."""
+    models = [open_model(run, None, trusted) for run in runs or [DRAWN]]
+    for model in models:
+        if not model.abilities:
+            raise BadInput(f"{model.path}: this run can nothing that the page offers")
+        _warm(model)
+    if not runs:
+        _tell("no run was given: this is a small model of drawn faces; `faceforge app RUN` shows what you trained")
+    with _listening(host, port) as place:
+        address = f"[{host}]" if ":" in host else host or "0.0.0.0"
+        if host not in LOOPBACK:
+            _tell(
+                f"{host or 'every address'} can be reached from other machines: whoever does may use these models and "
+                "this machine's time, and photos travel unencrypted; 127.0.0.1 keeps the page to this machine"
+            )
+        _tell(f"listening on http://{address}:{place.getsockname()[1]} (Ctrl-C ends it)")
+        settings = uvicorn.Config(
+            make_app(models, host=host),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        uvicorn.Server(settings).run(sockets=[place])
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)  # whoever reads it through a pipe wants it now
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    place = socket.socket(family)
+    try:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind((host, port))
+        place.listen(128)
+    except OSError as error:
+        place.close()
+        raise BadInput(f"--host {host} --port {port}: {error.strerror or error}; --port 0 takes a free one") from None
+    return place
+
+
+def _warm(model: Model) -> None:
+    """Do once what the first visitor would wait for."""
+    if "generate" in model.abilities:
+        model.decode(model.codes(1))
+    if {"edit", "translate", "upscale"} & set(model.abilities):
+        photos.finder()
+        photos.framing(model)
