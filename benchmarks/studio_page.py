@@ -24,6 +24,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -188,10 +189,14 @@ def _lying_png(draw: random.Random) -> tuple[bytes, dict[str, str]]:
 
 def _bomb(draw: random.Random) -> tuple[bytes, dict[str, str]]:
     """A PNG of a few kilobytes that is honest about being far too large."""
-    side = draw.choice([5_000, 12_000])
+    return _large_png(draw.choice([5_000, 12_000])), {}
+
+
+@lru_cache
+def _large_png(side: int) -> bytes:
     packer, rows = zlib.compressobj(9), bytes(side * 3 + 1)
     data = b"".join(packer.compress(rows) for _ in range(side)) + packer.flush()
-    return _png(side, side, data, packed=True), {}
+    return _png(side, side, data, packed=True)
 
 
 def _png(width: int, height: int, data: bytes, packed: bool = False) -> bytes:

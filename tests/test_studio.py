@@ -49,6 +49,7 @@ def model(place):
     return lambda name: open_model(place / name)
 
 
+RECIPE = output.Recipe(None, "test", {"what": 'a = "b"; \\ # and\nso on'})
 FACE = ((30.0, 30.0), (50.0, 30.0), (40.0, 42.0), (32.0, 52.0), (48.0, 52.0))  # in a photo of 80 wide, 100 high
 
 
@@ -334,7 +335,7 @@ def test_a_folder_is_done_whole_and_those_without_a_face_are_told(place, tmp_pat
 
 
 def test_a_film_goes_in_and_a_film_of_as_many_pictures_comes_out(place, tmp_path, seen):
-    film = output.save_video((picture(seed=n) for n in range(5)), tmp_path / "a.mp4", 10)
+    film = output.save_video((picture(seed=n) for n in range(5)), tmp_path / "a.mp4", 10, RECIPE)
     command.translate(asked(place, "colour", tmp_path / "b.mp4"), film, False, "photo")
     rate, _, made = output.read_video(tmp_path / "b.mp4")
     made = list(made)
@@ -373,7 +374,7 @@ def test_two_folders_teach_an_attribute(model, tmp_path, seen):
             write_png(picture(16, 16, seed=10 * len(name) + n), tmp_path / name / f"{n}.png")
     found = model("latent")
     space = edit.teach(found, "New", tmp_path / "with", tmp_path / "without")
-    codes = [found.encode(edit.load_faces(found, tmp_path / name)) for name in ("with", "without")]
+    codes = [found.encode(edit.best_faces(found, photo.read_photos(tmp_path / name))) for name in ("with", "without")]
     assert torch.allclose(space.directions("mean_difference")["New"], codes[0].mean(0) - codes[1].mean(0), atol=1e-5)
     assert set(space.names) == {*found.space.names, "New"}
     shutil.rmtree(tmp_path / "with")
@@ -458,12 +459,19 @@ def test_a_morph_begins_and_ends_at_its_faces(place, model, tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 def test_films_of_odd_sides_can_be_played(tmp_path, suffix):
     made = [picture(33, 21, seed=n) for n in range(6)]
-    path = output.save_video(made, tmp_path / f"a{suffix}", 12)
+    path = output.save_video(made, tmp_path / f"a{suffix}", 12, RECIPE)
     rate, _, frames_ = output.read_video(path)
     shown = list(frames_)
     assert len(shown) == 6
     assert rate == pytest.approx(12, rel=0.06)  # a GIF counts hundredths of a second
     assert np.abs(shown[0][:33, :21].astype(int) - made[0]).mean() < 12
+    assert output.read_recipe(path) == {
+        "command": "test",
+        "run": None,
+        "weights_sha256": None,
+        "synthetic": True,
+        "what": 'a = "b"; \\ # and\nso on',
+    }
 
 
 # Means
@@ -474,8 +482,8 @@ def test_the_mean_of_codes_is_the_face_of_the_mean_code(model, tmp_path, seen):
     for n in range(3):
         write_png(picture(16, 16, n), tmp_path / f"{n}.png")
     found = model("latent")
-    made = list(average.by_codes(found, tmp_path))
-    z = found.encode(edit.load_faces(found, tmp_path))
+    made = list(average.by_codes(found, photo.read_photos(tmp_path)))
+    z = found.encode(edit.best_faces(found, photo.read_photos(tmp_path)))
     assert len(made) == 3
     assert np.abs(made[-1].astype(int) - photo.to_pictures(found.decode(z.mean(0, keepdim=True)))[0]).max() <= 1
 
@@ -485,11 +493,11 @@ def test_a_translation_is_asked_again_until_it_rests(model, tmp_path, seen, monk
     write_png(picture(16, 16), tmp_path / "a.png")
     found = model("mean")
     monkeypatch.setattr(type(found.module), "predict", lambda self, x: 0.5 * x)
-    made = list(average.by_translation(found, tmp_path))
+    made = list(average.by_translation(found, photo.read_photos(tmp_path)))
     assert 3 <= len(made) <= 12
     assert np.abs(made[-1].astype(int) - 127.5).max() <= 3
     with pytest.raises(BadInput, match="task=average"):
-        list(average.by_translation(open_model(found.path.parent / "colour"), tmp_path))
+        list(average.by_translation(open_model(found.path.parent / "colour"), []))
 
 
 def test_points_are_warped_to_where_they_belong():
@@ -510,12 +518,12 @@ def test_a_mean_by_landmarks_lays_eyes_on_eyes(tmp_path, seen):
         for x, y in FACE[:2]:
             pixels[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4] = 255
         write_png(pixels, tmp_path / f"{n}.png")
-    (*_, mean) = average.by_landmarks(photo.photo_files(tmp_path), (96, 72))
+    (*_, mean) = average.by_landmarks(photo.read_photos(tmp_path), (96, 72))
     for side in (-1, 1):
         assert mean[round(average.EYES * 96), round(36 + side * average.GAP * 96), 0] > 200
     seen(Found((0.0, 0.0, 9.0, 9.0)))
     with pytest.raises(BadInput, match="no face with landmarks"):
-        list(average.by_landmarks(photo.photo_files(tmp_path), (96, 72)))
+        list(average.by_landmarks(photo.read_photos(tmp_path), (96, 72)))
 
 
 def test_a_mean_as_a_picture_and_as_a_film(place, tmp_path, seen):
@@ -524,7 +532,7 @@ def test_a_mean_as_a_picture_and_as_a_film(place, tmp_path, seen):
     for n in range(3):
         write_png(picture(seed=n), folder / f"{n}.png")
     command.average(folder, None, None, None, False, False, ())
-    assert read(tmp_path / "photos-mean.png").shape == (*command.SIZE, 3)
+    assert read(tmp_path / "photos-mean.png").shape == (*average.SIZE, 3)
     assert output.read_recipe(tmp_path / "photos-mean.png")["run"] is None
     command.average(folder, place / "latent", None, tmp_path / "a.gif", True, False, ())
     assert len(list(output.read_video(tmp_path / "a.gif")[2])) == 3

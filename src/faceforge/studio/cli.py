@@ -73,6 +73,9 @@ def translate(
     run: Run,
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture, a folder of them, or a film.")],
     whole: Whole = False,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="The picture is lines on black already, drawn by hand (contours, canny).")
+    ] = False,
     show: Show = "photo",
     out: Out = None,
     overwrite: Overwrite = False,
@@ -81,7 +84,7 @@ def translate(
     """What a run's task makes of the faces in photos: coloured, redrawn from lines, sharpened."""
     from faceforge.studio import command
 
-    command.translate(command.Asked(run, out, overwrite, tuple(trusted or ())), photo, whole, show)
+    command.translate(command.Asked(run, out, overwrite, tuple(trusted or ())), photo, whole, show, lines)
 
 
 @app.command()

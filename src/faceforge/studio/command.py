@@ -89,14 +89,18 @@ def upscale(asked: Asked, photo: Path, simulate: bool) -> None:
         print(f"lowered, bicubic ({bicubic:.2f} dB PSNR), restored ({restored:.2f} dB) and original, from the left")
 
 
-def translate(asked: Asked, photo: Path, whole: bool, show: Show) -> None:
+def translate(asked: Asked, photo: Path, whole: bool, show: Show, lines: bool = False) -> None:
     """Photos, or a film, with their faces translated by the run's task."""
     model = asked.open("translate")
     if photo.suffix.lower() in FILMS and photo.is_file():
         _film(asked, model, photo)
         return
-    settings = {"task": model.task.name, "whole": whole}
-    _photos(asked, model, photo, model.task.name, settings, show, lambda m, pixels: restore.translate(m, pixels, whole))
+    settings = {"task": model.task.name} | ({"lines": "by hand"} if lines else {"whole": whole})
+
+    def work(model: Model, pixels: np.ndarray) -> Result:
+        return Result(restore.from_lines(model, pixels), []) if lines else restore.translate(model, pixels, whole)
+
+    _photos(asked, model, photo, model.task.name, settings, "photo" if lines else show, work)
 
 
 def edit(asked: Asked, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: Any) -> None:

@@ -303,6 +303,4 @@ def answer(name: str, model: Model | None, ask: Ask) -> Answer:
     try:
         return function(model, ask)
     except NoFace:
-        raise BadInput(
-            "No face was found in this photo. " + (NO_FACE + WHOLE if name in ALSO_WHOLE else NO_FACE)
-        ) from None
+        raise BadInput(NO_FACE + WHOLE if name in ALSO_WHOLE else NO_FACE) from None

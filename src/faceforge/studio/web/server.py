@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -86,9 +87,11 @@ class Desk:
 
     async def work(self, request: Request, job: Callable[[list[bytes]], Answer]) -> Answer:
         """The answer that ``job`` makes of the request's photos. Raises Refused, Stopped or what the job raises."""
-        size = self._announced(request)
-        if self.waiting >= self.limits.waiting or self.held + size > self.limits.held_bytes:
-            raise Refused(503, "Many people are using this at the moment; try again in a few seconds.")
+        try:
+            size = self._admitted(request)
+        except Refused:
+            await _drain(request)
+            raise
         self.waiting, self.held = self.waiting + 1, self.held + size
         try:
             uploads = await self._uploads(request, size)
@@ -96,13 +99,16 @@ class Desk:
         finally:
             self.waiting, self.held = self.waiting - 1, self.held - size
 
-    def _announced(self, request: Request) -> int:
+    def _admitted(self, request: Request) -> int:
+        """The length of a body that there is room for."""
         length = request.headers.get("content-length", "" if "transfer-encoding" in request.headers else "0")
         if not (length.isascii() and length.isdigit()):
             raise Refused(411, "A request has to say how long it is.")
         most = self.limits.upload_bytes
         if len(length) > 15 or int(length) > most:
             raise Refused(413, f"That is too much at once: at most {most / 1e6:.0f} MB are taken.")
+        if self.waiting >= self.limits.waiting or self.held + int(length) > self.limits.held_bytes:
+            raise Refused(503, "Many people are using this at the moment; try again in a few seconds.")
         return int(length)
 
     async def _uploads(self, request: Request, size: int) -> list[bytes]:
@@ -203,7 +209,6 @@ def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = 
             model = _chosen(models, words.pop("run", ""))
             made = await desk.work(request, lambda uploads: answer(name, model, Ask(words, uploads)))
         except Refused as refused:
-            await _drain(request)
             return _said(str(refused), refused.status)
         except BadInput as error:
             return _said(str(error), 422)
@@ -294,7 +299,8 @@ def serve(runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = (
             server_header=False,
             timeout_graceful_shutdown=2,
         )
-        uvicorn.Server(settings).run(sockets=[place])
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(settings).run(sockets=[place])
 
 
 def _tell(line: str) -> None:

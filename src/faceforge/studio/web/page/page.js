@@ -338,7 +338,7 @@ function drawingPad({ width, height }) {
   const cursor = el("span", { className: "hint", role: "status" }, "Draw with mouse, finger, or arrows and space.");
   const pen = choice("Pen", [["#c8c8c8", "white"], ["#646464", "grey"], ["#c80000", "red"], ["#00c800", "green"], ["#0000c8", "blue"], ["#000000", "rubber"]], "pen").querySelector("select");
   const changed = new EventTarget();
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   const past = [];
   let at = null, down = false;
   clear();
