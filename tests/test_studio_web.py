@@ -391,6 +391,15 @@ def test_who_left_is_not_worked_for(models, slow):
         assert ask(page, "edit", seed=3).ok  # the one thread is free again
 
 
+def test_who_leaves_in_the_middle_of_an_upload_is_no_error(models, capfd):
+    with serving(models[:1]) as page:
+        host, port = page.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as gone:
+            gone.sendall(b"POST /api/edit?run=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nhalf of it")
+        assert ask(page, "generate").ok
+    assert capfd.readouterr().err == ""
+
+
 def until(condition, seconds=20.0):
     end = time.monotonic() + seconds
     while not condition():
@@ -423,6 +432,10 @@ def test_other_pages_and_other_names_of_this_machine_are_refused(page):
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Host": "evil.example"}, 400),
+        ({"Host": "127.0.0.1.evil.example:80"}, 400),
+        ({"Host": "[::1"}, 400),
+        ({"Host": "[::1]:7860"}, 200),
+        ({"Host": "LOCALHOST"}, 200),
         ({"Origin": page}, 200),
     ]:
         response = requests.post(f"{page}/api/generate", params={"run": 0, "count": 1}, headers=headers, timeout=60)

@@ -24,8 +24,7 @@ import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -169,10 +168,13 @@ async def _drain(request: Request) -> None:
 
 
 class Shield:
-    """Refuses what other pages send here, and adds the headers that keep this page to itself."""
+    """Refuses what other pages send here, and adds the headers that keep this page to itself.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    ``hosts`` are the names it goes by, so that no foreign name can be made to lead here (DNS rebinding); none: any.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -187,10 +189,19 @@ class Shield:
                 message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
             await send(message)
 
-        if origin is not None and urlsplit(origin).netloc != names.get(b"host"):
+        if self.hosts and _hostname(names.get(b"host", "")) not in self.hosts:
+            await _said("This page goes by another name.", 400)(scope, receive, sent)
+        elif origin is not None and origin.partition("://")[2] != names.get(b"host"):
             await _said("Another page may not use this one.", 403)(scope, receive, sent)
         else:
             await self.app(scope, receive, sent)
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1") -> Starlette:
@@ -214,6 +225,8 @@ def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = 
             return _said(str(error), 422)
         except Stopped as error:
             return _said(str(error), 504)
+        except ClientDisconnect:
+            return _said("Nobody waits any more.", 408)
         except Exception:  # whatever happened, the page goes on; what was uploaded is in no traceback
             traceback.print_exc()
             return _said("Something went wrong here, and it is not your photo's fault; the terminal says what.", 500)
@@ -224,8 +237,8 @@ def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = 
         Route("/api/{name}", asked, methods=["POST"]),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
-    hosts = ["*"] if host in EVERYWHERE else [*LOOPBACK, host]
-    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, hosts), Middleware(Shield)])
+    hosts = [] if host in EVERYWHERE else [*LOOPBACK, host.lower()]
+    return Starlette(routes=routes, middleware=[Middleware(Shield, hosts)])
 
 
 def _said(sentence: str, status: int) -> Response:
