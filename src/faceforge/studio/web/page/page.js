@@ -77,7 +77,6 @@ async function ask(name, words, photos = []) {
       const bytes = Uint8Array.from(atob(file.data), (letter) => letter.charCodeAt(0));
       file.blob = new Blob([bytes], { type: file.kind });
       file.url = URL.createObjectURL(file.blob);
-      file.name = unused(file.name);
       delete file.data;
     }
   }
@@ -109,7 +108,7 @@ function figure(file, { keep = true, actions = [] } = {}) {
   const below = el("figcaption", {}, el("span", {}, file.name), el("a", { className: "button", href: file.url, download: file.name }, "Save"));
   if (keep) {
     below.append(el("button", { type: "button", onclick: (event) => {
-      gallery.push(file);
+      gallery.push({ ...file, name: unused(file.name) });
       event.target.disabled = true;
       event.target.textContent = "Kept";
       showGallery();
