@@ -64,6 +64,7 @@ class Visit:
         self.tab.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("request", self._asked)
+        self.tab.on("filechooser", lambda chooser: None)  # from now on the browser shows none of its own
         self.tab.goto(address)
         self.find("#panel-faces figure img").first.wait_for()
 

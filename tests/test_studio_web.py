@@ -269,7 +269,7 @@ def test_a_run_that_is_not_there_and_a_function_that_is_not(page):
 
 def test_a_picture_with_too_many_pixels_is_refused_by_its_header():
     data = benchmark._png(5000, 5000, b"")
-    with pytest.raises(ImageError, match="24,000,000"):
+    with pytest.raises(ImageError, match="24000000"):
         decode(data, most=24_000_000)
     with pytest.raises(ImageError, match=r"damaged|truncated"):
         decode(data, most=MAX_PIXELS)

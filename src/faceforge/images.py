@@ -139,7 +139,7 @@ def _load(data: bytes, most: int) -> Image.Image:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise ImageError(f"more than {most:,} pixels") from error
+        raise ImageError(f"more than {most} pixels") from error
     _check_pixels(*image.size, most)
     if image.format == "PNG":
         Image.open(BytesIO(data), formats=("PNG",)).verify()  # loading alone does not look at the checksums
@@ -149,7 +149,7 @@ def _load(data: bytes, most: int) -> Image.Image:
 
 def _check_pixels(width: int, height: int, most: int) -> None:
     if width * height > most:
-        raise ImageError(f"{width}x{height} pixels, more than {most:,}")
+        raise ImageError(f"{width}x{height} pixels, more than {most}")
 
 
 def _to_array(image: Image.Image) -> np.ndarray:

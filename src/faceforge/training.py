@@ -11,20 +11,22 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from faceforge import checkpoint, streams
 from faceforge import config as configuration
 from faceforge.errors import BadInput, GuardStop
 from faceforge.modules.callbacks import Recorder, quieten
+from faceforge.modules.guard import Guard, NotFinite
 from faceforge.modules.scheme import Scheme
 from faceforge.report import write_report
 from faceforge.run import Run, hold, now, require_free
+from faceforge.signals import Signals
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
 RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes")
@@ -153,13 +155,13 @@ def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides:
         if key in ("resume", "trusted_packages") or key.startswith("hydra"):
             continue
         mine, theirs = _value(asked, key), _value(saved, key)
-        if key in RESUMABLE or key.startswith("logger"):
+        if key in RESUMABLE or key.startswith(("logger", "guard")):
             node, _, name = key.partition(".")
-            merged[node] = {**merged[node], name: mine} if name else mine
+            merged[node] = {**merged.get(node, asked[node]), name: mine} if name else mine
         elif mine != theirs:
             raise BadInput(
                 f"resume: {key} is {theirs!r} in this run, {mine!r} was asked for; a resumed run keeps its own "
-                f"configuration (only trainer limits, gpus, processes and logger may change)"
+                f"configuration (only trainer limits, gpus, processes, guard and logger may change)"
             )
     return merged
 
@@ -181,7 +183,8 @@ def _is_finished(options: Options, data: Any, clock: Mapping[str, Any]) -> bool:
 
 def _options(config: Mapping[str, Any]) -> Options:
     problems = configuration.check_targets(
-        {k: config[k] for k in ("model", "data", "trainer", "logger")}, config["trusted_packages"]
+        {k: config[k] for k in ("model", "data", "trainer", "logger", "guard") if k in config},
+        config["trusted_packages"],
     )
     if problems:
         raise BadInput("\n".join(problems))
@@ -278,53 +281,78 @@ def device_name(gpus: int) -> str:
 # ------------------------------------------------------------------------------------------------------- one run
 
 
-class Signals:
-    """The first Ctrl-C or SIGTERM asks for a stop at the next step; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def install(self) -> None:
-        """Take the signals over, from Lightning too, whose handlers would save in the middle of a step."""
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore(self) -> None:
-        """Give them back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
-
-
 def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, data: Any, resume: Path | None) -> int:
     gpus = _gpus(options)
     precision = config["trainer"]["precision"] if gpus else "32"
     run.update(device=device_name(gpus), threads=torch.get_num_threads(), precision=precision, data=data.summary())
     print(_greeting(run), flush=True)
-    signals = Signals()
-    trainer = make_trainer(options, [Recorder(options, run, config, signals)])
+    signals = Signals(gpus or options.processes)
+    guard = configuration.build(config["guard"]) if "guard" in config else Guard()
     status, code = "failed", 1
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+        while True:
+            try:
+                _train(Recorder(options, run, config, signals, guard), module, data, resume)
+                break
+            except NotFinite as error:
+                run, resume = _go_back(guard, Run.reopen(run.folder), error)
+                module, data = _build(config)
+                data.prepare()
         status, code = ("interrupted", 128 + signals.received) if signals.received else ("finished", 0)
     except (KeyboardInterrupt, SystemExit):
         status, code = "interrupted", 128 + (signals.received or signal.SIGINT)
     except OSError as error:
-        raise BadInput(f"{run.folder}: cannot go on ({error}); the last checkpoint is whole") from error
+        raise BadInput(
+            f"{run.folder}: cannot go on ({error}); the last checkpoint is whole: "
+            f"python train.py {shlex.quote(f'resume={os.path.relpath(run.folder)}')} goes on from it"
+        ) from error
     except GuardStop:
         code = GuardStop.exit_code
         raise
     finally:
+        signals.restore()
         run = Run.reopen(run.folder)
         run.update(status=status, finished=now())
         write_report(run.folder)
     print(_farewell(run, code))
     return code
+
+
+def _train(recorder: Recorder, module: Scheme, data: Any, resume: Path | None) -> None:
+    """Train to the end, or raise what ended it, in whichever process that was."""
+    recorder.stop.install()
+    trainer = make_trainer(recorder.options, [recorder])
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+    except ProcessRaisedException as error:
+        raise _raised_in_rank(error) from error
+
+
+def _raised_in_rank(error: ProcessRaisedException) -> Exception:
+    """What ended a rank, by the last line of its traceback; errors that are not told to people stay as they are."""
+    name, _, text = str(error).strip().splitlines()[-1].partition(": ")
+    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (BadInput, GuardStop, NotFinite)}
+    kinds |= {kind.__name__: kind for kind in (OSError, PermissionError, FileNotFoundError)}
+    return kinds[name](text) if name in kinds else error
+
+
+def _go_back(guard: Guard, run: Run, error: NotFinite) -> tuple[Run, Path]:
+    """The checkpoint to go on from. Raises GuardStop where the run shall stop, or went back often enough."""
+    before = run.record.get("rollbacks", [])
+    path = checkpoint.find(run.folder, "last")
+    images = checkpoint.read(path)["clock"]["images"]
+    if guard.action == "stop" or len(before) >= guard.rollbacks:
+        often = f" after going back {len(before)} times" if before else ""
+        raise GuardStop(
+            f"{error}{often}; {path} of image {images} is good (a lower learning rate often helps, and "
+            f"guard.action=rollback goes on by itself)"
+        )
+    rollbacks = [*before, {"what": str(error), "to": images}]
+    run.update(rollbacks=rollbacks, resumed=[*run.record["resumed"], images])
+    same = sum(entry["to"] == images for entry in rollbacks) - 1
+    slower = f", learning rates times {0.5**same:g}" if same else ""
+    print(f"{error}: back to image {images}{slower} (rollback {len(rollbacks)} of {guard.rollbacks})", flush=True)
+    return run, path
 
 
 def _greeting(run: Run) -> str:

@@ -18,6 +18,7 @@ from faceforge.errors import GuardStop
 from faceforge.images import make_grid, write_png
 from faceforge.loggers import MetricsCsv
 from faceforge.modules.diagnosis import Watch
+from faceforge.modules.guard import Guard, NotFinite, look, overflowing, slow_down
 from faceforge.modules.scheme import Scheme
 from faceforge.progress import Progress
 from faceforge.report import describe, write_curves
@@ -28,9 +29,16 @@ if TYPE_CHECKING:
 
 
 class StopFlag(Protocol):
-    """Set from outside when the run shall end at the next step."""
+    """Set from outside when the run shall end."""
 
-    received: int | None
+    @property
+    def received(self) -> int | None:
+        """The signal, if one came."""
+        ...
+
+    def ends(self, rank: int, step: int) -> bool:
+        """Whether training ends after this step, the same for all ranks."""
+        ...
 
     def install(self) -> None:
         """Begin to listen."""
@@ -53,14 +61,17 @@ class Recorder(pl.Callback):
     the checkpoint.
     """
 
-    def __init__(self, options: Options, run: Run, config: dict[str, Any], stop: StopFlag) -> None:
+    def __init__(
+        self, options: Options, run: Run, config: dict[str, Any], stop: StopFlag, guard: Guard | None = None
+    ) -> None:
         self.options, self.run, self.config, self.stop = options, run, config, stop
+        self.guard = guard or Guard()
         self.best: dict[str, Any] | None = None
         self.timings = {"train": 0.0, "validate": 0.0, "sample": 0.0, "checkpoint": 0.0}
         self.watch = Watch(config, config["data"]["batch_size"])
         self.loggers: list[Any] = []
         self.progress: Progress | None = None
-        self._images = 0
+        self._images = self._steps = 0
         self._window = (0, 0.0)
         self._drawn = time.monotonic()
 
@@ -87,6 +98,7 @@ class Recorder(pl.Callback):
         module, data = _parts(trainer, pl_module)
         self.stop.install()
         self._images = module.clock.images
+        slow_down(trainer.optimizers, self.run.record, self._images)
         self._limit = self.options.limit_images(data.counts["train"], data.batch_size)
         if trainer.is_global_zero:
             self._open(module, data)
@@ -130,13 +142,15 @@ class Recorder(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Whatever the clock has reached."""
-        module, _data = _parts(trainer, pl_module)
+        module, data = _parts(trainer, pl_module)
         before, now = self._images, module.clock.images
-        self._images = now
+        self._images, self._steps = now, self._steps + 1
         self._count_time(module)
-        done = self._is_done(module)
+        done = self._is_done(trainer, module)
+        if done or crossed(self.guard.every * data.batch_size, before, now):
+            self._look(trainer, module)
         if done or crossed(self.options.log_every, before, now):
-            self._log(module, seen=crossed(self.options.log_every, before, now))
+            self._log(trainer, module, seen=crossed(self.options.log_every, before, now))
         if done or crossed(self.options.sample_every, before, now):
             self._sample(trainer, module)
         if done or crossed(self.options.checkpoint_every, before, now):
@@ -153,10 +167,10 @@ class Recorder(pl.Callback):
         self.timings["train"] += now - self._lap
         self._lap = now
 
-    def _is_done(self, module: Scheme) -> bool:
+    def _is_done(self, trainer: pl.Trainer, module: Scheme) -> bool:
         minutes = self.options.max_minutes
         return (
-            self.stop.received is not None
+            self.stop.ends(trainer.global_rank, self._steps)
             or module.end is not None
             or (self._limit is not None and module.clock.images >= self._limit)
             or (minutes is not None and module.clock.seconds >= 60 * minutes)
@@ -175,9 +189,9 @@ class Recorder(pl.Callback):
 
     # ----------------------------------------------------------------------------------------------- events
 
-    def _log(self, module: Scheme, seen: bool) -> None:
+    def _log(self, trainer: pl.Trainer, module: Scheme, seen: bool) -> None:
         means = module.means.drain()
-        self._guard(means, module.clock.images)
+        self._agree(trainer, module, next((name for name, mean in means.items() if not math.isfinite(mean)), None))
         if seen:
             self._tell(self.watch.training(module.clock.images, means))
         images, seconds = self._window
@@ -189,13 +203,17 @@ class Recorder(pl.Callback):
         if self.progress:
             self.progress.update(module.clock.images, means)
 
-    def _guard(self, means: dict[str, float], images: int) -> None:
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise GuardStop(
-                f"{bad[0]} is no longer a finite number at image {images}; the last good checkpoint is kept in "
-                f"{self.run.folder}/checkpoints (a lower learning rate often helps)"
-            )
+    def _look(self, trainer: pl.Trainer, module: Scheme) -> None:
+        self._agree(trainer, module, look(module))
+        overflow = overflowing(getattr(trainer.precision_plugin, "scaler", None))
+        if overflow:
+            raise GuardStop(f"at image {module.clock.images} {overflow}")
+
+    def _agree(self, trainer: pl.Trainer, module: Scheme, bad: str | None) -> None:
+        """What is bad on one rank ends all, so that none is left waiting for another."""
+        if trainer.strategy.reduce_boolean_decision(bad is not None, all=False):
+            what = bad or "a number of another rank"
+            raise NotFinite(f"{what} is no longer a finite number at image {module.clock.images}")
 
     def _write(self, module: Scheme, values: dict[str, float]) -> None:
         for logger in self.loggers:
@@ -243,7 +261,7 @@ class Recorder(pl.Callback):
             }
 
     def _save(self, trainer: pl.Trainer, module: Scheme) -> None:
-        self._guard({name: float(total) for name, total in module.means.sums.items()}, module.clock.images)
+        self._look(trainer, module)
         with self._timed(module, "checkpoint"):
             trainer.save_checkpoint(self.run.folder / "checkpoints" / "last.ckpt")
             if trainer.is_global_zero:

@@ -442,6 +442,7 @@ def _origin(facts: Facts) -> Html | None:
         ("Started", record.get("created")),
         ("Ended", record.get("finished")),
         ("Resumed at", f"{', '.join(points)} images" if points else None),
+        ("Went back", _rollbacks(record.get("rollbacks"))),
         ("faceforge", record.get("faceforge")),
         ("Commit", _code(commit)),
         ("Python", record.get("python")),
@@ -451,6 +452,12 @@ def _origin(facts: Facts) -> Html | None:
         ("Weights & Biases", f"run {wandb['id']}, {wandb.get('mode', '')}" if wandb.get("id") else None),
     ]
     return pairs((name, value) for name, value in items if value is not None)
+
+
+def _rollbacks(found: Any) -> str | None:
+    """How often numbers left the finite world, and where from the run went on."""
+    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    return "; ".join(f"to image {entry.get('to')}: {entry.get('what')}" for entry in entries) or None
 
 
 def _footer(facts: Facts) -> Html:
