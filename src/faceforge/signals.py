@@ -29,6 +29,10 @@ class Signals:
         self._heard = False
         self._before: dict[int, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a rank: what its parent has heard and replaced is its parent's."""
+        return {**vars(self), "_heard": False, "_before": {}}
+
     @property
     def received(self) -> int | None:
         """The number of the signal, if any came."""
