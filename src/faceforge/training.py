@@ -24,7 +24,7 @@ from faceforge.errors import BadInput, GuardStop
 from faceforge.modules.callbacks import Recorder, quieten
 from faceforge.modules.scheme import Scheme
 from faceforge.report import write_report
-from faceforge.run import Run, hold, now, require_free
+from faceforge.run import Run, hold, make_folder, now, require_free
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
 RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes")
@@ -89,8 +89,9 @@ def _start(config: dict[str, Any], stack: ExitStack) -> int:
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
     data.prepare()
     _check_batch(options, data)
-    run = Run.create(config, shlex.join(["python", *sys.argv]))
-    stack.enter_context(hold(run.folder))
+    folder = make_folder(config)
+    stack.enter_context(hold(folder))
+    run = Run.create(folder, config, shlex.join(["python", *sys.argv]))
     run.write_skipped(data.skipped)
     if matched:
         print(matched)
