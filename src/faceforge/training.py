@@ -74,10 +74,14 @@ def train(config: dict[str, Any], overrides: Iterable[str] = ()) -> int:
     the finite world.
     """
     quieten()
-    with ExitStack() as stack:
-        if config["resume"]:
-            return _resume(config, list(overrides), stack)
-        return _start(config, stack)
+    try:
+        with ExitStack() as stack:
+            if config["resume"]:
+                return _resume(config, list(overrides), stack)
+            return _start(config, stack)
+    except OSError as error:  # while it starts: once it trains, _fit says how to go on
+        place = error.filename or config["resume"] or config["run_dir"] or "runs"
+        raise BadInput(f"{place}: cannot be read or written ({error.strerror or error}); nothing is lost") from error
 
 
 def _start(config: dict[str, Any], stack: ExitStack) -> int:
@@ -280,7 +284,9 @@ def device_name(gpus: int) -> str:
 
 
 class Signals:
-    """The first Ctrl-C or SIGTERM asks for a stop at the next step; a second one stops at once."""
+    """Ctrl-C, SIGTERM or SIGUSR1 asks for a stop at the next step. A second Ctrl-C stops at once; what a scheduler
+    repeats changes nothing.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -288,7 +294,8 @@ class Signals:
 
     def install(self) -> None:
         """Take the signals over, from Lightning too, whose handlers would save in the middle of a step."""
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
 
     def restore(self) -> None:
         """Give them back."""
@@ -297,9 +304,10 @@ class Signals:
         self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received = number
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
 
 
 def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, data: Any, resume: Path | None) -> int:
@@ -316,16 +324,33 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
     except (KeyboardInterrupt, SystemExit):
         status, code = "interrupted", 128 + (signals.received or signal.SIGINT)
     except OSError as error:
-        raise BadInput(f"{run.folder}: cannot go on ({error}); the last checkpoint is whole") from error
+        raise BadInput(_stuck(run.folder, error)) from error
     except GuardStop:
         code = GuardStop.exit_code
         raise
     finally:
-        run = Run.reopen(run.folder)
-        run.update(status=status, finished=now())
-        write_report(run.folder)
-    print(_farewell(run, code))
+        late = _write_end(run.folder, status)
+    if late:
+        raise BadInput(_stuck(run.folder, late)) from late
+    print(_farewell(Run.reopen(run.folder), code))
     return code
+
+
+def _write_end(folder: Path, status: str) -> Exception | None:
+    """The last words into run.json and the report; what prevents them must not hide why a run has ended."""
+    try:
+        Run.reopen(folder).update(status=status, finished=now())
+        write_report(folder)
+    except (OSError, BadInput) as error:
+        return error
+    return None
+
+
+def _stuck(folder: Path, error: Exception) -> str:
+    again = f"python train.py {shlex.quote(f'resume={os.path.relpath(folder)}')}"
+    if not any((folder / "checkpoints").glob("*.ckpt")):
+        again = f"start again with run_dir={os.path.relpath(folder)}; nothing was trained yet"
+    return f"{folder}: cannot go on ({error}); the last checkpoint is whole, to go on when this is mended: {again}"
 
 
 def _greeting(run: Run) -> str:
@@ -346,7 +371,7 @@ def _farewell(run: Run, code: int) -> str:
     lines = [
         f"{'Stopped' if code else 'Finished'} after {images:,} images.",
         f"  report       {folder}/report.html",
-        f"  last grid    {folder}/samples/{images:09d}.png",
+        f"  last grid    {folder}/samples/{max((p.name for p in (run.folder / 'samples').glob('*.png')), default='')}",
         f"  checkpoints  {folder}/checkpoints/"
         + (f"  (best: {best['metric']} {best['value']:.4g} at {best['images']:,})" if best else ""),
         f"To go on:      python train.py {shlex.quote(f'resume={folder}')}"
