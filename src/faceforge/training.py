@@ -91,10 +91,11 @@ def _start(config: dict[str, Any], stack: ExitStack) -> int:
     config["trainer"]["precision"] = _precision(options, _gpus(options))
     module, data = _build(config)
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
-    data.prepare()
     _check_batch(options, data)
+    data.prepare()
     folder = make_folder(config)
     stack.enter_context(hold(folder))
+    checkpoint.sweep_orphans(folder / "checkpoints")
     run = Run.create(folder, config, shlex.join(["python", *sys.argv]))
     run.write_skipped(data.skipped)
     if matched:
@@ -114,6 +115,7 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
     merged["trusted_packages"] = config["trusted_packages"]
     options = _options(merged)
     module, data = _build(merged)
+    _check_batch(options, data)
     data.prepare()
     if data.manifest != run.record["data"]["manifest"]:
         raise BadInput(
