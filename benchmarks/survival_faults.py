@@ -2,8 +2,8 @@
 
 Every opening, write, fsync, rename, link, removal and new folder inside the run's folder is an operation with two
 instants, before and after it; a write has a third, half way. A fault happens at one of them. Afterwards at least one
-checkpoint has to load and to hash as listed, at most two intervals old; an error has to end the run with exit code 2 and
-one line; and the run, resumed, has to end in the same bits as one that nothing happened to.
+checkpoint has to load and to hash as listed, at most two intervals old; an error has to end the run with exit code 2
+and one line; and the run, resumed, has to end in the same bits as one that nothing happened to.
 """
 
 from __future__ import annotations
