@@ -25,10 +25,11 @@ from faceforge.loggers import read_rows
 from faceforge.modules import callbacks
 
 EVERY = 20  # images between checkpoints
+BATCH = 4
 TINY = [
     "data.size=8",
     "data.source.count=60",
-    "data.batch_size=4",
+    f"data.batch_size={BATCH}",
     "data.val_share=0.2",
     "data.test_share=0.2",
     "model.generator.width=4",

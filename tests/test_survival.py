@@ -54,7 +54,7 @@ def test_killed_while_it_saves_samples_validates_trains_and_starts_it_ends_in_th
     assert (found["identical"], found["different"]) == (found["runs"], [])
 
 
-def test_signals_are_answered_within_a_step_and_a_save_and_change_no_bit(tmp_path):
+def test_signals_are_answered_by_a_save_at_the_next_step_and_change_no_bit(tmp_path):
     found = survival.stop_often(tmp_path, count=4, images=120, seed=0)
     assert [(stop["signal"], stop["code"]) for stop in found["stops"]] == [("SIGTERM", 143), ("SIGUSR1", 138)] * 2
     assert [stop for stop in found["stops"] if not stop["right"]] == []
