@@ -337,7 +337,7 @@ class Injector:
     def damaged(self, damage: Callable[[bytearray], bytearray], n: int) -> list[str]:
         """A checkpoint at rest is damaged; where it is `last`, the run says so and goes on from another."""
         run = Path(shutil.copytree(self.begun, self.fresh()))
-        name = ("last", "previous", "best")[n % 3]
+        name = ("best", "last", "previous")[n % 3]
         path = run / "checkpoints" / f"{name}.ckpt"
         content = damage(bytearray(path.read_bytes()))
         path.unlink()  # one file may have two names

@@ -48,15 +48,19 @@ def images(path):
 
 
 def test_killed_while_it_saves_samples_validates_trains_and_starts_it_ends_in_the_same_bits(tmp_path):
-    found = survival.kill_often(tmp_path, count=5, images=80, seed=0)
+    found = survival.kill_often(tmp_path, count=5, images=60, seed=0)
     assert sum(found["fell"].values()) == 5
     assert len(found["fell"]) >= 3
     assert (found["identical"], found["different"]) == (found["runs"], [])
 
 
 def test_signals_are_answered_by_a_save_at_the_next_step_and_change_no_bit(tmp_path):
-    found = survival.stop_often(tmp_path, count=4, images=120, seed=0)
-    assert [(stop["signal"], stop["code"]) for stop in found["stops"]] == [("SIGTERM", 143), ("SIGUSR1", 138)] * 2
+    found = survival.stop_often(tmp_path, count=3, images=80, seed=0)
+    assert [(stop["signal"], stop["code"]) for stop in found["stops"]] == [
+        ("SIGTERM", 143),
+        ("SIGUSR1", 138),
+        ("SIGTERM", 143),
+    ]
     assert [stop for stop in found["stops"] if not stop["right"]] == []
     assert (found["identical"], found["different"]) == (found["runs"], [])
 
@@ -71,7 +75,13 @@ def mounts(tmp_path_factory):
     return survival_faults.can_mount(tmp_path_factory.mktemp("mounts"))
 
 
-@pytest.mark.parametrize("name", survival_faults.SHARES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in ("kill", "disk_full", "flipped_bit", "two_trainers") else pytest.param(n, marks=pytest.mark.slow)
+        for n in survival_faults.SHARES
+    ],
+)
 def test_a_fault_leaves_a_valid_checkpoint_and_one_line(injector, mounts, name):
     if name in survival_faults.NEEDS_MOUNT and not mounts:
         pytest.skip("only root may mount a small file system")
