@@ -150,6 +150,16 @@ def test_one_process_ends_at_once_and_a_second_signal_ends_it_where_it_is():
     assert not signals.ends(0, 1)
     signals._handle(signal.SIGTERM, None)
     assert signals.ends(0, 1)
+    signals._handle(signal.SIGTERM, None)  # a scheduler that repeats itself
     with pytest.raises(KeyboardInterrupt):
-        signals._handle(signal.SIGTERM, None)
+        signals._handle(signal.SIGINT, None)
     assert signals.received == signal.SIGTERM
+
+
+def test_handlers_are_given_back_however_often_they_were_taken():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    signals = Signals()
+    signals.install()
+    signals.install()
+    signals.restore()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before

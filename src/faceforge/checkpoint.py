@@ -20,10 +20,11 @@ from torch import nn
 
 from faceforge import config as configuration
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path
+from faceforge.files import atomic_path, sweep
 
 VERSION = 1
 HASHES = "hashes.txt"
+LISTED = 50  # hashes, before those of files that are gone are dropped
 
 
 class Store(CheckpointIO):
@@ -31,6 +32,7 @@ class Store(CheckpointIO):
 
     Temporary file beside the target, fsync, hash recorded, replace, fsync of the folder. Lightning's own saver moves
     files out of the system's temporary folder, which can lose the old checkpoint together with the new one.
+    ``previous.ckpt`` is given up only once the new file stands: the old ``last.ckpt`` may have been damaged meanwhile.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -44,11 +46,17 @@ class Store(CheckpointIO):
         torch.save(checkpoint, buffer)
         content = buffer.getvalue()
         _require_space(path.parent, len(content))
-        with atomic_path(path) as beside:
-            beside.write_bytes(content)
-            _record(path.parent, hashlib.sha256(content).hexdigest())
-            if path.exists():
-                link(path, path.with_name("previous.ckpt"))
+        before = path.with_name(f".previous.ckpt.{os.getpid()}.tmp")
+        try:
+            with atomic_path(path) as beside:
+                beside.write_bytes(content)
+                _record(path.parent, hashlib.sha256(content).hexdigest())
+                if path.exists():
+                    _name_twice(path, before)
+            if before.exists():
+                before.replace(path.with_name("previous.ckpt"))
+        finally:
+            before.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read weights-only, whatever the caller asks, under the names that Lightning expects."""
@@ -69,29 +77,36 @@ def _require_space(folder: Path, size: int) -> None:
         raise OSError(f"{folder}: {free / 1e6:.0f} MB free, a checkpoint needs {size / 1e6:.0f} MB; free some space")
 
 
-def _record(folder: Path, digest: str) -> None:
+def _record(folder: Path, new: str) -> None:
     # Written before the replace: a file whose hash is not listed was never finished.
     lines = (folder / HASHES).read_text().split() if (folder / HASHES).exists() else []
+    if len(lines) > LISTED:  # `best` may be older than any number of saves
+        standing = {digest(path) for path in folder.glob("*.ckpt")}
+        lines = [line for line in lines if line in standing]
     with atomic_path(folder / HASHES) as beside:
-        beside.write_text("\n".join([*lines[-50:], digest, ""]))
+        beside.write_text("\n".join([*lines, new, ""]))
 
 
 def link(source: Path, target: Path) -> None:
     """Give ``source`` a second name in one step (a copy where the file system has no links)."""
     temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copy2(source, temporary)
+    _name_twice(source, temporary)
     temporary.replace(target)
     temporary.unlink(missing_ok=True)  # replacing one name of a file by another name of it does nothing (POSIX)
 
 
+def _name_twice(source: Path, other: Path) -> None:
+    other.unlink(missing_ok=True)
+    try:
+        os.link(source, other)
+    except OSError:
+        shutil.copy2(source, other)
+
+
 def sweep_orphans(folder: Path) -> None:
-    """Remove temporary files that a killed run left behind."""
-    for orphan in folder.glob(".*.tmp"):
-        orphan.unlink(missing_ok=True)
+    """Remove temporary files that a killed run left behind, in its ``checkpoints`` folder and beside it."""
+    for place in (folder, folder.parent, folder.parent / "samples"):
+        sweep(place)
 
 
 def digest(path: Path) -> str:
@@ -109,20 +124,30 @@ def find(run: str | Path, name: str = "last") -> Path:
     for candidate in (name, "last", "previous"):
         if (path / "checkpoints" / f"{candidate}.ckpt").is_file():
             return path / "checkpoints" / f"{candidate}.ckpt"
-    raise BadInput(f"{path}: holds no checkpoints/last.ckpt; name a run folder or a .ckpt file")
+    begun = (path / "config.yaml").is_file()
+    right = f"it had not begun to train: start it again, with run_dir={path}" if begun else "name a run folder"
+    raise BadInput(f"{path}: holds no checkpoints/last.ckpt; {right}{'' if begun else ' or a .ckpt file'}")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The plain dict in a checkpoint file; where it is damaged, ``previous.ckpt`` with a warning. Raises BadInput."""
+    """The plain dict in a checkpoint file. Where ``last.ckpt`` is damaged, ``previous.ckpt`` or else ``best.ckpt``,
+    with a warning. Raises BadInput.
+    """
     path = Path(path)
     try:
         return _read_one(path)
     except BadInput as error:
-        previous = path.with_name("previous.ckpt")
-        if path.name != "last.ckpt" or not previous.is_file():
+        if path.name != "last.ckpt":
             raise
-        warnings.warn(f"{error}; using {previous} instead", stacklevel=2)
-        return _read_one(previous)
+        for name in ("previous.ckpt", "best.ckpt"):
+            other = path.with_name(name)
+            try:
+                checkpoint = _read_one(other)
+            except BadInput:
+                continue
+            warnings.warn(f"{error}; using {other} instead", stacklevel=2)
+            return checkpoint
+        raise
 
 
 def _read_one(path: Path) -> dict[str, Any]:

@@ -29,3 +29,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
         sync(target.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of ``atomic_path`` that killed processes left in ``folder``."""
+    for orphan in folder.glob(".*.tmp"):
+        if not _is_alive(orphan.suffixes[-2:-1]):
+            orphan.unlink(missing_ok=True)
+
+
+def _is_alive(process: list[str]) -> bool:
+    number = process[0][1:] if process else ""
+    return number.isdecimal() and int(number) != os.getpid() and Path(f"/proc/{number}").exists()

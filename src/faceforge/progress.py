@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TextIO
 
 from tqdm import tqdm
@@ -67,10 +68,11 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line that stays, above the bar where there is one."""
-        if self._bar is not None:
-            self._bar.write(text, file=self.stream)
-        else:
-            print(text, file=self.stream, flush=True)
+        with suppress(OSError):  # a terminal that is gone, a full disk under a log: no reason to stop training
+            if self._bar is not None:
+                self._bar.write(text, file=self.stream)
+            else:
+                print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
         """The last state stays on the screen."""
@@ -79,7 +81,8 @@ class Progress:
             self._remember()
             self._draw()
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
             self._bar = None
 
     def describe(self) -> str:
@@ -93,6 +96,10 @@ class Progress:
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
+        with suppress(OSError):
+            self._show()
+
+    def _show(self) -> None:
         if self._bar is None:
             print(f"{self._percent()}{self.describe()}", file=self.stream, flush=True)
             return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -39,15 +41,13 @@ class Run:
         self.folder, self.record = folder, record
 
     @classmethod
-    def create(cls, config: Mapping[str, Any], command: str) -> Run:
-        """Make a new folder for a resolved configuration. Raises BadInput where it holds a run already."""
-        folder = Path(config["run_dir"]) if config["run_dir"] else _unused(_default_folder(config))
+    def create(cls, folder: Path, config: Mapping[str, Any], command: str) -> Run:
+        """Begin a run in a folder that ``make_folder`` gave and ``hold`` has locked. Raises BadInput where it holds a
+        run already: another process may have trained there a moment ago.
+        """
         require_free(folder)
-        try:
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            (folder / "samples").mkdir(exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"run_dir: {folder} cannot be made ({error.strerror})") from None
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        (folder / "samples").mkdir(exist_ok=True)
         run = cls(folder, _new_record(config, command))
         run.write_config(config)
         run.save()
@@ -87,9 +87,21 @@ class Run:
                 grid.unlink()
 
 
+def make_folder(config: Mapping[str, Any]) -> Path:
+    """The folder of a new run with a resolved configuration, made. Raises BadInput."""
+    named = config["run_dir"]
+    try:
+        if not named:
+            return _make_unused(_default_folder(config))
+        Path(named).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"run_dir: {named or 'runs'} cannot be made ({error.strerror})") from None
+    return Path(named)
+
+
 def require_free(folder: Path) -> None:
-    """Raises BadInput where a run already lies in ``folder``."""
-    if (folder / "config.yaml").exists():
+    """Raises BadInput where a run already lies in ``folder``; one that ended before its first checkpoint is none."""
+    if (folder / "config.yaml").exists() and any((folder / "checkpoints").glob("*.ckpt")):
         raise BadInput(
             f"run_dir: {folder} already holds a run; continue it with resume={folder} or name another folder"
         )
@@ -106,13 +118,12 @@ def _default_folder(config: Mapping[str, Any]) -> Path:
     return Path("runs") / "-".join([time.strftime("%Y%m%d-%H%M%S"), *names])
 
 
-def _unused(folder: Path) -> Path:
-    number = 1
-    candidate = folder
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
+def _make_unused(folder: Path) -> Path:
+    for name in itertools.chain([folder.name], (f"{folder.name}-{number}" for number in itertools.count(2))):
+        with suppress(FileExistsError):
+            folder.with_name(name).mkdir(parents=True)
+            return folder.with_name(name)
+    raise AssertionError
 
 
 def hold(folder: Path) -> IO[str]:

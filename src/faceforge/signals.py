@@ -16,7 +16,8 @@ LISTENED = (
 
 
 class Signals:
-    """The first signal asks for a stop, a second one in the same process stops at once.
+    """Ctrl-C, SIGTERM or SIGUSR1 asks for a stop. A second Ctrl-C stops at once; what a scheduler repeats changes
+    nothing.
 
     With several ranks the flag lies in memory that they and their parent share, whoever of them was sent the signal.
     """
@@ -54,7 +55,9 @@ class Signals:
 
     def install(self) -> None:
         """Take the signals over, from Lightning too, whose handlers would save in the middle of a step."""
-        self._before = {number: signal.signal(number, self._handle) for number in LISTENED}
+        for number in LISTENED:
+            before = signal.signal(number, self._handle)
+            self._before.setdefault(number, before)
 
     def restore(self) -> None:
         """Give them back."""
@@ -63,7 +66,7 @@ class Signals:
         self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._heard:
+        if self._heard and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._heard = True
         self._number.value = self._number.value or number

@@ -25,7 +25,7 @@ from faceforge.modules.callbacks import Recorder, quieten
 from faceforge.modules.guard import Guard, NotFinite
 from faceforge.modules.scheme import Scheme
 from faceforge.report import write_report
-from faceforge.run import Run, hold, now, require_free
+from faceforge.run import Run, hold, make_folder, now, require_free
 from faceforge.signals import Signals
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
@@ -76,10 +76,14 @@ def train(config: dict[str, Any], overrides: Iterable[str] = ()) -> int:
     the finite world.
     """
     quieten()
-    with ExitStack() as stack:
-        if config["resume"]:
-            return _resume(config, list(overrides), stack)
-        return _start(config, stack)
+    try:
+        with ExitStack() as stack:
+            if config["resume"]:
+                return _resume(config, list(overrides), stack)
+            return _start(config, stack)
+    except OSError as error:  # while it starts: once it trains, _fit says how to go on
+        place = error.filename or config["resume"] or config["run_dir"] or "runs"
+        raise BadInput(f"{place}: cannot be read or written ({error.strerror or error}); nothing is lost") from error
 
 
 def _start(config: dict[str, Any], stack: ExitStack) -> int:
@@ -89,10 +93,12 @@ def _start(config: dict[str, Any], stack: ExitStack) -> int:
     config["trainer"]["precision"] = _precision(options, _gpus(options))
     module, data = _build(config)
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
-    data.prepare()
     _check_batch(options, data)
-    run = Run.create(config, shlex.join(["python", *sys.argv]))
-    stack.enter_context(hold(run.folder))
+    data.prepare()
+    folder = make_folder(config)
+    stack.enter_context(hold(folder))
+    checkpoint.sweep_orphans(folder / "checkpoints")
+    run = Run.create(folder, config, shlex.join(["python", *sys.argv]))
     run.write_skipped(data.skipped)
     if matched:
         print(matched)
@@ -111,6 +117,7 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
     merged["trusted_packages"] = config["trusted_packages"]
     options = _options(merged)
     module, data = _build(merged)
+    _check_batch(options, data)
     data.prepare()
     if data.manifest != run.record["data"]["manifest"]:
         raise BadInput(
@@ -302,19 +309,16 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
     except (KeyboardInterrupt, SystemExit):
         status, code = "interrupted", 128 + (signals.received or signal.SIGINT)
     except OSError as error:
-        raise BadInput(
-            f"{run.folder}: cannot go on ({error}); the last checkpoint is whole: "
-            f"python train.py {shlex.quote(f'resume={os.path.relpath(run.folder)}')} goes on from it"
-        ) from error
+        raise BadInput(_stuck(run.folder, error)) from error
     except GuardStop:
         code = GuardStop.exit_code
         raise
     finally:
         signals.restore()
-        run = Run.reopen(run.folder)
-        run.update(status=status, finished=now())
-        write_report(run.folder)
-    print(_farewell(run, code))
+        late = _write_end(run.folder, status)
+    if late:
+        raise BadInput(_stuck(run.folder, late)) from late
+    print(_farewell(Run.reopen(run.folder), code))
     return code
 
 
@@ -355,6 +359,23 @@ def _go_back(guard: Guard, run: Run, error: NotFinite) -> tuple[Run, Path]:
     return run, path
 
 
+def _write_end(folder: Path, status: str) -> Exception | None:
+    """The last words into run.json and the report; what prevents them must not hide why a run has ended."""
+    try:
+        Run.reopen(folder).update(status=status, finished=now())
+        write_report(folder)
+    except (OSError, BadInput) as error:
+        return error
+    return None
+
+
+def _stuck(folder: Path, error: Exception) -> str:
+    again = f"python train.py {shlex.quote(f'resume={os.path.relpath(folder)}')}"
+    if not any((folder / "checkpoints").glob("*.ckpt")):
+        again = f"start again with run_dir={os.path.relpath(folder)}; nothing was trained yet"
+    return f"{folder}: cannot go on ({error}); the last checkpoint is whole, to go on when this is mended: {again}"
+
+
 def _greeting(run: Run) -> str:
     record, data = run.record, run.record["data"]
     counts, skipped, folder = data["counts"], len(data["skipped"]), os.path.relpath(run.folder)
@@ -373,7 +394,7 @@ def _farewell(run: Run, code: int) -> str:
     lines = [
         f"{'Stopped' if code else 'Finished'} after {images:,} images.",
         f"  report       {folder}/report.html",
-        f"  last grid    {folder}/samples/{images:09d}.png",
+        f"  last grid    {folder}/samples/{max((p.name for p in (run.folder / 'samples').glob('*.png')), default='')}",
         f"  checkpoints  {folder}/checkpoints/"
         + (f"  (best: {best['metric']} {best['value']:.4g} at {best['images']:,})" if best else ""),
         f"To go on:      python train.py {shlex.quote(f'resume={folder}')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -141,24 +142,29 @@ class Recorder(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Whatever the clock has reached."""
+        """Whatever the clock has reached. A signal adds nothing but a checkpoint: whoever sent it waits, and what is
+        not measured now cannot differ from a run that was never stopped.
+        """
         module, data = _parts(trainer, pl_module)
         before, now = self._images, module.clock.images
         self._images, self._steps = now, self._steps + 1
         self._count_time(module)
-        done = self._is_done(trainer, module)
+        done = self._is_done(module)
         if done or crossed(self.guard.every * data.batch_size, before, now):
             self._look(trainer, module)
         if done or crossed(self.options.log_every, before, now):
             self._log(trainer, module, seen=crossed(self.options.log_every, before, now))
         if done or crossed(self.options.sample_every, before, now):
             self._sample(trainer, module)
-        if done or crossed(self.options.checkpoint_every, before, now):
+        due = done or crossed(self.options.checkpoint_every, before, now)
+        if due:
             self._validate(trainer, module, seen=crossed(self.options.checkpoint_every, before, now))
+        stopped = self.stop.ends(trainer.global_rank, self._steps)
+        if due or stopped:
             self._save(trainer, module)
         if self.progress:
             self.progress.update(now)
-        if done or module.end:
+        if done or stopped or module.end:
             trainer.should_stop = True
 
     def _count_time(self, module: Scheme) -> None:
@@ -167,11 +173,10 @@ class Recorder(pl.Callback):
         self.timings["train"] += now - self._lap
         self._lap = now
 
-    def _is_done(self, trainer: pl.Trainer, module: Scheme) -> bool:
+    def _is_done(self, module: Scheme) -> bool:
         minutes = self.options.max_minutes
         return (
-            self.stop.ends(trainer.global_rank, self._steps)
-            or module.end is not None
+            module.end is not None
             or (self._limit is not None and module.clock.images >= self._limit)
             or (minutes is not None and module.clock.seconds >= 60 * minutes)
         )
@@ -295,7 +300,7 @@ class Recorder(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The limit was reached, or a signal asked for the end."""
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.stop.received in (None, signal.SIGINT):
             write_curves(self.run.folder)
         if trainer.is_global_zero and not self.stop.received:
             module, data = _parts(trainer, pl_module)

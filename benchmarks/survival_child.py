@@ -1,0 +1,262 @@
+"""Runs of a tiny GAN as children of a process that has loaded everything, so that hundreds can be killed.
+
+A child is forked, so it is killed as any process is, but starts in a fraction of a second. It announces what it is
+doing through a pipe: one line ``<phase> <images>`` whenever that changes. Nothing of this is known to faceforge itself.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from faceforge import checkpoint, main, training
+from faceforge.loggers import read_rows
+from faceforge.modules import callbacks
+
+EVERY = 20  # images between checkpoints
+BATCH = 4
+TINY = [
+    "data.size=8",
+    "data.source.count=60",
+    f"data.batch_size={BATCH}",
+    "data.val_share=0.2",
+    "data.test_share=0.2",
+    "model.generator.width=4",
+    "model.generator.max_width=4",
+    "model.generator.latent_size=3",
+    "model.discriminator.width=4",
+    "model.discriminator.max_width=4",
+    "model.val_samples=8",
+    "model.penalty_every=2",
+    "trainer.gpus=0",
+    "trainer.log_every=4",
+    "trainer.sample_every=10",
+    f"trainer.checkpoint_every={EVERY}",
+    "logger.mode=disabled",
+]
+PHASES = ("starting", "training", "sampling", "validating", "saving", "ending")
+
+
+def new_run(folder: Path, images: int) -> list[str]:
+    """The words of `faceforge train` for a tiny run of ``images``."""
+    cache = f"data.cache={folder.parent / 'cache'}"
+    return [*TINY, cache, f"trainer.max_images={images}", f"run_dir={folder}"]
+
+
+# --------------------------------------------------------------------------------------------------------- the child
+
+
+def announce(pipe: int) -> None:
+    """Patch this process so that it says what it does."""
+
+    def say(phase: str, images: int) -> None:
+        os.write(pipe, f"{phase} {images}\n".encode())
+
+    def wrap(name: str, phase: str) -> None:
+        real = getattr(callbacks.Recorder, name)
+
+        def told(self: Any, trainer: Any, module: Any, **words: Any) -> None:
+            say(phase, module.clock.images)
+            real(self, trainer, module, **words)
+            say("training", module.clock.images)
+
+        setattr(callbacks.Recorder, name, told)
+
+    for name, phase in (("_sample", "sampling"), ("_validate", "validating"), ("_save", "saving")):
+        wrap(name, phase)
+    step, end = callbacks.Recorder._count_time, callbacks.Recorder.on_fit_end
+
+    def counted(self: Any, module: Any) -> None:
+        say("training", module.clock.images)
+        step(self, module)
+
+    def ended(self: Any, trainer: Any, module: Any) -> None:
+        say("ending", module.clock.images)
+        end(self, trainer, module)
+
+    callbacks.Recorder._count_time, callbacks.Recorder.on_fit_end = counted, ended
+
+
+def _become(words: list[str], log: Path, prepare: Callable[[], None]) -> int:
+    """`faceforge train` in this process; its exit code."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    sys.argv = ["train.py", *words]
+    torch.set_num_threads(1)
+    try:
+        prepare()
+        main.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@dataclass
+class Child:
+    """A running child: what it announced, with the time this process read it, and when it was asked to stop."""
+
+    pid: int
+    pipe: int
+    log: Path
+    begun: float = field(default_factory=time.monotonic)
+    told: list[tuple[float, str, int]] = field(default_factory=list)
+    code: int | None = None
+    asked: float = 0.0
+    _rest: bytes = b""
+
+    @property
+    def phase(self) -> str:
+        """What it was last known to do."""
+        return self.told[-1][1] if self.told else "starting"
+
+    @property
+    def images(self) -> int:
+        """The furthest its clock was known to stand."""
+        return max((images for _, _, images in self.told), default=0)
+
+    @property
+    def said(self) -> str:
+        """stdout and stderr together."""
+        return self.log.read_text(errors="replace")
+
+    def listen(self, seconds: float) -> bool:
+        """Take up what it announced, waiting at most ``seconds`` for it; False once it has ended."""
+        if not select.select([self.pipe], [], [], max(0.0, seconds))[0]:
+            return True
+        data = os.read(self.pipe, 1 << 16)
+        now = time.monotonic()
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            phase, images = line.decode().split()
+            self.told.append((now, phase, int(images)))
+        return bool(data)
+
+    def wait_for(self, phase: str, count: int, limit: float = 120.0) -> bool:
+        """Until it has begun ``phase`` ``count`` times; False where it ended before."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if sum(told == phase for _, told, _ in self.told) >= count:
+                return True
+            if not self.listen(end - time.monotonic()):
+                return False
+        raise TimeoutError(self.said)
+
+    def rest(self, seconds: float) -> bool:
+        """Let it go on for a while; False where it ended."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if not self.listen(left):
+                return False
+        return True
+
+    def send(self, number: int) -> None:
+        """A signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, limit: float = 120.0) -> int:
+        """Its exit code, negative where a signal ended it; killed after ``limit`` seconds."""
+        end = time.monotonic() + limit
+        while self.listen(end - time.monotonic()):
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            os.close(self.pipe)
+        return self.code
+
+
+def start(words: list[str], log: Path, prepare: Callable[[], None] = lambda: None) -> Child:
+    """`faceforge train` with some words in a child; ``prepare`` runs in it first."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.close(reading)
+            announce(writing)
+            code = _become(words, log, prepare)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    return Child(pid, reading, log)
+
+
+def to_the_end(words: list[str], log: Path) -> Child:
+    """The same, until it has ended well; curves, which cost half a second, are left out."""
+    child = start(words, log, without_curves)
+    if child.wait():
+        raise RuntimeError(f"{' '.join(words)} ended with {child.code}: {child.said}")
+    return child
+
+
+def without_curves() -> None:
+    """No curves.png from this process."""
+    callbacks.write_curves = lambda run: Path(run)
+
+
+# ------------------------------------------------------------------------------------------------------- what is left
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Every bit of a run that has to be the same: weights, averages, optimisers, clock, scores, rows, grids."""
+    kept = checkpoint.read(folder / "checkpoints" / "last.ckpt")
+    parts = {name: kept[name] for name in ("state_dict", "optimizers", "callbacks", "means")}
+    parts["clock"] = {name: kept["clock"][name] for name in ("images", "generator_steps")}
+    found = {k: v for k, v in _flat(parts).items() if "timings" not in k}
+    rows = read_rows(folder / "metrics.csv")
+    found["rows"] = [(i, {k: v for k, v in row.items() if k != "images_per_second"}) for i, row in rows]
+    found["grids"] = {path.name: path.read_bytes() for path in (folder / "samples").glob("*.png")}
+    return found
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """The names of what is not the same, bit by bit."""
+    return [k for k in first.keys() | second.keys() if not _same(first.get(k), second.get(k))]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return bool(a == b)
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(node, dict):
+        return {k: v for name, child in node.items() for k, v in _flat(child, f"{prefix}/{name}").items()}
+    if isinstance(node, list | tuple):
+        return {k: v for i, child in enumerate(node) for k, v in _flat(child, f"{prefix}/{i}").items()}
+    return {prefix: node}
+
+
+def newest_valid(folder: Path) -> int | None:
+    """The clock of the newest checkpoint that loads as a module and whose bytes hash as listed; None without one."""
+    listed = folder / "checkpoints" / checkpoint.HASHES
+    hashes = listed.read_text().split() if listed.exists() else []
+    clocks = []
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                if checkpoint.digest(path) in hashes:
+                    clocks.append(checkpoint.load(path).clock.images)
+            except (training.BadInput, OSError):
+                continue
+    return max(clocks, default=None)
