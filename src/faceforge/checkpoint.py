@@ -157,10 +157,12 @@ def _read_one(path: Path) -> dict[str, Any]:
 
 
 def _require_stored(content: bytes) -> None:
-    """Raises ValueError where a file would unpack to more than it is: torch.save packs nothing."""
+    """Raises ValueError where a file is damaged, or would unpack to more than it is: torch.save packs nothing."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(member.file_size for member in archive.infolist()) > len(content):
             raise ValueError("compressed")
+        if archive.testzip() is not None:  # torch does not look at the checksums
+            raise ValueError("damaged")
 
 
 def _plain_tensor(value: Any) -> bool:

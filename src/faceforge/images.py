@@ -24,7 +24,7 @@ from faceforge.files import atomic_path
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PIXELS = 50_000_000  # read from the header, before any memory is taken
+MAX_PIXELS, MAX_SIDE = 50_000_000, 65_535  # read from the header, before any memory is taken
 DECODE = "strict/1"  # goes into the protocol of every packed set: change it whenever decode() changes a pixel
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "AVIF")  # none that runs another program
 MEMORY = 224 * 2**20  # bytes that a small file may take while it is decoded, by what its header says
@@ -183,6 +183,7 @@ def _memory(image: Image.Image) -> int:
 
 
 def _check_memory(data: bytes, needed: int) -> None:
+    needed += 2 * len(data)
     if needed <= MEMORY:
         return
     # Padding does not count: what any packer makes small is a small file.
@@ -193,6 +194,8 @@ def _check_memory(data: bytes, needed: int) -> None:
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(f"{width}x{height} pixels, more than {MAX_SIDE:,} on a side")
     if width * height > most:
         raise ImageError(f"{width}x{height} pixels, more than {most:,}")
 
