@@ -94,6 +94,10 @@ def _tables(header: Header, body: bytes) -> None:
     at = 0
     while at < len(body):
         count = sum(body[at + 1 : at + 17])
+        symbols = body[at + 17 : at + 17 + count]
+        largest = 11 if body[at] >> 4 == 0 else 10  # bits of a difference or a coefficient (F.1.2)
+        if len(set(symbols)) != count or any((s if body[at] >> 4 == 0 else s & 15) > largest for s in symbols):
+            raise ValueError("a Huffman table that no encoder writes")
         if body[at] >> 4 == 1:
-            header.first_codes[body[at] & 15] = body[at + 17]
+            header.first_codes[body[at] & 15] = symbols[0]
         at += 17 + count
