@@ -42,14 +42,15 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 ROOT = Path(__file__).parents[1]
 MEAN, BLOCK = 2.0, 16.0  # levels of 255
 WATCHED = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn", "webbrowser.open")
-TINY = (
+_TINY = (
     "data.size=8 data.source.count=60 data.batch_size=4 data.val_share=0.2 data.test_share=0.2 model.generator.width=4 "
     "model.generator.max_width=4 model.generator.latent_size=3 model.discriminator.width=4 trainer.max_images=40 "
     "model.discriminator.max_width=4 model.val_samples=0 trainer.gpus=0 trainer.log_every=4 trainer.sample_every=20 "
     "trainer.checkpoint_every=20 logger.mode=disabled"
-).split()
+)
+TINY = _TINY.split()
 
-# ---------------------------------------------------------------------------------------------------------------- images
+# ------------------------------------------------------------------------------------------------------------- images
 
 
 def visibly_broken(found: np.ndarray, sound: np.ndarray) -> bool:
@@ -139,7 +140,7 @@ def images(folder: Annotated[Path | None, typer.Argument()] = None, count: int =
     print(write_record(f"hostile_images_{of.split()[0]}", {**provenance(), "of": of, "count": count, **found}))
 
 
-# ---------------------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------------------------- memory
 
 CHILD = """
 import sys
@@ -205,7 +206,7 @@ def memory() -> None:
     print(write_record("hostile_memory", {**provenance(), "memory_peak_mib": largest, "files": found}))
 
 
-# --------------------------------------------------------------------------------------------------- what must never run
+# ------------------------------------------------------------------------------------------------ what must never run
 
 
 class Watch:
@@ -265,7 +266,12 @@ def open_checkpoints(folder: Path, watch: Watch) -> dict[str, Any]:
         wrong |= {f"{name} {door}": said for door, work in doors.items() if (said := refusal(work)) != "refused"}
         path.unlink()
     watch.on = False
-    return {"files": len(files), "executed": len(watch.seen) + canary.exists(), "seen": watch.seen, "not_refused": wrong}
+    return {
+        "files": len(files),
+        "executed": len(watch.seen) + canary.exists(),
+        "seen": watch.seen,
+        "not_refused": wrong,
+    }
 
 
 def try_targets(folder: Path, watch: Watch) -> dict[str, Any]:
@@ -296,12 +302,17 @@ def by_command_line(targets: Sequence[str], folder: Path) -> dict[str, str]:
     return wrong
 
 
-def _in_child(work: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "child", work]
+UNSHARED = ["unshare", "--map-root-user", "--net"]
+
+
+def _in_child(work: str, alone: bool = False) -> dict[str, Any]:
+    """What ``child`` prints; ``alone`` in a network without routes, where this system lets anybody have one."""
+    possible = alone and subprocess.run([*UNSHARED, "true"], capture_output=True, check=False).returncode == 0
+    command = [*(UNSHARED if possible else []), sys.executable, __file__, "child", work]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise BadInput(f"{work}: the process died with {done.returncode}: {done.stderr[-500:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1]) | ({"without_routes": possible} if alone else {})
 
 
 @app.command(hidden=True)
@@ -309,7 +320,12 @@ def child(work: str) -> None:
     """What a parent asks for, in this process, as JSON."""
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps({"checkpoints": open_checkpoints, "targets": try_targets, "network": offline}[work](Path(folder), watch)))
+        works = {"checkpoints": open_checkpoints, "targets": try_targets, "network": offline, "both": _both}
+        print(json.dumps(works[work](Path(folder), watch)))
+
+
+def _both(folder: Path, watch: Watch) -> dict[str, Any]:
+    return {"checkpoints": open_checkpoints(folder, watch), "targets": try_targets(folder, watch)}
 
 
 @app.command()
@@ -330,7 +346,7 @@ def targets(lines: Annotated[int, typer.Option(help="How many also by train.py."
     print(write_record("hostile_targets", {**provenance(), **found}))
 
 
-# -------------------------------------------------------------------------------------------------------------- archives
+# ----------------------------------------------------------------------------------------------------------- archives
 
 
 def open_archives(folder: Path, huge: int) -> dict[str, str]:
@@ -340,7 +356,7 @@ def open_archives(folder: Path, huge: int) -> dict[str, str]:
     inside = folder / "deep" / "archives"
     inside.mkdir(parents=True)
     paths = cases.hostile_archives(inside, cases.plain("JPEG", "RGB", 16, 16), huge)
-    before, said = {p for p in folder.rglob("*")}, {}
+    before, said = set(folder.rglob("*")), {}
     for case, path in paths.items():
         try:
             source = Crops(str(path), cache=str(folder / "cache"))
@@ -374,7 +390,7 @@ def archives(gigabytes: int = 10) -> None:
     print(write_record("hostile_archives", {**provenance(), "zeros_gb": gigabytes, "said": said}))
 
 
-# --------------------------------------------------------------------------------------------------------------- network
+# ------------------------------------------------------------------------------------------------------------ network
 
 
 def offline(folder: Path, watch: Watch) -> dict[str, Any]:
@@ -389,7 +405,10 @@ def offline(folder: Path, watch: Watch) -> dict[str, Any]:
     run, codes = folder / "run", []
     overrides = [*TINY, f"run_dir={run}"]
     codes.append(training.train(config.compose(overrides), overrides))
-    for words in (["generate", str(run), "-n", "2", "--out", str(folder / "a.png")], ["export", str(run)]):
+    for words in (
+        ["generate", str(run), "-n", "2", "--out", str(folder / "a.png")],
+        ["export", str(run), str(folder / "a.safetensors")],
+    ):
         codes.append(CliRunner().invoke(commands, words).exit_code)
     watch.on = False
     connects = [seen for seen in watch.seen if seen.startswith("socket.connect")]
@@ -398,19 +417,13 @@ def offline(folder: Path, watch: Watch) -> dict[str, Any]:
 
 @app.command()
 def network() -> None:
-    """Connection attempts of an import, a training and two commands, in a network without routes where one can be had."""
-    bare = ["unshare", "--map-root-user", "--net"]
-    possible = subprocess.run([*bare, "true"], capture_output=True, check=False).returncode == 0
-    command = [*(bare if possible else []), sys.executable, __file__, "child", "network"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise BadInput(f"network: the process died with {done.returncode}: {done.stderr[-500:]}")
-    found = {**json.loads(done.stdout.splitlines()[-1]), "without_routes": possible}
+    """Connection attempts of an import, a training and two commands, without routes where that can be had."""
+    found = _in_child("network", alone=True)
     _tell({"connection_attempts": found["connection_attempts"], "failed_commands": sum(map(bool, found["codes"]))})
     print(write_record("hostile_network", {**provenance(), **found}))
 
 
-# -------------------------------------------------------------------------------------------------------------- printing
+# ----------------------------------------------------------------------------------------------------------- printing
 
 
 def _tell(found: dict[str, float]) -> None:

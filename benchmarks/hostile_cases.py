@@ -1,4 +1,4 @@
-"""What hostile.py throws at faceforge: mutated pictures, small files that claim much, checkpoints, targets, archives."""
+"""What hostile.py throws: mutated pictures, small files that claim much, checkpoints, targets, archives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-# ---------------------------------------------------------------------------------------------------- mutated pictures
+# ------------------------------------------------------------------------------------------------- mutated pictures
 
 KINDS = ("flips", "cut", "header", "zeros")
 
@@ -63,7 +63,7 @@ def _frame(content: bytearray) -> int:
     return at
 
 
-# --------------------------------------------------------------------------------------------- small files, much claimed
+# ------------------------------------------------------------------------------------------ small files, much claimed
 
 
 def png(width: int, height: int, depth: int = 8, colour: int = 2, extra: bytes = b"", interlace: int = 0) -> bytes:
@@ -130,7 +130,7 @@ def bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "wide.png", lambda: png(30_000_000, 1)
     yield "wide-allowed.png", lambda: png(65_535, 490)
     yield "high-allowed.png", lambda: png(490, 65_535)
-    yield "high.png", lambda: png(1, 30_000_000)
+    yield "high.png", lambda: png(1, 2_000_000)
     yield "60000x60000.png", lambda: png(60_000, 60_000, interlace=1)
     yield "text.png", lambda: png(5000, 5000, extra=text)
     yield "profile.png", lambda: png(5000, 5000, extra=profile)
@@ -161,7 +161,7 @@ def bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "zeros.zip", lambda: zipped("a.jpg", bytes(500_000_000))
 
 
-# ----------------------------------------------------------------------------------------------------------- checkpoints
+# -------------------------------------------------------------------------------------------------------- checkpoints
 
 GADGETS: dict[str, Callable[[str], tuple[Any, tuple[Any, ...]]]] = {
     "os.system": lambda canary: (os.system, (f"touch {canary}",)),
@@ -316,9 +316,9 @@ def hostile_exports(whole: bytes, canary: str) -> dict[str, bytes]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------------------- targets
+# ------------------------------------------------------------------------------------------------------------ targets
 
-TARGETS = (
+_TARGETS = (
     "os.system os.popen os.execv os.remove posix.system subprocess.run subprocess.Popen subprocess.check_output "
     "builtins.eval builtins.exec builtins.open builtins.__import__ builtins.compile pty.spawn runpy.run_path "
     "shutil.rmtree pathlib.Path.write_text pathlib.Path.unlink importlib.import_module pickle.loads marshal.loads "
@@ -332,17 +332,22 @@ TARGETS = (
     "faceforge.data.archives.open_store faceforge.data.download.fetch faceforge.main.main faceforge.training.train "
     "faceforge.loggers.os.system faceforge.networks..os.system faceforge.evaluation.metrics.torch.hub.load "
     "faceforge.run.subprocess.run torch.nn torch os.system. .os.system"
-).split()
+)
+TARGETS = _TARGETS.split()
 
 
 def hostile_nodes(canary: str) -> dict[str, Any]:
     """Configuration nodes, by name: each target alone, and one in every place in which it could hide."""
     found: dict[str, Any] = {target: {"_target_": target, "_args_": [canary]} for target in TARGETS}
     model = {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1}
-    return found | {f"hidden: {name}": node for name, node in foreign_models(model, canary, "bias").items() if name not in ("text", "none")}
+    return found | {
+        f"hidden: {name}": node
+        for name, node in foreign_models(model, canary, "bias").items()
+        if name not in ("text", "none")
+    }
 
 
-# -------------------------------------------------------------------------------------------------------------- archives
+# ----------------------------------------------------------------------------------------------------------- archives
 
 
 def hostile_archives(folder: Path, picture: bytes, huge: int = 10 * 2**30) -> dict[str, Path]:
@@ -402,7 +407,10 @@ def _zeros(path: Path, files: dict[str, bytes], size: int) -> Path:
     """A zip with a packed member of ``size`` zeros."""
     _zip(path, files)
     block = bytes(2**24)
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("zeros.bin", "w", True) as member:
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("zeros.bin", "w", force_zip64=True) as member,
+    ):
         for _ in range(size // len(block)):
             member.write(block)
     return path

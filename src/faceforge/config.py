@@ -440,7 +440,7 @@ def build(node: Mapping[str, Any], trusted: Iterable[str] = (), **runtime: Any) 
 
 
 def build_from(file: Path, node: Any, trusted: Iterable[str] = ()) -> Any:
-    """As build(), for a node that a file from outside carries: whatever is wrong with it is BadInput, naming the file."""
+    """As build(), for a node that a file carries: whatever is wrong with it is BadInput, naming the file."""
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise BadInput(f"{file}: its configuration names no model")
     try:
