@@ -248,15 +248,16 @@ def test_members_that_would_leave_the_folder_write_nothing(tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     device = tarfile.TarInfo("lfw/Dev/Dev_0001.jpg")
     device.type = tarfile.CHRTYPE
-    files = lfw_files(2) | {"../../../evil.jpg": b"x", "/evil.jpg": b"x"}
     before = set(tmp_path.rglob("*"))
-    source = Lfw(str(put_tgz(files, inside / "lfw.tgz", extra=(link, device))), cache=str(inside / "cache"))
+    source = Lfw(str(put_tgz(lfw_files(2), inside / "lfw.tgz", extra=(link, device))), cache=str(inside / "cache"))
     assert ids(source) == sorted(lfw_files(2))
+    for evil in ("../../../evil.jpg", "/evil.jpg"):
+        for path in (put_tgz({evil: b"x"}, inside / "evil.tgz"), put_zip({evil: b"x"}, inside / "evil.zip")):
+            with pytest.raises(BadInput, match=r"evil\.jpg', which would lie outside of it"):
+                Crops(str(path), cache=str(inside / "cache"))
     new = set(tmp_path.rglob("*")) - before
     assert all(path.is_relative_to(inside) for path in new)
-    zipped = Crops(str(put_zip(files, inside / "faces.zip")))
-    assert np.array_equal(zipped.read(ids(zipped).index("Person_0/Person_0_0001.jpg"), (4, 4)), source.read(0, (4, 4)))
-    assert set(tmp_path.rglob("*")) - before - new == {inside / "faces.zip"}
+    assert not [path for path in new if path.name == "evil.jpg"]
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from faceforge.files import atomic_path, sweep
 VERSION = 1
 HASHES = "hashes.txt"
 LISTED = 50  # hashes, before those of files that are gone are dropped
+KINDS = {"state_dict": Mapping, "config": Mapping, "version": int, "clock": Mapping, "optimizers": list}
 
 
 class Store(CheckpointIO):
@@ -159,17 +161,40 @@ def _read_one(path: Path) -> dict[str, Any]:
     if hashes.is_file() and hashlib.sha256(content).hexdigest() not in hashes.read_text().split():
         raise BadInput(f"{path}: its bytes are not those that were written (damaged file)")
     try:
+        _require_stored(content)
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:
-        raise BadInput(f"{path}: not a faceforge checkpoint (a plain dict of tensors and numbers)") from None
-    missing = {"state_dict", "config", "version", "clock", "optimizers"} - set(checkpoint)
+        checkpoint = None
+    if not isinstance(checkpoint, dict):
+        raise BadInput(f"{path}: not a faceforge checkpoint (a plain dict of tensors and numbers)")
+    missing = KINDS.keys() - set(checkpoint)
     if missing:
         raise BadInput(f"{path}: not a faceforge checkpoint; it lacks {', '.join(sorted(missing))}")
+    wrong = [name for name, kind in KINDS.items() if not isinstance(checkpoint[name], kind)]
+    wrong += [key for key, value in checkpoint["state_dict"].items() if not _plain_tensor(value)] if not wrong else []
+    if wrong:
+        raise BadInput(f"{path}: not a faceforge checkpoint; {configuration.shorten(str(wrong[0]))} is of a wrong type")
     if checkpoint["version"] > VERSION:
         raise BadInput(
             f"{path}: written by a newer faceforge (version {checkpoint['version']}, this one reads {VERSION})"
         )
     return checkpoint
+
+
+def _require_stored(content: bytes) -> None:
+    """Raises ValueError where a file is damaged, or would unpack to more than it is: torch.save packs nothing."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > len(content):
+            raise ValueError("compressed")
+        if archive.testzip() is not None:  # torch does not look at the checksums
+            raise ValueError("damaged")
+
+
+def _plain_tensor(value: Any) -> bool:
+    """Whether a weight is numbers that the file holds: a view can claim far more than there is."""
+    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized or value.is_meta:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> Any:
@@ -181,15 +206,14 @@ def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> An
     path = find(run, name)
     checkpoint = read(path)
     with torch.random.fork_rng(devices=[]):
-        module = configuration.build(checkpoint["config"]["model"], trusted)
+        module = configuration.build_from(path, checkpoint["config"].get("model"), trusted)
     try:
         module.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise BadInput(
-            f"{path}: its weights do not fit its own configuration ({' '.join(str(error).split())[:200]})"
-        ) from None
-    module.config = checkpoint["config"]
-    module.clock.load_state_dict(checkpoint["clock"])
+        module.config = checkpoint["config"]
+        module.clock.load_state_dict(checkpoint["clock"])
+    except (RuntimeError, AttributeError, TypeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"{path}: its weights do not fit its own configuration ({reason})") from None
     return module.eval().requires_grad_(False)
 
 

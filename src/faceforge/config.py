@@ -216,7 +216,7 @@ def _targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _targets(child, f"{path}.{name}".lstrip("."))
         if "_target_" in node:
             yield path, dict(node)
-    elif isinstance(node, list):
+    elif isinstance(node, list | tuple):
         for i, child in enumerate(node):
             yield from _targets(child, f"{path}[{i}]")
 
@@ -326,9 +326,16 @@ def _one_line(error: BaseException) -> str:
 
 
 def check_targets(config: Mapping[str, Any], trusted: Iterable[str] = ()) -> list[str]:
-    """One line for each ``_target_`` that is not allowed, not there, or does not take what the yaml gives."""
-    problems = []
-    for path, node in _targets(config):
+    """One line for each ``_target_`` that is not allowed, not there, or does not take what the yaml gives.
+
+    The configuration is resolved, so that a text which Hydra would resolve again is one of the problems.
+    """
+    try:
+        problems = list(_unresolved(config))
+        nodes = list(_targets(config))
+    except RecursionError:
+        return ["the configuration is nested too deeply"]
+    for path, node in nodes:
         try:
             target = resolve(str(node["_target_"]), trusted)
             given = {k: v for k, v in node.items() if k not in NEVER_MISSING}
@@ -336,6 +343,23 @@ def check_targets(config: Mapping[str, Any], trusted: Iterable[str] = ()) -> lis
         except BadInput as error:
             problems.append(f"{path}._target_: {error}")
     return problems
+
+
+def _unresolved(node: Any, path: str = "") -> Iterator[str]:
+    """An interpolation could yield a node of its own, which nobody has looked at."""
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from _unresolved(child, f"{path}.{name}".lstrip("."))
+    elif isinstance(node, list | tuple):
+        for i, child in enumerate(node):
+            yield from _unresolved(child, f"{path}[{i}]")
+    elif isinstance(node, str) and "${" in node:
+        yield f"{path}: {shorten(node)} is not resolved; write the value itself"
+
+
+def shorten(text: str) -> str:
+    """A text from outside, quoted on one line of bearable length."""
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
 def _check_signature(
@@ -360,15 +384,15 @@ def resolve(target: str, trusted: Iterable[str] = ()) -> Any:
     allowed = (*ALLOWED, *trusted)
     if not any(target.startswith(f"{prefix}.") for prefix in allowed):
         raise BadInput(
-            f"{target!r} is not on the allow-list ({', '.join(allowed)}); name own packages in trusted_packages"
+            f"{shorten(target)} is not on the allow-list ({', '.join(allowed)}); name own packages in trusted_packages"
         )
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        raise BadInput(f"{target!r} does not exist") from None
+    except (ImportError, AttributeError, ValueError):
+        raise BadInput(f"{shorten(target)} does not exist") from None
     if not _is_ours(target, found) and not _is_torch_class(target, found) and not _is_trusted(found, trusted):
-        raise BadInput(f"{target!r} is not a network, loss, module, data source, optimiser or scheduler")
+        raise BadInput(f"{shorten(target)} is not a network, loss, module, data source, optimiser or scheduler")
     return found
 
 
@@ -413,3 +437,15 @@ def build(node: Mapping[str, Any], trusted: Iterable[str] = (), **runtime: Any) 
         if isinstance(error.__cause__, ValueError):
             raise BadInput(str(error.__cause__)) from None
         raise
+
+
+def build_from(file: Path, node: Any, trusted: Iterable[str] = ()) -> Any:
+    """As build(), for a node that a file carries: whatever is wrong with it is BadInput, naming the file."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise BadInput(f"{file}: its configuration names no model")
+    try:
+        return build(node, trusted)
+    except BadInput as error:
+        raise BadInput(f"{file}: its configuration: {_one_line(error)}") from None
+    except Exception as error:  # constructors say it each in their way, torch among them
+        raise BadInput(f"{file}: its configuration cannot be built ({_one_line(error)[:200]})") from None

@@ -5,7 +5,10 @@ Tensors are used by their methods only, so that processes which merely decode pi
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+import zlib
+from collections.abc import Iterator
 from io import BytesIO
 from math import ceil, sqrt
 from pathlib import Path
@@ -13,20 +16,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
 
+from faceforge import jpeg
 from faceforge.files import atomic_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PIXELS = 50_000_000  # read from the header, before any memory is taken
+MAX_PIXELS, MAX_SIDE = 50_000_000, 65_535  # read from the header, before any memory is taken
 DECODE = "strict/1"  # goes into the protocol of every packed set: change it whenever decode() changes a pixel
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "AVIF")  # none that runs another program
+MEMORY = 224 * 2**20  # bytes that a small file may take while it is decoded, by what its header says
+SMALL = 4 * 2**20  # a larger file may take as much more as it is larger
 GRID_GAP = 2
+_TILE = 2**20  # pixels that are converted together
 _ORIENTATION = 0x0112
 _WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
-_GREY = {"1", "L", "LA", "La"}
+_GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"}
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # a pixel in Pillow, 4 in other modes
+_DECODER = {"WEBP": 12, "AVIF": 12, "TIFF": 8, "GIF": 4}  # bytes a pixel that a format's decoder takes besides
+_TILE_TAGS = (322, 323)
 
 
 class ImageError(Exception):
@@ -68,15 +78,22 @@ def write_png(array: np.ndarray, path: str | Path) -> None:
 
 
 def decode(
-    data: bytes, name: str = "picture", least: tuple[int, int] | None = None, most: int = MAX_PIXELS
+    data: bytes,
+    name: str = "picture",
+    least: tuple[int, int] | None = None,
+    most: int = MAX_PIXELS,
+    sha256: str | None = None,
 ) -> np.ndarray:
     """A file's bytes as uint8 (H, W, 3) RGB, or (H, W) where the file is grey; the first frame of several.
 
     EXIF orientation is applied, transparency lies on white, 16 bits become 8. Nothing is guessed: what is
-    damaged anywhere raises ImageError with the reason. ``name`` only serves the message. With ``least`` (height,
-    width, as the file has them) a JPEG may come reduced, to no less than that, which is several times faster.
-    More than ``most`` pixels are refused by what the header says, before any memory is taken.
+    damaged anywhere raises ImageError with the reason; other bytes than those of a known ``sha256`` (hex) do so
+    before they are looked at. ``name`` only serves the message. With ``least`` (height, width, as the file has them)
+    a JPEG may come reduced, to no less than that, which is several times faster. More than ``most`` pixels, or more
+    memory than a file of this size deserves, are refused by what the header says, before any memory is taken.
     """
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise ImageError("its bytes are not those that its manifest lists")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about metadata that is not used
@@ -91,9 +108,13 @@ def _decode_jpeg(data: bytes, least: tuple[int, int] | None, most: int) -> np.nd
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         _check_pixels(int(width), int(height), most)
+        header = jpeg.check(data)
+        orientation = _jpeg_orientation(data)
+        space = "GRAY" if colours.upper() == "GRAY" else "RGB"
+        channels = {"GRAY": 1, "RGB": 3}[space]
+        _check_memory(data, int(width) * int(height) * (header.buffered + channels * (1 + (orientation > 1))))
         if colours in ("CMYK", "YCCK"):
             return _to_array(_load(data, most))
-        space = "GRAY" if colours.upper() == "GRAY" else "RGB"
         low, narrow = least or (0, 0)
         pixels = simplejpeg.decode_jpeg(data, space, min_height=low, min_width=narrow, strict=True)
     except ValueError as error:
@@ -101,7 +122,7 @@ def _decode_jpeg(data: bytes, least: tuple[int, int] | None, most: int) -> np.nd
         kind = "truncated" if "remature end" in reason else "damaged"
         raise ImageError(f"{kind} JPEG: {reason}") from error
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    return _orient(pixels, _jpeg_orientation(data))
+    return _orient(pixels, orientation)
 
 
 def _jpeg_orientation(data: bytes) -> int:
@@ -132,7 +153,10 @@ def _decode_other(data: bytes, most: int) -> np.ndarray:
     except (OSError, SyntaxError, EOFError) as error:
         kind = "truncated" if "truncated" in str(error).lower() else "damaged"
         raise ImageError(f"{kind} picture: {error}") from error
-    return _to_array(ImageOps.exif_transpose(image))
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    pixels = _to_array(image)
+    del image
+    return _orient(pixels, orientation)
 
 
 def _load(data: bytes, most: int) -> Image.Image:
@@ -141,27 +165,68 @@ def _load(data: bytes, most: int) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"more than {most} pixels") from error
     _check_pixels(*image.size, most)
+    if image.mode == "F":
+        raise ImageError("floating point pixels of unknown range")
+    _check_memory(data, _memory(image))
     if image.format == "PNG":
         Image.open(BytesIO(data), formats=("PNG",)).verify()  # loading alone does not look at the checksums
     image.load()
     return image
 
 
+def _memory(image: Image.Image) -> int:
+    """Bytes that decoding takes at its peak, from the header alone."""
+    pixels, form, out = image.width * image.height, image.format or "", 1 if image.mode in _GREY else 3
+    tags = getattr(image, "tag_v2", {}) if form == "TIFF" else {}
+    wide, high = (int(tags.get(tag, 0)) for tag in _TILE_TAGS)  # one tile may be larger than the picture
+    return pixels * (_BYTES.get(image.mode, 4) + _DECODER.get(form, 0) + out) + wide * high * _DECODER["TIFF"]
+
+
+def _check_memory(data: bytes, needed: int) -> None:
+    needed += 2 * len(data)
+    if needed <= MEMORY:
+        return
+    # Padding does not count: what any packer makes small is a small file.
+    allowed = MEMORY * max(1, len(zlib.compress(data, 1)) / SMALL)
+    if needed > allowed:
+        found = f"{needed / 2**20:.0f} MiB of memory for {len(data):,} bytes"
+        raise ImageError(f"needs {found}, more than {allowed / 2**20:.0f}")
+
+
 def _check_pixels(width: int, height: int, most: int) -> None:
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(f"{width}x{height} pixels, more than {MAX_SIDE:,} on a side")
     if width * height > most:
         raise ImageError(f"{width}x{height} pixels, more than {most}")
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
+    """A loaded picture's pixels; by tiles, so that each conversion holds few of them twice."""
+    boxes = list(_boxes(*image.size))
+    if len(boxes) == 1:
+        return _tile(image)
+    pixels = np.empty((image.height, image.width) if image.mode in _GREY else (image.height, image.width, 3), np.uint8)
+    for left, top, right, bottom in boxes:
+        pixels[top:bottom, left:right] = _tile(image.crop((left, top, right, bottom)))
+    return pixels
+
+
+def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
+    across = min(width, _TILE)
+    down = max(1, _TILE // across)
+    for top in range(0, height, down):
+        for left in range(0, width, across):
+            yield left, top, min(left + across, width), min(top + down, height)
+
+
+def _tile(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):
         return _from_16_bits(np.asarray(image).astype(np.int64))
-    if image.mode == "F":
-        raise ImageError("floating point pixels of unknown range")
+    mode = "L" if image.mode in _GREY else "RGB"
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba)
-        return np.array(on_white.convert("L" if image.mode in _GREY else "RGB"))
-    return np.array(image.convert("L" if image.mode in _GREY else "RGB"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba)
+    return np.array(image if image.mode == mode else image.convert(mode))
 
 
 def _from_16_bits(values: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -18,8 +19,10 @@ from faceforge.images import ImageError, what_is
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".avif")
 TABLES = (".txt", ".csv")
+SUMS = "SHA256SUMS"
 MAX_FILE_BYTES = 64 * 2**20  # of one member, unpacked
 MAX_TAR_BYTES = 64 * 2**30  # of all members that are taken from a tar
+BOMB_BYTES, BOMB_RATIO = 2**30, 100  # above both a member is refused with its archive, unread
 SKIPPED_FOLDERS = {"_review", "__MACOSX"}
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
 
@@ -89,11 +92,15 @@ class Zip:
         return self._open
 
     def names(self) -> list[str]:
-        """As Store.names. Raises BadInput where the zip's directory is damaged."""
+        """As Store.names. Raises BadInput where the zip's directory is damaged or hostile."""
         try:
-            names = set(self._zip.namelist())
+            members = self._zip.infolist()
         except _DAMAGE as error:
             raise BadInput(f"{self.root}: {_damage(self.root)} ({error})") from error
+        for member in members:
+            _require_inside(member.filename, self.root)
+            _require_no_bomb(member.filename, member.file_size, self.root)
+        names = {member.filename for member in members}
         return sorted(name for name in names if not name.endswith("/") and all(map(_wanted, name.split("/"))))
 
     def read(self, name: str) -> bytes:
@@ -191,17 +198,51 @@ def _tar_to_zip(path: Path, cache: str | None) -> Path:
     return target
 
 
+def _taken(name: str) -> bool:
+    return name.lower().endswith(IMAGES + TABLES) or name.removeprefix("./") == SUMS
+
+
+def _require_inside(name: str, path: Path) -> None:
+    """Raises BadInput for a name that would leave a folder into which it were unpacked."""
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name):
+        raise BadInput(f"data.root={path}: holds {name[:80]!r}, which would lie outside of it; nothing was unpacked")
+
+
+def _require_no_bomb(name: str, size: int, path: Path) -> None:
+    """Raises BadInput for a member that is no file of anybody's: huge, and packed a hundred times smaller."""
+    if size > BOMB_BYTES and size > BOMB_RATIO * path.stat().st_size:
+        raise BadInput(f"data.root={path}: {name[:80]!r} unpacks to {size:,} bytes; nothing was unpacked")
+
+
 def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    taken = 0
+    taken, most = 0, min(MAX_TAR_BYTES, max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size))
     for member in tar:
+        _require_inside(member.name, path)
+        _require_no_bomb(member.name, member.size, path)
         content = tar.extractfile(member) if member.isreg() else None
-        if content is None or not member.name.lower().endswith(IMAGES + TABLES):
+        if content is None or not _taken(member.name):
             continue
         taken += member.size
-        if member.size > MAX_FILE_BYTES or taken > MAX_TAR_BYTES:
-            limits = f"{MAX_FILE_BYTES} bytes a file or {MAX_TAR_BYTES} in all"
+        if member.size > MAX_FILE_BYTES or taken > most:
+            limits = f"{MAX_FILE_BYTES} bytes a file or {most} in all"
             raise BadInput(f"data.root={path}: at {member.name} it unpacks to more than {limits}")
         yield member.name.removeprefix("./"), content
+
+
+def known_hashes(store: Store) -> dict[str, str]:
+    """What a ``SHA256SUMS`` at the top of a store, as sha256sum writes it, knows of its files. Raises BadInput."""
+    if not (store.file(SUMS).is_file() if isinstance(store, Folder) else SUMS in store.names()):
+        return {}
+    try:
+        lines = store.read(SUMS).decode().splitlines()
+    except (ImageError, UnicodeDecodeError) as error:
+        raise BadInput(f"{store.root}/{SUMS}: {error}; write it again with sha256sum") from error
+    found = [re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line) for line in lines]
+    for number, match in enumerate(found, 1):
+        if match is None:
+            raise BadInput(f"{store.root}/{SUMS}: line {number} is not a hash and a name; write it with sha256sum")
+    return {match[2]: match[1].lower() for match in found if match}
 
 
 def image_names(names: list[str], root: Path) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from faceforge.data.archives import known_hashes
 from faceforge.images import decode
 
 if TYPE_CHECKING:
@@ -52,18 +53,23 @@ class Source(Protocol):
 
 
 class Files:
-    """A source whose faces are picture files: each face is the file of the same place in ``names``."""
+    """A source whose faces are picture files: each face is the file of the same place in ``names``.
+
+    Where the store holds a ``SHA256SUMS``, a file that it lists is read only with the bytes that it names.
+    """
 
     name = "files"
 
     def __init__(self, store: Store, names: Sequence[str], faces: Sequence[Face]) -> None:
         self.store = store
         self.names = names
+        self.known = known_hashes(store)
         self.faces = [_readable(face) for face in faces]
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """The decoded picture in its own size: uint8 (H, W, 3) or (H, W). Raises ImageError."""
-        return decode(self.store.read(self.names[index]), self.names[index])
+        name = self.names[index]
+        return decode(self.store.read(name), name, sha256=self.known.get(name))
 
     def digest(self, index: int) -> str:
         """SHA-256 of the file's bytes. Raises ImageError where there are none."""

@@ -26,6 +26,7 @@ FORMAT, VERSION = "faceforge model", 1
 NAME = "model.safetensors"  # in a folder
 SPACE = "space/"  # before the names of the arrays of a latent space
 USED = "average."  # before the names of the weights that inference uses
+KINDS = {"name": str, "checkpoint_sha256": str, "images": int, "config": dict, "framing": list}
 KEPT = (
     "_target_",
     "size",
@@ -89,28 +90,38 @@ def read(path: Path, trusted: Sequence[str]) -> tuple[Any, LatentSpace | None, d
     """
     path = path / NAME if path.is_dir() else path
     about, tensors, digest = _read(path)
-    space = None
-    if about["space"] is not None:
-        arrays = {key.removeprefix(SPACE): t.numpy() for key, t in tensors.items() if key.startswith(SPACE)}
-        space = LatentSpace.unpack(about["space"], arrays, str(path))
+    space = _space(path, about["space"], tensors)
     with torch.random.fork_rng(devices=[]):
-        module = configuration.build(about["config"]["model"], trusted)
+        module = configuration.build_from(path, about["config"].get("model"), trusted)
     weights = {key: value for key, value in tensors.items() if key.startswith(USED)}
     missing = {key for key in module.state_dict() if key.startswith(USED)} ^ set(weights)
     if missing:
         raise BadInput(f"{path}: its weights do not fit its own configuration ({min(missing)})")
     try:
         module.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
+        module.config = {**about["config"], "framing": about["framing"]}
+        module.clock.images = about["images"]
+    except (RuntimeError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{path}: its weights do not fit its own configuration ({reason})") from None
-    module.config = {**about["config"], "framing": about["framing"]}
-    module.clock.images = about["images"]
     return module.eval().requires_grad_(False), space, about, digest
 
 
+def _space(path: Path, about: Any, tensors: Mapping[str, Tensor]) -> LatentSpace | None:
+    if about is None:
+        return None
+    try:
+        arrays = {key.removeprefix(SPACE): t.numpy() for key, t in tensors.items() if key.startswith(SPACE)}
+        return LatentSpace.unpack(about, arrays, str(path))
+    except (TypeError, AttributeError, KeyError, ValueError, IndexError):
+        raise _foreign(path) from None
+
+
+def _foreign(path: Path) -> BadInput:
+    return BadInput(f"{path}: not a model that faceforge exported, or damaged; `faceforge export RUN` makes one")
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-    foreign = BadInput(f"{path}: not a model that faceforge exported, or damaged; `faceforge export RUN` makes one")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with safe_open(path, "pt") as file:
@@ -118,14 +129,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError):
-        raise foreign from None
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        raise _foreign(path) from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise foreign
+        raise _foreign(path)
     if about.get("version") != VERSION:
         found = f"version {about.get('version')}, this one reads {VERSION}"
         raise BadInput(f"{path}: written by another faceforge ({found})")
-    lacking = {"name", "checkpoint_sha256", "images", "config", "framing", "space"} - set(about)
-    if lacking or not all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):
-        raise foreign
+    if any(not isinstance(about.get(key), kind) for key, kind in KINDS.items()) or "space" not in about:
+        raise _foreign(path)
+    if not all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):
+        raise _foreign(path)
     return about, tensors, digest

@@ -158,11 +158,14 @@ def _of_export(path: Path, trusted: Sequence[str]) -> Model:
 def _model(
     path: Path, folder: Path, name: str, module: Any, digest: str, space: LatentSpace | None, trusted: Sequence[str]
 ) -> Model:
-    data = module.config["data"]
-    size = data["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    task = config.build(data["task"], trusted)
-    return Model(path, folder, name, module, task, (height, width), data["channels"], digest, space)
+    try:
+        data = module.config["data"]
+        size, channels = data["size"], int(data["channels"])
+        height, width = (size, size) if isinstance(size, int) else map(int, size)
+        task = config.build_from(path, data["task"], trusted)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path}: its configuration does not say what it was trained on ({error})") from None
+    return Model(path, folder, name, module, task, (height, width), channels, digest, space)
 
 
 def record(folder: Path) -> dict[str, Any]:
