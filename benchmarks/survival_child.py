@@ -96,6 +96,7 @@ def _become(words: list[str], log: Path, prepare: Callable[[], None]) -> int:
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     sys.argv = ["train.py", *words]
     torch.set_num_threads(1)
+    warnings.showwarning = _print_warning  # a test that forks this may keep warnings to itself
     try:
         prepare()
         main.main()
@@ -105,6 +106,10 @@ def _become(words: list[str], log: Path, prepare: Callable[[], None]) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _print_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    print(f"{category.__name__}: {message}", file=sys.stderr)
 
 
 @dataclass
