@@ -96,6 +96,7 @@ def _become(words: list[str], log: Path, prepare: Callable[[], None]) -> int:
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     sys.argv = ["train.py", *words]
     torch.set_num_threads(1)
+    warnings.showwarning = _print_warning  # a test that forks this may keep warnings to itself
     try:
         prepare()
         main.main()
@@ -107,9 +108,15 @@ def _become(words: list[str], log: Path, prepare: Callable[[], None]) -> int:
     return 0
 
 
+def _print_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    print(f"{category.__name__}: {message}", file=sys.stderr)
+
+
 @dataclass
 class Child:
-    """A running child: what it announced, with the time this process read it, and when it was asked to stop."""
+    """A running child: what it announced, with the time this process read it, when it was asked to stop, and at
+    its end the CPU seconds it took in all.
+    """
 
     pid: int
     pipe: int
@@ -118,6 +125,7 @@ class Child:
     told: list[tuple[float, str, int]] = field(default_factory=list)
     code: int | None = None
     asked: float = 0.0
+    cpu: float = 0.0
     _rest: bytes = b""
 
     @property
@@ -169,6 +177,11 @@ class Child:
         """A signal."""
         os.kill(self.pid, number)
 
+    def cpu_now(self) -> float:
+        """CPU seconds it has taken so far, in steps of 10 ms; it must not have been waited for."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def wait(self, limit: float = 120.0) -> int:
         """Its exit code, negative where a signal ended it; killed after ``limit`` seconds."""
         end = time.monotonic() + limit
@@ -176,7 +189,8 @@ class Child:
             if time.monotonic() > end:
                 os.kill(self.pid, signal.SIGKILL)
         if self.code is None:
-            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            _, status, usage = os.wait4(self.pid, 0)
+            self.code, self.cpu = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
             os.close(self.pipe)
         return self.code
 
