@@ -34,7 +34,7 @@ import typer
 from cut_faces_common import earlier, write_record
 from gan_faces import provenance
 from PIL import Image
-from speed_pace import Pacer, Turns, Watch, alternate, built, composed, paced, run_quietly, timed_alone
+from speed_pace import NVML, Pacer, Turns, Watch, alternate, built, composed, paced, run_quietly, timed_alone
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -217,7 +217,8 @@ def measure_idiom(toy: str, ours: dict[str, Any], blocks: int) -> Turns:
     """The same for Lightning's idiom, on as many images in memory."""
     images = ours["target"].repeat(8, 1, 1, 1)
     pacer = Pacer(ours["bare"], BLOCK, block_of)
-    baselines.fit_idiom(TOYS[toy][2](), images, len(ours["target"]), (blocks + 1) * BLOCK, [pacer])
+    with mock.patch.dict(os.environ, {NVML: "1"}):  # as importing Lightning leaves it
+        baselines.fit_idiom(TOYS[toy][2](), images, len(ours["target"]), (blocks + 1) * BLOCK, [pacer])
     return pacer.turns
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,7 @@ def fit_idiom(module: pl.LightningModule, images: Tensor, batch: int, steps: int
     """As many steps of Lightning's trainer with its bar (into memory) and no logger's files."""
     epochs = -(-steps // (len(images) // batch))
     loader = DataLoader(TensorDataset(images), batch, shuffle=True, drop_last=True)
-    with redirect_stderr(io.StringIO()):
+    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
         pl.Trainer(
             accelerator="cpu",
             max_epochs=epochs,

@@ -89,11 +89,14 @@ def permutation(seed: int, purpose: str, epoch: int, n: int) -> NDArray[np.int64
 
 def order(seed: int, n: int, positions: ArrayLike) -> NDArray[np.int64]:
     """Which of n items stands at each clock position: position p is place p % n in the permutation of epoch p // n."""
-    positions = np.asarray(positions, dtype=np.int64).reshape(-1)
-    items = np.empty_like(positions)
-    for epoch in np.unique(positions // n):
-        here = positions // n == epoch
-        items[here] = permutation(seed, "order", int(epoch), n)[positions[here] % n]
+    epochs, places = np.divmod(np.asarray(positions, dtype=np.int64).reshape(-1), n)
+    found = set(epochs.tolist())
+    if len(found) == 1:
+        return permutation(seed, "order", *found, n)[places]
+    items = np.empty_like(places)
+    for epoch in found:
+        here = epochs == epoch
+        items[here] = permutation(seed, "order", epoch, n)[places[here]]
     return items
 
 

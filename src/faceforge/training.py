@@ -239,6 +239,8 @@ def _precision(options: Options, gpus: int) -> str:
 def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's trainer for some options: one endless epoch, which the recorder ends by the clock."""
     gpus = _gpus(options)
+    if not gpus:
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 opens a library at every optimiser step
     names: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     return pl.Trainer(
         accelerator="gpu" if gpus else "cpu",
