@@ -46,6 +46,8 @@ class Options:
     sample_every: int
     checkpoint_every: int
     deterministic: bool
+    channels_last: bool = False  # runs of before have neither key
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
@@ -194,6 +196,9 @@ def _build(config: dict[str, Any]) -> tuple[Scheme, Any]:
     trusted = config["trusted_packages"]
     module = configuration.build(config["model"], trusted)
     module.config = {k: v for k, v in config.items() if k not in ("resume", "trusted_packages")}
+    if config["trainer"].get("channels_last"):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.compiles = bool(config["trainer"].get("compile"))
     return module, configuration.build(config["data"], trusted)
 
 

@@ -67,11 +67,30 @@ class Scheme(pl.LightningModule):
         self.means = Means()
         self.config: dict[str, Any] = {}
         self.end: str | None = None  # why the run ended before its limits, once it did
+        self.compiles = False
+        self._compiled: dict[nn.Module, Any] = {}
 
     @property
     def world(self) -> int:
         """How many ranks share a batch."""
         return self._trainer.world_size if self._trainer else 1
+
+    def trained(self) -> list[nn.Module]:
+        """The networks that a step runs, each of which can be compiled by itself."""
+        raise NotImplementedError
+
+    def on_fit_start(self) -> None:
+        """Compile, where asked, in the process that trains; what is saved and sampled from are the networks as they are."""
+        if self.compiles:
+            self._compiled = {network: torch.compile(network) for network in self.trained()}
+
+    def on_fit_end(self) -> None:
+        """Nothing compiled outlives training."""
+        self._compiled = {}
+
+    def quick(self, network: nn.Module) -> Any:
+        """A network, compiled where that was asked for. Not for what is differentiated twice."""
+        return self._compiled.get(network, network)
 
     def reseed(self) -> None:
         """Key torch's own generators (dropout and the like) to the clock, each rank with its own stream."""
