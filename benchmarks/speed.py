@@ -4,22 +4,22 @@
     python benchmarks/speed.py train --name pix2pix
     python benchmarks/speed.py ranks
 
-Every figure is one line ``name value`` and one entry of docs/results/records/speed.json. Ratios of CPU time, one thread,
-the two sides in turns within one process, the least of the turns; a turn during which the processor was taken away (wall
-above 1.15 times CPU time) is rejected. What only the wall can tell (two processes) is timed in turns, with the cores
+Every figure is one line ``name value`` and one entry of docs/results/records/speed.json. Ratios of CPU time, one
+thread, the two sides in turns within one process, the least of the turns; a turn during which the processor was taken
+away (wall above 1.15 times CPU time) is rejected. A whole run is measured with its logs and saves closer together; what
+they add to a step is then counted as often as the model's own cadences have it. What only the wall can tell (two processes) is timed in turns, with the cores
 that others kept busy beside it. The other sides, none slowed down on purpose, are in speed_baselines.py.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -27,15 +27,13 @@ from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
 
-import numpy as np
 import speed_baselines as baselines
 import torch
 import typer
 from cut_faces_common import earlier, write_record
 from gan_faces import provenance
 from PIL import Image
-from speed_pace import NVML, Pacer, Turns, Watch, alternate, built, composed, paced, run_quietly, timed_alone
-from torch import nn
+from speed_pace import NVML, Pacer, Turns, alternate, built, composed, paced, run_quietly, timed_alone
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from faceforge.data import cache
@@ -247,7 +245,7 @@ def host(blocks: Rounds = 5, place: Place = None) -> None:
 
 
 def measure_step(rounds: int, batch: int, extra: Sequence[str]) -> tuple[float, float, dict[str, Any]]:
-    """The taught loop over our step on the same weights, batch and z; and how far the losses of the first step differ."""
+    """The taught loop over our step on the same weights, batch and z; how far the losses of the first step differ."""
     taught = ["experiment=published/dcgan_taught", "model.r2_gamma=0", "data.source.count=300"]
     wanted = [*taught, f"data.batch_size={batch}", *extra]
     module, _ = built([*wanted, "trainer.gpus=0"])
@@ -305,7 +303,10 @@ def measure_ema(rounds: int, times: int = 20) -> dict[str, float]:
     ways: dict[str, Callable[[], Any]] = {"ours": partial(ema.update, ema.averaged_copy(network), network, 0.999)}
     fast = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999), use_buffers=True)
     slow = AveragedModel(network, avg_fn=lambda mine, its, n: 0.999 * mine + 0.001 * its, use_buffers=True)
-    ways |= {"multi_avg_fn": partial(fast.update_parameters, network), "avg_fn": partial(slow.update_parameters, network)}
+    ways |= {
+        "multi_avg_fn": partial(fast.update_parameters, network),
+        "avg_fn": partial(slow.update_parameters, network),
+    }
 
     def repeated(way: Callable[[], Any]) -> Callable[[], None]:
         def work() -> None:
@@ -326,7 +327,7 @@ def averaging(rounds: Rounds = 15) -> None:
     tell("ema_over_averagedmodel.multi_avg_fn", found["multi_avg_fn"] / found["ours"])
 
 
-# ------------------------------------------------------------------------------------------------------ feeding, packing
+# ----------------------------------------------------------------------------------------------------- feeding, packing
 
 
 def write_faces(folder: Path, number: int, size: tuple[int, int] = PHOTO) -> Path:

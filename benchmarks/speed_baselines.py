@@ -219,7 +219,9 @@ def fit_idiom(module: pl.LightningModule, images: Tensor, batch: int, steps: int
 # ------------------------------------------------------------------------------------------------- the taught DCGAN
 
 
-def tutorial(generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor) -> Callable[[], tuple[float, ...]]:
+def tutorial(
+    generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Tensor
+) -> Callable[[], tuple[float, ...]]:
     """A step of the widely taught DCGAN loop; returns both losses, read each time as the loop does."""
     generator, discriminator = copy.deepcopy(generator), copy.deepcopy(discriminator)
     criterion = nn.BCEWithLogitsLoss()
@@ -244,7 +246,7 @@ def tutorial(generator: nn.Module, discriminator: nn.Module, real: Tensor, z: Te
     return step
 
 
-# ------------------------------------------------------------------------------------------------------ feeding, packing
+# ----------------------------------------------------------------------------------------------------- feeding, packing
 
 
 def feed(folder: Path, size: int, batch: int) -> Iterator[Tensor]:

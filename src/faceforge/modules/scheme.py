@@ -80,7 +80,7 @@ class Scheme(pl.LightningModule):
         raise NotImplementedError
 
     def on_fit_start(self) -> None:
-        """Compile, where asked, in the process that trains; what is saved and sampled from are the networks as they are."""
+        """Compile, where asked, in the process that trains; what is saved and sampled from stays as it is."""
         if self.compiles:
             self._compiled = {network: torch.compile(network) for network in self.trained()}
 
