@@ -6,9 +6,11 @@
 
 Every figure is one line ``name value`` and one entry of docs/results/records/speed.json. Ratios of CPU time, one
 thread, the two sides in turns within one process, the least of the turns; a turn during which the processor was taken
-away (wall above 1.15 times CPU time) is rejected. A whole run is measured with its logs and saves closer together; what
-they add to a step is then counted as often as the model's own cadences have it. What only the wall can tell (two processes) is timed in turns, with the cores
-that others kept busy beside it. The other sides, none slowed down on purpose, are in speed_baselines.py.
+away (wall above 1.15 times CPU time) is rejected.
+
+A whole run is measured with its logs and saves closer together; what they add to a step is then counted as often as
+the model's own cadences have it. What only the wall can tell (two processes) is timed in turns, with the cores that
+others kept busy beside it. The other sides, none slowed down on purpose, are in speed_baselines.py.
 """
 
 from __future__ import annotations
