@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-all test-gpu lint format results clean
+.PHONY: help setup demo app test test-all test-gpu lint format bench results clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: $(READY) ## Check style and types
 format: $(READY) ## Put the source into the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(READY) ## Measure what training, feeding and packing cost beside plain loops (15 minutes on an idle machine)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py all
 
 results: $(READY) ## Make docs/results.md from its records; ROW=name trains a row first (LFW= CROPS= CELEBA= SIZE=full)
 	$(BIN)/python benchmarks/results.py $(if $(ROW),train $(ROW),page)

@@ -42,6 +42,20 @@ def train(context: typer.Context) -> None:
 
 
 @app.command()
+def bench(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[OVERRIDES]", help="As for train, such as model=pix2pix.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="For each of about ten measurements.")] = 4.0,
+    compiled: Annotated[bool, typer.Option("--compile", help="Also trainer.compile, which takes minutes.")] = False,
+) -> None:
+    """Time a model's training step on this machine with each switch on and off, and suggest what is faster."""
+    from faceforge.bench import bench
+
+    print("\n".join(bench(overrides or [], seconds, compiled)))
+
+
+@app.command()
 def cut(
     photos: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of photos, a zip or tar of them, or one.")],
     faces: Annotated[Path, typer.Argument(metavar="DST", help="A new folder, or one that was cut before.")],

@@ -14,6 +14,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ONE, _UNUSED = np.uint64(1), np.uint64(11)
+
+
+@lru_cache(maxsize=64)
+def _start(seed: int, purpose: str) -> np.uint64:
+    return np.uint64(key(seed, purpose))
+
+
+@lru_cache(maxsize=16)
+def _columns(count: int) -> NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        columns = (np.arange(count, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
+    columns.setflags(write=False)
+    return columns
 
 
 def key(seed: int, *purpose: str | int) -> int:
@@ -22,31 +36,47 @@ def key(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
+_MIXING = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
+_LAST = np.uint64(31)
+
+
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    """In place."""
+    for shift, factor in _MIXING:
+        x ^= x >> shift
+        x *= factor
+    x ^= x >> _LAST
+    return x
 
 
 def bits(seed: int, purpose: str, counters: ArrayLike, shape: tuple[int, ...] = ()) -> NDArray[np.uint64]:
     """64 random bits for each counter and element: (N, *shape)."""
-    counters = np.asarray(counters, dtype=np.int64).reshape(-1).astype(np.uint64)
-    start = np.uint64(key(seed, purpose))
-    with np.errstate(over="ignore"):
-        rows = _mix(start + (counters + np.uint64(1)) * _GOLDEN)
-        columns = (np.arange(prod(shape), dtype=np.uint64) + np.uint64(1)) * _GOLDEN
-        return _mix(rows[:, None] + columns[None, :]).reshape(len(counters), *shape)
+    rows = np.asarray(counters, dtype=np.int64).reshape(-1).astype(np.uint64)  # a copy; arrays overflow in silence
+    rows += _ONE
+    rows *= _GOLDEN
+    rows += _start(seed, purpose)
+    return _mix(_mix(rows)[:, None] + _columns(prod(shape))).reshape(len(rows), *shape)
 
 
 def uniform(seed: int, purpose: str, counters: ArrayLike, shape: tuple[int, ...] = ()) -> NDArray[np.float64]:
     """U[0, 1) with 53 bits for each counter: (N, *shape)."""
-    return (bits(seed, purpose, counters, shape) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    drawn = bits(seed, purpose, counters, shape)
+    drawn >>= _UNUSED
+    values = drawn.astype(np.float64)
+    values *= 2.0**-53
+    return values
 
 
 def normal(seed: int, purpose: str, counters: ArrayLike, shape: tuple[int, ...] = ()) -> NDArray[np.float64]:
     """N(0, 1) by Box and Muller (1958) for each counter: (N, *shape)."""
-    radius = np.sqrt(-2.0 * np.log1p(-uniform(seed, purpose + "/radius", counters, shape)))
-    return radius * np.cos(2.0 * np.pi * uniform(seed, purpose + "/angle", counters, shape))
+    radius = uniform(seed, purpose + "/radius", counters, shape)
+    angle = uniform(seed, purpose + "/angle", counters, shape)
+    np.log1p(np.negative(radius, out=radius), out=radius)
+    radius *= -2.0
+    np.sqrt(radius, out=radius)
+    angle *= 2.0 * np.pi
+    radius *= np.cos(angle, out=angle)
+    return radius
 
 
 @lru_cache(maxsize=8)
@@ -59,11 +89,14 @@ def permutation(seed: int, purpose: str, epoch: int, n: int) -> NDArray[np.int64
 
 def order(seed: int, n: int, positions: ArrayLike) -> NDArray[np.int64]:
     """Which of n items stands at each clock position: position p is place p % n in the permutation of epoch p // n."""
-    positions = np.asarray(positions, dtype=np.int64).reshape(-1)
-    items = np.empty_like(positions)
-    for epoch in np.unique(positions // n):
-        here = positions // n == epoch
-        items[here] = permutation(seed, "order", int(epoch), n)[positions[here] % n]
+    epochs, places = np.divmod(np.asarray(positions, dtype=np.int64).reshape(-1), n)
+    found = set(epochs.tolist())
+    if len(found) == 1:
+        return permutation(seed, "order", *found, n)[places]
+    items = np.empty_like(places)
+    for epoch in found:
+        here = epochs == epoch
+        items[here] = permutation(seed, "order", epoch, n)[places[here]]
     return items
 
 

@@ -48,6 +48,8 @@ class Options:
     sample_every: int
     checkpoint_every: int
     deterministic: bool
+    channels_last: bool = False  # runs of before have neither key
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
@@ -204,6 +206,9 @@ def _build(config: dict[str, Any]) -> tuple[Scheme, Any]:
     trusted = config["trusted_packages"]
     module = configuration.build(config["model"], trusted)
     module.config = {k: v for k, v in config.items() if k not in ("resume", "trusted_packages")}
+    if config["trainer"].get("channels_last"):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.compiles = bool(config["trainer"].get("compile"))
     return module, configuration.build(config["data"], trusted)
 
 
@@ -249,6 +254,8 @@ def _precision(options: Options, gpus: int) -> str:
 def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's trainer for some options: one endless epoch, which the recorder ends by the clock."""
     gpus = _gpus(options)
+    if not gpus:
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 opens a library at every optimiser step
     names: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     return pl.Trainer(
         accelerator="gpu" if gpus else "cpu",

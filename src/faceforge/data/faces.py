@@ -226,6 +226,12 @@ class FaceData(pl.LightningDataModule):
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Onto the device without waiting for it; on the CPU the batch itself."""
+        if device.type == "cpu":
+            return batch
+        return {name: values.to(device, non_blocking=True) for name, values in batch.items()}
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """On the device: flip, make float, apply the task. ``target`` (and ``input``) in [-1, 1]."""
         batch = dict(batch)
@@ -261,8 +267,9 @@ class TrainFaces(Dataset[Batch]):
         A partner as target is augmented and mirrored like the face that is the input, which ``index`` names. A
         filter draws faces that are mirrored already: its lines are not those of the other side mirrored.
         """
-        index = self.rows[streams.order(self.seed, len(self.rows), positions)]
-        flip = streams.uniform(self.seed, "flip", positions) < (0.5 if self.flip else 0.0)
+        counters = np.asarray(positions, dtype=np.int64)
+        index = self.rows[streams.order(self.seed, len(self.rows), counters)]
+        flip = streams.uniform(self.seed, "flip", counters) < (0.5 if self.flip else 0.0)
         batch = {"target": self._faces(index, positions)}
         if self.partners:
             partners = self.partners(index, positions, "train")
@@ -271,7 +278,7 @@ class TrainFaces(Dataset[Batch]):
             batch["target"][flip] = batch["target"][flip][..., ::-1]
             batch["input"] = self.task.draw(batch["target"])
             flip = np.zeros_like(flip)
-        batch |= {"position": np.asarray(positions, dtype=np.int64), "index": index, "flip": flip}
+        batch |= {"position": counters, "index": index, "flip": flip}
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def _faces(self, rows: np.ndarray, positions: list[int]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +30,41 @@ def update(average: nn.Module, network: nn.Module, keep: float) -> None:
 
     Statistics of the moving network do not fit averaged weights where the learning rate is high.
     """
-    pairs = list(zip(_tensors(average), _tensors(network), strict=True))
-    moving = [(mine, its) for mine, its in pairs if mine.is_floating_point()]
-    mine, its = zip(*moving, strict=True)
-    torch._foreach_lerp_(list(mine), list(its), 1.0 - keep)  # pyright: ignore[reportPrivateImportUsage]
-    for counter, its in pairs:
-        if not counter.is_floating_point():
-            counter.copy_(its)
+    mine, its = _tensors(average), _tensors(network)
+    for average_of, network_of, move in zip(mine, its, (_lerp, _copy), strict=True):
+        if len(average_of) != len(network_of):
+            raise ValueError("the average is not a copy of the network")
+        if average_of:
+            move(average_of, network_of, keep)
 
 
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [t.detach() for t in (*network.parameters(), *network.buffers())]
+def _lerp(average: list[Tensor], network: list[Tensor], keep: float) -> None:
+    torch._foreach_lerp_(average, network, 1.0 - keep)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _copy(average: list[Tensor], network: list[Tensor], keep: float) -> None:
+    torch._foreach_copy_(average, network)  # pyright: ignore[reportPrivateImportUsage]
+
+
+Places = list[tuple[dict[str, Tensor | None], str]]
+_places: WeakKeyDictionary[nn.Module, tuple[Places, Places]] = WeakKeyDictionary()
+
+
+def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Floating ones, and counters, in the order of the modules."""
+    places = _places.get(network)
+    if places is None:
+        places = _places[network] = _look_up(network)
+    return tuple([held[name] for held, name in kind] for kind in places)  # type: ignore[return-value]
+
+
+def _look_up(network: nn.Module) -> tuple[Places, Places]:
+    """Where the tensors are held, once: walking through the modules at every step takes longer than the averaging.
+
+    Moving or loading a network puts other tensors into the same places.
+    """
+    held = [held for module in network.modules() for held in (module._parameters, module._buffers)]
+    places = {id(held[name]): (held, name) for held in held for name in held if held[name] is not None}
+    floating = [(held, name) for held, name in places.values() if held[name].is_floating_point()]  # type: ignore[union-attr]
+    counters = [(held, name) for held, name in places.values() if not held[name].is_floating_point()]  # type: ignore[union-attr]
+    return floating, counters  # type: ignore[return-value]

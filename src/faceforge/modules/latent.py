@@ -76,6 +76,10 @@ class LatentModule(ReconstructionModule):
         """Where codes lie; None for a posterior, whose prior is N(0, 1)."""
         return getattr(self.average["code"], "output_range", None)  # type: ignore[index]
 
+    def trained(self) -> list[nn.Module]:
+        """Encoder and decoder."""
+        return [self.network["encoder"], self.network["decoder"]]  # type: ignore[index]
+
     def objective(self, batch: Batch) -> Tensor:
         """What a step minimises, a scalar."""
         self._freeze()
@@ -102,7 +106,7 @@ class LatentModule(ReconstructionModule):
                 module.eval()
 
     def _code(self, network: nn.Module, images: Tensor) -> Code:
-        encoder: Any = network["encoder"]  # type: ignore[index]
+        encoder = self.quick(network["encoder"])  # type: ignore[index]
         return network["code"](encoder(rescale(images, (-1.0, 1.0), encoder.input_range)))  # type: ignore[index]
 
     def _drawn(self, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -110,7 +114,7 @@ class LatentModule(ReconstructionModule):
         return mean + (0.5 * log_variance).exp() * noise
 
     def _decoded(self, network: nn.Module, z: Tensor, span: tuple[float, float]) -> Tensor:
-        decoder: Any = network["decoder"]  # type: ignore[index]
+        decoder = self.quick(network["decoder"])  # type: ignore[index]
         return rescale(decoder(z), decoder.output_range, span)
 
     def _outputs(self, network: nn.Module, inputs: Tensor, span: tuple[float, float]) -> Tensor:

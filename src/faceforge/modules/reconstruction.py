@@ -34,6 +34,10 @@ class ReconstructionModule(PairedScheme):
         self.optimizer = optimizer
         self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
 
+    def trained(self) -> list[nn.Module]:
+        """The network."""
+        return [self.network]
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One for the network."""
         return self.planned(self.optimizer(self.network.parameters()))
@@ -51,7 +55,7 @@ class ReconstructionModule(PairedScheme):
 
     def objective(self, batch: Batch) -> Tensor:
         """What a step minimises, a scalar."""
-        loss = self.loss(self._outputs(self.network, batch["input"], (0.0, 1.0)), (batch["target"] + 1) / 2)
+        loss = self.loss(self._outputs(self.quick(self.network), batch["input"], (0.0, 1.0)), (batch["target"] + 1) / 2)
         self.means.add(**{"loss/train": loss})
         return loss
 

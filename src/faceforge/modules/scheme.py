@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,11 @@ class Means:
         """Count one more value of each named scalar."""
         for name, value in values.items():
             value = value.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
-            self.counts[name] = self.counts.get(name, 0) + 1
+            if name in self.sums:
+                self.sums[name].add_(value)
+                self.counts[name] += 1
+            else:
+                self.sums[name], self.counts[name] = value.clone(), 1
 
     def drain(self) -> dict[str, float]:
         """The means since the last drain, as floats."""
@@ -46,7 +50,7 @@ class Means:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what was saved."""
-        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+        self.sums, self.counts = {k: v.clone() for k, v in state["sums"].items()}, dict(state["counts"])
 
 
 class Scheme(pl.LightningModule):
@@ -63,15 +67,38 @@ class Scheme(pl.LightningModule):
         self.means = Means()
         self.config: dict[str, Any] = {}
         self.end: str | None = None  # why the run ended before its limits, once it did
+        self.compiles = False
+        self._compiled: dict[nn.Module, Any] = {}
 
     @property
     def world(self) -> int:
         """How many ranks share a batch."""
         return self._trainer.world_size if self._trainer else 1
 
+    def trained(self) -> list[nn.Module]:
+        """The networks that a step runs, each of which can be compiled by itself."""
+        raise NotImplementedError
+
+    def on_fit_start(self) -> None:
+        """Compile, where asked, in the process that trains; what is saved and sampled from stays as it is."""
+        if self.compiles:
+            self._compiled = {network: torch.compile(network) for network in self.trained()}
+
+    def on_fit_end(self) -> None:
+        """Nothing compiled outlives training."""
+        self._compiled = {}
+
+    def quick(self, network: nn.Module) -> Any:
+        """A network, compiled where that was asked for. Not for what is differentiated twice."""
+        return self._compiled.get(network, network)
+
     def reseed(self) -> None:
         """Key torch's own generators (dropout and the like) to the clock, each rank with its own stream."""
-        torch.manual_seed(streams.key(self.seed, "torch", self.clock.images, self.global_rank) >> 1)
+        seed = streams.key(self.seed, "torch", self.clock.images, self.global_rank) >> 1
+        # torch.manual_seed also notes, for every kind of device that is not in use, who called: 0.7 ms a step
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def positions(self, count: int) -> Tensor:
         """Of this rank's ``count`` images on the clock: batch["position"], but without asking the device for it."""
@@ -80,7 +107,8 @@ class Scheme(pl.LightningModule):
     def noise(self, purpose: str, counters: Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
         """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1)."""
         draw = streams.uniform if kind == "uniform" else streams.normal
-        return torch.from_numpy(draw(self.seed, purpose, counters.cpu().numpy(), shape)).float().to(self.device)
+        drawn = draw(self.seed, purpose, counters.cpu().numpy(), shape).astype(np.float32)
+        return torch.from_numpy(drawn).to(self.device)
 
     def step_optimizer(self, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None) -> None:
         """Backward, unscale, clip, step, and leave no gradient behind.
@@ -88,8 +116,11 @@ class Scheme(pl.LightningModule):
         Raw optimisers and our own call of the scaler: Lightning clips nothing under manual optimisation, and its
         wrapper would unscale a second time.
         """
-        self.manual_backward(loss)
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is None and self.world == 1:
+            loss.backward()  # Lightning's own way there costs the host as much again
+        else:
+            self.manual_backward(loss)
         if scaler is not None:
             scaler.unscale_(optimizer)
         if clip_norm is not None:

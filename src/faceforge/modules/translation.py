@@ -59,6 +59,10 @@ class TranslationModule(PairedScheme):
         self.test_dropout, self.test_batch_statistics = test_dropout, test_batch_statistics
         self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
 
+    def trained(self) -> list[nn.Module]:
+        """Generator and discriminator."""
+        return [self.generator, self.discriminator]
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator first."""
         return [self.optimizer_g(self.generator.parameters()), self.optimizer_d(self.discriminator.parameters())]
@@ -68,7 +72,7 @@ class TranslationModule(PairedScheme):
         self.reseed()
         source, target = batch["input"], batch["target"]
         images = len(target) * self.world
-        made = self._translate(self.generator, source)
+        made = self._translate(self.quick(self.generator), source)
         optimizer_g, optimizer_d = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
         self._discriminator_step(source, target, made.detach(), optimizer_d)
         self._generator_step(source, target, made, optimizer_g)
@@ -100,7 +104,7 @@ class TranslationModule(PairedScheme):
 
     def _judged(self, source: Tensor, image: Tensor) -> Tensor:
         span = self.discriminator.input_range
-        return self.discriminator(rescale(source, (-1.0, 1.0), span), rescale(image, (-1.0, 1.0), span))  # type: ignore[arg-type]
+        return self.quick(self.discriminator)(rescale(source, (-1.0, 1.0), span), rescale(image, (-1.0, 1.0), span))  # type: ignore[arg-type]
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
