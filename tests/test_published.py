@@ -115,6 +115,8 @@ def test_parameters_and_settings_are_the_published(name):
         found = {k: found[k] for k in value} if isinstance(value, dict) else found
         assert found == value, key
     assert (composed["model"]["ema_half_life"], composed["data"]["flip"]) == (0, False)
+    added = {key: composed["model"].get(key) for key in ("r1_gamma", "r2_gamma", "augment_policy", "clip_norm")}
+    assert not any(added.values()), added  # what today's forms have beyond the published
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,9 @@ class _StopWatch(pl.Callback):
         self.least = float("inf")
         self._steps, self._began, self._lap = 0, 0.0, 0.0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """The end of a step; at the end of a block the device is waited for."""
         self._steps += 1
         if self._steps % self.block:
