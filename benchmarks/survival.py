@@ -197,10 +197,8 @@ def signals(count: int = 20, images: int = 600, seed: Seed = 0) -> None:
     with workplace() as folder:
         found = stop_often(folder, count, images, seed)
     slowest = max(stop["seconds"] for stop in found["stops"])
-    print(f"signals {count}")
-    for name in ("right", "in_time", "in_time_wall"):
-        print(f"{name} {found[name]}")
-    print(f"slowest_seconds {slowest:.3f}")
+    print(f"signals {count}\nright {found['right']}")
+    print(f"in_time {found['in_time']}\nin_time_wall {found['in_time_wall']}\nslowest_seconds {slowest:.3f}")
     print(f"slowest_cpu_seconds {max(stop['cpu_seconds'] for stop in found['stops']):.3f}")
     print(f"step_seconds {found['step']:.3f}\nsave_seconds {found['save']:.3f}")
     print(f"runs {found['runs']}\nidentical {found['identical']}")
