@@ -153,6 +153,7 @@ def test_resumed_is_the_same_as_never_stopped(tiny, resume):
         assert (whole / "samples" / grid).read_bytes() == (parts / "samples" / grid).read_bytes()
 
 
+@pytest.mark.slow  # test_survival.py kills every day
 @pytest.mark.parametrize(
     "extra",
     [["model.objective=hinge", "model.augment_policy=[color,translation,cutout]", "model.discriminator_steps=2"]],
@@ -469,6 +470,7 @@ def test_the_average_is_what_the_half_life_says(tmp_path):
         assert torch.allclose(v.double(), expected[k], atol=1e-5), k
 
 
+@pytest.mark.slow  # test_processes.py looks into two processes every day
 def test_ranks_share_a_batch_and_no_z(tiny):
     """Two processes on the CPU: the run ends, and its clock and files are those of one."""
     folder = tiny("a", "trainer.processes=2", "trainer.max_images=16", "trainer.checkpoint_every=8")
