@@ -384,6 +384,7 @@ def table(record: Mapping[str, Any]) -> str:
     made = next(iter(rows.values()))["kid"]["protocol"]
     used = data["scored_against"]
     notes = [
+        *([f"**{record['caveat']}**"] if "caveat" in record else []),
         f"{max(row['count'] for row in rows.values()):,} faces a row against {used['held_out']:,} real faces of "
         f"{used['held_out_people']:,} people not trained on ({data['source']}, {data['size'][0]}x{data['size'][1]}, "
         f"{'grey' if data['channels'] == 1 else 'colour'}). Lower is better; real faces of other people are the floor.",

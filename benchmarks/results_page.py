@@ -246,6 +246,8 @@ def _equal_time(book: Book) -> Iterator[str]:
         value, low, high = (f"{1e3 * row['kid'][key]:.1f}" for key in ("value", "low", "high"))
         rows.append([name, value, f"{low} to {high}", f"{row['run']['images']:,}" if "run" in row else ""])
     yield lines_of(["", "KID x 1000 ↓", "95 %", "images drawn"], rows)
+    if "caveat" in record:
+        yield f"**{record['caveat']}**"
     yield f"More of it in [gan_faces.md](results/gan_faces.md). Record: {_links(['gan_faces'])}."
 
 
