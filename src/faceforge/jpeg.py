@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 MAX_SCANS = 64  # encoders write about ten; each costs a pass over the whole picture
 ZEROS = bytes(8)
@@ -81,7 +82,7 @@ def _take(header: Header, marker: int, body: bytes) -> None:
             header.kind = marker
             header.factors = {body[i]: (body[i + 1] >> 4, body[i + 1] & 15) for i in range(6, 6 + 3 * body[5], 3)}
         elif marker == 0xC4:
-            _tables(header, body)
+            header.first_codes |= _tables(body)
         elif marker == 0xDA:
             header.scan = [(body[i], body[i + 1] & 15) for i in range(1, 1 + 2 * body[0], 2)]
     except IndexError:
@@ -90,8 +91,10 @@ def _take(header: Header, marker: int, body: bytes) -> None:
         raise ValueError("a picture without a size")
 
 
-def _tables(header: Header, body: bytes) -> None:
-    at = 0
+@lru_cache(maxsize=64)  # nearly all files carry the tables of the standard
+def _tables(body: bytes) -> dict[int, int]:
+    """The symbol of the code 00..0 of each AC table."""
+    first_codes, at = {}, 0
     while at < len(body):
         count = sum(body[at + 1 : at + 17])
         symbols = body[at + 17 : at + 17 + count]
@@ -99,5 +102,6 @@ def _tables(header: Header, body: bytes) -> None:
         if len(set(symbols)) != count or any((s if body[at] >> 4 == 0 else s & 15) > largest for s in symbols):
             raise ValueError("a Huffman table that no encoder writes")
         if body[at] >> 4 == 1:
-            header.first_codes[body[at] & 15] = symbols[0]
+            first_codes[body[at] & 15] = symbols[0]
         at += 17 + count
+    return first_codes
