@@ -407,7 +407,8 @@ def times(record: Mapping[str, Any]) -> str:
         rate = found["images_per_second"]
         lines.append(f"| {name} | {rate['median']:.1f}, {rate['min']:.1f} | {found['images']:,} |")
     made = f"Full training steps in turns, in one process: `{record['command']}`, commit {record['commit'][:12]}."
-    return "\n".join(lines) + f"\n\n{made}\n"
+    caveat = f" **{record['caveat']}**" if "caveat" in record else ""
+    return "\n".join(lines) + f"\n\n{made}{caveat}\n"
 
 
 def write_table(record: Path) -> Path:
