@@ -291,14 +291,18 @@ class Injector:
             (small / "filler").unlink(missing_ok=True)
             return wrong + self.goes_on(run)
 
+    def starts(self, small: Path) -> list[list[str]]:
+        """A new run on the small file system, one resumed there, and one whose packed data shall lie there."""
+        return [
+            self.words(small / "run"),
+            [f"resume={shutil.copytree(self.begun, small / 'begun')}", f"trainer.max_images={IMAGES}"],
+            [*self.words(self.fresh()), f"data.cache={small / 'cache'}"],
+        ]
+
     def disk_full_at_start(self, n: int, total: int) -> list[str]:
         """No room from the start: for the run, for a resumed one, for the packed data."""
         with mounted(self.folder / "small", SMALL) as small:
-            words = [
-                self.words(small / "run"),
-                [f"resume={shutil.copytree(self.begun, small / 'begun')}", f"trainer.max_images={IMAGES}"],
-                [*self.words(self.fresh()), f"data.cache={small / 'cache'}"],
-            ][n % 3]
+            words = self.starts(small)[n % 3]
             fill(small)
             child = start(words, self.log, without_curves)
             child.wait()
@@ -313,11 +317,7 @@ class Injector:
     def read_only_at_start(self, n: int, total: int) -> list[str]:
         """A read-only mount: for the run, for a resumed one, for the packed data."""
         with mounted(self.folder / "small", SMALL) as small:
-            words = [
-                self.words(small / "run"),
-                [f"resume={shutil.copytree(self.begun, small / 'begun')}", f"trainer.max_images={IMAGES}"],
-                [*self.words(self.fresh()), f"data.cache={small / 'cache'}"],
-            ][n % 3]
+            words = self.starts(small)[n % 3]
             remount(small, "ro")
             child = start(words, self.log, without_curves)
             child.wait()

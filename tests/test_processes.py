@@ -59,8 +59,7 @@ def test_any_number_of_processes_sees_the_same_images_and_z_and_has_the_same_gra
     assert len(one["z"]) == 6  # three batches, a z for each network's step
     for number, (alone, shared) in enumerate(zip(one["z"], many["z"], strict=True)):
         assert torch.equal(alone[0], torch.cat(shared)), number
-    first = 2 if one["seen"] else 0
-    for number in range(first):  # real and generated images of the first step, before any weight moved
+    for number in range(2):  # real and generated images of the first step, before any weight moved
         alone, shared = one["seen"][number][0], torch.cat(many["seen"][number])
         assert torch.equal(alone, shared) if alone.dtype == torch.float32 else torch.allclose(alone, shared, atol=1e-12)
     reals = [n for n, seen in enumerate(one["seen"]) if seen[0].dtype == torch.float32]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from faceforge import config as configuration
 from faceforge import streams, training
+from faceforge.data import cache
 from faceforge.errors import BadInput
 from faceforge.modules.callbacks import quieten
 
@@ -75,8 +75,7 @@ def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:
             if precision != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False):
                 yield Choice(f"trainer.precision={precision}", None, {"precision": precision})
     else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        now = torch.get_num_threads()
+        cores, now = cache.cores(), torch.get_num_threads()
         for number in sorted({1, max(1, cores // 2), cores} - {now}):
             yield Choice(f"OMP_NUM_THREADS={number}", number, {})
     yield Choice("trainer.channels_last=true", None, {"channels_last": True})

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
@@ -24,28 +24,10 @@ from faceforge.modules.scheme import Scheme
 from faceforge.progress import Progress
 from faceforge.report import describe, write_curves
 from faceforge.run import Run
+from faceforge.signals import Signals
 
 if TYPE_CHECKING:
     from faceforge.training import Options
-
-
-class StopFlag(Protocol):
-    """Set from outside when the run shall end."""
-
-    @property
-    def received(self) -> int | None:
-        """The signal, if one came."""
-        ...
-
-    def ends(self, rank: int, step: int) -> bool:
-        """Whether training ends after this step, the same for all ranks."""
-        ...
-
-    def install(self) -> None:
-        """Begin to listen."""
-
-    def restore(self) -> None:
-        """Listen no more."""
 
 
 CURVES_EVERY = 60.0  # seconds
@@ -63,7 +45,7 @@ class Recorder(pl.Callback):
     """
 
     def __init__(
-        self, options: Options, run: Run, config: dict[str, Any], stop: StopFlag, guard: Guard | None = None
+        self, options: Options, run: Run, config: dict[str, Any], stop: Signals, guard: Guard | None = None
     ) -> None:
         self.options, self.run, self.config, self.stop = options, run, config, stop
         self.guard = guard or Guard()

@@ -220,10 +220,8 @@ def walk(
         made = motion.walk(model, stops, frames, seed, truncation, density)
         settings |= {"faces": stops}
     else:
-        model.require("edit")
-        z = model.codes(1, seed, 0, truncation, density)
-        made = motion.sweep(model, z, attribute, *span, frames, kind)
-        settings |= {"attribute": attribute, "from_to": span, "direction": kind}
+        made, changed = motion.one_face(model, attribute, span, frames, seed, truncation, density, kind)
+        settings |= changed
     _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")), Recipe(model, "walk", settings))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,22 @@ def walk(
         return between(z[first], z[(first + 1) % stops], share, round_)
 
     return _frames(model, (at(place) for place in places))
+
+
+def one_face(
+    model: Model,
+    name: str,
+    span: tuple[float, float],
+    frames: int,
+    seed: int = 0,
+    truncation: float = 1.0,
+    density: Density = "mixture",
+    kind: Kind = "orthogonalised",
+) -> tuple[Iterator[np.ndarray], dict[str, Any]]:
+    """``frames`` of the first face of a seed along an attribute, and what a recipe says of the way."""
+    model.require("edit")
+    z = model.codes(1, seed, 0, truncation, density)
+    return sweep(model, z, name, *span, frames, kind), {"attribute": name, "from_to": span, "direction": kind}
 
 
 def sweep(model: Model, z: Tensor, name: str, low: float, high: float, frames: int, kind: Kind) -> Iterator[np.ndarray]:

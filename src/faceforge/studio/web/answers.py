@@ -152,7 +152,8 @@ def upscale(model: Model, ask: Ask) -> Answer:
     else:
         result = restore.upscale(model, ask.photo())
         says = f"{result.photo.shape[1]} x {result.photo.shape[0]} pixels. Fine details are plausible, not evidence."
-    return _photo(result, says, Recipe(model, "upscale", {"simulate": ask.flag("simulate")}, COMPOSITE))
+    recipe = Recipe(model, "upscale", {"simulate": ask.flag("simulate")}, COMPOSITE)
+    return Answer(says, {"made": [_png(result.photo, recipe.command, recipe)]})
 
 
 def translate(model: Model, ask: Ask) -> Answer:
@@ -200,10 +201,8 @@ def edit(model: Model, ask: Ask) -> Answer:
 
 
 def _photo(result: Result, says: str, recipe: Recipe) -> Answer:
-    made = {"made": [_png(result.photo, recipe.command, recipe)]}
-    if result.faces and result.photo.shape != result.panel().shape:
-        made["steps"] = [_png(result.panel(), f"{recipe.command}-steps", recipe)]
-    return Answer(says, made)
+    steps = _png(result.panel(), f"{recipe.command}-steps", recipe)
+    return Answer(says, {"made": [_png(result.photo, recipe.command, recipe)], "steps": [steps]})
 
 
 def _faces(result: Result) -> str:
@@ -240,17 +239,12 @@ def walk(model: Model, ask: Ask) -> Answer:
     drawn, seconds = _drawn(model, ask), ask.number("seconds", 6.0, 0.5, MOST_SECONDS)
     seed, truncation, density = drawn["seed"], drawn["truncation"], drawn.get("density", "mixture")
     frames, attribute = max(2, round(seconds * motion.FPS)), ask.words.get("attribute")
-    settings = drawn | {"seconds": seconds}
     if attribute:
-        model.require("edit")
-        span, kind = (-2.0, 2.0), "orthogonalised"
-        z = model.codes(1, seed, 0, truncation, density)
-        made = motion.sweep(model, z, attribute, *span, frames, kind)
-        settings |= {"attribute": attribute, "from_to": span, "direction": kind}
+        made, settings = motion.one_face(model, attribute, (-2.0, 2.0), frames, seed, truncation, density)
     else:
         stops = ask.count("faces", 6, 2, MOST_FACES)
-        made = motion.walk(model, stops, frames, seed, truncation, density)
-        settings |= {"faces": stops}
+        made, settings = motion.walk(model, stops, frames, seed, truncation, density), {"faces": stops}
+    settings = drawn | {"seconds": seconds} | settings
     return _film(made, f"walk-{seed}", ask, Recipe(model, "walk", settings))
 
 

@@ -35,7 +35,7 @@ from faceforge.latent_space import Density
 from faceforge.studio import photo as photos
 from faceforge.studio import restore
 from faceforge.studio.model import WATCH, Model, open_model
-from faceforge.studio.web.answers import ANSWERS, MOST_FACES, MOST_PIXELS, MOST_SECONDS, Answer, Ask, answer, ways_of
+from faceforge.studio.web.answers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer, ways_of
 
 PAGE = Path(__file__).parent / "page"
 DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the model that is there without a run
@@ -261,7 +261,6 @@ def _offers(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
         "limits": {
             "photos": limits.photos,
             "bytes": limits.upload_bytes,
-            "pixels": MOST_PIXELS,
             "faces": MOST_FACES,
             "seconds": MOST_SECONDS,
         },
@@ -276,7 +275,6 @@ def _offer(model: Model) -> dict[str, Any]:
         "can": model.abilities,
         "height": model.size[0],
         "width": model.size[1],
-        "channels": model.channels,
         "drawn": model.path == DRAWN,
         "lines": restore.takes_lines(model),
         "attributes": list(model.space.names) if has_codes else [],

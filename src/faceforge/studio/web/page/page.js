@@ -155,7 +155,8 @@ function panel({ title, hint, controls, button, work, live = false }) {
         again = false;
         const { text, shown, few = false } = await work(wordsOf(form), form);
         results.className = few ? "pictures few" : "pictures";
-        for (const old of results.querySelectorAll("img, video")) if (!gallery.some((file) => file.url === old.src)) URL.revokeObjectURL(old.src);
+        const stays = (old) => gallery.some((file) => file.url === old.src) || shown.some((element) => element.contains(old));
+        for (const old of results.querySelectorAll("img, video")) if (!stays(old)) URL.revokeObjectURL(old.src);
         results.replaceChildren(...shown);
         says.className = "says";
         says.textContent = text;
@@ -416,6 +417,7 @@ function editPanel() {
   const common = ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair", "Wearing_Hat", "No_Beard", "Bangs"];
   const sliders = el("fieldset");
   let crop = null; // the cut face of the photo, by which the sliders are live
+  let plain = {}; // the random face before any change
   const made = panel({
     title: "Change a face",
     hint: "1 is the way from the mean face without an attribute to the mean face with it. Changes are shown at once.",
@@ -443,9 +445,13 @@ function editPanel() {
         if (answer.files.steps) shown.push(figure(answer.files.steps[0]));
       } else {
         const drawn = { ...base, seed: words.seed };
-        const plain = (await ask("edit", { ...drawn, changes: "" })).files.made[0];
+        const whose = `${words.run}/${words.seed}`;
+        if (plain.whose !== whose) {
+          const file = (await ask("edit", { ...drawn, changes: "" })).files.made[0];
+          plain = { whose, shown: figure(file, { keep: false }) };
+        }
         answer = await ask("edit", drawn);
-        shown.push(figure(plain, { keep: false }), figure(answer.files.made[0]));
+        shown.push(plain.shown, figure(answer.files.made[0]));
       }
       return { text: answer.says, shown, few: true };
     },
