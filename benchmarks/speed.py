@@ -432,14 +432,48 @@ def measure_two(folder: Path, rounds: int, number: int) -> tuple[float, dict[str
     seconds: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
     for _ in range(rounds):
         for processes, found in seconds.items():
-            with mock.patch.object(cache, "cores", lambda processes=processes: processes):
-                found.append(timed_alone(partial(first_packing, faces, folder / "packs")))
+            found.append(packed_apart(faces, folder / "packs", processes))
     least = {processes: min(wall for wall, _ in found) for processes, found in seconds.items()}
     return least[1] / least[2], {"images": number, "wall_and_others": {str(k): v for k, v in seconds.items()}}
 
 
+PACKER = """
+import sys
+from pathlib import Path
+import speed
+from faceforge.data import cache
+faces, root, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+if processes:
+    cache.cores = lambda: processes
+print("ready", flush=True)
+sys.stdin.readline()
+print(*speed.timed_alone(lambda: speed.first_packing(faces, root)))
+"""  # not a file: worker processes would load what it imports
+
+
+def packer(faces: Path, root: Path, processes: int = 0) -> subprocess.Popen[str]:
+    """A process that is ready to pack when it reads a line, and then writes seconds and cores others kept busy."""
+    words = [sys.executable, "-c", PACKER, str(faces), str(root), str(processes)]
+    process = subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent, text=True
+    )
+    assert process.stdout
+    process.stdout.readline()
+    return process
+
+
+def packed_apart(faces: Path, root: Path, processes: int) -> tuple[float, float]:
+    """Seconds on the wall of a first packing by so many processes, and cores that others kept busy."""
+    process = packer(faces, root, processes)
+    out, _ = process.communicate("\n")
+    if process.returncode:
+        raise BadInput(f"packing ended with {process.returncode}")
+    wall, others = map(float, out.split())
+    return wall, others
+
+
 @app.command()
-def pack(rounds: Rounds = 5, number: int = 600, linked: int = 12000, place: Place = None) -> None:
+def pack(rounds: Rounds = 5, number: int = 600, linked: int = 36000, place: Place = None) -> None:
     """pack_over_pil on one core, and two processes over one."""
     with place_of(place) as folder:
         ratio, about = measure_pack(folder, rounds, number)
@@ -448,25 +482,13 @@ def pack(rounds: Rounds = 5, number: int = 600, linked: int = 12000, place: Plac
         tell("pack_2_over_1", ratio, **about)
 
 
-PACKER = """
-import sys
-from pathlib import Path
-import speed
-print("ready", flush=True)
-sys.stdin.readline()
-speed.first_packing(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-
 def measure_memory(folder: Path, number: int) -> tuple[float, dict[str, Any]]:
     """MiB that all packing processes hold at most (PSS) above the packer before it begins."""
     from cut_faces_times import held, tree
 
     many = links(folder / "many", write_faces(folder / "few", 16), number)
-    words = [sys.executable, "-c", PACKER, str(many), str(folder / "many-packed")]
-    where = {"cwd": Path(__file__).parent, "text": True}
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **where)  # type: ignore[call-overload]
-    process.stdout.readline()
+    process = packer(many, folder / "many-packed")
+    assert process.stdin
     before, peak, start = held([process.pid])[0], 0.0, time.perf_counter()
     process.stdin.write("\n")
     process.stdin.flush()
@@ -531,7 +553,7 @@ def everything(place: Place = None) -> None:
     step(9, 16)
     averaging(15)
     feed(7, place)
-    pack(5, 600, 12000, place)
+    pack(5, 600, 36000, place)
     ranks(2, 48, place)
     memory(200_000, place)
 

@@ -3,7 +3,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from picture_makers import picture
 from PIL import Image
@@ -103,6 +103,26 @@ def test_shrinking_is_close_to_exact_area_means():
     source = picture(2, 64, 64)
     means = source.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
     assert np.abs(frame(source, "none", (16, 16), 3) - means).mean() < 6
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    source=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    target=st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    grey=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+@example(source=(1100, 700), target=(64, 64), grey=False, seed=0)  # more than is held at a time
+@example(source=(1, 70000), target=(3, 64), grey=True, seed=1)
+@example(source=(178, 178), target=(64, 64), grey=False, seed=2)
+@example(source=(320, 135), target=(14, 71), grey=False, seed=3)  # columns first
+def test_the_pixels_are_pillows(source, target, grey, seed):
+    """Black, white and anything between, where the filter overshoots and sums lie on the edge of rounding."""
+    draw = np.random.default_rng(seed)
+    pixels = draw.choice(np.array([0, 1, 127, 128, 254, 255], np.uint8), source if grey else (*source, 3))
+    expected = np.asarray(Image.fromarray(pixels).resize(target[::-1], Image.Resampling.BICUBIC))
+    found = frame(pixels, "none", target, 1 if grey else 3)
+    assert np.array_equal(found, expected[None] if grey else expected.transpose(2, 0, 1))
 
 
 def test_cropping_comes_before_resizing():

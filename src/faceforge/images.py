@@ -9,6 +9,7 @@ import hashlib
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from math import ceil, sqrt
 from pathlib import Path
@@ -95,13 +96,19 @@ def decode(
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise ImageError("its bytes are not those that its manifest lists")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, about metadata that is not used
-            return _decode_jpeg(data, least, most) if data[:3] == b"\xff\xd8\xff" else _decode_other(data, most)
+        return _decode_jpeg(data, least, most) if data[:3] == b"\xff\xd8\xff" else _decode_other(data, most)
     except ImageError:
         raise
     except Exception as error:  # whatever a decoder throws over hostile bytes, the picture is unusable
         raise ImageError(f"cannot be decoded ({type(error).__name__} in {Path(name).name})") from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without Pillow's warnings, which concern metadata that is not used."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _decode_jpeg(data: bytes, least: tuple[int, int] | None, most: int) -> np.ndarray:
@@ -126,8 +133,11 @@ def _decode_jpeg(data: bytes, least: tuple[int, int] | None, most: int) -> np.nd
 
 
 def _jpeg_orientation(data: bytes) -> int:
-    if b"Exif\0\0" not in data:
-        return 1
+    return _exif_orientation(data) if b"Exif\0\0" in data else 1
+
+
+@_quietly()
+def _exif_orientation(data: bytes) -> int:
     try:
         return int(Image.open(BytesIO(data), formats=("JPEG",)).getexif().get(_ORIENTATION, 1))
     except Exception:  # pictures with mangled EXIF are common and their pixels are sound
@@ -145,6 +155,7 @@ def _orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
+@_quietly()
 def _decode_other(data: bytes, most: int) -> np.ndarray:
     try:
         image = _load(data, most)
@@ -159,6 +170,7 @@ def _decode_other(data: bytes, most: int) -> np.ndarray:
     return _orient(pixels, orientation)
 
 
+@_quietly()
 def _load(data: bytes, most: int) -> Image.Image:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 MAX_SCANS = 64  # encoders write about ten; each costs a pass over the whole picture
 ZEROS = bytes(8)
+KEPT = 4096  # bytes of a header that is remembered
 _SEQUENTIAL, _HUFFMAN = (0xC0, 0xC1, 0xC9), (0xC0, 0xC1)
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
@@ -14,7 +16,7 @@ _SKIPS = (0x00, 0xF0)  # "the rest is 0" and "sixteen times 0"
 
 
 @dataclass
-class Header:
+class Header:  # not to be changed once it is read
     """The first frame and scan. ``factors`` are the sampling factors of each component, by its id."""
 
     kind: int = 0
@@ -40,6 +42,22 @@ class Header:
 
 def read(data: bytes) -> Header:
     """The header of a JPEG's bytes. Raises ValueError where there is none that makes sense."""
+    # One encoder writes the same header for all pictures of a size. A header is over where its scan begins, unless
+    # that is the scan of a thumbnail in it, in front of which it is incomplete.
+    scan = data.find(b"\xff\xda", 2)
+    length = int.from_bytes(data[scan + 2 : scan + 4], "big")
+    if scan > 0 and scan + 2 + length <= min(len(data), KEPT):
+        with suppress(ValueError):
+            return _read_kept(data[: scan + 2 + length])
+    return _read(data)
+
+
+@lru_cache(maxsize=64)
+def _read_kept(data: bytes) -> Header:
+    return _read(data)
+
+
+def _read(data: bytes) -> Header:
     header, at = Header(), 2
     while True:
         at, marker = _marker(data, at)

@@ -22,7 +22,10 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +33,7 @@ import numpy as np
 from tqdm import tqdm
 
 from faceforge.data.framing import RESIZE, frame, protocol_name
-from faceforge.data.sources import Face, Files, Source
+from faceforge.data.sources import Files, Source
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path, sync
 from faceforge.images import DECODE, ImageError
@@ -47,6 +50,11 @@ class Recipe:
     crop: str
     size: tuple[int, int]
     channels: int
+
+    @property
+    def bytes(self) -> int:
+        """Of one face."""
+        return self.channels * self.size[0] * self.size[1]
 
     def protocol(self, source: str) -> dict[str, Any]:
         """Its name (celeba-c140-64x64x3) and steps as plain data: what makes two packed sets comparable."""
@@ -131,7 +139,7 @@ def _write(source: Source, recipe: Recipe, target: Path, digests: Sequence[str],
     temporary = target.with_name(f".{target.name}.tmp")
     for damaged in (temporary, target):
         shutil.rmtree(damaged, ignore_errors=True)
-    needed = len(source.faces) * recipe.channels * recipe.size[0] * recipe.size[1]
+    needed = len(source.faces) * recipe.bytes
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise BadInput(f"data.cache={target.parent}: {needed:,} bytes are needed, {free:,} are free")
@@ -148,26 +156,33 @@ def _write(source: Source, recipe: Recipe, target: Path, digests: Sequence[str],
 
 def _fill(folder: Path, source: Source, recipe: Recipe, digests: Sequence[str], progress: bool) -> None:
     """Write faces.npy, manifest.csv, skipped.csv and protocol.json, each made durable."""
-    skipped: list[tuple[str, str]] = []
-    kept: list[tuple[Face, str]] = []
-    with (folder / "faces.npy").open("wb") as file:
-        _write_header(file, 0, recipe)
-        for n, outcome in enumerate(_packed(source, recipe, progress)):
-            if isinstance(outcome, str):
-                skipped.append((source.faces[n].id, outcome))
-            else:
-                file.write(outcome.tobytes())
-                kept.append((source.faces[n], digests[n]))
-        file.seek(0)
-        _write_header(file, len(kept), recipe)
-    if not kept:
+    faces = folder / "faces.npy"
+    faces.write_bytes(_header(0, recipe))
+    reasons = list(_packed(Packing(source, recipe, faces), progress))
+    skipped = [(face.id, reason) for face, reason in zip(source.faces, reasons, strict=True) if reason]
+    if len(skipped) == len(reasons):
         raise BadInput(f"data.root: {refusal(skipped, len(skipped))}")
-    rows = [(face.id, digest, face.identity or "", face.split or "") for face, digest in kept]
+    kept = [n for n, reason in enumerate(reasons) if not reason]
+    _close_gaps(faces, kept, recipe)
+    rows = [(f.id, digests[n], f.identity or "", f.split or "") for n in kept for f in [source.faces[n]]]
     _write_csv(folder / "manifest.csv", ("id", "sha256", "identity", "split"), rows)
     _write_csv(folder / "skipped.csv", ("id", "reason"), skipped)
     (folder / "protocol.json").write_text(json.dumps(recipe.protocol(source.name), indent=1) + "\n")
     for path in [*folder.iterdir(), folder]:
         sync(path)
+
+
+def _close_gaps(faces: Path, kept: Sequence[int], recipe: Recipe) -> None:
+    """Move the faces that there are to the front, and say in the header how many they are."""
+    with faces.open("r+b") as file:
+        start = file.write(_header(len(kept), recipe))
+        for place, n in enumerate(kept):
+            if place < n:
+                file.seek(start + n * recipe.bytes)
+                face = file.read(recipe.bytes)
+                file.seek(start + place * recipe.bytes)
+                file.write(face)
+        file.truncate(start + len(kept) * recipe.bytes)
 
 
 def refusal(skipped: Sequence[tuple[str, str]], total: int) -> str:
@@ -176,11 +191,12 @@ def refusal(skipped: Sequence[tuple[str, str]], total: int) -> str:
     return f"{len(skipped)} of {total} pictures ({len(skipped) / total:.0%}) cannot be used ({first})"
 
 
-def _write_header(file: IO[bytes], count: int, recipe: Recipe) -> None:
-    """A header whose length does not depend on ``count``: numpy leaves room for the first axis to grow."""
+def _header(count: int, recipe: Recipe) -> bytes:
+    """Of a .npy file. Its length does not depend on ``count``: numpy leaves room for the first axis to grow."""
     shape = (count, recipe.channels, *recipe.size)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -191,17 +207,39 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
 
 # ------------------------------------------------------------------------------------------ packing, in order
 
-Outcome = np.ndarray | str  # a packed face, or why there is none
+
+@dataclass(frozen=True)
+class Packing:
+    """A set on its way into ``faces``, a file that begins with its header: each face has its place in it."""
+
+    source: Source
+    recipe: Recipe
+    faces: Path
+
+    def pack(self, span: range) -> list[str | None]:
+        """Write some faces; for each that there cannot be, the reason."""
+        start = len(_header(0, self.recipe))
+        with self.faces.open("r+b") as file:
+            return [self._pack_one(n, file, start) for n in span]
+
+    def _pack_one(self, n: int, file: IO[bytes], start: int) -> str | None:
+        size, channels = self.recipe.size, self.recipe.channels
+        try:
+            face = frame(self.source.read(n, size), self.recipe.crop, size, channels)
+        except ImageError as error:
+            return str(error)
+        file.seek(start + n * self.recipe.bytes)
+        file.write(face.data)
+        return None
 
 
-def _packed(source: Source, recipe: Recipe, progress: bool) -> Iterator[Outcome]:
-    """Every face in order, by as many processes as pay."""
-    total = len(source.faces)
+def _packed(packing: Packing, progress: bool) -> Iterator[str | None]:
+    """The outcome for every face in order, by as many processes as pay."""
+    total = len(packing.source.faces)
     processes = 1 if total < PARALLEL_FROM else min(cores(), 8)
     with tqdm(total=total, desc="packing faces", unit=" faces", disable=None if progress else True) as bar:
         spans = [range(first, min(first + CHUNK, total)) for first in range(0, total, CHUNK)]
-        alone = processes == 1
-        for chunk in _chunks(source, recipe, spans) if alone else _by_processes(source, recipe, spans, processes):
+        for chunk in map(packing.pack, spans) if processes == 1 else _by_processes(packing, spans, processes):
             yield from chunk
             bar.update(len(chunk))
 
@@ -211,44 +249,37 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunks(source: Source, recipe: Recipe, spans: Sequence[range]) -> Iterator[list[Outcome]]:
-    for span in spans:
-        yield [_pack_one(source, recipe, n) for n in span]
-
-
-def _pack_one(source: Source, recipe: Recipe, index: int) -> Outcome:
-    try:
-        return frame(source.read(index, recipe.size), recipe.crop, recipe.size, recipe.channels)
-    except ImageError as error:
-        return str(error)
-
-
-def _by_processes(source: Source, recipe: Recipe, spans: Sequence[range], processes: int) -> Iterator[list[Outcome]]:
-    """Chunks in order from a pool, only a few of them at a time in memory; without the pool where it breaks."""
+def _by_processes(packing: Packing, spans: Sequence[range], processes: int) -> Iterator[list[str | None]]:
+    """Outcomes in order from a pool; without the pool where it breaks."""
     to_start, done = iter(spans), 0
-    # forked children would inherit the threads and locks of whatever the trainer has loaded
-    context = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(processes, context, _begin_worker, (source, recipe))
+    pool = ProcessPoolExecutor(processes, _forks(), _begin_worker, (packing,))
     try:
-        waiting: deque[Future[list[Outcome]]] = deque()
-        waiting.extend(pool.submit(_worker_chunk, span) for span in islice(to_start, 4 * processes))
+        waiting: deque[Future[list[str | None]]] = deque()
+        waiting.extend(pool.submit(_worker_pack, span) for span in islice(to_start, 4 * processes))
         while waiting:
             chunk = waiting.popleft().result()
-            waiting.extend(pool.submit(_worker_chunk, span) for span in islice(to_start, 1))
+            waiting.extend(pool.submit(_worker_pack, span) for span in islice(to_start, 1))
             yield chunk
             done += 1
     except BrokenProcessPool:
-        yield from _chunks(source, recipe, spans[done:])
+        yield from map(packing.pack, spans[done:])
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_work: tuple[Source, Recipe]
+def _forks() -> ForkServerContext:
+    """Workers are forked from a process with only this module: not from the trainer, with its threads and locks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
+    return context
 
 
-def _begin_worker(source: Source, recipe: Recipe) -> None:
+_work: Packing
+
+
+def _begin_worker(packing: Packing) -> None:
     global _work
-    _work = source, recipe
+    _work = packing
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -261,8 +292,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _worker_chunk(span: range) -> list[Outcome]:
-    return next(_chunks(*_work, [span]))
+def _worker_pack(span: range) -> list[str | None]:
+    return _work.pack(span)
 
 
 # ---------------------------------------------------------------------- digests, remembered by time stamps
@@ -278,11 +309,19 @@ def digests_of(source: Source, root: Path, progress: bool) -> list[str]:
     keys = [f"{name}:{stamp}" for name, (stamp, _) in zip(source.names, stamps, strict=True)]
     missing = [n for n, key in enumerate(keys) if key not in known]
     now = time.time()
-    with ThreadPoolExecutor(min(cores(), 8)) as pool:
-        digests = pool.map(lambda n: _digest(source, n), missing)
-        silent = None if progress else True
-        bar = tqdm(digests, "checking files", len(missing), delay=2, unit=" files", disable=silent)
-        fresh = dict(zip(missing, bar, strict=True))
+    if len(missing) >= PARALLEL_FROM and cores() > 1:
+        _forks()
+        forkserver.ensure_running()  # loads what packing needs while files are read here
+    parts = [missing[first : first + CHUNK] for first in range(0, len(missing), CHUNK)]
+    fresh: dict[int, str] = {}
+    silent = None if progress else True
+    with (
+        ThreadPoolExecutor(min(cores(), 8)) as pool,
+        tqdm(desc="checking files", total=len(missing), delay=2, unit=" files", disable=silent) as bar,
+    ):
+        for part, digests in zip(parts, pool.map(lambda part: [_digest(source, n) for n in part], parts), strict=True):
+            fresh.update(zip(part, digests, strict=True))
+            bar.update(len(part))
     digests = [fresh[n] if n in fresh else known[key] for n, key in enumerate(keys)]
     if missing:
         settled = [n for n, (_, changed) in enumerate(stamps) if changed < now - FRESH_SECONDS]

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 import numpy as np
 from PIL import Image
 
+from faceforge.data.resample import bicubic
 from faceforge.errors import BadInput
 from faceforge.images import ImageError
 
@@ -85,8 +86,10 @@ def frame(pixels: np.ndarray, crop: str, size: tuple[int, int], channels: int) -
     grey is repeated for three channels, colour becomes Rec. 601 luma for one. Raises ImageError as crop_box.
     """
     left, top, right, bottom = crop_box(crop, pixels.shape[0], pixels.shape[1], size)
-    image = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
-    if image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    values = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return np.ascontiguousarray(values[None] if channels == 1 else values.transpose(2, 0, 1))
+    cut = pixels[top:bottom, left:right]
+    planes = bicubic(cut if cut.ndim == 3 else cut[..., None], size)
+    if len(planes) == channels:
+        return planes
+    if channels == 3:
+        return np.repeat(planes, 3, 0)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0))).convert("L"))[None]
