@@ -12,6 +12,7 @@ from conftest import ROOT
 from faceforge import checkpoint
 from faceforge.errors import BadInput, GuardStop
 from faceforge.modules import guard
+from faceforge.modules.scheme import Means
 from faceforge.run import Run
 from faceforge.signals import Signals
 
@@ -93,14 +94,16 @@ def test_looking_changes_nothing(tiny):
 
 def test_what_is_not_finite_is_named():
     module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    module.means = type("Means", (), {"sums": {"loss/x": torch.tensor(1.0)}})()
+    module.means = Means()
+    module.means.add(**{"loss/x": torch.tensor(1.0)})
     assert guard.look(module) is None
     module[1].running_var[1] = INF
     assert guard.look(module) == "1.running_var"
-    module.means.sums["loss/x"] = torch.tensor(NAN)
+    module.means.add(**{"loss/x": torch.tensor(NAN)})
     assert guard.look(module) == "loss/x"
     module[1].running_var[1] = torch.finfo(torch.float32).max  # large, and yet a number
-    module.means.sums["loss/x"] = torch.tensor(-3e38)
+    module.means.drain()
+    module.means.add(**{"loss/x": torch.tensor(-3e38)})
     assert guard.look(module) is None
 
 

@@ -14,7 +14,7 @@ from faceforge import checkpoint, config, losses, streams, training
 from faceforge.errors import BadInput
 from faceforge.modules.latent import LatentModule
 from faceforge.modules.reconstruction import ReconstructionModule
-from faceforge.modules.scheme import rescale
+from faceforge.modules.scheme import Means, rescale
 from faceforge.modules.stops import EarlyStop, Threshold
 from faceforge.modules.translation import TranslationModule
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
@@ -405,3 +405,24 @@ def test_a_metric_that_is_not_scored_is_named(run):
 def test_rescaling_knows_ranges_without_an_end():
     values = torch.tensor([0.0, 0.5, 1.0, 3.0])
     assert torch.equal(rescale(values, (0.0, float("inf")), (-1.0, 1.0)), torch.tensor([-1.0, 0.0, 1.0, 5.0]))
+
+
+def test_means_are_those_of_all_batches_and_survive_a_save():
+    """Beyond what is kept before it is added up; figures of whole batches too."""
+    draw = torch.Generator().manual_seed(0)
+    values, logits = torch.randn(150, generator=draw), torch.randn(150, 4, generator=draw)
+    means = Means(logits=lambda x: {"logit/mean": x.mean(), "logit/large": (x > 1).float().mean()})
+    for n, value in enumerate(values):
+        if n in (10, 70):
+            taken, means = means, Means(**means._figures)
+            means.load_state_dict(taken.state_dict())
+        means.add(value=value)
+        means.keep("logits", logits[n])
+        assert set(means.numbers()) <= {"value", "logits", "logit/mean", "logit/large"}
+    found = means.drain()
+    expected = {"value": values.mean(), "logit/mean": logits.mean(), "logit/large": (logits > 1).float().mean()}
+    assert found == pytest.approx({name: float(value) for name, value in expected.items()}, abs=1e-6)
+    assert means.drain() == {}
+    means.add(value=torch.tensor(1.0))
+    means.add(value=torch.tensor(float("nan")))
+    assert not means.numbers()["value"].isfinite().all()

@@ -74,3 +74,28 @@ def test_clock_round_trip():
     other = streams.Clock()
     other.load_state_dict(clock.state_dict())
     assert other.state_dict() == {"images": 96, "generator_steps": 3, "seconds": 1.5}
+
+
+@given(st.integers(1, 9), st.integers(1, 3), st.lists(st.integers(-2, 3), min_size=1, max_size=60), st.integers(0, 99))
+def test_what_is_drawn_ahead_is_what_is_asked_for(count, world, moves, first):
+    """Steps forward, the same step again, jumps and ways back; the draws are those of single calls."""
+    ahead = streams.Ahead(lambda counters: streams.normal(5, "z", counters, (2, 3)))
+    for move in moves:
+        first = max(0, first + (1 if move < 2 else move - 2) * count * world)
+        wanted = range(first, first + count)
+        assert np.array_equal(ahead(wanted), streams.normal(5, "z", list(wanted), (2, 3)))
+
+
+def test_steps_that_follow_one_another_are_drawn_together():
+    asked = []
+
+    def draw(counters):
+        asked.append(len(counters))
+        return streams.uniform(0, "x", counters)
+
+    ahead = streams.Ahead(draw)
+    for step in range(40):
+        ahead(range(step * 4, step * 4 + 4))
+    assert asked == [4, 64, 64, 64]
+    ahead(range(8, 12))
+    assert asked[-1] == 4

@@ -339,8 +339,8 @@ class Spy(pl.Callback):
         self.left_over += [name for name, p in pl_module.named_parameters() if p.grad is not None]
 
 
-def _parts(tmp_path, *overrides):
-    chosen = config.compose([*TINY, f"run_dir={tmp_path / 'x'}", f"data.cache={tmp_path / 'cache'}", *overrides])
+def _parts(tmp_path, *overrides, tiny=TINY):
+    chosen = config.compose([*tiny, f"run_dir={tmp_path / 'x'}", f"data.cache={tmp_path / 'cache'}", *overrides])
     module, data = config.build(chosen["model"]), config.build(chosen["data"])
     data.prepare(progress=False)
     data.clock = module.clock
@@ -370,6 +370,31 @@ def test_no_gradient_is_left_between_steps(tmp_path):
     assert spy.left_over == []
 
 
+class Enough(pl.Callback):
+    """Ends training after some steps, as the recorder does."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        trainer.should_stop = batch_idx + 1 == self.steps
+
+
+@pytest.mark.parametrize("model", [[], ["model=conv_superres", "data.size=16"]])
+def test_the_plain_loop_trains_as_lightnings_own(tmp_path, model):
+    words = [w for w in TINY if not (model and w.startswith("model."))] + model
+    torch.manual_seed(0)
+    own = _parts(tmp_path, *model, tiny=words)
+    torch.manual_seed(0)
+    plain = _parts(tmp_path, *model, tiny=words)
+    _fit(*own)
+    options = config.build(config.compose([*words, "trainer.gpus=0"])["trainer"])
+    training.make_trainer(options, [Enough(6)]).fit(plain[0], datamodule=plain[1])
+    assert own[0].clock.images == plain[0].clock.images == 24
+    theirs = own[0].state_dict()
+    assert all(torch.equal(values, theirs[name]) for name, values in plain[0].state_dict().items())
+
+
 def test_the_module_keys_its_noise_to_the_positions_that_were_drawn(tmp_path):
     module, data = _parts(tmp_path)
     drawn, keyed = [], []
@@ -380,7 +405,7 @@ def test_the_module_keys_its_noise_to_the_positions_that_were_drawn(tmp_path):
         step(batch, batch_idx)
 
     def keyed_z(purpose, counters):
-        keyed.append(counters.tolist())
+        keyed.append(list(counters))
         return z(purpose, counters)
 
     module.training_step, module._z = training_step, keyed_z

@@ -7,12 +7,15 @@ SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number genera
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+AHEAD, NUMBERS = 16, 2**16  # steps, and numbers, that are drawn at a time at most
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONE, _UNUSED = np.uint64(1), np.uint64(11)
 
@@ -98,6 +101,29 @@ def order(seed: int, n: int, positions: ArrayLike) -> NDArray[np.int64]:
         here = epochs == epoch
         items[here] = permutation(seed, "order", epoch, n)[places[here]]
     return items
+
+
+class Ahead:
+    """``draw(counters)`` (N, ...) for ranges of counters at equal distances, those of several steps at a time.
+
+    A call costs more than its numbers do. They are the same numbers, each a function of its own counter.
+    """
+
+    def __init__(self, draw: Callable[[NDArray[np.int64]], NDArray[Any]]) -> None:
+        self.draw = draw
+        self._starts = range(0)
+        self._drawn: NDArray[Any] = np.empty((0, 0))
+
+    def __call__(self, counters: range) -> NDArray[Any]:
+        """What stands at ``counters``."""
+        first, count = counters.start, len(counters)
+        if first not in self._starts or self._drawn.shape[1] != count:
+            stride = first - self._starts[-1] if self._starts else 0
+            steps = min(AHEAD, max(1, NUMBERS // max(1, self._drawn[0].size))) if stride > 0 else 1
+            self._starts = range(first, first + steps * max(1, stride), max(1, stride))
+            drawn = self.draw((np.asarray(self._starts)[:, None] + np.arange(count)).reshape(-1))
+            self._drawn = drawn.reshape(steps, count, *drawn.shape[1:])
+        return self._drawn[self._starts.index(first)]
 
 
 class Clock:

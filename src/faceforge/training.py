@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from faceforge import checkpoint, streams
 from faceforge import config as configuration
 from faceforge.errors import BadInput, GuardStop
+from faceforge.loop import PlainLoop, Ranks
 from faceforge.modules.callbacks import Recorder, quieten
 from faceforge.modules.guard import Guard, NotFinite
 from faceforge.modules.scheme import Scheme
@@ -257,10 +257,11 @@ def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
     if not gpus:
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 opens a library at every optimiser step
     names: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-    return pl.Trainer(
+    world = gpus or options.processes
+    trainer = pl.Trainer(
         accelerator="gpu" if gpus else "cpu",
-        devices=gpus or options.processes,
-        strategy=_strategy(gpus or options.processes),
+        devices=world,
+        strategy=Ranks() if world > 1 else "auto",
         precision=names[str(options.precision) if gpus else "32"],
         deterministic=options.deterministic or None,
         max_epochs=-1,
@@ -272,12 +273,8 @@ def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-
-
-def _strategy(world: int) -> Strategy | str:
-    # Started by spawn, never by running the command line again, which a multirun would sweep a second time. Each of
-    # two networks is unused in the other's backward pass.
-    return DDPStrategy(start_method="spawn", find_unused_parameters=True) if world > 1 else "auto"
+    trainer.fit_loop.epoch_loop = PlainLoop(trainer)
+    return trainer
 
 
 def device_name(gpus: int) -> str:

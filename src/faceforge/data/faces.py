@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -216,7 +217,7 @@ class FaceData(pl.LightningDataModule):
         workers = self.workers if self._augment or isinstance(self.task, Filtered) else 0
         return DataLoader(
             faces,
-            batch_sampler=Positions(self.clock, self.batch_size, self.rank, self.world),
+            batch_sampler=Positions(self.clock, self.batch_size, self.rank, self.world),  # type: ignore[arg-type]
             collate_fn=_as_is,
             num_workers=workers,
             worker_init_fn=_begin_worker if workers else None,
@@ -258,18 +259,18 @@ class TrainFaces(Dataset[Batch]):
         task: Task,
         partners: Partners | None,
     ) -> None:
-        self.packed, self.rows, self.seed = packed, rows, seed
-        self.flip, self.augment, self.task, self.partners = flip, augment, task, partners
+        self.packed, self.rows = packed, rows
+        self.augment, self.task, self.partners = augment, task, partners
+        self._order = streams.Ahead(partial(streams.order, seed, len(rows)))
+        self._flip = streams.Ahead(partial(_flips, seed, 0.5 if flip else 0.0))
 
-    def __getitems__(self, positions: list[int]) -> Batch:
+    def __getitems__(self, positions: range) -> Batch:
         """``index`` is the row in the packed set; ``flip`` says which faces are yet to be mirrored, on the device.
 
         A partner as target is augmented and mirrored like the face that is the input, which ``index`` names. A
         filter draws faces that are mirrored already: its lines are not those of the other side mirrored.
         """
-        counters = np.asarray(positions, dtype=np.int64)
-        index = self.rows[streams.order(self.seed, len(self.rows), counters)]
-        flip = streams.uniform(self.seed, "flip", counters) < (0.5 if self.flip else 0.0)
+        index, flip = self.rows[self._order(positions)], self._flip(positions)
         batch = {"target": self._faces(index, positions)}
         if self.partners:
             partners = self.partners(index, positions, "train")
@@ -278,10 +279,10 @@ class TrainFaces(Dataset[Batch]):
             batch["target"][flip] = batch["target"][flip][..., ::-1]
             batch["input"] = self.task.draw(batch["target"])
             flip = np.zeros_like(flip)
-        batch |= {"position": counters, "index": index, "flip": flip}
+        batch |= {"position": np.arange(positions.start, positions.stop), "index": index, "flip": flip}
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
-    def _faces(self, rows: np.ndarray, positions: list[int]) -> np.ndarray:
+    def _faces(self, rows: np.ndarray, positions: range) -> np.ndarray:
         """Faces as augmented at the positions, uint8 (B, C, H, W)."""
         faces = _gather(self.packed.array, rows)
         if self.augment:
@@ -290,7 +291,11 @@ class TrainFaces(Dataset[Batch]):
         return faces
 
 
-class Positions(Sampler[list[int]]):
+def _flips(seed: int, share: float, counters: np.ndarray) -> np.ndarray:
+    return streams.uniform(seed, "flip", counters) < share
+
+
+class Positions(Sampler[range]):
     """This rank's positions, batch after batch for ever, from where the clock stands when iteration begins."""
 
     def __init__(self, clock: Clock, batch_size: int, rank: int, world: int) -> None:
@@ -299,10 +304,10 @@ class Positions(Sampler[list[int]]):
         self.clock, self.batch_size, self.rank = clock, batch_size, rank
         self.share = batch_size // world
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[range]:
         first = self.clock.images + self.rank * self.share
         while True:
-            yield list(range(first, first + self.share))
+            yield range(first, first + self.share)
             first += self.batch_size
 
 

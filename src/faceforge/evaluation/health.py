@@ -221,8 +221,8 @@ def generator_signal(objective: Objective, real_logits: Tensor, fake_logits: Ten
 
 
 def of_discriminator(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """What a step logs of its logits: scalars left on their device, without a graph."""
-    real_logits, fake_logits = real_logits.detach(), fake_logits.detach()
+    """What is logged of the logits of some steps: scalars left on their device, without a graph."""
+    real_logits, fake_logits = real_logits.detach().float(), fake_logits.detach().float()
     return {
         "logit/real": real_logits.mean(),
         "logit/fake": fake_logits.mean(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,7 +14,7 @@ from faceforge.evaluation import health
 from faceforge.evaluation.metrics import KidMonitor
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
 from faceforge.modules import ema
-from faceforge.modules.scheme import Batch, Optimizer, Scheme, rescale
+from faceforge.modules.scheme import Batch, Means, Optimizer, Scheme, rescale
 
 
 class AdversarialModule(Scheme):
@@ -54,6 +55,7 @@ class AdversarialModule(Scheme):
         self.average = ema.averaged_copy(generator)
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.objective: Objective = objective
+        self.means = Means(logits=partial(health.of_discriminator, objective))
         self.discriminator_steps = discriminator_steps
         self.r1_gamma, self.r2_gamma, self.penalty_every = r1_gamma, r2_gamma, penalty_every
         self.augment_policy = ",".join(augment_policy)
@@ -91,14 +93,14 @@ class AdversarialModule(Scheme):
             self._generator_step(real, fake if self.share_fakes else None, position)
             self._update_average(global_batch * self.discriminator_steps)
 
-    def _discriminator_step(self, real: Tensor, fake: Tensor, position: Tensor, penalise: bool) -> None:
+    def _discriminator_step(self, real: Tensor, fake: Tensor, position: range, penalise: bool) -> None:
         self.discriminator.requires_grad_(True)
         real_seen, fake_seen = self._seen(real, "real", position), self._seen(fake, "fake", position)
         judge = self.quick(self.discriminator)
         real_logits, fake_logits = judge(real_seen), judge(fake_seen)
         loss = discriminator_loss(self.objective, real_logits, fake_logits)
-        seen = health.of_discriminator(self.objective, real_logits, fake_logits)
-        self.means.add(**{"loss/discriminator": loss, **seen})
+        self.means.add(**{"loss/discriminator": loss})
+        self.means.keep("logits", real_logits, fake_logits)
         if penalise:
             loss = loss + self._penalty("r1", self.r1_gamma, real_seen) + self._penalty("r2", self.r2_gamma, fake_seen)
         self.step_optimizer(self._raw_optimizers()[1], loss, self.clip_norm)
@@ -110,7 +112,7 @@ class AdversarialModule(Scheme):
         self.means.add(**{f"penalty/{name}": penalty})
         return 0.5 * gamma * self.penalty_every * penalty
 
-    def _generator_step(self, real: Tensor, fake: Tensor | None, position: Tensor) -> None:
+    def _generator_step(self, real: Tensor, fake: Tensor | None, position: range) -> None:
         self.discriminator.requires_grad_(False)
         if fake is None:
             fake = self._generate(self.quick(self.generator), self._z("z/generator", position))
@@ -121,7 +123,7 @@ class AdversarialModule(Scheme):
         self.step_optimizer(self._raw_optimizers()[0], loss, self.clip_norm)
         self.clock.generator_steps += 1
 
-    def _real_logits(self, real: Tensor, position: Tensor) -> Tensor:
+    def _real_logits(self, real: Tensor, position: range) -> Tensor:
         with torch.no_grad():
             return self.quick(self.discriminator)(self._seen(real, "real", position))
 
@@ -132,14 +134,14 @@ class AdversarialModule(Scheme):
         keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
         ema.update(self.average, self.generator, keep)
 
-    def _z(self, purpose: str, counters: Tensor) -> Tensor:
+    def _z(self, purpose: str, counters: range | Tensor) -> Tensor:
         return self.noise(purpose, counters, self.generator.latent_shape, self.generator.latent)  # type: ignore[arg-type]
 
     def _generate(self, generator: nn.Module, z: Tensor) -> Tensor:
         """Images on the scale of [-1, 1]; a generator without an upper bound may leave it."""
         return rescale(generator(z), generator.output_range, (-1.0, 1.0))  # type: ignore[arg-type]
 
-    def _seen(self, images: Tensor, purpose: str, position: Tensor) -> Tensor:
+    def _seen(self, images: Tensor, purpose: str, position: range) -> Tensor:
         """What the discriminator sees: augmented, in its own range."""
         if self._augment_draws:
             uniforms = self.noise(f"augment/{purpose}", position, (self._augment_draws,), "uniform")

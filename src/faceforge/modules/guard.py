@@ -40,7 +40,7 @@ class Guard:
 
 def look(module: Scheme) -> str | None:
     """What is not finite: a loss since the last log, a weight or a statistic, by name; None where all is well."""
-    numbers = {**module.means.sums, **_floats(module)}
+    numbers = {**module.means.numbers(), **_floats(module)}
     flat = [values.detach().flatten() for values in numbers.values() if values.numel()]
     largest = torch.stack([n.float() for n in torch._foreach_norm(flat, float("inf"))])  # pyright: ignore[reportPrivateImportUsage]
     if bool(largest.isfinite().all()):

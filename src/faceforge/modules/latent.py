@@ -77,8 +77,8 @@ class LatentModule(ReconstructionModule):
         return getattr(self.average["code"], "output_range", None)  # type: ignore[index]
 
     def trained(self) -> list[nn.Module]:
-        """Encoder and decoder."""
-        return [self.network["encoder"], self.network["decoder"]]  # type: ignore[index]
+        """Encoder, code and decoder."""
+        return list(self.network.children())
 
     def objective(self, batch: Batch) -> Tensor:
         """What a step minimises, a scalar."""

@@ -5,52 +5,88 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceforge import streams
 from faceforge.checkpoint import VERSION
+from faceforge.loop import share
 
 Batch = dict[str, Tensor]
+PENDING = 64  # batches that wait to be added up
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Means:
-    """Running means of scalars, kept on the device: adding never waits for it, reading does."""
+    """Running means of scalars, kept on the device: adding never waits for it, reading does.
 
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+    What is added is only kept at first: each sum or figure costs the host ten times as much, and one of many batches
+    no more than one of one. ``figures`` (by the name that ``keep`` is given) makes scalars of tensors of whole batches.
+    """
+
+    def __init__(self, **figures: Callable[..., dict[str, Tensor]]) -> None:
+        self._figures = figures
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._pending: dict[str, list[tuple[Tensor, ...]]] = {}
 
     def add(self, **values: Tensor) -> None:
         """Count one more value of each named scalar."""
         for name, value in values.items():
-            value = value.detach().float()
-            if name in self.sums:
-                self.sums[name].add_(value)
-                self.counts[name] += 1
-            else:
-                self.sums[name], self.counts[name] = value.clone(), 1
+            self.keep(name, value)
+
+    def keep(self, name: str, *tensors: Tensor) -> None:
+        """One more batch of what the figures of this name are made of."""
+        pending = self._pending.setdefault(name, [])
+        pending.append(tuple(tensor.detach() for tensor in tensors))
+        if len(pending) == PENDING:
+            self._add_up(name)
+
+    def _add_up(self, name: str) -> None:
+        pending = self._pending.pop(name)
+        columns = zip(*pending, strict=True)
+        if name in self._figures:
+            means = self._figures[name](*(torch.cat(column) for column in columns))
+        else:
+            means = {name: torch.stack(next(columns)).float().mean()}
+        for figure, mean in means.items():
+            total = mean * len(pending)
+            self._sums[figure] = self._sums[figure] + total if figure in self._sums else total
+            self._counts[figure] = self._counts.get(figure, 0) + len(pending)
+
+    def numbers(self) -> dict[str, Tensor]:
+        """What shows if anything since the last drain was not finite, by name."""
+        found = {name: [total.reshape(-1)] for name, total in self._sums.items()}
+        for name, pending in self._pending.items():
+            found.setdefault(name, []).extend(tensor.reshape(-1) for tensors in pending for tensor in tensors)
+        return {name: torch.cat(tensors) for name, tensors in found.items()}
 
     def drain(self) -> dict[str, float]:
         """The means since the last drain, as floats."""
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
+        for name in list(self._pending):
+            self._add_up(name)
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
         return means
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors."""
-        return {"sums": {k: v.clone() for k, v in self.sums.items()}, "counts": dict(self.counts)}
+        pending = {name: [torch.stack(c) for c in zip(*rows, strict=True)] for name, rows in self._pending.items()}
+        return {"sums": dict(self._sums), "counts": dict(self._counts), "pending": pending}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what was saved."""
-        self.sums, self.counts = {k: v.clone() for k, v in state["sums"].items()}, dict(state["counts"])
+        self._sums, self._counts = {k: v.clone() for k, v in state["sums"].items()}, dict(state["counts"])
+        pending = state.get("pending", {})  # a run of before added up at once
+        self._pending = {name: list(zip(*(c.clone() for c in cs), strict=True)) for name, cs in pending.items()}
 
 
 class Scheme(pl.LightningModule):
@@ -69,6 +105,7 @@ class Scheme(pl.LightningModule):
         self.end: str | None = None  # why the run ended before its limits, once it did
         self.compiles = False
         self._compiled: dict[nn.Module, Any] = {}
+        self._ahead: dict[tuple[str, tuple[int, ...], str], streams.Ahead] = {}
 
     @property
     def world(self) -> int:
@@ -100,14 +137,20 @@ class Scheme(pl.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def positions(self, count: int) -> Tensor:
+    def positions(self, count: int) -> range:
         """Of this rank's ``count`` images on the clock: batch["position"], but without asking the device for it."""
-        return torch.arange(count) + self.clock.images + self.global_rank * count
+        first = self.clock.images + self.global_rank * count
+        return range(first, first + count)
 
-    def noise(self, purpose: str, counters: Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
+    def noise(self, purpose: str, counters: range | Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
         """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1)."""
-        draw = streams.uniform if kind == "uniform" else streams.normal
-        drawn = draw(self.seed, purpose, counters.cpu().numpy(), shape).astype(np.float32)
+        if isinstance(counters, range):
+            key = purpose, shape, kind
+            if key not in self._ahead:
+                self._ahead[key] = streams.Ahead(partial(_noise, self.seed, *key))
+            drawn = self._ahead[key](counters)
+        else:
+            drawn = _noise(self.seed, purpose, shape, kind, counters.cpu().numpy())
         return torch.from_numpy(drawn).to(self.device)
 
     def step_optimizer(self, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None) -> None:
@@ -117,10 +160,12 @@ class Scheme(pl.LightningModule):
         wrapper would unscale a second time.
         """
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is None and self.world == 1:
+        if scaler is None:
             loss.backward()  # Lightning's own way there costs the host as much again
         else:
             self.manual_backward(loss)
+        if self.world > 1:
+            share(optimizer, self.trained())
         if scaler is not None:
             scaler.unscale_(optimizer)
         if clip_norm is not None:
@@ -174,6 +219,11 @@ class Scheme(pl.LightningModule):
     def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
         """The networks by name, each followed by an example of every input, for the report's diagram."""
         raise NotImplementedError
+
+
+def _noise(seed: int, purpose: str, shape: tuple[int, ...], kind: str, counters: NDArray[np.int64]) -> NDArray[Any]:
+    draw = streams.uniform if kind == "uniform" else streams.normal
+    return draw(seed, purpose, counters, shape).astype(np.float32)
 
 
 def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,7 @@ from faceforge.evaluation import health
 from faceforge.losses import Objective, discriminator_loss, generator_loss
 from faceforge.modules import ema
 from faceforge.modules.paired import PairedScheme
-from faceforge.modules.scheme import BATCH_NORM, Batch, Optimizer, rescale
+from faceforge.modules.scheme import BATCH_NORM, Batch, Means, Optimizer, rescale
 from faceforge.modules.stops import Stop
 
 DROPOUT = (nn.Dropout, nn.Dropout2d)
@@ -54,6 +55,7 @@ class TranslationModule(PairedScheme):
         self.average = ema.averaged_copy(generator)
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.objective: Objective = objective
+        self.means = Means(logits=partial(health.of_discriminator, objective))
         self.discriminator_weight, self.adversarial_weight = discriminator_weight, adversarial_weight
         self.loss_weight = loss_weight
         self.test_dropout, self.test_batch_statistics = test_dropout, test_batch_statistics
@@ -87,7 +89,8 @@ class TranslationModule(PairedScheme):
         self.discriminator.requires_grad_(True)
         real, fake = self._judged(source, target), self._judged(source, made)
         loss = discriminator_loss(self.objective, real, fake)
-        self.means.add(**{"loss/discriminator": loss, **health.of_discriminator(self.objective, real, fake)})
+        self.means.add(**{"loss/discriminator": loss})
+        self.means.keep("logits", real, fake)
         self.step_optimizer(optimizer, self.discriminator_weight * loss, self.clip_norm)
 
     def _generator_step(self, source: Tensor, target: Tensor, made: Tensor, optimizer: torch.optim.Optimizer) -> None:
