@@ -301,6 +301,10 @@ def test_where_nothing_was_clean_all_count():
     for cpu in (3.0, 2.0):
         turns.add("a", pace.Turn(cpu, 2 * cpu))
     assert turns.least("a") == 2.0
+    assert speed.disturbed({"turns": turns.about()})  # and its line says so
+    for _ in range(3):
+        turns.add("a", pace.Turn(4.0, 4.0))
+    assert not speed.disturbed({"turns": turns.about(), "batch": 3})
 
 
 @pytest.mark.parametrize(
