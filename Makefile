@@ -43,6 +43,7 @@ format: $(READY) ## Put the source into the project's format
 
 bench: $(READY) ## Measure what training, feeding and packing cost beside plain loops (15 minutes on an idle machine)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py all
+	$(BIN)/python benchmarks/robustness.py
 
 results: $(READY) ## Make docs/results.md from its records; ROW=name trains a row first (LFW= CROPS= CELEBA= SIZE=full)
 	$(BIN)/python benchmarks/results.py $(if $(ROW),train $(ROW),page)

@@ -85,9 +85,9 @@ class Fault:
         go({**batch, "target": target})
 
     def loss(self, module: Any, batch: Any, go: Any) -> None:
-        """The generator's loss."""
+        """Both losses."""
         backward = module.step_optimizer
-        module.step_optimizer = lambda optimizer, loss, norm: backward(optimizer, loss * self.value, norm)
+        module.step_optimizer = lambda optimizer, loss, *rest: backward(optimizer, loss * self.value, *rest)
         go(batch)
         del module.step_optimizer
 

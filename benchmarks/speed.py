@@ -299,12 +299,12 @@ def step(rounds: Rounds = 9, batch: int = 16) -> None:
         tell(name, ratio, batch=batch, overrides=extra, first_losses_differ_by=apart, turns=about)
 
 
-FAST = ["trainer.channels_last=true", "+model.optimizer_g.fused=true", "+model.optimizer_d.fused=true"]
+FAST = ["trainer.channels_last=true"]
 STEPS: dict[str, list[str]] = {  # the taught loop judges the same faces twice; the default here draws fresh ones
     "step_over_tutorial": ["model.share_fakes=true"],
-    "step_over_tutorial.channels_last_fused": ["model.share_fakes=true", *FAST],
+    "step_over_tutorial.channels_last": ["model.share_fakes=true", *FAST],
     "step_over_tutorial.fresh_fakes": [],
-    "step_over_tutorial.fresh_channels_last_fused": FAST,
+    "step_over_tutorial.fresh_channels_last": FAST,
 }
 
 

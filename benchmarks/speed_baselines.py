@@ -154,7 +154,7 @@ class IdiomGan(pl.LightningModule):
         self.generator, self.discriminator = ToyGenerator(), ToyDiscriminator()
 
     def configure_optimizers(self) -> list[Optimizer]:
-        return [torch.optim.Adam(net.parameters(), 1e-3) for net in (self.generator, self.discriminator)]
+        return [torch.optim.Adam(net.parameters(), 1e-3, fused=True) for net in (self.generator, self.discriminator)]
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
         (real,) = batch
@@ -187,7 +187,7 @@ class IdiomAutoencoder(pl.LightningModule):
         self.network = ToyAutoencoder()
 
     def configure_optimizers(self) -> Optimizer:
-        return torch.optim.Adam(self.network.parameters(), 1e-3)
+        return torch.optim.Adam(self.network.parameters(), 1e-3, fused=True)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         (images,) = batch

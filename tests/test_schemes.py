@@ -14,7 +14,7 @@ from faceforge import checkpoint, config, losses, streams, training
 from faceforge.errors import BadInput
 from faceforge.modules.latent import LatentModule
 from faceforge.modules.reconstruction import ReconstructionModule
-from faceforge.modules.scheme import Means, rescale
+from faceforge.modules.scheme import Means, optimizer_of, rescale
 from faceforge.modules.stops import EarlyStop, Threshold
 from faceforge.modules.translation import TranslationModule
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
@@ -426,3 +426,31 @@ def test_means_are_those_of_all_batches_and_survive_a_save():
     means.add(value=torch.tensor(1.0))
     means.add(value=torch.tensor(float("nan")))
     assert not means.numbers()["value"].isfinite().all()
+
+
+def test_optimisers_step_in_one_kernel_unless_told_otherwise():
+    net = torch.nn.Linear(2, 2)
+    for factory, fused in (
+        (partial(torch.optim.Adam, lr=0.1), True),
+        (partial(torch.optim.Adam, lr=0.1, fused=False), False),
+        (partial(torch.optim.Adam, lr=0.1, foreach=True), None),
+        (partial(torch.optim.Adamax, lr=0.1), None),
+        (lambda parameters: torch.optim.Adam(parameters, 0.1), None),
+    ):
+        assert optimizer_of(factory, net).param_groups[0].get("fused") is fused
+
+
+def test_the_kernel_steps_as_the_plain_optimiser():
+    def trained(**keywords):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.LazyLinear(1))
+        images = torch.randn(5, 3, 7, 9)
+        net(images)
+        optimizer = optimizer_of(partial(torch.optim.Adam, lr=1e-2, **keywords), net)
+        for _ in range(20):
+            optimizer.zero_grad()
+            (net(images) - 1).square().mean().backward()
+            optimizer.step()
+        return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+    assert torch.allclose(trained(), trained(fused=False), atol=1e-5)

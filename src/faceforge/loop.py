@@ -6,7 +6,7 @@ and with several ranks waits for all of them at every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from pytorch_lightning.loops.fetchers import _DataFetcher
@@ -50,15 +50,22 @@ class Ranks(DDPStrategy):
         """The weights are the same function of the seed, or of a checkpoint, everywhere."""
 
 
-@torch.no_grad()
-def share(optimizer: torch.optim.Optimizer, networks: Iterable[nn.Module]) -> None:
-    """Replace gradients, and the statistics of batches that networks hold, by their means over all ranks.
+def share(optimizer: torch.optim.Optimizer, networks: Iterable[nn.Module]) -> Callable[[], None]:
+    """Send gradients, and the statistics of batches that networks hold; the result puts their means over all ranks in
+    their place.
 
     All in one message, since each costs the same wait for the slowest rank.
     """
     tensors = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     tensors += [b for network in networks for b in network.buffers() if b.is_floating_point()]
-    flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).div_(distributed.get_world_size())
-    distributed.all_reduce(flat)
-    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(part.view(tensor.shape))
+    lines = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]  # as they lie in memory
+    flat = torch.cat(lines).div_(distributed.get_world_size())
+    message = distributed.all_reduce(flat, async_op=True)
+    assert message is not None
+
+    def receive() -> None:
+        message.wait()
+        for line, part in zip(lines, flat.split([line.numel() for line in lines]), strict=True):
+            line.copy_(part)
+
+    return receive

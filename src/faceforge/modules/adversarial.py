@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +15,7 @@ from faceforge.evaluation import health
 from faceforge.evaluation.metrics import KidMonitor
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
 from faceforge.modules import ema
-from faceforge.modules.scheme import Batch, Means, Optimizer, Scheme, rescale
+from faceforge.modules.scheme import Batch, Means, Optimizer, Scheme, optimizer_of, rescale
 
 
 class AdversarialModule(Scheme):
@@ -72,10 +73,7 @@ class AdversarialModule(Scheme):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator first."""
-        return [
-            self.optimizer_g(self.generator.parameters()),
-            self.optimizer_d(self.discriminator.parameters()),
-        ]
+        return [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch of the clock."""
@@ -87,13 +85,20 @@ class AdversarialModule(Scheme):
         generates = (step + 1) % self.discriminator_steps == 0
         with torch.set_grad_enabled(generates and self.share_fakes):
             fake = self._generate(self.quick(self.generator), self._z("z/discriminator", position))
-        self._discriminator_step(real, fake.detach(), position, penalise=step % self.penalty_every == 0)
+        others = partial(self._others, position) if generates and not self.share_fakes else None
+        made = self._discriminator_step(real, fake.detach(), position, step % self.penalty_every == 0, others)
         self.clock.images += global_batch
         if generates:
-            self._generator_step(real, fake if self.share_fakes else None, position)
+            self._generator_step(real, fake if self.share_fakes else made, position)
             self._update_average(global_batch * self.discriminator_steps)
 
-    def _discriminator_step(self, real: Tensor, fake: Tensor, position: range, penalise: bool) -> None:
+    def _others(self, position: range) -> Tensor:
+        """The faces of the generator's step."""
+        return self._generate(self.quick(self.generator), self._z("z/generator", position))
+
+    def _discriminator_step(
+        self, real: Tensor, fake: Tensor, position: range, penalise: bool, meanwhile: Callable[[], Tensor] | None
+    ) -> Any:
         self.discriminator.requires_grad_(True)
         real_seen, fake_seen = self._seen(real, "real", position), self._seen(fake, "fake", position)
         judge = self.quick(self.discriminator)
@@ -103,7 +108,7 @@ class AdversarialModule(Scheme):
         self.means.keep("logits", real_logits, fake_logits)
         if penalise:
             loss = loss + self._penalty("r1", self.r1_gamma, real_seen) + self._penalty("r2", self.r2_gamma, fake_seen)
-        self.step_optimizer(self._raw_optimizers()[1], loss, self.clip_norm)
+        return self.step_optimizer(self._raw_optimizers()[1], loss, self.clip_norm, meanwhile)
 
     def _penalty(self, name: str, gamma: float, images: Tensor) -> Tensor | float:
         if gamma == 0:
@@ -112,10 +117,8 @@ class AdversarialModule(Scheme):
         self.means.add(**{f"penalty/{name}": penalty})
         return 0.5 * gamma * self.penalty_every * penalty
 
-    def _generator_step(self, real: Tensor, fake: Tensor | None, position: range) -> None:
+    def _generator_step(self, real: Tensor, fake: Tensor, position: range) -> None:
         self.discriminator.requires_grad_(False)
-        if fake is None:
-            fake = self._generate(self.quick(self.generator), self._z("z/generator", position))
         fake_logits = self.quick(self.discriminator)(self._seen(fake, "generator", position))
         real_logits = self._real_logits(real, position) if self.objective == "relativistic" else None
         loss = generator_loss(self.objective, fake_logits, real_logits)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from faceforge.modules import ema
 from faceforge.modules.paired import PairedScheme, Schedule
-from faceforge.modules.scheme import Batch, Optimizer, rescale
+from faceforge.modules.scheme import Batch, Optimizer, optimizer_of, rescale
 from faceforge.modules.stops import Stop
 
 
@@ -40,7 +40,7 @@ class ReconstructionModule(PairedScheme):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One for the network."""
-        return self.planned(self.optimizer(self.network.parameters()))
+        return self.planned(optimizer_of(self.optimizer, self.network))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch of the clock."""

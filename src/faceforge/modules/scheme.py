@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -153,19 +154,28 @@ class Scheme(pl.LightningModule):
             drawn = _noise(self.seed, purpose, shape, kind, counters.cpu().numpy())
         return torch.from_numpy(drawn).to(self.device)
 
-    def step_optimizer(self, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None) -> None:
+    def step_optimizer(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        clip_norm: float | None,
+        meanwhile: Callable[[], Any] | None = None,
+    ) -> Any:
         """Backward, unscale, clip, step, and leave no gradient behind.
 
-        Raw optimisers and our own call of the scaler: Lightning clips nothing under manual optimisation, and its
-        wrapper would unscale a second time.
+        While ranks send their gradients they do ``meanwhile``, whose result is returned: more of this step, that needs
+        neither these gradients nor the weights that they change. Raw optimisers and our own call of the scaler:
+        Lightning clips nothing under manual optimisation, and its wrapper would unscale a second time.
         """
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is None:
             loss.backward()  # Lightning's own way there costs the host as much again
         else:
             self.manual_backward(loss)
-        if self.world > 1:
-            share(optimizer, self.trained())
+        receive = share(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
+        made = meanwhile() if meanwhile else None
+        if receive:
+            receive()
         if scaler is not None:
             scaler.unscale_(optimizer)
         if clip_norm is not None:
@@ -176,6 +186,7 @@ class Scheme(pl.LightningModule):
         else:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return made
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes a checkpoint complete by itself."""
@@ -219,6 +230,14 @@ class Scheme(pl.LightningModule):
     def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
         """The networks by name, each followed by an example of every input, for the report's diagram."""
         raise NotImplementedError
+
+
+def optimizer_of(factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a network, its step in one kernel where it has such and nothing else was asked for."""
+    chosen = factory.keywords if isinstance(factory, partial) else {}
+    free = "fused" not in chosen and "foreach" not in chosen
+    kernel = isinstance(factory, partial) and free and "fused" in inspect.signature(factory.func).parameters
+    return factory(network.parameters(), **({"fused": True} if kernel else {}))
 
 
 def _noise(seed: int, purpose: str, shape: tuple[int, ...], kind: str, counters: NDArray[np.int64]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from faceforge.evaluation import health
 from faceforge.losses import Objective, discriminator_loss, generator_loss
 from faceforge.modules import ema
 from faceforge.modules.paired import PairedScheme
-from faceforge.modules.scheme import BATCH_NORM, Batch, Means, Optimizer, rescale
+from faceforge.modules.scheme import BATCH_NORM, Batch, Means, Optimizer, optimizer_of, rescale
 from faceforge.modules.stops import Stop
 
 DROPOUT = (nn.Dropout, nn.Dropout2d)
@@ -67,7 +67,7 @@ class TranslationModule(PairedScheme):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator first."""
-        return [self.optimizer_g(self.generator.parameters()), self.optimizer_d(self.discriminator.parameters())]
+        return [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch of the clock."""
