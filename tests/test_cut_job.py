@@ -452,7 +452,7 @@ def test_a_photo_that_vanishes_midway_is_a_row(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "_look", late)
     target = cut_haar(source, tmp_path / "out")
     assert rows(target)["holiday 3.png"].verdict == "none"
-    assert "not a file" in rows(target)["holiday 3.png"].reason
+    assert "No such file" in rows(target)["holiday 3.png"].reason
 
 
 def test_a_full_disk_loses_nothing(photos, first, tmp_path, monkeypatch):
