@@ -93,6 +93,7 @@ SPEED = {
     "pack_memory_mib": "MiB held while packing 200,000 pictures",
     "step_over_tutorial": "Our GAN step over the taught loop, same weights, z and judged faces",
     "step_over_tutorial.channels_last": "... with channels last",
+    "step_over_tutorial.compiled": "... compiled, after the minute that compiling takes",
     "step_over_tutorial.fresh_fakes": "... with other faces in the generator's step, the default",
     "step_over_tutorial.fresh_channels_last": "... both",
     "ema_over_averagedmodel": "torch's AveragedModel over our average, with `avg_fn`",

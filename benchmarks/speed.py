@@ -267,6 +267,7 @@ def measure_step(rounds: int, batch: int, extra: Sequence[str]) -> tuple[float, 
     z = torch.randn(batch, 100)
     plain = baselines.tutorial(module.generator, module.discriminator, real, z)
     with driven(module, z):
+        module.on_fit_start()  # compiles, where that is asked for
         ours = partial(module.training_step, {"target": real}, 0)
         expected = plain()
         ours()
@@ -303,6 +304,7 @@ FAST = ["trainer.channels_last=true"]
 STEPS: dict[str, list[str]] = {  # the taught loop judges the same faces twice; the default here draws fresh ones
     "step_over_tutorial": ["model.share_fakes=true"],
     "step_over_tutorial.channels_last": ["model.share_fakes=true", *FAST],
+    "step_over_tutorial.compiled": ["model.share_fakes=true", "trainer.compile=true"],
     "step_over_tutorial.fresh_fakes": [],
     "step_over_tutorial.fresh_channels_last": FAST,
 }
