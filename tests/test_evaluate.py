@@ -151,11 +151,8 @@ def test_the_summary_goes_into_the_run_s_own_wandb_run(tmp_path, monkeypatch):
     folders = list((tmp_path / "run" / "wandb").glob("offline-run-*"))
     assert [folder.resolve() for folder in folders] == [Path(after["folder"])]
     command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", after["folder"]]
-    for _ in range(5):  # on a busy machine it now and then gives up before it has read the file
-        said = subprocess.run(command, capture_output=True, text=True).stdout
-        found = dict(line.split()[:2] for line in said.splitlines() if line.startswith("  ") and len(line.split()) > 1)
-        if "test/psnr" in found:
-            break
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = dict(line.split()[:2] for line in said.splitlines() if line.startswith("  ") and len(line.split()) > 1)
     assert float(found["test/psnr"]) == pytest.approx(result["rows"][0]["scores"]["psnr"]["value"])
     assert "val/mae" in found
     assert float(found["images"]) == 16

@@ -350,6 +350,16 @@ def test_errors_of_wandb_are_said_once_and_end_nothing(tmp_path, caplog, monkeyp
     ]
 
 
+def test_a_relative_folder_is_found_from_wherever_the_process_goes(tmp_path, monkeypatch):
+    for place in ("first", "second"):  # W&B's service outlives the first run and stays in its folder
+        (tmp_path / place / "run").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / place)
+        log = offline(Path("run"), run_id=place)
+        log.log_metrics({"x": 1.0}, 1)
+        log.finish()
+    assert [summary(tmp_path / name / "run")["run_id"] for name in ("first", "second")] == ["first", "second"]
+
+
 class Refuses(BaseHTTPRequestHandler):
     """A server that knows nobody."""
 

@@ -352,7 +352,7 @@ class Wandb(RunLogger):
         # Offline there is nothing to say between a run's own lines; online its address and upload errors stay
         quiet: dict[str, Any] = {"console": "off", "silent": self.mode == "offline", "quiet": True}
         return wandb.init(
-            dir=str(self.folder),
+            dir=str(self.folder.absolute()),  # W&B's service stays in the folder where it was first started
             id=self.id,
             mode=self.mode,
             resume="allow" if self.mode == "online" else None,
