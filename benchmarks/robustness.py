@@ -141,15 +141,16 @@ def _figure(name: str, what: str, figure: Record) -> str:
 
 
 def _where_time_goes(figures: Mapping[str, Record]) -> list[str]:
-    """What the figures that do not hold consist of."""
+    """What packing consists of."""
     parts = figures["pack_over_pil"]["parts_ms"]
     whole = {side: 1e3 / rate for side, rate in figures["pack_over_pil"]["images_per_cpu_second"].items()}
     rest = {side: whole[side] - parts[f"{side} decodes"] - parts[f"{side} resizes"] for side in ("ours", "pil")}
     alone = figures["pack_over_pil.decode_and_resize_alone"]["value"]
     lines = [
-        "CPU milliseconds of packing a picture of 178x218 into 64x64. Both decode by libjpeg-turbo and give the same "
-        f"pixels, so that {alone:.2f} is the most that is to be had; what is left are stamps, hashes, strict checks, "
-        "and files that outlive a loss of power, none of which Pillow's loop has:",
+        "CPU milliseconds of packing a picture of 178x218 into 64x64. Both decode by libjpeg-turbo to the same pixels, "
+        "and resize by the same filter to within two levels; decoding and resizing alone, from memory, would give "
+        f"{alone:.2f}. The rest are stamps, hashes, strict checks, and files that outlive a loss of power, none of "
+        "which Pillow's loop has:",
         "",
     ]
     lines += ["|  | decoding | resizing | files, hashes, checks, writing | all |", "| --- | --- | --- | --- | --- |"]

@@ -472,10 +472,10 @@ PACKER = """
 import sys
 from pathlib import Path
 import speed
-from faceforge.data import cache
+from faceforge.data import workers
 faces, root, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 if processes:
-    cache.cores = lambda: processes
+    workers.cores = lambda: processes
 print("ready", flush=True)
 sys.stdin.readline()
 print(*speed.timed_alone(lambda: speed.first_packing(faces, root)))
@@ -504,7 +504,7 @@ def packed_apart(faces: Path, root: Path, processes: int) -> tuple[float, float]
 
 
 @app.command()
-def pack(rounds: Rounds = 5, number: int = 600, linked: int = 36000, place: Place = None) -> None:
+def pack(rounds: Rounds = 5, number: int = 600, linked: int = 108_000, place: Place = None) -> None:
     """pack_over_pil on one core, and two processes over one."""
     with place_of(place) as folder:
         ratio, about = measure_pack(folder, rounds, number)
@@ -512,7 +512,7 @@ def pack(rounds: Rounds = 5, number: int = 600, linked: int = 36000, place: Plac
         tell("pack_over_pil", ratio, images=number, parts_ms=parts, **about)
         ours, pil = (sum(ms for name, ms in parts.items() if name.startswith(side)) for side in ("ours", "pil"))
         tell("pack_over_pil.decode_and_resize_alone", pil / ours)
-        ratio, about = measure_two(folder, 2, linked)
+        ratio, about = measure_two(folder, 3, linked)
         tell("pack_2_over_1", ratio, **about)
 
 
@@ -593,7 +593,7 @@ def everything(place: Place = None) -> None:
     step(9, 16)
     averaging(15)
     feed(7, place)
-    pack(5, 600, 36000, place)
+    pack(5, 600, 108_000, place)
     ranks(3, 64, place)
     memory(200_000, place)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -19,10 +20,26 @@ class SlowCrops(Crops):
         return super().read(index, size)
 
 
-class FragileCrops(Crops):
-    """Crops whose reading ends every process but the first, as the system does when memory runs out."""
+class SharedCrops(Crops):
+    """Crops of which other processes read some: the first is slow until ``seen``, a file that they leave, is there."""
+
+    def __init__(self, root: str, seen: Path) -> None:
+        super().__init__(root)
+        self.seen = seen
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
         if multiprocessing.parent_process() is not None:
-            os._exit(1)
+            self.seen.touch()
+        elif not self.seen.exists():
+            time.sleep(0.3)
         return super().read(index, size)
+
+
+class FragileCrops(SharedCrops):
+    """Crops whose reading ends every process but the first, as the system does when memory runs out."""
+
+    def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        pixels = super().read(index, size)
+        if multiprocessing.parent_process() is not None:
+            os._exit(1)
+        return pixels

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_sources import FragileCrops, SlowCrops
+from odd_sources import FragileCrops, SharedCrops, SlowCrops
 from picture_makers import encode, make_crops, picture, put, write
 
-from faceforge.data import cache
+from faceforge.data import cache, workers
 from faceforge.data.cache import Recipe, digests_of, pack
 from faceforge.data.crops import Crops
 from faceforge.data.framing import frame
@@ -42,9 +42,9 @@ def visible(place):
 
 @pytest.fixture
 def two_processes(monkeypatch):
-    monkeypatch.setattr(cache, "PARALLEL_FROM", 1)
-    monkeypatch.setattr(cache, "CHUNK", 5)
-    monkeypatch.setattr(cache, "cores", lambda: 2)
+    monkeypatch.setattr(workers, "PARALLEL_SECONDS", 0)
+    monkeypatch.setattr(workers, "CHUNK", 5)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
 
 
 def mixed(folder):
@@ -85,9 +85,10 @@ def test_the_array_holds_every_sound_face_in_order(tmp_path):
 
 def test_bytes_do_not_depend_on_processes_or_reruns(tmp_path, two_processes):
     root = mixed(tmp_path / "in")
-    by_two = packed(root, tmp_path / "two").folder
+    by_two = packed(None, tmp_path / "two", source=SharedCrops(str(root), tmp_path / "seen")).folder
+    assert (tmp_path / "seen").exists()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "PARALLEL_FROM", 1000)
+        patch.setattr(workers, "cores", lambda: 1)
         by_one = packed(root, tmp_path / "one").folder
     again = packed(root, tmp_path / "again").folder
     assert contents(by_two) == contents(by_one) == contents(again)
@@ -160,8 +161,8 @@ def test_a_damaged_set_is_made_again(tmp_path, damage):
 def test_killed_while_packing_nothing_half_made_is_seen(tmp_path):
     root, place = make_crops(tmp_path / "in", 300, 8, 8), tmp_path / "c"
     code = (
-        "from pathlib import Path; from faceforge.data import cache; from odd_sources import SlowCrops\n"
-        "cache.PARALLEL_FROM, cache.CHUNK, cache.cores = 1, 5, lambda: 2\n"
+        "from pathlib import Path; from faceforge.data import cache, workers; from odd_sources import SlowCrops\n"
+        "workers.PARALLEL_SECONDS, workers.CHUNK, workers.cores = 0, 5, lambda: 2\n"
         f"source, place = SlowCrops({str(root)!r}), Path({str(place)!r})\n"
         "recipe = cache.Recipe('center', (12, 10), 3)\n"
         "cache.pack(source, recipe, place, cache.digests_of(source, place, False), False)\n"
@@ -225,8 +226,11 @@ def test_two_at_a_time_pack_once(tmp_path):
 
 def test_workers_that_die_are_done_without(tmp_path, two_processes):
     root = mixed(tmp_path / "in")
-    alone = packed(root, tmp_path / "one").folder
-    rest = packed(None, tmp_path / "two", source=FragileCrops(str(root))).folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "cores", lambda: 1)
+        alone = packed(root, tmp_path / "one").folder
+    rest = packed(None, tmp_path / "two", source=FragileCrops(str(root), tmp_path / "seen")).folder
+    assert (tmp_path / "seen").exists()
     assert contents(rest) == contents(alone)
 
 

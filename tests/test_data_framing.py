@@ -1,5 +1,9 @@
 import base64
 import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from hypothesis import strategies as st
 from picture_makers import picture
 from PIL import Image
 
+from faceforge.data import framing
 from faceforge.data.framing import PROTOCOLS, RESIZE, check_crop, crop_box, frame, protocol_name
 from faceforge.errors import BadInput
 from faceforge.images import DECODE, ImageError, decode
@@ -20,7 +25,7 @@ JPEG = (
     "AAAAAAAEACEx/8QAFQEBAQAAAAAAAAAAAAAAAAAAAgT/xAAZEQACAwEAAAAAAAAAAAAAAAAAAgQREyH/2gAMAwEAAhEDEQA/"
     "AJc4cqKHBlREocqLlBlSJG0FBnVXT//Z"
 )
-GOLDEN = ["834e0c191dc51e65", "bd09224c354a7cd4", "26103ae459f3b016"]
+GOLDEN = ["834e0c191dc51e65", "67aca2711858fcec", "ec2156ea5c4cda37"]
 
 
 @pytest.mark.parametrize(
@@ -112,17 +117,29 @@ def test_shrinking_is_close_to_exact_area_means():
     grey=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-@example(source=(1100, 700), target=(64, 64), grey=False, seed=0)  # more than is held at a time
 @example(source=(1, 70000), target=(3, 64), grey=True, seed=1)
 @example(source=(178, 178), target=(64, 64), grey=False, seed=2)
-@example(source=(320, 135), target=(14, 71), grey=False, seed=3)  # columns first
-def test_the_pixels_are_pillows(source, target, grey, seed):
+@example(source=(320, 135), target=(14, 71), grey=False, seed=3)
+@example(source=(64, 48), target=(64, 64), grey=False, seed=4)  # one axis stays
+def test_the_filter_is_pillows_to_two_levels(source, target, grey, seed):
     """Black, white and anything between, where the filter overshoots and sums lie on the edge of rounding."""
     draw = np.random.default_rng(seed)
     pixels = draw.choice(np.array([0, 1, 127, 128, 254, 255], np.uint8), source if grey else (*source, 3))
-    expected = np.asarray(Image.fromarray(pixels).resize(target[::-1], Image.Resampling.BICUBIC))
+    narrow = Image.fromarray(pixels).resize((target[1], source[0]), Image.Resampling.BICUBIC)
+    expected = np.asarray(narrow.resize(target[::-1], Image.Resampling.BICUBIC)).astype(int)
     found = frame(pixels, "none", target, 1 if grey else 3)
-    assert np.array_equal(found, expected[None] if grey else expected.transpose(2, 0, 1))
+    apart = np.abs(found - (expected[None] if grey else expected.transpose(2, 0, 1)))
+    assert apart.max() <= 2
+    assert (apart > 0).sum() <= max(2, 0.05 * apart.size)
+
+
+@given(source=st.tuples(st.integers(2, 60), st.integers(1, 60)), rows=st.integers(1, 59), seed=st.integers(0, 99))
+def test_bands_change_no_pixel(source, rows, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*source, 3), dtype=np.uint8)
+    whole = frame(pixels, "none", (16, 20), 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(framing, "BAND", rows * source[1])
+        assert np.array_equal(frame(pixels, "none", (16, 20), 3), whole)
 
 
 def test_cropping_comes_before_resizing():
@@ -134,17 +151,26 @@ def test_cropping_comes_before_resizing():
 
 def test_golden_pixels_of_the_recipe():
     """If this fails the pixels of packed sets have changed: raise the number in RESIZE (or DECODE) as well."""
-    assert (RESIZE, DECODE) == ("pillow-bicubic-antialiased/1", "strict/1")
+    assert (RESIZE, DECODE) == ("torch-bicubic-antialiased/1", "strict/1")
+    assert golden() == GOLDEN
+    pixels = decode(base64.b64decode(JPEG))
+    assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == "098468ee30d3497d"
+
+
+def golden() -> list[str]:
     y, x = np.mgrid[0:50, 0:70]
     source = np.stack([(x * 7 + y) % 256, (x * y) % 256, (y * 11) % 256], axis=-1).astype(np.uint8)
-    digests = [
+    return [
         hashlib.sha256(frame(source, "center", size, channels).tobytes()).hexdigest()[:16]
         for size, channels in (((16, 16), 3), ((31, 17), 1), ((96, 96), 3))
     ]
-    assert digests == GOLDEN
-    pixels = decode(base64.b64decode(JPEG))
-    assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == "098468ee30d3497d"
-    assert np.array_equal(
-        frame(source, "none", (16, 16), 3).transpose(1, 2, 0),
-        np.asarray(Image.fromarray(source).resize((16, 16), Image.Resampling.BICUBIC)),
+
+
+@pytest.mark.parametrize("processor", ["default", "avx2"])
+def test_the_pixels_are_the_same_on_any_processor(processor):
+    code = "from test_data_framing import golden; print(*golden())"
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": processor}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent, env=environment
     )
+    assert done.stdout.split() == GOLDEN, done.stderr

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from faceforge import config as configuration
 from faceforge import streams, training
-from faceforge.data import cache
+from faceforge.data.workers import cores
 from faceforge.errors import BadInput
 from faceforge.modules.callbacks import quieten
 
@@ -75,8 +75,8 @@ def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:
             if precision != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False):
                 yield Choice(f"trainer.precision={precision}", None, {"precision": precision})
     else:
-        cores, now = cache.cores(), torch.get_num_threads()
-        for number in sorted({1, max(1, cores // 2), cores} - {now}):
+        every, now = cores(), torch.get_num_threads()
+        for number in sorted({1, max(1, every // 2), every} - {now}):
             yield Choice(f"OMP_NUM_THREADS={number}", number, {})
     yield Choice("trainer.channels_last=true", None, {"channels_last": True})
     if compiled:

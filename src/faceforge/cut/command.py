@@ -16,7 +16,7 @@ from faceforge.cut.job import How, Summary, run
 from faceforge.cut.manifest import NAME, VERDICTS
 from faceforge.cut.work import REVIEW, Job, Settings
 from faceforge.data.archives import IMAGES, Folder, Store, image_names, open_store
-from faceforge.data.cache import cores
+from faceforge.data.workers import cores
 from faceforge.errors import BadInput
 
 SIZES = {"published": (480, 360), "pix2pix": (320, 256)}  # height, width

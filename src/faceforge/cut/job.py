@@ -145,7 +145,7 @@ def _bar(what: str, total: int, done: int, how: How, unit: str = " photos") -> t
 
 def _stamp(store: Store, name: str) -> str:
     try:
-        status = store.file(name).stat()
+        status = store.status(name)
     except OSError:
         return "gone"
     return f"{status.st_size}:{status.st_mtime_ns}"

@@ -41,8 +41,8 @@ class Store(Protocol):
         """A file's bytes. Raises ImageError where it cannot be read or is too large."""
         ...
 
-    def file(self, name: str) -> Path:
-        """The file on disk that holds ``name``."""
+    def status(self, name: str) -> os.stat_result:
+        """Of the file on disk that holds ``name``. Raises OSError."""
         ...
 
 
@@ -57,21 +57,25 @@ class Folder:
         found: list[str] = []
         for folder, folders, files in os.walk(self.root):
             folders[:] = [name for name in folders if _wanted(name)]
-            inside = Path(folder).relative_to(self.root)
-            found += [(inside / name).as_posix() for name in files if _wanted(name)]
+            inside = os.path.relpath(folder, self.root)
+            above = "" if inside == "." else f"{inside}/"
+            found += [above + name for name in files if _wanted(name)]
         return sorted(found)
 
     def read(self, name: str) -> bytes:
         """As Store.read."""
-        path = f"{self.root}/{name}"  # joining Paths takes as long as reading
         try:
-            status = os.stat(path)  # noqa: PTH116
+            status = self.status(name)
             if not S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
                 raise ImageError(f"not a file of at most {MAX_FILE_BYTES} bytes")
-            with open(path, "rb", buffering=0) as file:
+            with open(f"{self.root}/{name}", "rb", buffering=0) as file:
                 return file.read()
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
+
+    def status(self, name: str) -> os.stat_result:
+        """As Store.status."""
+        return os.stat(f"{self.root}/{name}")  # noqa: PTH116  (joining Paths takes as long as reading)
 
     def file(self, name: str) -> Path:
         """The path below the root."""
@@ -117,9 +121,9 @@ class Zip:
             raise ImageError(f"unpacks to more than {MAX_FILE_BYTES} bytes")
         return data
 
-    def file(self, name: str) -> Path:
-        """The zip itself."""
-        return self.root
+    def status(self, name: str) -> os.stat_result:
+        """Of the zip itself."""
+        return self.root.stat()
 
 
 def _wanted(name: str) -> bool:

@@ -10,36 +10,29 @@ import csv
 import fcntl
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import islice
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from faceforge.data.archives import Store
 from faceforge.data.framing import RESIZE, frame, protocol_name
 from faceforge.data.sources import Files, Source
+from faceforge.data.workers import in_order, warm
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path, sync
 from faceforge.images import DECODE, ImageError
 
-PARALLEL_FROM = 512  # fewer faces are packed before a second process has started
-CHUNK = 64
+MANY = 8192  # faces that are worth a second process, whatever they are
 FRESH_SECONDS = 2.0  # a file changed this recently may change again within the resolution of its time stamp
 
 
@@ -216,84 +209,29 @@ class Packing:
     recipe: Recipe
     faces: Path
 
-    def pack(self, span: range) -> list[str | None]:
-        """Write some faces; for each that there cannot be, the reason."""
-        start = len(_header(0, self.recipe))
+    def pack(self, span: Sequence[int]) -> list[str | None]:
+        """Write faces that lie side by side; for each that there cannot be, zeros and the reason."""
+        faces = np.zeros((len(span), self.recipe.channels, *self.recipe.size), np.uint8)
+        reasons = [self._pack_one(n, face) for n, face in zip(span, faces, strict=True)]
         with self.faces.open("r+b") as file:
-            return [self._pack_one(n, file, start) for n in span]
+            file.seek(len(_header(0, self.recipe)) + span[0] * self.recipe.bytes)
+            file.write(faces.data)
+        return reasons
 
-    def _pack_one(self, n: int, file: IO[bytes], start: int) -> str | None:
-        size, channels = self.recipe.size, self.recipe.channels
+    def _pack_one(self, n: int, face: np.ndarray) -> str | None:
         try:
-            face = frame(self.source.read(n, size), self.recipe.crop, size, channels)
+            pixels = self.source.read(n, self.recipe.size)
+            face[:] = frame(pixels, self.recipe.crop, self.recipe.size, self.recipe.channels)
         except ImageError as error:
             return str(error)
-        file.seek(start + n * self.recipe.bytes)
-        file.write(face.data)
         return None
 
 
 def _packed(packing: Packing, progress: bool) -> Iterator[str | None]:
-    """The outcome for every face in order, by as many processes as pay."""
-    total = len(packing.source.faces)
-    processes = 1 if total < PARALLEL_FROM else min(cores(), 8)
-    with tqdm(total=total, desc="packing faces", unit=" faces", disable=None if progress else True) as bar:
-        spans = [range(first, min(first + CHUNK, total)) for first in range(0, total, CHUNK)]
-        for chunk in map(packing.pack, spans) if processes == 1 else _by_processes(packing, spans, processes):
-            yield from chunk
-            bar.update(len(chunk))
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _by_processes(packing: Packing, spans: Sequence[range], processes: int) -> Iterator[list[str | None]]:
-    """Outcomes in order from a pool; without the pool where it breaks."""
-    to_start, done = iter(spans), 0
-    pool = ProcessPoolExecutor(processes, _forks(), _begin_worker, (packing,))
-    try:
-        waiting: deque[Future[list[str | None]]] = deque()
-        waiting.extend(pool.submit(_worker_pack, span) for span in islice(to_start, 4 * processes))
-        while waiting:
-            chunk = waiting.popleft().result()
-            waiting.extend(pool.submit(_worker_pack, span) for span in islice(to_start, 1))
-            yield chunk
-            done += 1
-    except BrokenProcessPool:
-        yield from map(packing.pack, spans[done:])
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _forks() -> ForkServerContext:
-    """Workers are forked from a process with only this module: not from the trainer, with its threads and locks."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", __name__])
-    return context
-
-
-_work: Packing
-
-
-def _begin_worker(packing: Packing) -> None:
-    global _work
-    _work = packing
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _worker_pack(span: range) -> list[str | None]:
-    return _work.pack(span)
+    """The outcome for every face in order."""
+    everyone = range(len(packing.source.faces))
+    outcomes = in_order(packing.pack, everyone)
+    yield from tqdm(outcomes, "packing faces", len(everyone), unit=" faces", disable=None if progress else True)
 
 
 # ---------------------------------------------------------------------- digests, remembered by time stamps
@@ -305,23 +243,16 @@ def digests_of(source: Source, root: Path, progress: bool) -> list[str]:
         return [source.digest(n) for n in range(len(source.faces))]
     notes = root / "digests" / f"{source.name}-{sha256(str(source.store.root.resolve()))[:16]}.json"
     known = _read_notes(notes)
-    stamps = [_stamp(source.store.file(name)) for name in source.names]
+    stamps = [_stamp(source.store, name) for name in source.names]
     keys = [f"{name}:{stamp}" for name, (stamp, _) in zip(source.names, stamps, strict=True)]
     missing = [n for n, key in enumerate(keys) if key not in known]
     now = time.time()
-    if len(missing) >= PARALLEL_FROM and cores() > 1:
-        _forks()
-        forkserver.ensure_running()  # loads what packing needs while files are read here
-    parts = [missing[first : first + CHUNK] for first in range(0, len(missing), CHUNK)]
-    fresh: dict[int, str] = {}
+    if len(missing) >= MANY:
+        warm()
+    found = in_order(partial(_digests, source), missing)
     silent = None if progress else True
-    with (
-        ThreadPoolExecutor(min(cores(), 8)) as pool,
-        tqdm(desc="checking files", total=len(missing), delay=2, unit=" files", disable=silent) as bar,
-    ):
-        for part, digests in zip(parts, pool.map(lambda part: [_digest(source, n) for n in part], parts), strict=True):
-            fresh.update(zip(part, digests, strict=True))
-            bar.update(len(part))
+    bar = tqdm(found, "checking files", len(missing), unit=" files", delay=2, disable=silent)
+    fresh = dict(zip(missing, bar, strict=True))
     digests = [fresh[n] if n in fresh else known[key] for n, key in enumerate(keys)]
     if missing:
         settled = [n for n, (_, changed) in enumerate(stamps) if changed < now - FRESH_SECONDS]
@@ -329,13 +260,17 @@ def digests_of(source: Source, root: Path, progress: bool) -> list[str]:
     return digests
 
 
-def _stamp(path: Path) -> tuple[str, float]:
+def _stamp(store: Store, name: str) -> tuple[str, float]:
     try:
-        status = path.stat()
+        status = store.status(name)
     except OSError:
         return "gone", time.time()
     changed = max(status.st_mtime, status.st_ctime)
     return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}", changed
+
+
+def _digests(source: Source, span: Sequence[int]) -> list[str]:
+    return [_digest(source, index) for index in span]
 
 
 def _digest(source: Source, index: int) -> str:
@@ -355,4 +290,4 @@ def _read_notes(path: Path) -> dict[str, str]:
 
 def _write_notes(path: Path, notes: dict[str, str]) -> None:
     with suppress(OSError), atomic_path(path) as beside:  # without notes only speed is lost
-        beside.write_text(json.dumps(notes, indent=0), encoding="utf-8")
+        beside.write_text(json.dumps(notes), encoding="utf-8")

@@ -105,8 +105,8 @@ def _known_as(face: str, row: _Told | None, same: set[str]) -> str | None:
 
 
 def _first_folder(name: str) -> str | None:
-    parts = PurePosixPath(name).parts
-    return parts[0] if len(parts) > 1 else None
+    folder, slash, _ = name.partition("/")
+    return folder if slash else None
 
 
 def _person(name: str, identity: str) -> str | None:
