@@ -432,21 +432,14 @@ def one_core() -> Iterator[None]:
 
 
 def measure_pack(folder: Path, rounds: int, number: int) -> tuple[float, dict[str, Any]]:
-    """Pillow's loop over the first packing, both on one core."""
+    """Pillow's loop over the first packing, both on one core, beside what either spends in memory alone."""
     faces = write_faces(folder / "packing", number)
-    works = {"ours": partial(first_packing, faces, folder / "packs"), "pil": partial(baselines.pil_pack, faces, 64)}
-    with one_core():
-        turns = alternate(works, rounds)
-    rates = {name: number / turns.least(name) for name in works}
-    return rates["ours"] / rates["pil"], {"images_per_cpu_second": rates, "turns": turns.about()}
-
-
-def measure_parts(faces: Path, rounds: int) -> dict[str, float]:
-    """CPU milliseconds a picture of what both sides do, without files."""
     data = [path.read_bytes() for path in sorted(faces.rglob("*.jpg"))]
     pictures, top, side = [decode(each) for each in data], (PHOTO[0] - PHOTO[1]) // 2, PHOTO[1]
     squares = [Image.fromarray(picture[top : top + side]) for picture in pictures]
     works: dict[str, Callable[[], Any]] = {
+        "ours": lambda: first_packing(faces, folder / "packs"),
+        "pil": lambda: baselines.pil_pack(faces, 64),
         "ours decodes": lambda: [decode(each) for each in data],
         "pil decodes": lambda: [Image.open(BytesIO(each)).convert("RGB") for each in data],
         "ours resizes": lambda: [frame(picture, *RECIPE_PARTS) for picture in pictures],
@@ -454,7 +447,11 @@ def measure_parts(faces: Path, rounds: int) -> dict[str, float]:
     }
     with one_core():
         turns = alternate(works, rounds)
-    return {name: round(1e3 * turns.least(name) / len(data), 4) for name in works}
+    spent = {name: turns.least(name) / number for name in works}
+    rates = {name: 1 / spent[name] for name in ("ours", "pil")}
+    parts = {name: round(1e3 * seconds, 4) for name, seconds in spent.items() if name not in rates}
+    about = {"images_per_cpu_second": rates, "parts_ms": parts, "turns": turns.about()}
+    return rates["ours"] / rates["pil"], about
 
 
 def measure_two(folder: Path, rounds: int, number: int) -> tuple[float, dict[str, Any]]:
@@ -508,9 +505,9 @@ def pack(rounds: Rounds = 5, number: int = 600, linked: int = 108_000, place: Pl
     """pack_over_pil on one core, and two processes over one."""
     with place_of(place) as folder:
         ratio, about = measure_pack(folder, rounds, number)
-        parts = measure_parts(folder / "packing", rounds)
-        tell("pack_over_pil", ratio, images=number, parts_ms=parts, **about)
-        ours, pil = (sum(ms for name, ms in parts.items() if name.startswith(side)) for side in ("ours", "pil"))
+        tell("pack_over_pil", ratio, images=number, **about)
+        parts = about["parts_ms"].items()
+        ours, pil = (sum(ms for name, ms in parts if name.startswith(side)) for side in ("ours", "pil"))
         tell("pack_over_pil.decode_and_resize_alone", pil / ours)
         ratio, about = measure_two(folder, 3, linked)
         tell("pack_2_over_1", ratio, **about)
