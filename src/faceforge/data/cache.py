@@ -32,6 +32,7 @@ from faceforge.errors import BadInput
 from faceforge.files import atomic_path, sync
 from faceforge.images import DECODE, ImageError
 
+BUFFER = 2**20  # bytes written at a time: processes wait for each other at the file
 MANY = 8192  # faces that are worth a second process, whatever they are
 FRESH_SECONDS = 2.0  # a file changed this recently may change again within the resolution of its time stamp
 
@@ -211,20 +212,22 @@ class Packing:
 
     def pack(self, span: Sequence[int]) -> list[str | None]:
         """Write faces that lie side by side; for each that there cannot be, zeros and the reason."""
-        faces = np.zeros((len(span), self.recipe.channels, *self.recipe.size), np.uint8)
-        reasons = [self._pack_one(n, face) for n, face in zip(span, faces, strict=True)]
-        with self.faces.open("r+b") as file:
+        reasons = []
+        with self.faces.open("r+b", buffering=BUFFER) as file:
             file.seek(len(_header(0, self.recipe)) + span[0] * self.recipe.bytes)
-            file.write(faces.data)
+            for n in span:
+                face = self._face(n)
+                file.write(bytes(self.recipe.bytes) if isinstance(face, str) else face.data)
+                reasons.append(face if isinstance(face, str) else None)
         return reasons
 
-    def _pack_one(self, n: int, face: np.ndarray) -> str | None:
+    def _face(self, n: int) -> np.ndarray | str:
+        """A face, or why there is none."""
         try:
             pixels = self.source.read(n, self.recipe.size)
-            face[:] = frame(pixels, self.recipe.crop, self.recipe.size, self.recipe.channels)
+            return frame(pixels, self.recipe.crop, self.recipe.size, self.recipe.channels)
         except ImageError as error:
             return str(error)
-        return None
 
 
 def _packed(packing: Packing, progress: bool) -> Iterator[str | None]:
