@@ -185,7 +185,7 @@ def run_quietly(overrides: Sequence[str], change: Change | None = None) -> None:
 
 def built(overrides: Sequence[str], change: Change | None = None) -> tuple[Any, Any]:
     """Module and prepared data of a configuration."""
-    module, data = training._build(composed(overrides, change))
+    module, data = training.build(composed(overrides, change))
     data.prepare(progress=False)
     data.clock = module.clock
     return module, data

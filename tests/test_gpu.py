@@ -69,4 +69,4 @@ def test_one_gpu_too_many_is_one_line():
     with pytest.raises(
         training.BadInput, match=rf"trainer\.gpus: {asked} asked for, this machine has {asked - 1} CUDA GPU"
     ):
-        training._gpus(options)
+        training.gpus_of(options)

@@ -46,7 +46,7 @@ def one_thread(_threads):
 
 def parts(tmp_path, *overrides):
     chosen = config.compose([*SMALL, f"run_dir={tmp_path / 'x'}", f"data.cache={tmp_path / 'cache'}", *overrides])
-    module, data = training._build(chosen)
+    module, data = training.build(chosen)
     data.prepare(progress=False)
     data.clock = module.clock
     return module, data

@@ -45,7 +45,7 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
         raise BadInput(f"--seconds={seconds:g}: more than 0 is right")
     quieten()
     config = configuration.compose(list(overrides))
-    gpus = training._gpus(training._options(config))
+    gpus = training.gpus_of(training.options_of(config))
     best, threads = Choice("", None, {}), torch.get_num_threads()
     lines = [training.device_name(gpus)]
     try:
@@ -96,10 +96,10 @@ def step_seconds(config: dict[str, Any], choice: Choice, seconds: float) -> floa
     """Seconds of a training step through Lightning's trainer, on one batch of noise."""
     chosen = {**config, "trainer": {**config["trainer"], **choice.trainer}}
     options = configuration.build(chosen["trainer"])
-    chosen["trainer"]["precision"] = training._precision(options, training._gpus(options))
+    chosen["trainer"]["precision"] = training.precision_of(options, training.gpus_of(options))
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
-    module, data = training._build(chosen)
+    module, data = training.build(chosen)
     block = getattr(module, "penalty_every", 1)  # lazy penalties make one step in so many a heavier one
     stop_watch = _StopWatch(seconds, block)
     trainer = training.make_trainer(configuration.build(chosen["trainer"]), [stop_watch])

@@ -89,11 +89,11 @@ def train(config: dict[str, Any], overrides: Iterable[str] = ()) -> int:
 
 
 def _start(config: dict[str, Any], stack: ExitStack) -> int:
-    options = _options(config)
+    options = options_of(config)
     if config["run_dir"]:
         require_free(Path(config["run_dir"]))
-    config["trainer"]["precision"] = _precision(options, _gpus(options))
-    module, data = _build(config)
+    config["trainer"]["precision"] = precision_of(options, gpus_of(options))
+    module, data = build(config)
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
     _check_batch(options, data)
     data.prepare()
@@ -117,8 +117,8 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
     saved = checkpoint.read(path)
     merged = merge_resumed(saved["config"], config, overrides)
     merged["trusted_packages"] = config["trusted_packages"]
-    options = _options(merged)
-    module, data = _build(merged)
+    options = options_of(merged)
+    module, data = build(merged)
     _check_batch(options, data)
     data.prepare()
     if data.manifest != run.record["data"]["manifest"]:
@@ -190,7 +190,8 @@ def _is_finished(options: Options, data: Any, clock: Mapping[str, Any]) -> bool:
     return minutes or (limit is not None and clock["images"] >= limit)
 
 
-def _options(config: Mapping[str, Any]) -> Options:
+def options_of(config: Mapping[str, Any]) -> Options:
+    """The trainer's options, once every target and signature is known to be right. Raises BadInput."""
     problems = configuration.check_targets(
         {k: config[k] for k in ("model", "data", "trainer", "logger", "guard") if k in config},
         config["trusted_packages"],
@@ -200,7 +201,7 @@ def _options(config: Mapping[str, Any]) -> Options:
     return configuration.build(config["trainer"])
 
 
-def _build(config: dict[str, Any]) -> tuple[Scheme, Any]:
+def build(config: dict[str, Any]) -> tuple[Scheme, Any]:
     """The module, its weights a function of the seed, and the data, which has touched no file yet."""
     torch.manual_seed(streams.key(config["seed"], "init") >> 1)
     trusted = config["trusted_packages"]
@@ -213,7 +214,7 @@ def _build(config: dict[str, Any]) -> tuple[Scheme, Any]:
 
 
 def _check_batch(options: Options, data: Any) -> None:
-    world = _gpus(options) or options.processes
+    world = gpus_of(options) or options.processes
     if data.batch_size % world:
         raise BadInput(f"data.batch_size: {data.batch_size} cannot be shared evenly by {world} processes")
 
@@ -221,7 +222,8 @@ def _check_batch(options: Options, data: Any) -> None:
 # ------------------------------------------------------------------------------------------------------- devices
 
 
-def _gpus(options: Options) -> int:
+def gpus_of(options: Options) -> int:
+    """How many GPUs to use, 0 for the CPU. Raises BadInput where there are fewer than asked for."""
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if options.gpus is None:
         return min(found, 1) if options.processes == 1 else found
@@ -238,8 +240,8 @@ def _gpus(options: Options) -> int:
     return options.gpus
 
 
-def _precision(options: Options, gpus: int) -> str:
-    """Static rules: 32 on the CPU; on GPUs bf16 where it is native, else 16 with a scaler."""
+def precision_of(options: Options, gpus: int) -> str:
+    """Static rules: 32 on the CPU; on GPUs bf16 where it is native, else 16 with a scaler. Raises BadInput."""
     asked = str(options.precision)
     if not gpus:
         if asked in ("bf16", "16"):
@@ -253,7 +255,7 @@ def _precision(options: Options, gpus: int) -> str:
 
 def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's trainer for some options: one endless epoch, which the recorder ends by the clock."""
-    gpus = _gpus(options)
+    gpus = gpus_of(options)
     if not gpus:
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 opens a library at every optimiser step
     names: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -293,7 +295,7 @@ def device_name(gpus: int) -> str:
 
 
 def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, data: Any, resume: Path | None) -> int:
-    gpus = _gpus(options)
+    gpus = gpus_of(options)
     precision = config["trainer"]["precision"] if gpus else "32"
     run.update(device=device_name(gpus), threads=torch.get_num_threads(), precision=precision, data=data.summary())
     print(_greeting(run), flush=True)
@@ -307,7 +309,7 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
                 break
             except NotFinite as error:
                 run, resume = _go_back(guard, Run.reopen(run.folder), error)
-                module, data = _build(config)
+                module, data = build(config)
                 data.prepare()
         status, code = ("interrupted", 128 + signals.received) if signals.received else ("finished", 0)
     except (KeyboardInterrupt, SystemExit):
