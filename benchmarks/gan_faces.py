@@ -32,11 +32,11 @@ import torch
 import typer
 from torch import Tensor
 
-from faceforge import checkpoint, config, streams
+from faceforge import checkpoint, config, devices, streams
 from faceforge.errors import BadInput
 from faceforge.evaluation.metrics import Features, Groups, Score, kid, patch_swd
 from faceforge.images import make_grid, write_png
-from faceforge.training import device_name, make_trainer
+from faceforge.training import make_trainer
 
 SETTINGS = {
     "dcgan_conventional": ["model=dcgan_conventional"],
@@ -355,7 +355,7 @@ def provenance() -> dict[str, Any]:
         "commit": git("rev-parse", "HEAD") or None,
         "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": {"device": device_name(0), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
+        "machine": {"device": devices.name(0), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in ("torch", "pytorch-lightning", "timm", "numpy")},
     }

@@ -68,3 +68,15 @@ def resume(tmp_path):
         return training.train(config.compose(overrides), overrides)
 
     return again
+
+
+@pytest.fixture
+def sim(monkeypatch):
+    """This machine has one accelerator, simulated; ``sim.count`` and ``sim.native_bf16`` can be changed."""
+    import simulated
+    import torch
+
+    simulated.setup()
+    monkeypatch.setattr(torch.sim, "count", 1)
+    monkeypatch.setattr(torch.sim, "native_bf16", True)
+    return torch.sim

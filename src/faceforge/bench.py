@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from faceforge import config as configuration
-from faceforge import streams, training
+from faceforge import devices, streams, training
 from faceforge.data.workers import cores
 from faceforge.errors import BadInput
 from faceforge.modules.callbacks import quieten
@@ -45,9 +45,9 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
         raise BadInput(f"--seconds={seconds:g}: more than 0 is right")
     quieten()
     config = configuration.compose(list(overrides))
-    gpus = training.gpus_of(training.options_of(config))
+    gpus = training.options_of(config).gpus or 0
     best, threads = Choice("", None, {}), torch.get_num_threads()
-    lines = [training.device_name(gpus)]
+    lines = [devices.name(gpus)]
     try:
         for candidate in candidates(gpus, compiled):
             ratio = compared(config, best, best.beside(candidate), seconds)
@@ -72,7 +72,7 @@ def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:
     """What is worth a measurement on this kind of device."""
     if gpus:
         for precision in ("32", "bf16", "16"):
-            if precision != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False):
+            if precision != "bf16" or devices.native_bf16():
                 yield Choice(f"trainer.precision={precision}", None, {"precision": precision})
     else:
         every, now = cores(), torch.get_num_threads()
@@ -95,14 +95,13 @@ def compared(config: dict[str, Any], first: Choice, second: Choice, seconds: flo
 def step_seconds(config: dict[str, Any], choice: Choice, seconds: float) -> float:
     """Seconds of a training step through Lightning's trainer, on one batch of noise."""
     chosen = {**config, "trainer": {**config["trainer"], **choice.trainer}}
-    options = configuration.build(chosen["trainer"])
-    chosen["trainer"]["precision"] = training.precision_of(options, training.gpus_of(options))
+    options = training.options_of(chosen)
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
     module, data = training.build(chosen)
     block = getattr(module, "penalty_every", 1)  # lazy penalties make one step in so many a heavier one
     stop_watch = _StopWatch(seconds, block)
-    trainer = training.make_trainer(configuration.build(chosen["trainer"]), [stop_watch])
+    trainer = training.make_trainer(options, [stop_watch])
     trainer.fit(module, train_dataloaders=_Same(_noise(data)))
     return stop_watch.least / block
 
@@ -144,8 +143,7 @@ class _StopWatch(pl.Callback):
         self._steps += 1
         if self._steps % self.block:
             return
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        devices.synchronize()
         now, blocks = time.perf_counter(), self._steps // self.block
         if blocks == 1:
             self._began = now

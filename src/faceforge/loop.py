@@ -43,8 +43,9 @@ class Ranks(DDPStrategy):
     command line again, which a multirun would sweep a second time.
     """
 
-    def __init__(self) -> None:
-        super().__init__(start_method="spawn")
+    def __init__(self, device: torch.device) -> None:
+        backend = distributed.get_default_backend_for_device(device)
+        super().__init__(start_method="spawn", process_group_backend=backend)
 
     def configure_ddp(self) -> None:
         """The weights are the same function of the seed, or of a checkpoint, everywhere."""

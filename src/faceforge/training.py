@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
-import platform
 import shlex
 import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from faceforge import checkpoint, streams
+from faceforge import checkpoint, devices, streams
 from faceforge import config as configuration
 from faceforge.errors import BadInput, GuardStop
 from faceforge.loop import PlainLoop, Ranks
@@ -30,7 +31,6 @@ from faceforge.signals import Signals
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
 RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes")
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Options:
 
     gpus: int | None
     processes: int
-    precision: Literal["auto", "32", "bf16", "16"] | int
+    precision: Literal["auto", "32", "bf16", "16", 32, 16]
     max_images: int | None
     max_epochs: int | None
     max_steps: int | None
@@ -54,12 +54,18 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
             if getattr(self, name) < 1:
-                raise BadInput(f"trainer.{name}: {getattr(self, name)} is not a positive number")
+                raise BadInput(f"trainer.{name}: {getattr(self, name)} must be at least 1")
         for name in ("max_images", "max_epochs", "max_steps", "max_minutes"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise BadInput(f"trainer.{name}: {getattr(self, name)} is not a positive number")
+            limit = getattr(self, name)
+            if limit is not None and not 0 < limit < math.inf:
+                raise BadInput(f"trainer.{name}: {limit} must be a positive number, or null for no limit")
         if self.max_images is self.max_epochs is self.max_steps is self.max_minutes is None:
             raise BadInput("trainer: no limit is set; give max_images, max_epochs, max_steps or max_minutes")
+
+    @property
+    def world(self) -> int:
+        """How many processes train: one a GPU, or ``processes`` on the CPU."""
+        return self.gpus or self.processes
 
     def limit_images(self, epoch: int, batch: int) -> int | None:
         """The images at which the run ends, for ``epoch`` images a pass and ``batch`` images a step."""
@@ -92,10 +98,9 @@ def _start(config: dict[str, Any], stack: ExitStack) -> int:
     options = options_of(config)
     if config["run_dir"]:
         require_free(Path(config["run_dir"]))
-    config["trainer"]["precision"] = precision_of(options, gpus_of(options))
+    config["trainer"]["precision"] = options.precision
     module, data = build(config)
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
-    _check_batch(options, data)
     data.prepare()
     folder = make_folder(config)
     stack.enter_context(hold(folder))
@@ -117,9 +122,8 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
     saved = checkpoint.read(path)
     merged = merge_resumed(saved["config"], config, overrides)
     merged["trusted_packages"] = config["trusted_packages"]
-    options = options_of(merged)
+    options = options_of(merged, resumed=True)
     module, data = build(merged)
-    _check_batch(options, data)
     data.prepare()
     if data.manifest != run.record["data"]["manifest"]:
         raise BadInput(
@@ -190,15 +194,30 @@ def _is_finished(options: Options, data: Any, clock: Mapping[str, Any]) -> bool:
     return minutes or (limit is not None and clock["images"] >= limit)
 
 
-def options_of(config: Mapping[str, Any]) -> Options:
-    """The trainer's options, once every target and signature is known to be right. Raises BadInput."""
+def options_of(config: Mapping[str, Any], resumed: bool = False) -> Options:
+    """The trainer's options, settled for this machine, once every target and signature has been checked.
+
+    A run that is ``resumed`` on the CPU leaves the precision that it had on a GPU. Raises BadInput.
+    """
     problems = configuration.check_targets(
         {k: config[k] for k in ("model", "data", "trainer", "logger", "guard") if k in config},
         config["trusted_packages"],
     )
     if problems:
         raise BadInput("\n".join(problems))
-    return configuration.build(config["trainer"])
+    options, batch_size = configuration.build(config["trainer"]), config["data"]["batch_size"]
+    if resumed and not devices.gpus(options.gpus, batch_size):
+        options = replace(options, precision="32")
+    return resolve(options, batch_size)
+
+
+def resolve(options: Options, batch_size: int) -> Options:
+    """What is left open (``gpus`` null, ``precision`` auto) settled for this machine. Raises BadInput."""
+    gpus = devices.gpus(options.gpus, batch_size)
+    options = replace(options, gpus=gpus, precision=devices.precision(str(options.precision), gpus))
+    if batch_size % options.world:
+        raise BadInput(f"data.batch_size: {batch_size} cannot be shared evenly by {options.world} processes")
+    return options
 
 
 def build(config: dict[str, Any]) -> tuple[Scheme, Any]:
@@ -213,63 +232,21 @@ def build(config: dict[str, Any]) -> tuple[Scheme, Any]:
     return module, configuration.build(config["data"], trusted)
 
 
-def _check_batch(options: Options, data: Any) -> None:
-    world = gpus_of(options) or options.processes
-    if data.batch_size % world:
-        raise BadInput(f"data.batch_size: {data.batch_size} cannot be shared evenly by {world} processes")
-
-
-# ------------------------------------------------------------------------------------------------------- devices
-
-
-def gpus_of(options: Options) -> int:
-    """How many GPUs to use, 0 for the CPU. Raises BadInput where there are fewer than asked for."""
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if options.gpus is None:
-        return min(found, 1) if options.processes == 1 else found
-    if options.gpus < 0:
-        raise BadInput(
-            f"trainer.gpus: {options.gpus} is not a number of GPUs; use 0 for the CPU, null for what is there"
-        )
-    if options.gpus > found:
-        has = f"{found} CUDA GPU{'s' * (found != 1)}" if found else "no CUDA GPU"
-        raise BadInput(
-            f"trainer.gpus: {options.gpus} asked for, this machine has {has}; use trainer.gpus={found}"
-            + " (the CPU)" * (not found)
-        )
-    return options.gpus
-
-
-def precision_of(options: Options, gpus: int) -> str:
-    """Static rules: 32 on the CPU; on GPUs bf16 where it is native, else 16 with a scaler. Raises BadInput."""
-    asked = str(options.precision)
-    if not gpus:
-        if asked in ("bf16", "16"):
-            raise BadInput(f"trainer.precision: {asked} is emulated on the CPU and many times slower; use 32 or auto")
-        return "32"
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    if asked == "bf16" and not native:
-        raise BadInput("trainer.precision: this GPU has no native bf16; use 16, 32 or auto")
-    return asked if asked != "auto" else ("bf16" if native else "16")
-
-
 def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's trainer for some options: one endless epoch, which the recorder ends by the clock."""
-    gpus = gpus_of(options)
+    """Lightning's trainer for resolved options: one endless epoch, which the recorder ends by the clock."""
+    gpus = options.gpus or 0
     if not gpus:
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 opens a library at every optimiser step
-    names: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-    world = gpus or options.processes
+    device = torch.device(devices.best().type, 0) if gpus else devices.CPU
     trainer = pl.Trainer(
-        accelerator="gpu" if gpus else "cpu",
-        devices=world,
-        strategy=Ranks() if world > 1 else "auto",
-        precision=names[str(options.precision) if gpus else "32"],
+        accelerator=devices.lightning_accelerator(gpus),
+        devices=options.world,
+        strategy=Ranks(device) if options.world > 1 else SingleDeviceStrategy(device),
         deterministic=options.deterministic or None,
         max_epochs=-1,
         logger=False,
         callbacks=callbacks,
-        plugins=[checkpoint.Store()],
+        plugins=[checkpoint.Store(), devices.lightning_precision(str(options.precision), gpus)],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -279,27 +256,14 @@ def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
     return trainer
 
 
-def device_name(gpus: int) -> str:
-    """The GPU's or the processor's own name."""
-    if gpus:
-        return f"{gpus} x {torch.cuda.get_device_name(0)}"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"CPU, {name}, {torch.get_num_threads()} threads"
-
-
 # ------------------------------------------------------------------------------------------------------- one run
 
 
 def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, data: Any, resume: Path | None) -> int:
-    gpus = gpus_of(options)
-    precision = config["trainer"]["precision"] if gpus else "32"
-    run.update(device=device_name(gpus), threads=torch.get_num_threads(), precision=precision, data=data.summary())
+    device, threads = devices.name(options.gpus or 0), torch.get_num_threads()
+    run.update(device=device, threads=threads, precision=str(options.precision), data=data.summary())
     print(_greeting(run), flush=True)
-    signals = Signals(gpus or options.processes)
+    signals = Signals(options.world)
     guard = configuration.build(config["guard"]) if "guard" in config else Guard()
     status, code = "failed", 1
     try:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from faceforge import streams
+from faceforge import devices, streams
 from faceforge.data import cache
 from faceforge.data.attributes import Attributes, merge, read_attributes
 from faceforge.data.augment import Augment
@@ -221,11 +221,11 @@ class FaceData(pl.LightningDataModule):
             collate_fn=_as_is,
             num_workers=workers,
             worker_init_fn=_begin_worker if workers else None,
-            pin_memory=self._on_gpu(),
+            pin_memory=self._on_accelerator() and devices.can_pin(),
         )
 
-    def _on_gpu(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+    def _on_accelerator(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Onto the device without waiting for it; on the CPU the batch itself."""

@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import faceforge
-from faceforge import checkpoint
+from faceforge import checkpoint, devices
 from faceforge import config as configuration
 from faceforge.errors import BadInput
 from faceforge.evaluation import protocol, table
 from faceforge.progress import Progress
 from faceforge.report import write_report
 from faceforge.run import Run, hold, now, sources_commit, write_atomic
-from faceforge.training import device_name
 
 NAME = "evaluation.json"
 
@@ -114,7 +111,7 @@ def _score(asked: Asked, module: Any, data: Any) -> dict[str, Any]:
     judged = protocol.all_faces(data, asked.split)
     others = protocol.other_people(judged)
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
-    module.to("cuda" if torch.cuda.is_available() else "cpu")
+    module.to(devices.best())
     progress = Progress(protocol.work(module, judged, asked.count))
     progress.start()
     done = 0
@@ -140,7 +137,7 @@ def _score(asked: Asked, module: Any, data: Any) -> dict[str, Any]:
         "reasons": part.reasons,
         "notes": part.notes,
         "seed": asked.seed,
-        "device": device_name(torch.cuda.is_available()),
+        "device": devices.name(min(1, devices.count())),
     }
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from faceforge import streams
+from faceforge import devices, streams
 from faceforge.checkpoint import VERSION
 from faceforge.loop import share
 
@@ -133,10 +133,7 @@ class Scheme(pl.LightningModule):
     def reseed(self) -> None:
         """Key torch's own generators (dropout and the like) to the clock, each rank with its own stream."""
         seed = streams.key(self.seed, "torch", self.clock.images, self.global_rank) >> 1
-        # torch.manual_seed also notes, for every kind of device that is not in use, who called: 0.7 ms a step
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        devices.seed(self.device, seed)
 
     def positions(self, count: int) -> range:
         """Of this rank's ``count`` images on the clock: batch["position"], but without asking the device for it."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from faceforge import streams
+from faceforge import devices, streams
 from faceforge.evaluation import health
 from faceforge.losses import Objective, discriminator_loss, generator_loss
 from faceforge.modules import ema
@@ -114,8 +114,8 @@ class TranslationModule(PairedScheme):
         """As PairedScheme.predict; with dropout at test time its draws are keyed to the seed, the same each time."""
         network = self.average if averaged else self.generator
         left = _left_in_training(network, self.test_dropout, self.test_batch_statistics)
-        with self.evaluating(network), left, torch.random.fork_rng(devices=_devices(inputs)):
-            torch.manual_seed(streams.key(self.seed, "test/dropout") >> 1)
+        with self.evaluating(network), left, devices.fork_rng(inputs.device):
+            devices.seed(inputs.device, streams.key(self.seed, "test/dropout") >> 1)
             return self._translate(network, inputs).float().clamp(-1, 1)
 
     def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
@@ -139,7 +139,3 @@ def _left_in_training(network: nn.Module, dropout: bool, batch_statistics: bool)
     yield
     for module in norms:
         module.track_running_stats = True
-
-
-def _devices(images: Tensor) -> list[int]:
-    return [images.device.index or 0] if images.device.type == "cuda" else []

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from faceforge import checkpoint, config
+from faceforge import checkpoint, config, devices
 from faceforge.data.tasks import Task
 from faceforge.errors import BadInput
 from faceforge.latent_space import SPACE, Density, LatentSpace
@@ -136,7 +136,7 @@ def open_model(path: str | Path, ability: Ability | None = None, trusted: Sequen
     """
     path = Path(path)
     model = (_of_export if exported.is_one(path) else _of_run)(path, trusted)
-    model.module.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.module.to(devices.best())
     if ability:
         model.require(ability)
     return model
