@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -168,10 +169,15 @@ def test_orphans_go_and_what_a_living_process_writes_stays(tmp_path):
     if not dead:
         os._exit(0)
     os.waitpid(dead, 0)
-    for name in (f".a.{dead}.tmp", f".b.{os.getppid()}.tmp", ".last.ckpt.tmp", "c.tmp"):
+    here, elsewhere = files.HOST_KEY, "0123abcd"
+    gone = [f".a.{here}-{dead}.tmp", f".a.{here}-{os.getpid()}.tmp", f".old.{elsewhere}-1.tmp", ".old.tmp"]
+    kept = [f".b.{here}-{os.getppid()}.tmp", f".c.{here}-1.tmp", f".new.{elsewhere}-{dead}.tmp", ".new.tmp", "c.tmp"]
+    for name in (*gone, *kept):
         (tmp_path / name).touch()
+        if ".old" in name:  # of a machine that nobody can ask
+            os.utime(tmp_path / name, (time.time() - 90_000,) * 2)
     files.sweep(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {f".b.{os.getppid()}.tmp", "c.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
 
 
 # -------------------------------------------------------------------------------------------- starting, stopping
@@ -180,7 +186,7 @@ def test_orphans_go_and_what_a_living_process_writes_stays(tmp_path):
 def test_a_run_that_died_before_its_first_checkpoint_begins_again(tiny, resume, tmp_path):
     folder = tmp_path / "a"
     (folder / "checkpoints").mkdir(parents=True)
-    for name in ("config.yaml", "run.json", ".run.json.99999999.tmp"):
+    for name in ("config.yaml", "run.json", f".run.json.{files.HOST_KEY}-99999999.tmp"):
         (folder / name).write_text("{}")
     with pytest.raises(BadInput, match="it had not begun to train: start it again, with run_dir="):
         resume(folder)

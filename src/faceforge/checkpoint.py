@@ -21,7 +21,7 @@ from torch import nn
 
 from faceforge import config as configuration
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path, sweep
+from faceforge.files import atomic_path, sweep, temporary
 
 VERSION = 1
 HASHES = "hashes.txt"
@@ -48,7 +48,7 @@ class Store(CheckpointIO):
         torch.save(checkpoint, buffer)
         content = buffer.getvalue()
         _require_space(path.parent, len(content))
-        before = path.with_name(f".previous.ckpt.{os.getpid()}.tmp")
+        before = temporary(path.with_name("previous.ckpt"))
         try:
             with atomic_path(path) as beside:
                 beside.write_bytes(content)
@@ -91,17 +91,17 @@ def _record(folder: Path, new: str) -> None:
 
 def link(source: Path, target: Path) -> None:
     """Give ``source`` a second name in one step (a copy where the file system has no links)."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    _name_twice(source, temporary)
-    temporary.replace(target)
-    temporary.unlink(missing_ok=True)  # replacing one name of a file by another name of it does nothing (POSIX)
+    beside = temporary(target)
+    _name_twice(source, beside)
+    beside.replace(target)
+    beside.unlink(missing_ok=True)  # replacing one name of a file by another name of it does nothing (POSIX)
 
 
 def _name_twice(source: Path, other: Path) -> None:
     other.unlink(missing_ok=True)
     try:
         os.link(source, other)
-    except OSError:
+    except (OSError, AttributeError):  # some systems have no such function
         shutil.copy2(source, other)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import platform
@@ -10,17 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 import faceforge
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path
+from faceforge.portable import Held, locked
 
 PACKAGES = (
     "torch",
@@ -126,18 +126,18 @@ def _make_unused(folder: Path) -> Path:
     raise AssertionError
 
 
-def hold(folder: Path) -> IO[str]:
-    """Lock a run folder until the returned file is closed. Raises BadInput where another process holds it."""
+def hold(folder: Path) -> ExitStack:
+    """Lock a run folder until what is returned is closed. Raises BadInput where another process holds it."""
+    lock = ExitStack()
     try:
-        handle = (folder / ".lock").open("w")
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.enter_context(locked(folder / ".lock"))
+    except Held as held:
         raise BadInput(
-            f"{folder}: another process is training in this folder; wait for it or name another run_dir"
+            f"{folder}: another process is training in this folder; wait for it or name another run_dir{held.hint}"
         ) from None
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
-    return handle
+    return lock
 
 
 def _cell(text: str) -> str:

@@ -8,11 +8,7 @@ from multiprocessing import get_context
 from types import FrameType, SimpleNamespace
 from typing import Any
 
-LISTENED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-)  # the last is what batch systems send before their time is up
+from faceforge.portable import LISTENED
 
 
 class Signals:

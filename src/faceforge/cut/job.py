@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from faceforge.data.archives import Store
 from faceforge.data.attributes import read_attributes
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path
+from faceforge.portable import Held, locked
 
 
 @dataclass
@@ -89,11 +89,12 @@ def _told(target: Path) -> Iterator[None]:
 @contextmanager
 def _held(target: Path) -> Iterator[None]:
     (target / REVIEW).mkdir(parents=True, exist_ok=True)
-    with (target / REVIEW / ".lock").open("w") as lock:
+    with ExitStack() as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"{target}: another cut is at work here; wait for it or name another folder") from None
+            lock.enter_context(locked(target / REVIEW / ".lock"))
+        except Held as held:
+            busy = f"{target}: another cut is at work here; wait for it or name another folder"
+            raise BadInput(f"{busy}{held.hint}") from None
         shutil.rmtree(target / REVIEW / ".tmp", ignore_errors=True)
         yield
 

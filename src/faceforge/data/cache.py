@@ -7,7 +7,6 @@ all of it or nothing. Its bytes do not depend on the number of processes that ma
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import json
 import shutil
@@ -31,6 +30,7 @@ from faceforge.data.workers import in_order, warm
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path, sync
 from faceforge.images import DECODE, ImageError
+from faceforge.portable import Held, locked
 
 BUFFER = 2**20  # bytes written at a time: processes wait for each other at the file
 MANY = 8192  # faces that are worth a second process, whatever they are
@@ -115,8 +115,7 @@ def _sound(folder: Path) -> bool:
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(target.parent / f".{target.name}.lock", wait=True):
         _sweep(target.parent)
         yield
 
@@ -124,8 +123,7 @@ def _locked(target: Path) -> Iterator[None]:
 def _sweep(root: Path) -> None:
     """Remove what killed processes left half made: the folders whose locks nobody holds."""
     for left_over in root.glob(".*.tmp"):
-        with left_over.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(Held), locked(left_over.with_suffix(".lock")):
             shutil.rmtree(left_over, ignore_errors=True)
 
 

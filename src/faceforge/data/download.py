@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
@@ -10,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from faceforge.errors import BadInput
 from faceforge.files import sync
 from faceforge.images import what_is
+from faceforge.portable import Held, locked
 
 if TYPE_CHECKING:
     from requests import Response
@@ -190,11 +190,11 @@ def _partial(target: Path, url: str) -> Iterator[_Part]:
     path, note = (target.with_name(f".{target.name}.{end}") for end in ("part", "part.json"))
     if path.exists() and not note.exists():
         raise DownloadError(f"{path} is in the way and not of this program's making; move it away")
-    with note.open("a") as lock:
+    with ExitStack() as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DownloadError(f"another process is fetching {target}") from error
+            lock.enter_context(locked(note))
+        except Held as held:
+            raise DownloadError(f"another process is fetching {target}{held.hint}") from held
         try:
             part = _Part(path, note, url)
         except (ValueError, KeyError, AttributeError) as error:

@@ -35,9 +35,10 @@ def _writable(folder: Path) -> bool:
 
 
 def _temporary_root() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"faceforge-{os.getuid()}"
+    user = os.getuid() if hasattr(os, "getuid") else 0  # the temporary folder of Windows is the user's own, as st_uid 0
+    folder = Path(tempfile.gettempdir()) / f"faceforge-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    mine = folder.stat().st_uid == os.getuid() and not folder.is_symlink()
+    mine = folder.stat().st_uid == user and not folder.is_symlink()
     return folder if mine else Path(tempfile.mkdtemp(prefix="faceforge-"))
 
 

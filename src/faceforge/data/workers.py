@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -45,8 +44,9 @@ def in_order(work: Work[T], faces: Sequence[int]) -> Iterator[T]:
 
 def warm() -> None:
     """Have the modules of other processes loaded while something is done here that needs one core."""
-    if cores() > 1:
-        _forks()
+    if cores() > 1 and _forks().get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
         forkserver.ensure_running()
 
 
@@ -82,8 +82,13 @@ def _over(outcome: list[T]) -> Future[list[T]]:
     return future
 
 
-def _forks() -> ForkServerContext:
-    """Workers are forked from a process that has loaded modules only: not from the trainer, with threads and locks."""
+def _forks() -> BaseContext:
+    """Workers are forked from a process that has loaded modules only: not from the trainer, with threads and locks.
+
+    Where there is no fork (Windows) each loads its modules by itself.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "torch", "faceforge.data.cache"])
     return context

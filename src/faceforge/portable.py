@@ -1,0 +1,170 @@
+"""What differs between operating systems and file systems: locks, living processes, signals.
+
+The only module that imports ``fcntl``, so that all others can be imported on Windows.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+HOST = platform.node() or "localhost"
+# The last is what batch systems send before their time is up; Windows has none.
+LISTENED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # what a file system without flock answers
+WAIT_SECONDS = 0.2  # between two looks at a lock file
+SETTLE_SECONDS = 0.1  # by then whoever took over the same lock file at the same time has written to it
+UNWRITTEN_SECONDS = 10.0  # a lock file without a process is as old as this: its maker died before it could write
+
+
+class Held(BlockingIOError):
+    """Another process holds the lock. ``hint`` says what to do where that process may be gone."""
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__(errno.EAGAIN, "held by another process")
+        self.hint = hint
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this number runs on this machine, whoever owns it."""
+    if process <= 0:
+        return False
+    if sys.platform == "win32":  # where signal 0 is not a question: os.kill would end the process
+        return _is_alive_on_windows(process)
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_alive_on_windows(process: int) -> bool:
+    import ctypes
+
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009  (type checkers know it on Windows alone)
+    handle = kernel.OpenProcess(0x1000, False, process)  # PROCESS_QUERY_LIMITED_INFORMATION
+    if not handle:
+        return kernel.GetLastError() == 5  # ERROR_ACCESS_DENIED: somebody else's
+    code = ctypes.c_ulong()
+    kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+    kernel.CloseHandle(handle)
+    return code.value == 259  # STILL_ACTIVE
+
+
+# --------------------------------------------------------------------------------------------------------- locks
+
+
+@contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a lock on ``path``, which is made where it is missing. Raises Held where another has it, unless ``wait``.
+
+    The lock is flock's and ends with the process. Windows and some network file systems have none: there a file
+    ``<path>.pid``, created exclusively, names process and host. It is taken over once that process of this host is
+    dead; of processes on other hosts nothing can be known. Raises OSError where neither can be written.
+    """
+    with path.open("a") as file:
+        if _flock(file, wait):
+            yield
+            return
+    beside = path.with_name(f"{path.name}.pid")
+    while not _claim(beside):
+        if not wait:
+            raise Held(f"; if that is no longer so, remove {beside} (it names {_said(beside)})")
+        time.sleep(WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        _give_back(beside)
+
+
+def _flock(file: IO[str], wait: bool) -> bool:
+    """Lock an open file; False where the system or the file system has no such locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Held from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _tell_once(Path(file.name))
+        return False
+    return True
+
+
+_claims = threading.Lock()
+_mine: set[Path] = set()  # lock files that this process holds: its number may have been a dead process's before
+_told: set[Path] = set()
+
+
+def _tell_once(path: Path) -> None:
+    if path.parent not in _told:
+        _told.add(path.parent)
+        unprotected = "a process on another machine is not seen to die, so its lock must be removed by hand"
+        print(
+            f"faceforge: {path.parent}: this file system has no locks; {path.name}.pid stands in: {unprotected}",
+            file=sys.stderr,
+        )
+
+
+def _claim(path: Path) -> bool:
+    """Make a lock file, or take over that of a dead process; False where a living one may hold it."""
+    me = f"{HOST} {os.getpid()}"
+    with _claims:
+        try:
+            with path.open("x") as file:
+                file.write(me)
+        except FileExistsError:
+            if not _is_left_over(path):
+                return False
+            own = path.with_name(f"{path.name}.{os.getpid()}")
+            own.write_text(me)
+            own.replace(path)
+            time.sleep(SETTLE_SECONDS)
+            if _said(path) != me:
+                return False
+        _mine.add(path.absolute())
+        return True
+
+
+def _is_left_over(path: Path) -> bool:
+    host, _, process = _said(path).rpartition(" ")
+    if not process.isdecimal():
+        try:
+            return time.time() - path.stat().st_mtime > UNWRITTEN_SECONDS
+        except FileNotFoundError:
+            return False
+    if host != HOST:
+        return False
+    return path.absolute() not in _mine if int(process) == os.getpid() else not is_alive(int(process))
+
+
+def _said(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _give_back(path: Path) -> None:
+    with _claims:
+        _mine.discard(path.absolute())
+        if _said(path) == f"{HOST} {os.getpid()}":
+            path.unlink(missing_ok=True)
