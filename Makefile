@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-all test-gpu lint format bench results clean
+.PHONY: help setup demo app test test-all test-gpu matrix lint format bench results clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-all: $(READY) ## Run every test that needs no GPU
 
 test-gpu: $(READY) ## Run the tests that need a CUDA GPU (each skips with a reason without one)
 	$(BIN)/python -m pytest -m gpu -rs
+
+matrix: ## Install and test on Python 3.10 to 3.13 and with the oldest dependencies (hours); PYTHONS="3.10 3.13" narrows it
+	$(PYTHON) tests/matrix.py $(PYTHONS)
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ def test_a_network_that_takes_the_input_enlarged_has_the_same_rows():
     large, _, enlarged = rows(tasks.SuperResolution(2, "bicubic", 1), faces)
     assert enlarged["input"].shape == faces.shape
     for name, row in small.items():
-        assert torch.equal(row.outputs(batch), large[name].outputs(enlarged)), name
+        assert torch.allclose(row.outputs(batch), large[name].outputs(enlarged), atol=1e-5), name
 
 
 # How they are made
@@ -191,6 +191,6 @@ def test_the_gaussian_has_the_spread_of_the_faces_and_a_keyed_start():
     mean, gaussian = baselines.samplers(Fitting(data, 0, 16), seed=0)
     assert torch.allclose(mean.sample(3)[2], faces.mean(0), atol=1e-6)
     made = gaussian.sample(4000)
-    assert torch.equal(made[:7], gaussian.sample(7))
+    assert torch.allclose(made[:7], gaussian.sample(7), atol=1e-5)  # products of other shapes round differently
     assert torch.allclose(made.mean(0), faces.mean(0), atol=0.02)
     assert float(made.var(0).sum()) == pytest.approx(float(faces.var(0).sum()), rel=0.05)

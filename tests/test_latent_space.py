@@ -87,7 +87,8 @@ def test_the_prior_and_the_published_noise():
 def test_a_sample_is_a_function_of_seed_and_position(density, start, count, seed):
     found = SPACES[None]
     whole = found.sample(density, 60, seed)
-    assert torch.equal(found.sample(density, count, seed, start), whole[start : start + count])
+    part = found.sample(density, count, seed, start)
+    assert torch.allclose(part, whole[start : start + count], rtol=1e-5, atol=1e-6)  # products of other shapes
     assert not torch.equal(found.sample(density, 60, seed + 1), whole)
 
 
@@ -285,7 +286,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
         found.save(tmp_path / "latent.safetensors")
         again = LatentSpace.load(tmp_path / "latent.safetensors", "abc")
         for density in ("prior", "uniform", "gaussian", "mixture"):
-            assert torch.equal(again.sample(density, 5, 3), found.sample(density, 5, 3))
+            drawn = again.sample(density, 5, 3)  # its matrices may lie in the memory the other way round
+            assert torch.allclose(drawn, found.sample(density, 5, 3), rtol=1e-5, atol=1e-6)
         for kind in ("mean_difference", "logistic", "orthogonalised"):
             assert all(torch.equal(a, found.directions(kind)[n]) for n, a in again.directions(kind).items())
         assert (again.names, again.made, again.link.code_range) == (found.names, found.made, code_range)

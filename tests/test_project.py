@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import cv2
+import matrix
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -128,3 +129,25 @@ def test_the_wheel_trains_without_the_checkout(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/report.html").is_file()
+
+
+def test_the_platforms_of_the_readme_are_those_that_were_tried():
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE))
+    recorded = list((ROOT / "docs/results/records").glob("gpu_*.json"))
+    assert ("not yet run on CUDA" in rows["NVIDIA GPUs"]) == (not recorded)
+    assert f"Python {', '.join(matrix.supported())}" in rows
+    assert f"{matrix.supported()[0]} with the oldest" in rows[f"Python {', '.join(matrix.supported())}"]
+
+
+def test_a_python_that_is_missing_fails_the_matrix_in_one_line(capsys):
+    assert matrix.whole(["3.99"]) == 1
+    assert capsys.readouterr().out == "Python 3.99: not found\n"
+    assert matrix.find(f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def test_the_gate_goes_on_where_there_is_no_other_python(monkeypatch, capsys):
+    monkeypatch.setattr(matrix, "run", lambda *_, **__: True)
+    monkeypatch.setattr(matrix, "uv", lambda: "uv")
+    monkeypatch.setattr(matrix, "find", lambda version: None)
+    assert matrix.smoke() == 0
+    assert "nothing else is tried" in capsys.readouterr().out

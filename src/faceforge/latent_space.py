@@ -271,7 +271,7 @@ class LatentSpace:
         return cls(link, mean, axes, weights, centres, deviations, tuple(sets), rows[0], rows[1], dict(made))
 
     def sample(self, density: Density, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
-        """Codes ``start ...`` of a seed: (count, Z) float32, the same for any count. Raises BadInput.
+        """Codes ``start ...`` of a seed: (count, Z) float32, within rounding the same for any count. Raises BadInput.
 
         ``prior``: normal numbers, brought into the range of the code. ``uniform``: U[0, 1), as published.
         ``gaussian`` and ``mixture``: as the codes of training faces are distributed. All are brought to

@@ -2,7 +2,8 @@
 
 Most tasks work on whole batches, on the device. Those that OpenCV draws work on single uint8 faces, in the
 dataset and its workers. Every input is a function of the face and, where something is drawn, of (seed, stream,
-position): the same for any batch, rank or worker, in training, in validation and for a picture from outside.
+position): the same for any batch, rank or worker (a blur within rounding), in training, in validation and for a
+picture from outside.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ Out = Annotated[
     Path | None, typer.Option(help="A file (.png: one grid) or a folder (one file each); default RUN/made/...")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies there.")]
-Seed = Annotated[int, typer.Option(help="Of the random faces; sample i of a seed is the same for any count.")]
+Seed = Annotated[int, typer.Option(help="Of the random faces; sample i of a seed is the same for any count, to 1/255.")]
 Truncation = Annotated[float, typer.Option(help="Below 1: closer to the middle, more alike and better.")]
 Density = Annotated[
     Literal["mixture", "gaussian", "prior", "uniform"],

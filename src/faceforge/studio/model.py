@@ -92,7 +92,7 @@ class Model:
     def codes(
         self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0, density: Density = "mixture"
     ) -> Tensor:
-        """z of samples ``start ...`` of a seed, (count, ...) float32 on the CPU, the same for any count.
+        """z of samples ``start ...`` of a seed, (count, ...) float32 on the CPU, within rounding for any count.
 
         ``truncation`` below 1 draws them towards the middle: faces become more alike and better (Brock et al. 2019,
         arXiv 1809.11096). ``density`` is for models with codes of real faces; a GAN has one of its own.
