@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from faceforge import config
+from faceforge import config, signatures
 from faceforge.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def test_every_parameter_of_ours_is_listed_in_yaml():
     """Rule 3: the yaml lists every parameter of a constructor of ours, so that --cfg job shows all there is."""
     composed = config.compose()
     for path, node in config._targets({k: composed[k] for k in ("model", "data", "trainer", "logger")}):
-        signature = config._source_signature(node["_target_"])
+        signature = signatures.of(node["_target_"])
         if signature:
             runtime = {"root", "folder", "config", "run_id", "resumed_at", "kind"}
             assert set(signature) - runtime <= set(node), path

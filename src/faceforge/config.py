@@ -7,25 +7,33 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import inspect
+import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
+from faceforge import signatures
 from faceforge.errors import BadInput
 
 PACKAGE = Path(__file__).parent
@@ -34,6 +42,10 @@ FUNCTIONS = ("faceforge.loggers.make_loggers",)  # every other target is a class
 OWN_PARTS = ("networks", "modules", "losses", "evaluation", "data", "loggers", "training")
 PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
 NEVER_MISSING = ("_target_", "_partial_", "_convert_", "_recursive_")
+JOBS_CHECKED = 256  # of a sweep, one by one; of a larger one each value once
+MOST_VALUES = 10_000  # of one key
+ROOT = "faceforge.config.Root"
+Found = tuple[str, list[str]]  # what is swept in a job, and the problems there
 
 
 @dataclass
@@ -46,6 +58,8 @@ class Root:
     resume: str | None
     init_from: str | None
     trusted_packages: list[str]
+    guard: Mapping[str, Any]
+    input: Mapping[str, Any]
 
 
 def conf_dir() -> Path:
@@ -56,7 +70,7 @@ def conf_dir() -> Path:
 
 def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The resolved configuration for some overrides, as plain data. Raises BadInput with every problem."""
-    overrides = list(overrides)
+    overrides = plainly(overrides)
     problems = check_overrides(overrides)
     if problems:
         raise BadInput("\n".join(problems))
@@ -64,10 +78,13 @@ def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Resolve to plain data, add the ``choices`` made, and let a limit named by hand replace the default one."""
+    """Resolve to plain data, whole floats as ints where whole numbers are asked for; add the ``choices`` made, and let
+    a limit named by hand replace the default one. Raises BadInput.
+    """
     named = {override.split("=", 1)[0].lstrip("+~") for override in overrides}
     choices = choices or HydraConfig.get().runtime.choices
-    resolved = _resolve(config)
+    resolved = _fitted({"_target_": ROOT, **_resolve(config)})
+    del resolved["_target_"]
     resolved["choices"] = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
     if problem := _check_task(resolved, resolved["choices"]):
         raise BadInput(problem)
@@ -75,6 +92,21 @@ def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, An
     if named & limits and "trainer.max_images" not in named:
         resolved["trainer"]["max_images"] = None
     return resolved
+
+
+def _fitted(node: Any) -> Any:
+    """Plain data with every parameter of ours as its annotation asks for it."""
+    if isinstance(node, list):
+        return [_fitted(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    signature = (signatures.of(str(node["_target_"])) if "_target_" in node else None) or {}
+    fitted = {name: _fitted(child) for name, child in node.items()}
+    for name, annotation in signature.items():
+        if annotation and name in fitted:
+            with suppress(signatures.Unfit):  # stage one has said so, or a run of before had it
+                fitted[name] = signatures.fit(fitted[name], annotation)
+    return fitted
 
 
 def _resolve(config: DictConfig) -> dict[str, Any]:
@@ -94,29 +126,61 @@ def _compose(overrides: list[str]) -> DictConfig:
 # --------------------------------------------------------------------------- stage one: names and types, without torch
 
 
-def check_overrides(overrides: list[str]) -> list[str]:
-    """Every unknown key or choice (with the nearest right one) and every value of a wrong type, one line each."""
-    parsed, problems = _parse(overrides)
-    groups = [o for o in parsed if _is_group(o)]
-    bad_groups = {id(o): problem for o in groups if (problem := _check_choice(o))}
-    problems += bad_groups.values()
-    try:
-        base = _compose([_first_value(o) for o in groups if id(o) not in bad_groups])
-    except (HydraException, OmegaConfBaseException) as error:
-        return [*problems, _one_line(error)]
-    values = [o for o in parsed if not _is_group(o) and not o.key_or_group.startswith("hydra.")]
-    wrong = [problem for o in values for problem in _check_value(o, base)]
-    return problems + wrong if problems or wrong else _check_whole([_first_value(o) for o in parsed])
+def check_overrides(overrides: Iterable[str], multirun: bool = False) -> list[str]:
+    """Every unknown key or choice (with the nearest right one) and every value of a wrong type, one line each.
+
+    Under ``multirun`` every job of the sweep is checked (beyond JOBS_CHECKED every value once). A problem that only some
+    jobs have is said with the first that has it.
+    """
+    parsed, problems = _parse(plainly(overrides, multirun))
+    sweeps = [_check_sweep(o, multirun, _own_sweeper(parsed)) for o in parsed]
+    parsed = [o for o, problem in zip(parsed, sweeps, strict=True) if not problem]
+    wrong = [list(_check_choice(o)) if _is_group(o) else [] for o in parsed]
+    problems += [*filter(None, sweeps), *itertools.chain(*wrong)]
+    groups = [o for o, lines in zip(parsed, wrong, strict=True) if _is_group(o) and not lines]
+    values = [o for o in parsed if not _is_group(o)]
+    names: list[Found] = []
+    wholes: list[Found] = []
+    chosen = _products(groups, JOBS_CHECKED)
+    for swept, choices in chosen:
+        try:
+            base = _compose([str(o.input_line) for o in choices])
+        except (HydraException, OmegaConfBaseException) as error:
+            names.append((swept, [_one_line(error)]))
+            continue
+        names.append((swept, list(_check_values(values, base))))
+        if not problems and not names[-1][1]:
+            made, runtime = _products(values, JOBS_CHECKED // len(chosen)), HydraConfig.get().runtime.choices
+            wholes += [(f"{swept} {s}".strip(), _check_whole(base, v, runtime)) for s, v in made]
+    return list(dict.fromkeys([*problems, *_said(names), *_said(wholes)]))
 
 
-def _check_whole(overrides: list[str]) -> list[str]:
+def _check_values(values: Iterable[Override], base: DictConfig) -> Iterator[str]:
+    known = [k for k in _keys(base) if not k.startswith("hydra.")]
+    for override in values:
+        if not override.is_hydra_override() and not override.is_delete():
+            yield from _check_value(override, base, known)
+
+
+def _check_whole(base: DictConfig, values: list[Override], choices: Mapping[str, Any]) -> list[str]:
+    config = copy.deepcopy(base)
     try:
-        resolved = _resolve(_compose(overrides))
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        resolved = _resolve(config)
     except (HydraException, OmegaConfBaseException) as error:
         return [_one_line(error)]
-    problem = _check_task(resolved, HydraConfig.get().runtime.choices)
-    wrong = [problem for path, node in _targets(resolved) for problem in _check_node(path, node)]
-    return [problem, *wrong] if problem else wrong
+    nodes = [("", {"_target_": ROOT, **resolved}), *_targets(resolved)]
+    wrong = [problem for path, node in nodes for problem in _check_node(path, node)]
+    wrong = wrong or list(_not_finite(resolved))
+    problem = None if wrong else _check_task(resolved, choices)
+    return [problem] if problem else wrong
+
+
+def _said(jobs: list[Found]) -> list[str]:
+    """Each problem once; one that not all jobs have with the first that has it."""
+    counts = Counter(problem for _, problems in jobs for problem in problems)
+    first = {problem: swept for swept, problems in reversed(jobs) for problem in problems}
+    return [problem if count == len(jobs) else f"{problem} (with {first[problem]})" for problem, count in counts.items()]
 
 
 def _check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | None:
@@ -124,10 +188,11 @@ def _check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | 
     task, model, legal = choices["task"], choices["model"], config["tasks"]
     if task in legal:
         return None
-    return f"task={task}: model={model} takes {', '.join(legal[:-1])}{' or ' * (len(legal) > 1)}{legal[-1]}"
+    takes = f"{', '.join(legal[:-1])}{' or ' * (len(legal) > 1)}{legal[-1]}" if legal else "none (tasks is empty)"
+    return f"task={task}: model={model} takes {takes}"
 
 
-def _parse(overrides: list[str]) -> tuple[list[Override], list[str]]:
+def _parse(overrides: Iterable[str]) -> tuple[list[Override], list[str]]:
     parser, parsed, problems = OverridesParser.create(), [], []
     for text in overrides:
         try:
@@ -146,49 +211,148 @@ def quote_path(override: str, multirun: bool = False) -> str:
     return f"{key}='" + value.replace("'", "\\'") + "'"
 
 
-def unswept_keys(overrides: list[str]) -> list[str]:
+def plainly(overrides: Iterable[str], multirun: bool = False) -> list[str]:
+    """Overrides in words that Hydra has: it knows no ``group=null``, and its globs leave out choices in folders."""
+    return [_plainly(text, multirun) for text in overrides]
+
+
+def _plainly(text: str, multirun: bool) -> str:
+    parsed, _ = _parse([text])
+    if not parsed or not _is_group(parsed[0]) or parsed[0].is_delete():
+        return text
+    key, value = parsed[0].key_or_group, parsed[0].value()
+    if isinstance(value, Glob) and multirun and (names := _matching(value, key)):
+        return f"{key}={','.join(names)}"
+    if value is None and key == "experiment":
+        return "~experiment"
+    if value is None and "/" in key and not key.startswith("hydra/"):
+        return f"{key.replace('/', '.')}=null"
+    return text
+
+
+def _matching(glob: Glob, group: str) -> list[str]:
+    names = [name for name in _names(group) if any(fnmatch(name, pattern) for pattern in glob.include)]
+    return [name for name in names if not any(fnmatch(name, pattern) for pattern in glob.exclude)]
+
+
+def _is_group(override: Override) -> bool:
+    key = override.key_or_group
+    return key.startswith("hydra/") or (conf_dir() / key).is_dir()
+
+
+def _names(group: str) -> list[str]:
+    """The choices of a group; base.yaml is what others begin with."""
+    folder = conf_dir() / group
+    names = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml") if p.stem != "base")
+    return [n for n in names if "/" not in n or group == "experiment"]
+
+
+def _check_choice(override: Override) -> Iterator[str]:
+    group = override.key_or_group
+    if group.startswith("hydra/"):
+        return
+    names, named = _names(group), [] if override.is_delete() else _choices(override)
+    if None in named or (override.is_delete() and "/" not in group and group != "experiment"):
+        yield f"{group}: null cannot be chosen; there are {', '.join(names)}"
+    for choice in named:
+        if choice is not None and str(choice) not in names:
+            yield f"{group}: there is no {choice!r}; {_nearest(str(choice), names)}"
+
+
+def _check_value(override: Override, base: DictConfig, known: list[str]) -> Iterator[str]:
+    key = override.key_or_group
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(base, parent) if parent else None
+    if not override.is_add() and not override.is_force_add() and key not in known:
+        if _takes_more(node, name):
+            yield f"{key}: not in the yaml; add it with +{key}={override.get_value_string()}"
+        else:
+            yield f"{key}: unknown; {_nearest(key, known)}"
+        return
+    target = ROOT if not parent else str(node.get("_target_")) if isinstance(node, DictConfig) else ""
+    expected = (signatures.of(target) or {}).get(name) or _like(OmegaConf.select(base, key))
+    for value in _choices(override):
+        if expected and (problem := signatures.complaint(value, expected)):
+            yield f"{key}: {problem}"
+
+
+def _takes_more(node: Any, name: str) -> bool:
+    """Whether a node's target of torch's has a parameter that the yaml does not list; of ours it lists all."""
+    target = str(node.get("_target_")) if isinstance(node, DictConfig) else ""
+    try:
+        return target.startswith("torch.") and name in inspect.signature(resolve(target)).parameters
+    except (BadInput, ValueError, TypeError):
+        return False
+
+
+# ------------------------------------------------------------------------------------------------------------ sweeps
+
+
+def is_sweep(words: Iterable[str]) -> bool:
+    """Whether overrides ask for a sweep by themselves, as -m does."""
+    return any(re.fullmatch(r"\+*hydra\.mode=MULTIRUN", word) for word in words)
+
+
+def jobs_of(overrides: Iterable[str]) -> list[list[str]] | None:
+    """The overrides of each job of a sweep, in order; None where a sweeper other than Hydra's basic one decides."""
+    parsed, _ = _parse(plainly(overrides, multirun=True))
+    if _own_sweeper(parsed):
+        return None
+    return BasicSweeper.split_arguments([o for o in parsed if not o.is_hydra_override()], None)[0]
+
+
+def unswept_keys(overrides: Iterable[str]) -> list[str]:
     """The keys of a multirun that have one value in every job."""
     return [o.key_or_group for o in _parse(overrides)[0] if not o.is_sweep_override()]
 
 
-def _is_group(override: Override) -> bool:
-    return (conf_dir() / override.key_or_group).is_dir()
+def _own_sweeper(parsed: Iterable[Override]) -> bool:
+    return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parsed)
+
+
+def _check_sweep(override: Override, multirun: bool, own_sweeper: bool) -> str | None:
+    text = override.input_line
+    if not override.is_sweep_override():
+        return None
+    if not multirun:
+        return f"{text}: several values are a sweep, which needs -m; a text with commas needs quotes"
+    if override.is_interval_sweep():
+        return None if own_sweeper else f"{text}: the basic sweeper takes no intervals; name values or range(...)"
+    if isinstance(override.value(), Glob):
+        there = f"there are {', '.join(_names(override.key_or_group))}" if _is_group(override) else "it is no group"
+        return f"{text}: matches no choice; {there}"
+    try:
+        count = len(list(itertools.islice(override.sweep_iterator(), MOST_VALUES + 1)))
+    except (HydraException, ValueError) as error:
+        return f"{text}: {_one_line(error)}"
+    return None if 0 < count <= MOST_VALUES else f"{text}: must name 1 to {MOST_VALUES:,} values"
 
 
 def _choices(override: Override) -> list[Any]:
-    return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [value.start, value.end]
+    values = override.sweep_iterator() if override.is_sweep_override() else [value]
+    return [Override._convert_value(v) for v in values]
 
 
-def _first_value(override: Override) -> str:
-    if not override.is_sweep_override():
-        return str(override.input_line)
-    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+def _products(overrides: list[Override], most: int) -> list[tuple[str, list[Override]]]:
+    """Each combination of swept values, and in words what is swept in it; if more than ``most``, each value once."""
+    options = [_parse(_texts(o))[0] if o.is_sweep_override() else [o] for o in overrides]
+    swept = [n for n, values in enumerate(options) if len(values) > 1]
+    if math.prod(map(len, options)) <= most:
+        made = [list(product) for product in itertools.product(*options)]
+    else:
+        first = [values[0] for values in options]
+        made = [first, *([*first[:n], v, *first[n + 1 :]] for n in swept for v in options[n][1:])][:JOBS_CHECKED]
+    return [(" ".join(str(job[n].input_line) for n in swept), job) for job in made]
 
 
-def _check_choice(override: Override) -> str | None:
-    folder = conf_dir() / override.key_or_group
-    names = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
-    names = [n for n in names if "/" not in n or override.key_or_group == "experiment"]
-    for choice in _choices(override):
-        if choice is not None and str(choice) not in names:
-            return f"{override.key_or_group}: there is no {choice!r}; {_nearest(str(choice), names)}"
-    return None
-
-
-def _check_value(override: Override, base: DictConfig) -> Iterator[str]:
-    key = override.key_or_group
-    known = [k for k in _keys(base) if not k.startswith("hydra.")]
-    if override.is_delete():
-        return
-    if not override.is_add() and not override.is_force_add() and key not in known:
-        yield f"{key}: unknown; {_nearest(key, known)}"
-        return
-    parent, _, name = key.rpartition(".")
-    annotation = _annotation(OmegaConf.select(base, parent) if parent else None, name)
-    for value in _choices(override):
-        expected = annotation or _like(OmegaConf.select(base, key))
-        if expected and not _conforms(value, expected):
-            yield f"{key}: {value!r} is not {_words(expected)}"
+def _texts(override: Override) -> list[str]:
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}", f"{key}={value.end}"]
+    return [f"{key}={text}" for text in override.sweep_string_iterator()]
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -222,50 +386,29 @@ def _targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _check_node(path: str, node: dict[str, Any]) -> Iterator[str]:
-    signature = _source_signature(str(node["_target_"]))
+    signature = signatures.of(str(node["_target_"]))
     if signature is None:
         return
-    for name in node:
-        if name in NEVER_MISSING:
+    for name, value in node.items():
+        key = f"{path}.{name}".lstrip(".")
+        if name in NEVER_MISSING or (not path and name not in signature):
             continue
         if name not in signature:
-            yield f"{path}.{name}: unknown; {_nearest(name, list(signature))}"
-        elif (expected := signature[name]) and not _conforms(node[name], expected):
-            yield f"{path}.{name}: {node[name]!r} is not {_words(expected)}"
+            yield f"{key}: unknown; {_nearest(name, list(signature))}"
+        elif (expected := signature[name]) and (problem := signatures.complaint(value, expected)):
+            yield f"{key}: {problem}"
 
 
-def _annotation(parent: Any, name: str) -> ast.expr | None:
-    if parent is None:
-        return _source_signature("faceforge.config.Root").get(name)  # type: ignore[union-attr]
-    target = parent.get("_target_") if isinstance(parent, DictConfig) else None
-    return (_source_signature(str(target)) or {}).get(name) if target else None
-
-
-@cache
-def _source_signature(target: str) -> dict[str, ast.expr | None] | None:
-    """Parameter names and annotations of one of our own callables, read from the source text; None if unknown."""
-    module, _, name = target.rpartition(".")
-    parts = module.split(".")
-    source = PACKAGE.joinpath(*parts[1:]).with_suffix(".py")
-    if parts[0] != "faceforge" or not source.is_file():
-        return None
-    for node in ast.parse(source.read_text()).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return _parameters(node)
-    return None
-
-
-def _parameters(node: ast.FunctionDef | ast.ClassDef) -> dict[str, ast.expr | None] | None:
-    if isinstance(node, ast.FunctionDef):
-        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        return {a.arg: a.annotation for a in arguments if a.arg != "self"}
-    inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    if inits:
-        return _parameters(inits[0])
-    fields: dict[str, ast.expr | None] = {
-        n.target.id: n.annotation for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-    }
-    return fields or None
+def _not_finite(node: Any, path: str = "") -> Iterator[str]:
+    """Numbers that are none, in whatever target's parameters they stand."""
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from _not_finite(child, f"{path}.{name}".lstrip("."))
+    elif isinstance(node, list | tuple):
+        for i, child in enumerate(node):
+            yield from _not_finite(child, f"{path}[{i}]")
+    elif isinstance(node, float) and not math.isfinite(node):
+        yield f"{path}: {node} must be a finite number"
 
 
 def _like(value: Any) -> ast.expr | None:
@@ -276,49 +419,7 @@ def _like(value: Any) -> ast.expr | None:
     return None
 
 
-def _conforms(value: Any, annotation: ast.expr) -> bool:
-    if isinstance(annotation, ast.BinOp):
-        return _conforms(value, annotation.left) or _conforms(value, annotation.right)
-    if isinstance(annotation, ast.Constant):
-        return value is None if annotation.value is None else True
-    if isinstance(annotation, ast.Subscript):
-        return _conforms_generic(value, ast.unparse(annotation.value), annotation.slice)
-    kind = ast.unparse(annotation)
-    if kind in ("int", "float") and isinstance(value, bool):
-        return False
-    simple: dict[str, tuple[type, ...]] = {
-        "int": (int,),
-        "float": (int, float),
-        "bool": (bool,),
-        "str": (str,),
-    }
-    return isinstance(value, simple[kind]) if kind in simple else True
-
-
-def _conforms_generic(value: Any, kind: str, inner: ast.expr) -> bool:
-    if kind == "Literal":
-        return value in ast.literal_eval(inner if isinstance(inner, ast.Tuple) else ast.Tuple([inner], ast.Load()))
-    if kind not in ("list", "tuple", "Sequence"):
-        return True
-    if isinstance(value, str) or not hasattr(value, "__len__"):
-        return False
-    element = inner.elts[0] if isinstance(inner, ast.Tuple) else inner
-    return all(_conforms(v, element) for v in value)
-
-
-def _words(annotation: ast.expr) -> str:
-    text = ast.unparse(annotation)
-    names = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "str": "a text",
-        "None": "null",
-    }
-    return " or ".join(names.get(part.strip(), part.strip()) for part in text.split("|")).replace("Literal", "one of ")
-
-
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split())
 
 
@@ -420,23 +521,58 @@ def _is_trusted(found: Any, trusted: Iterable[str]) -> bool:
     return callable(found) and any(home == t or home.startswith(f"{t}.") for t in trusted)
 
 
-def build(node: Mapping[str, Any], trusted: Iterable[str] = (), **runtime: Any) -> Any:
-    """Instantiate a configuration node; the only call of Hydra's ``instantiate``. Raises BadInput.
+def build(node: Mapping[str, Any], trusted: Iterable[str] = (), at: str = "", **runtime: Any) -> Any:
+    """Instantiate the node at a dotted key; the only call of Hydra's ``instantiate``. Raises BadInput.
 
-    ``runtime`` are keyword-only parameters of the node's own target, which no yaml gives.
+    Optimisers and schedules, which are made later, are tried on a parameter of one weight. ``runtime`` are keyword-only
+    parameters of the node's own target, which no yaml gives.
     """
-    problems = check_targets({"": node}, trusted)
+    problems = check_targets({at: node}, trusted)
     if problems:
         raise BadInput("\n".join(problem.lstrip(".") for problem in problems))
-    try:
+    with naming(at):
         built = hydra.utils.instantiate({**node, "_partial_": True} if runtime else dict(node), _convert_="all")
+        for path, inner in _targets(node):
+            if inner.get("_partial_"):
+                _try(inner, f"{at}.{path}".strip("."))
         return built(**runtime) if runtime else built
-    except HydraException as error:
-        if isinstance(error.__cause__, BadInput):
-            raise error.__cause__ from None
-        if isinstance(error.__cause__, ValueError):
-            raise BadInput(str(error.__cause__)) from None
+
+
+def _try(node: Mapping[str, Any], at: str) -> None:
+    """Make an optimiser or a schedule, as training will, to see if it takes what the yaml gives."""
+    from torch import nn, optim, ones
+
+    factory = hydra.utils.instantiate(dict(node), _convert_="all")
+    kind = factory.func
+    if not inspect.isclass(kind) or not issubclass(kind, (optim.Optimizer, optim.lr_scheduler.LRScheduler)):
+        return
+    weight = nn.Parameter(ones(1, 1))
+    with naming(at):
+        factory([weight] if issubclass(kind, optim.Optimizer) else optim.SGD([weight], lr=1.0))
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Whatever a constructor raises becomes BadInput, named by the dotted key of its node."""
+    try:
+        yield
+    except BadInput:
         raise
+    except Exception as error:  # constructors say it each in their way, torch among them
+        cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
+        if isinstance(cause, BadInput):
+            raise cause from None
+        inner = re.search(r"full_key: (\S+)", str(error)) if isinstance(error, HydraException) else None
+        place = ".".join(filter(None, [key, inner and inner[1]]))
+        raise BadInput(_told(cause, place)) from error
+
+
+def _told(error: BaseException, key: str) -> str:
+    """ValueErrors are sentences already; of others the kind says the most."""
+    text = _one_line(error)[:300]
+    if not isinstance(error, ValueError):
+        text = f"cannot be made ({type(error).__name__}{text and ': '}{text})"
+    return text if not key or text.startswith((f"{key}.", f"{key}=")) else f"{key}: {text}"
 
 
 def build_from(file: Path, node: Any, trusted: Iterable[str] = ()) -> Any:
@@ -447,5 +583,3 @@ def build_from(file: Path, node: Any, trusted: Iterable[str] = ()) -> Any:
         return build(node, trusted)
     except BadInput as error:
         raise BadInput(f"{file}: its configuration: {_one_line(error)}") from None
-    except Exception as error:  # constructors say it each in their way, torch among them
-        raise BadInput(f"{file}: its configuration cannot be built ({_one_line(error)[:200]})") from None

@@ -23,7 +23,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Concatenate, ParamSpec
+from typing import IO, Any, Concatenate, Literal, ParamSpec, get_args
 from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers.logger import Logger
@@ -35,8 +35,9 @@ from faceforge.files import atomic_path
 P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
-MODES = ("auto", "online", "offline", "disabled")
-POLICIES = {"generated": {"generated"}, "all": {"generated", "real-derived"}, "none": set()}
+Mode = Literal["auto", "online", "offline", "disabled"]
+Policy = Literal["generated", "all", "none"]
+POLICIES: dict[Policy, set[str]] = {"generated": {"generated"}, "all": {"generated", "real-derived"}, "none": set()}
 # one service under two names: a login for one holds for both
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -255,7 +256,7 @@ class Wandb(RunLogger):
         name: str | None = None,
         group: str | None = None,
         tags: Sequence[str] = (),
-        images_policy: str = "generated",
+        images_policy: Policy = "generated",
         config: Mapping[str, Any] | None = None,
         run_id: str | None = None,
         resumed_at: int | None = None,
@@ -465,13 +466,13 @@ def _one_line(error: Exception) -> str:
 
 
 def make_loggers(
-    mode: str,
+    mode: Mode,
     project: str,
     entity: str | None,
     name: str | None,
     group: str | None,
     tags: Sequence[str],
-    images: str,
+    images: Policy,
     *,
     folder: str | Path,
     config: Mapping[str, Any],
@@ -483,7 +484,7 @@ def make_loggers(
 
     `run_id` and `resumed_at` (the clock) continue an earlier W&B run; `kind` as in `Wandb`. Raises BadInput.
     """
-    for key, value, legal in [("mode", mode, MODES), ("images", images, POLICIES)]:
+    for key, value, legal in [("mode", mode, get_args(Mode)), ("images", images, POLICIES)]:
         if value not in legal:
             raise BadInput(f"logger.{key}: {value!r} is none of {', '.join(legal)}")
     if mode == "disabled" or (mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):

@@ -5,52 +5,42 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from faceforge import config
 from faceforge.errors import BadInput, GuardStop
+from faceforge.sweep import Sweep, tell
 
 
 def main() -> None:
     """Check the command line, then hand it to Hydra. Exits 2 with one line for each thing that is wrong."""
     arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
     words = list(arguments.overrides)
-    overrides = [config.quote_path(word, arguments.multirun) for word in words]
-    problems = config.check_overrides(overrides)
+    multirun = arguments.multirun or config.is_sweep(words)
+    overrides = config.plainly((config.quote_path(word, multirun) for word in words), multirun)
+    problems = config.check_overrides(overrides, multirun)
     if problems:
         _fail("\n".join(problems))
     # Hydra itself takes flags before overrides or after them, not among them.
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in words] + overrides
-    if arguments.multirun:
-        sys.argv += _sweep_settings(overrides)
-    hydra.main(version_base="1.3", config_path=str(config.conf_dir().resolve()), config_name="train")(_job)()
+    if multirun and not arguments.cfg:
+        _sweep(overrides)
+    else:
+        _hand_over(_job)
 
 
-def _sweep_settings(overrides: list[str]) -> list[str]:
-    """Where the jobs go, and that their names speak only of what is swept."""
-    named = [o.split("=", 1)[1].strip("'\"") for o in overrides if o.startswith("run_dir=")]
-    folder = named[-1] if named else f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep"
-    constant = ",".join(config.unswept_keys(overrides))
-    return [f"hydra.sweep.dir='{folder}'", f"hydra.job.config.override_dirname.exclude_keys=[{constant}]"]
+def _hand_over(job: Any) -> None:
+    hydra.main(version_base="1.3", config_path=str(config.conf_dir().resolve()), config_name="train")(job)()
 
 
 def _job(cfg: DictConfig) -> None:
-    state = HydraConfig.get()
-    overrides = list(state.overrides.task)
     try:
-        plain = config.plain(cfg, overrides, state.runtime.choices)
-        if state.mode == RunMode.MULTIRUN:
-            name = f"{state.job.num}-{state.job.override_dirname}".replace("/", "-")
-            plain["run_dir"] = str(Path(state.sweep.dir) / name[:120])
-        from faceforge import training
-
-        code = training.train(plain, overrides)
+        code = _train(_plain(cfg))
     except (BadInput, GuardStop) as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -59,7 +49,54 @@ def _job(cfg: DictConfig) -> None:
         sys.exit(code)
 
 
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    state = HydraConfig.get()
+    return config.plain(cfg, state.overrides.task, state.runtime.choices)
+
+
+def _train(plain: dict[str, Any]) -> int:
+    from faceforge import training
+
+    return training.train(plain, list(HydraConfig.get().overrides.task))
+
+
+# ------------------------------------------------------------------------------------------------------------ sweeps
+
+
+def _sweep(overrides: list[str]) -> None:
+    """All jobs of a multirun, then a line for each; exits with a code other than 0 where one did not finish."""
+    constant = config.unswept_keys(overrides)
+    sys.argv += _sweep_settings(overrides, constant)
+    with Sweep(config.jobs_of(overrides), constant) as sweep:
+        try:
+            _hand_over(lambda cfg: _job_of(sweep, cfg))
+            code = sweep.code
+        except KeyboardInterrupt:
+            code = 130
+        except SystemExit as end:
+            code = end.code
+        print(sweep.table(), flush=True)
+    if code:
+        sys.exit(code)
+
+
+def _job_of(sweep: Sweep, cfg: DictConfig) -> float | None:
+    """A job's best score, as sweepers want it."""
+    state = HydraConfig.get()
+    name = f"{state.job.num}-{state.job.override_dirname}".replace("/", "-")
+    run_dir = Path(state.sweep.dir) / name[:120]
+    resumed = Path(cfg.resume) if cfg.resume else None
+    folder = resumed.parent.parent if resumed and resumed.suffix == ".ckpt" else resumed or run_dir
+    return sweep.run(list(state.overrides.task), folder, lambda: _train({**_plain(cfg), "run_dir": str(run_dir)}))
+
+
+def _sweep_settings(overrides: list[str], constant: list[str]) -> list[str]:
+    """Where the jobs go, and that their names speak only of what is swept."""
+    named = [o.split("=", 1)[1].strip("'\"") for o in overrides if o.startswith("run_dir=")]
+    folder = named[-1] if named else f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep"
+    return [f"hydra.sweep.dir='{folder}'", f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"]
+
+
 def _fail(message: str, code: int = 2) -> NoReturn:
-    for line in message.splitlines():
-        print(f"faceforge: {line}", file=sys.stderr)
+    tell(message)
     sys.exit(code)

@@ -205,7 +205,9 @@ def options_of(config: Mapping[str, Any], resumed: bool = False) -> Options:
     )
     if problems:
         raise BadInput("\n".join(problems))
-    options, batch_size = configuration.build(config["trainer"]), config["data"]["batch_size"]
+    if "guard" in config:
+        configuration.build(config["guard"], at="guard")  # what it does not take is said before a folder is made
+    options, batch_size = configuration.build(config["trainer"], at="trainer"), config["data"]["batch_size"]
     if resumed and not devices.gpus(options.gpus, batch_size):
         options = replace(options, precision="32")
     return resolve(options, batch_size)
@@ -224,12 +226,14 @@ def build(config: dict[str, Any]) -> tuple[Scheme, Any]:
     """The module, its weights a function of the seed, and the data, which has touched no file yet."""
     torch.manual_seed(streams.key(config["seed"], "init") >> 1)
     trusted = config["trusted_packages"]
-    module = configuration.build(config["model"], trusted)
+    module = configuration.build(config["model"], trusted, "model")
+    with configuration.naming("model"):
+        module.configure_optimizers()  # what they do not take is said before a folder is made
     module.config = {k: v for k, v in config.items() if k not in ("resume", "trusted_packages")}
     if config["trainer"].get("channels_last"):
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module.compiles = bool(config["trainer"].get("compile"))
-    return module, configuration.build(config["data"], trusted)
+    return module, configuration.build(config["data"], trusted, "data")
 
 
 def make_trainer(options: Options, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -264,7 +268,7 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
     run.update(device=device, threads=threads, precision=str(options.precision), data=data.summary())
     print(_greeting(run), flush=True)
     signals = Signals(options.world)
-    guard = configuration.build(config["guard"]) if "guard" in config else Guard()
+    guard = configuration.build(config["guard"], at="guard") if "guard" in config else Guard()
     status, code = "failed", 1
     try:
         while True:

@@ -41,7 +41,7 @@ class FaceData(pl.LightningDataModule):
         source: Callable[..., Source],
         root: str | None,
         attributes: str | None,
-        size: int | list[int],
+        size: int | tuple[int, int],
         channels: int,
         batch_size: int,
         crop: str,
@@ -338,7 +338,7 @@ def _begin_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # as many threads as workers already run
 
 
-def _size(size: int | list[int]) -> tuple[int, int]:
+def _size(size: int | Sequence[int]) -> tuple[int, int]:
     values = [size, size] if isinstance(size, int) else list(size)
     if len(values) != 2 or any(not isinstance(value, int) or value < 1 for value in values):
         raise BadInput(f"data.size={size}: one number or [height,width], each at least 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class AdversarialModule(Scheme):
         discriminator: nn.Module,
         optimizer_g: Optimizer,
         optimizer_d: Optimizer,
-        objective: Literal["minimax", "non_saturating", "hinge", "least_squares", "relativistic"],
+        objective: Objective,
         discriminator_steps: int,
         r1_gamma: float,
         r2_gamma: float,
