@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isinf
 from pathlib import Path
@@ -30,12 +30,16 @@ Array = NDArray[np.floating[Any]]
 Range = tuple[float, float] | None
 Density = Literal["prior", "uniform", "gaussian", "mixture"]
 Kind = Literal["mean_difference", "logistic", "orthogonalised"]
+Say = Callable[[str], None]
 SPACE = "latent.safetensors"  # in a run folder
 FORMAT, VERSION = "faceforge latent space", 1
 FACES = 5000  # faces encoded at most: a covariance of 1024 units, shrunk, gains little from more
 FEWEST = 3  # faces of either kind that a direction needs
 COMPONENTS = (1, 2, 4, 8, 16)
 MIXED = 32  # principal components in which a mixture is fitted; the others are normal
+ITERATIONS = 100  # of a logistic regression; codes of faces take about 20
+GIVEN_UP = 3  # attributes that need more, after which the others are not tried: the codes tell nothing apart
+RESOLUTION = 1e-6  # of its largest value: a unit that varies less than that is constant, but for rounding to float32
 ALIKE = 0.9  # cosine from which two directions mean the same and are not taken out of one another
 EDGE = 1e-4  # codes nearer to the ends of (0, 1) count as this far from them
 
@@ -172,21 +176,44 @@ def mean_difference(having: Array, lacking: Array) -> Array:
     return having.mean(0) - lacking.mean(0)
 
 
-def logistic(having: Array, lacking: Array) -> Array:
+def logistic(having: Array, lacking: Array) -> Array | None:
     """The normal (Z,) of a logistic regression between the two sets, as long as the way between their means along it.
 
-    Units are brought to one variance first, both sets weigh the same, the penalty is scikit-learn's (C = 1).
+    Units are brought to mean 0 and variance 1 first, both sets weigh the same, the penalty is scikit-learn's (C = 1).
+    None where no unit varies, or where 100 iterations do not find it, as happens when codes have collapsed. The bound is
+    of iterations, not of time: the same codes have the same directions on any machine.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     codes = np.concatenate([having, lacking])
     deviation = codes.std(0)
-    scale = np.where(deviation > 0, deviation, 1.0)
+    scale = np.where(deviation > RESOLUTION * np.abs(codes).max(0), deviation, np.inf)
     labels = np.arange(len(codes)) < len(having)
-    fit = LogisticRegression(class_weight="balanced", max_iter=300).fit(codes / scale, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        regression = LogisticRegression(class_weight="balanced", max_iter=ITERATIONS)
+        fit = regression.fit((codes - codes.mean(0)) / scale, labels)
     normal = fit.coef_[0] / scale
     length = normal @ normal
-    return normal * (mean_difference(having, lacking) @ normal / length) if length > 0 else normal
+    if length == 0 or fit.n_iter_[0] >= ITERATIONS:
+        return None
+    return normal * (mean_difference(having, lacking) @ normal / length)
+
+
+def normals_of(sets: Mapping[str, tuple[Array, Array]], say: Say) -> tuple[list[Array], list[str]]:
+    """The logistic normal of each attribute, and the names of those without, which have their mean difference instead.
+
+    After ``GIVEN_UP`` attributes without one the others are not tried, so that collapsed codes cost no minutes.
+    """
+    found: list[Array] = []
+    without: list[str] = []
+    for number, (name, pair) in enumerate(sets.items()):
+        say(f"direction {number + 1} of {len(sets)}: {name}")
+        normal = logistic(*pair) if len(without) < GIVEN_UP else None
+        without += [name] if normal is None else []
+        found.append(mean_difference(*pair) if normal is None else normal)
+    return found, without
 
 
 def orthogonalised(differences: Array, normals: Array) -> Array:
@@ -216,7 +243,8 @@ class LatentSpace:
     """Densities and directions of the codes of one checkpoint.
 
     ``names`` are the attributes with a direction in ``differences`` and ``normals`` (A, Z): mean difference and
-    logistic. ``made`` says of what: split, count, checkpoint, manifest and seed.
+    logistic. ``made`` says of what: split, count, checkpoint, manifest and seed; and ``without_logistic``, the attributes
+    whose normal is their mean difference, because no logistic direction was found.
     """
 
     link: Link
@@ -231,11 +259,15 @@ class LatentSpace:
     made: Mapping[str, Any]
 
     @classmethod
-    def fit(cls, module: Any, data: Any, checkpoint: str | None = None, seed: int = 0) -> LatentSpace:
+    def fit(
+        cls, module: Any, data: Any, checkpoint: str | None = None, seed: int = 0, say: Say = lambda text: None
+    ) -> LatentSpace:
         """From the training faces of a datamodule, at most 5000 of them, and their labels where there are some.
 
-        ``module`` has ``encode`` and ``code_range``; ``checkpoint`` is the hash of the file its weights come from.
+        ``module`` has ``encode`` and ``code_range``; ``checkpoint`` is the hash of the file its weights come from;
+        ``say`` is told what is being made.
         """
+        say("codes of training faces")
         order = streams.permutation(seed, "latent/faces", 0, data.counts["train"])
         chosen = np.sort(order[:FACES])
         codes = encode(module, data, chosen)
@@ -247,14 +279,20 @@ class LatentSpace:
             "manifest": data.manifest,
             "seed": seed,
         }
-        return cls.of_codes(codes, module.code_range, labels, made)
+        return cls.of_codes(codes, module.code_range, labels, made, say)
 
     @classmethod
     def of_codes(
-        cls, codes: Array, code_range: Range, labels: tuple[Sequence[str], Array] | None, made: Mapping[str, Any]
+        cls,
+        codes: Array,
+        code_range: Range,
+        labels: tuple[Sequence[str], Array] | None,
+        made: Mapping[str, Any],
+        say: Say = lambda text: None,
     ) -> LatentSpace:
         """From codes (N, Z) and labels (names, (N, A) with nan where unknown)."""
         codes = np.asarray(codes, dtype=np.float64)
+        say("densities of codes")
         link = Link.fit(codes, code_range)
         points = link.free(codes)
         mean, axes = fit_gaussian(points)
@@ -263,12 +301,30 @@ class LatentSpace:
         mixture = fit_mixture(white, int(made.get("seed", 0)))
         sets = dict(_sets(codes, *labels)) if labels else {}
         differences = [mean_difference(*pair) for pair in sets.values()]
-        normals = [logistic(*pair) for pair in sets.values()]
+        normals, without = normals_of(sets, say)
         shape = (len(sets), codes.shape[1])
         mean, axes, weights, centres, deviations, *rows = map(
             _single, (mean, link.restore(axes), *mixture, np.reshape(differences, shape), np.reshape(normals, shape))
         )
-        return cls(link, mean, axes, weights, centres, deviations, tuple(sets), rows[0], rows[1], dict(made))
+        return cls(link, mean, axes, weights, centres, deviations, tuple(sets), rows[0], rows[1], {**made, "without_logistic": without})
+
+    @property
+    def without_logistic(self) -> list[str]:
+        """Attributes whose normal is their mean difference."""
+        names = self.made.get("without_logistic")  # files of before do not say
+        return names if isinstance(names, list) else []
+
+    @property
+    def left_out(self) -> str | None:
+        """In a sentence, which attributes have no logistic direction; None where all have one."""
+        names = self.without_logistic
+        if not names:
+            return None
+        listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        return (
+            f"No logistic direction was found for {len(names)} of {len(self.names)} attributes ({listed}): the codes do "
+            f"not tell them apart. Their mean difference stands in."
+        )
 
     def sample(self, density: Density, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
         """Codes ``start ...`` of a seed: (count, Z) float32, within rounding the same for any count. Raises BadInput.
@@ -323,8 +379,11 @@ class LatentSpace:
         sets = np.asarray(having, dtype=np.float64), np.asarray(lacking, dtype=np.float64)
         names = (*(self.names[n] for n in kept), name)
         differences = np.concatenate([self.differences[kept], mean_difference(*sets)[None]])
-        normals = np.concatenate([self.normals[kept], logistic(*sets)[None]])
-        return replace(self, names=names, differences=_single(differences), normals=_single(normals))
+        (normal,), without = normals_of({name: sets}, say=lambda text: None)
+        normals = np.concatenate([self.normals[kept], normal[None]])
+        others = [other for other in self.without_logistic if other != name]
+        made = {**self.made, "without_logistic": [*others, *without]}
+        return replace(self, names=names, differences=_single(differences), normals=_single(normals), made=made)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
         """As plain data: what is to be said of the arrays, and the arrays."""

@@ -12,7 +12,7 @@ saturates in floating point nor needs a clamp.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -198,24 +198,36 @@ class Perceptual(nn.Module):
 
     ``features`` gives a list of maps (B, C_l, H_l, W_l) for images in [0, 1]; each is brought to unit length along
     its channels, and the squared differences are summed over channels, averaged over places and over maps. The
-    features stay as they are: no gradient reaches their weights.
+    features stay as they are: no gradient reaches their weights, and no checkpoint holds them. They follow the loss to
+    its device.
     """
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
-        self.features = features.requires_grad_(False).eval()
+        self._frozen = (features.requires_grad_(False).eval(),)  # in a tuple it is no submodule
+        self.register_load_state_dict_pre_hook(_without_features)
 
-    def train(self, mode: bool = True) -> Perceptual:
-        """The features stay in eval mode."""
-        super().train(mode)
-        self.features.eval()
-        return self
+    @property
+    def features(self) -> nn.Module:
+        """What makes the maps, in eval mode."""
+        return self._frozen[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Perceptual:
+        """``to``, ``cpu``, ``cuda`` and the like."""
+        self.features._apply(fn)
+        return super()._apply(fn, recurse)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar, 0 where nothing differs, at most 4."""
         pairs = zip(self.features(prediction), self.features(target), strict=True)
         distances = [(normalize(a, dim=1) - normalize(b, dim=1)).square().sum(1).mean() for a, b in pairs]
         return torch.stack(distances).mean()
+
+
+def _without_features(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Checkpoints of before hold the features, which never change."""
+    for name in [name for name in state if name.startswith(f"{prefix}features.")]:
+        del state[name]
 
 
 class Weighted(nn.Module):

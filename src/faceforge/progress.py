@@ -14,6 +14,7 @@ from tqdm import tqdm
 BAR_SECONDS = 0.5
 LINE_SECONDS = 30.0
 WINDOW_SECONDS = 20.0
+LEAST_SECONDS = 1.0  # before which there is no speed to speak of
 
 
 class _Bar(tqdm):
@@ -50,10 +51,14 @@ class Progress:
 
     def update(self, images: int, scalars: Mapping[str, float] | None = None) -> None:
         """The clock stands at `images`; `scalars` replace those shown. Ends a note."""
+        begins = self._pause_began is not None and self._images == self._first
         self._images = images
         if scalars is not None:
             self._shown = dict(scalars)
         self._resume()
+        if begins:  # the first images were made during a note: their time is not known
+            self._recent.clear()
+            self._remember()
         if self._due():
             self._remember()
             self._draw()
@@ -128,7 +133,7 @@ class Progress:
 
     def _speed(self) -> list[str]:
         (start, before), (end, after) = self._recent[0], self._recent[-1]
-        if after <= before or end <= start:
+        if after <= before or end - start < LEAST_SECONDS:
             return ["starting"] if not self._note else []
         speed = (after - before) / (end - start)
         # the whole time so far, saving and validating included, is what the rest will be like

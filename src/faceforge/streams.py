@@ -103,25 +103,31 @@ def order(seed: int, n: int, positions: ArrayLike) -> NDArray[np.int64]:
     return items
 
 
+def counters(starts: range, count: int) -> NDArray[np.int64]:
+    """``count`` counters from each start: (starts * count,)."""
+    return (np.asarray(starts)[:, None] + np.arange(count)).reshape(-1)
+
+
 class Ahead:
     """``draw(counters)`` (N, ...) for ranges of counters at equal distances, those of several steps at a time.
 
-    A call costs more than its numbers do. They are the same numbers, each a function of its own counter.
+    A call costs more than its numbers do. They are the same numbers, each a function of its own counter. ``counters``
+    makes what ``draw`` takes: arrays here, tensors where the draws are made on a device.
     """
 
-    def __init__(self, draw: Callable[[NDArray[np.int64]], NDArray[Any]]) -> None:
-        self.draw = draw
+    def __init__(self, draw: Callable[[Any], Any], counters: Callable[[range, int], Any] = counters) -> None:
+        self.draw, self.counters = draw, counters
         self._starts = range(0)
-        self._drawn: NDArray[Any] = np.empty((0, 0))
+        self._drawn: Any = np.empty((0, 0))
 
-    def __call__(self, counters: range) -> NDArray[Any]:
+    def __call__(self, counters: range) -> Any:
         """What stands at ``counters``."""
         first, count = counters.start, len(counters)
         if first not in self._starts or self._drawn.shape[1] != count:
             stride = first - self._starts[-1] if self._starts else 0
-            steps = min(AHEAD, max(1, NUMBERS // max(1, self._drawn[0].size))) if stride > 0 else 1
+            steps = min(AHEAD, max(1, NUMBERS // max(1, prod(self._drawn.shape[1:])))) if stride > 0 else 1
             self._starts = range(first, first + steps * max(1, stride), max(1, stride))
-            drawn = self.draw((np.asarray(self._starts)[:, None] + np.arange(count)).reshape(-1))
+            drawn = self.draw(self.counters(self._starts, count))
             self._drawn = drawn.reshape(steps, count, *drawn.shape[1:])
         return self._drawn[self._starts.index(first)]
 

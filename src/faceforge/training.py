@@ -144,7 +144,11 @@ def _conclude(run: Run, module: Scheme, data: Any, saved: Mapping[str, Any]) -> 
     """Say that nothing is left to train; a run that was killed after its last checkpoint gets its end now."""
     if run.record["status"] != "finished":
         module.load_state_dict(saved["state_dict"])
-        module.conclude(data, run.folder)
+        left_out = module.conclude(data, run.folder)
+        if left_out:
+            print(left_out)
+            note = {"images": saved["clock"]["images"], "rule": "left out", "text": left_out}
+            run.update(notes=[*(run.record.get("notes") or []), note])
         run.update(status="finished", finished=now())
         write_report(run.folder)
     folder, images, end = run.folder, saved["clock"]["images"], saved.get("end")

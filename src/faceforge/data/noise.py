@@ -1,12 +1,15 @@
-"""The counter streams of streams.py on tensors, on any device: noise of whole pictures is much for a processor.
+"""The counter streams of streams.py on tensors, on the device that uses them: noise of whole pictures is much for a host.
 
-The bits are the same; what logarithm and cosine make of them may differ in the last digit of a double.
+The bits are the same; what logarithm and cosine make of them may differ in the last digit of a double, and so, once
+rounded, by one digit of a float32. Where a device cannot compute them (`exact`), the CPU does.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import pi, prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,3 +51,30 @@ def normal(seed: int, purpose: str, counters: Tensor, shape: tuple[int, ...]) ->
     """N(0, 1) as float64 (N, *shape), those of ``streams.normal``."""
     radius = uniform(seed, purpose + "/radius", counters, shape).neg_().log1p_().mul_(-2.0).sqrt_()
     return uniform(seed, purpose + "/angle", counters, shape).mul_(2.0 * pi).cos_().mul_(radius)
+
+
+def counters(device: torch.device, starts: range, count: int) -> Tensor:
+    """``count`` counters from each start, (starts * count,) int64, made on the device: a copy there would wait for it."""
+    first = torch.arange(starts.start, starts.stop, starts.step, device=device)
+    return (first[:, None] + torch.arange(count, device=device)).reshape(-1)
+
+
+@lru_cache(maxsize=16)
+def exact(device: torch.device) -> bool:
+    """Whether a device computes these streams: int64 that wraps around, and float64 (Apple's GPUs have none).
+
+    Asked of the device itself, once.
+    """
+    expected = streams.bits(0, "exact", range(3), (2,)).view(np.int64)
+    try:
+        keys = torch.arange(3, device=device)
+        return bool(normal(0, "exact", keys, (2,)).isfinite().all()) and np.array_equal(
+            bits(0, "exact", keys, (2,)).cpu().numpy(), expected
+        )
+    except (RuntimeError, TypeError):
+        return False
+
+
+def computable(keys: Tensor) -> Tensor:
+    """The counters where their streams can be computed: on their own device, or else on the CPU."""
+    return keys if exact(keys.device) else keys.cpu()

@@ -150,8 +150,8 @@ class Noise(Task):
         """(B, C, H, W), a function of each position alone; N(0, 1) leaves [-1, 1]."""
         counters, purpose, shape = _counters(faces, positions), f"task/noise/{stream}", tuple(faces.shape[1:])
         if self.distribution == "normal":
-            return noise.normal(self.seed, purpose, counters, shape).float()
-        return noise.uniform(self.seed, purpose, counters, shape).mul_(2).sub_(1).float()
+            return noise.normal(self.seed, purpose, counters, shape).float().to(faces.device)
+        return noise.uniform(self.seed, purpose, counters, shape).mul_(2).sub_(1).float().to(faces.device)
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Deblur(Task):
         """Bool (B, 1, H, W), true inside the boxes."""
         height, width = faces.shape[-2:]
         draws = noise.uniform(self.seed, f"task/deblur/{stream}", counters, (2,))
-        half = torch.floor(draws * self.box).long()[:, :, None]
+        half = torch.floor(draws * self.box).long()[:, :, None].to(faces.device)
         columns = torch.arange(width, device=faces.device) - int(0.5 * width)
         rows = torch.arange(height, device=faces.device) - int(0.4 * height)
         within = [(-half[:, n] <= line) & (line < half[:, n]) for n, line in enumerate((columns, rows))]
@@ -333,7 +333,9 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _counters(faces: Tensor, positions: Tensor | None) -> Tensor:
-    return torch.arange(len(faces), device=faces.device) if positions is None else positions.to(faces.device)
+    """Where their noise can be computed, which is the device of the faces if possible."""
+    own = torch.arange(len(faces), device=faces.device) if positions is None else positions.to(faces.device)
+    return noise.computable(own)
 
 
 def _check_levels(levels: list[int]) -> None:

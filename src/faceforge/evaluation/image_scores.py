@@ -29,7 +29,7 @@ def colour_error(prediction: Tensor, target: Tensor) -> Tensor:
 
     White is D65, seen by the 2 degree observer. A difference of 1 is about the least that a person sees.
     """
-    a, b = (rgb2lab(images.detach().double().cpu().numpy(), channel_axis=1) for images in (prediction, target))
+    a, b = (rgb2lab(images.detach().cpu().double().numpy(), channel_axis=1) for images in (prediction, target))
     return torch.from_numpy(deltaE_ciede2000(a, b, channel_axis=1)).flatten(1).mean(1)
 
 
@@ -83,7 +83,7 @@ class ImageScores:
         if "ciede2000" not in self.reasons:
             scores["ciede2000"] = colour_error(made, right)
         if self._maps is not None and maps is not None:
-            scores["perceptual"] = perceptual(self._maps(made.float().to(self.device)), maps).double().cpu()
+            scores["perceptual"] = perceptual(self._maps(made.float().to(self.device)), maps).cpu().double()
         return scores
 
 

@@ -193,7 +193,7 @@ def kid(
     Images of one person are not independent: with groups (one label an image, None for an image of its own) units
     are groups, and pairs within a group are left out. Raises ValueError below three units a side.
     """
-    x, y = real.detach().double().cpu(), fake.detach().double().cpu()
+    x, y = real.detach().cpu().double(), fake.detach().cpu().double()
     a, b = _units(real_groups, len(x)), _units(fake_groups, len(y))
     xx, yy, xy = _block_sums(x, x, a, a), _block_sums(y, y, b, b), _block_sums(x, y, a, b)
     na, nb = a.bincount().double(), b.bincount().double()
@@ -298,7 +298,7 @@ class KidMonitor:
 
     def __call__(self, fake: Tensor) -> Score:
         """(M, C, H, W) in [-1, 1] -> KID with interval."""
-        return kid(self.real, self.features(fake), self.groups, protocol=self.features.protocol)
+        return kid(self.real, self.features(fake.to(self.real.device)), self.groups, protocol=self.features.protocol)
 
 
 # Diversity
@@ -327,7 +327,7 @@ def diversity(
 
 def _spread(features: Tensor, groups: Groups | None) -> tuple[float, float]:
     """Mean distance between different units, and its jackknife variance."""
-    x, unit = features.detach().double().cpu(), _units(groups, len(features))
+    x, unit = features.detach().cpu().double(), _units(groups, len(features))
     sums, sizes = _between_units(torch.cdist(x, x), unit, unit), unit.bincount().double()
     return float(_mean_between(sums, sizes)), float(_jackknife(_means_without(sums, sizes)))
 

@@ -36,7 +36,7 @@ def precision_recall(
     intervals resample the points that are counted (real ones by person), not the balls; where all of n fell on one side
     the other end lies 3/n away (Hanley and Lippman-Hand 1983). Raises ValueError where a set has no k-th neighbour.
     """
-    x, y = real.detach().double().cpu(), fake.detach().double().cpu()
+    x, y = real.detach().cpu().double(), fake.detach().cpu().double()
     if min(len(x), len(y)) <= K_DENSITY:
         raise ValueError(f"{min(len(x), len(y))} faces have no {K_DENSITY} neighbours each")
     in_real, _ = hits(y, x, radii(x, K))

@@ -206,11 +206,17 @@ def score_generated(module: Any, judged: Judged, others: Judged, fitting: Fittin
     part.protocols = against.protocols
     part.reasons = {name: why for name, why in against.reasons.items() if name not in part.protocols}
     models = [row for row in part.rows if row["kind"] == "model"]
-    model = min(models, key=lambda row: row["scores"].get("kid", {}).get("value", 0.0))  # of densities the best
+    model = min(models, key=_kid_of)  # of densities the best
     part.beats = _flags(part.rows, model)
     said = verdict.sentences(part.rows, model, part.beats)
     part.verdict = [f"{model['name']}: {line}" if len(models) > 1 else line for line in said]
     return part
+
+
+def _kid_of(row: Mapping[str, Any]) -> float:
+    """Infinite where there is none, or none that is a finite number."""
+    value = row["scores"].get("kid", {}).get("value")
+    return math.inf if value is None else value
 
 
 def generates(module: Any) -> int:

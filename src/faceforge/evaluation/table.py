@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 BEST = "*"
@@ -62,7 +63,7 @@ class Table:
     def best(self, score: str) -> float | None:
         """The best value that a model or a baseline has; real faces do not take part."""
         values = [self.cell(row, score).get("value") for row in self.rows if row.get("kind") != "floor"]
-        numbers = [value for value in values if isinstance(value, (int, float))]
+        numbers = [value for value in values if isinstance(value, (int, float)) and isfinite(value)]
         return max(numbers, key=MEASURES[score].rank, default=None)
 
 

@@ -179,9 +179,9 @@ class AdversarialModule(Scheme):
         if min(self.val_samples, data.counts["val"]) < 3:
             return {}
         chosen = streams.permutation(self.seed, "val/kid", 0, data.counts["val"])[: self.val_samples]
-        real, fake = data.images("val", chosen).to(self.device), self.sample(self.val_samples).to(self.device)
+        real, fake = data.images("val", chosen), self.sample(self.val_samples)
         if self._score is None:
-            self._score = KidMonitor(real)
+            self._score = KidMonitor(real.to(self.device))
         return {"val/kid": self._score(fake).value, **health.of_generated(fake, real)}
 
     def pictures(self, data: Any) -> Tensor:

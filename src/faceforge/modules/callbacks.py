@@ -238,12 +238,13 @@ class Recorder(pl.Callback):
         metric, mode = module.monitor
         if metric not in scores:
             return
-        sign = 1 if mode == "min" else -1
-        if self.best is None or sign * scores[metric] < sign * self.best["value"]:
+        sign, value = 1 if mode == "min" else -1, scores[metric]
+        beaten = self.best is None or not math.isfinite(self.best["value"]) or sign * value < sign * self.best["value"]
+        if math.isfinite(value) and beaten:
             self.best = {
                 "metric": metric,
                 "mode": mode,
-                "value": scores[metric],
+                "value": value,
                 "images": module.clock.images,
             }
 
@@ -286,9 +287,13 @@ class Recorder(pl.Callback):
             write_curves(self.run.folder)
         if trainer.is_global_zero and not self.stop.received:
             module, data = _parts(trainer, pl_module)
-            if self.progress:
-                self.progress.note("finishing")
-            module.conclude(data, self.run.folder)
+            say = self.progress.note if self.progress else print
+            say("finishing")
+            left_out = module.conclude(data, self.run.folder, lambda text: say(f"finishing: {text}"))
+            if left_out:
+                note = {"images": module.clock.images, "rule": "left out", "text": left_out}
+                self.watch.notes.append(note)
+                self._tell([note])
         self._close(128 + self.stop.received if self.stop.received else 0)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

@@ -13,6 +13,7 @@ from faceforge.errors import BadInput, GuardStop
 from faceforge.modules.scheme import Scheme
 
 LEAST_SCALE = 2.0**-14  # of a gradient scaler; it begins at 2^16 and halves whenever a gradient overflows
+RATES = {"lr", "initial_lr", "max_lr", "min_lr"}  # of a group; all but the first are what schedules compute it from
 
 
 class NotFinite(GuardStop):
@@ -65,5 +66,6 @@ def slow_down(optimizers: Iterable[torch.optim.Optimizer], record: Mapping[str, 
     factor = 0.5 ** max(0, returns - 1)
     for optimizer in optimizers if factor < 1 else ():
         for group in optimizer.param_groups:
-            group["lr"] *= factor
+            for rate in RATES & group.keys():
+                group[rate] *= factor
     return factor

@@ -169,14 +169,16 @@ class LatentModule(ReconstructionModule):
         if not scores:
             return {}
         images = data.images("val", range(min(data.counts["val"], COMPARED))).to(self.device)
-        posterior = self.posterior(images)
-        return {**scores, **health.of_codes(*(posterior or (self.encode(images), None)))}
+        mean, log_variance = self.posterior(images) or (self.encode(images), None)
+        return {**scores, **health.of_codes(mean.cpu(), None if log_variance is None else log_variance.cpu())}
 
-    def conclude(self, data: Any, folder: Path) -> None:
+    def conclude(self, data: Any, folder: Path, say: Callable[[str], None] = lambda text: None) -> str | None:
         """Of the best checkpoint, whose weights the module then has: ``latent.safetensors``."""
         best = checkpoint.find(folder, "best")
         self.load_state_dict(checkpoint.read(best)["state_dict"])
-        LatentSpace.fit(self, data, checkpoint.digest(best), self.seed).save(folder / SPACE)
+        space = LatentSpace.fit(self, data, checkpoint.digest(best), self.seed, say)
+        space.save(folder / SPACE)
+        return space.left_out
 
     def pictures(self, data: Any) -> Tensor:
         """Rows of eight: faces, what their codes give, and faces from random codes, N(0, 1) or U[0, 1) if plain."""

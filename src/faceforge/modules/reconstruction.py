@@ -48,6 +48,7 @@ class ReconstructionModule(PairedScheme):
         images = len(batch["target"]) * self.world
         loss = self.objective(batch)
         self.step_optimizer(self.optimizers(use_pl_optimizer=False), loss, self.clip_norm)  # type: ignore[arg-type]
+        self.after_step()
         self.clock.images += images
         self.clock.generator_steps += 1
         keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)

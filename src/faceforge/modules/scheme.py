@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from faceforge import devices, streams
 from faceforge.checkpoint import VERSION
+from faceforge.data import noise
 from faceforge.loop import share
 
 Batch = dict[str, Tensor]
@@ -78,6 +79,12 @@ class Means:
         self._sums, self._counts = {}, {}
         return means
 
+    def to(self, device: torch.device) -> None:
+        """Move what was added; a checkpoint is read on the CPU, and what is added next lies on the device."""
+        self._sums = {name: total.to(device) for name, total in self._sums.items()}
+        moved = {name: [tuple(t.to(device) for t in row) for row in rows] for name, rows in self._pending.items()}
+        self._pending = moved
+
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors."""
         pending = {name: [torch.stack(c) for c in zip(*rows, strict=True)] for name, rows in self._pending.items()}
@@ -106,7 +113,7 @@ class Scheme(pl.LightningModule):
         self.end: str | None = None  # why the run ended before its limits, once it did
         self.compiles = False
         self._compiled: dict[nn.Module, Any] = {}
-        self._ahead: dict[tuple[str, tuple[int, ...], str], streams.Ahead] = {}
+        self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], streams.Ahead] = {}
 
     @property
     def world(self) -> int:
@@ -119,6 +126,7 @@ class Scheme(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Compile, where asked, in the process that trains; what is saved and sampled from stays as it is."""
+        self.means.to(self.device)
         if self.compiles:
             self._compiled = {network: torch.compile(network) for network in self.trained()}
 
@@ -141,15 +149,22 @@ class Scheme(pl.LightningModule):
         return range(first, first + count)
 
     def noise(self, purpose: str, counters: range | Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
-        """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1)."""
+        """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1).
+
+        Computed on the device, so that a host's work does not grow with pictures of noise; normal numbers may differ
+        from the CPU's by one unit in the last place.
+        """
+        there = self.device.type != "cpu" and noise.exact(self.device)
+        draw = partial(_noise_there if there else _noise, self.seed, purpose, shape, kind)
         if isinstance(counters, range):
-            key = purpose, shape, kind
+            key = purpose, shape, kind, self.device
             if key not in self._ahead:
-                self._ahead[key] = streams.Ahead(partial(_noise, self.seed, *key))
+                options = (partial(noise.counters, self.device),) if there else ()
+                self._ahead[key] = streams.Ahead(draw, *options)
             drawn = self._ahead[key](counters)
         else:
-            drawn = _noise(self.seed, purpose, shape, kind, counters.cpu().numpy())
-        return torch.from_numpy(drawn).to(self.device)
+            drawn = draw(counters.to(self.device) if there else counters.cpu().numpy())
+        return drawn if there else torch.from_numpy(drawn).to(self.device)
 
     def step_optimizer(
         self,
@@ -202,8 +217,12 @@ class Scheme(pl.LightningModule):
     def after_validation(self, scores: dict[str, float]) -> None:
         """Whatever follows the scores: learning rates, or the end of the run."""
 
-    def conclude(self, data: Any, folder: Path) -> None:
-        """Whatever is made once of a run at its end, on the main rank; its checkpoints lie in ``folder``."""
+    def conclude(self, data: Any, folder: Path, say: Callable[[str], None] = lambda text: None) -> str | None:
+        """Whatever is made once of a run at its end, on the main rank; its checkpoints lie in ``folder``.
+
+        ``say`` is told what is being made. The result is a sentence on what was left out, if anything was.
+        """
+        return None
 
     @contextmanager
     def evaluating(self, network: nn.Module) -> Iterator[nn.Module]:
@@ -240,6 +259,12 @@ def optimizer_of(factory: Optimizer, network: nn.Module) -> torch.optim.Optimize
 def _noise(seed: int, purpose: str, shape: tuple[int, ...], kind: str, counters: NDArray[np.int64]) -> NDArray[Any]:
     draw = streams.uniform if kind == "uniform" else streams.normal
     return draw(seed, purpose, counters, shape).astype(np.float32)
+
+
+def _noise_there(seed: int, purpose: str, shape: tuple[int, ...], kind: str, counters: Tensor) -> Tensor:
+    """The same on the device of the counters."""
+    draw = noise.uniform if kind == "uniform" else noise.normal
+    return draw(seed, purpose, counters, shape).float()
 
 
 def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:

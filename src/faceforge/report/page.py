@@ -248,7 +248,7 @@ def _weights(facts: Facts) -> list[tuple[str, int]]:
 
 def _best(best: Mapping[str, Any]) -> list[str]:
     value, images = best.get("value"), best.get("images")
-    if not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
         return []
     where = f"at {images:,} images" if isinstance(images, int) else ""
     return [f"{value:.4g}", f"{where} ({'lower' if best.get('mode') == 'min' else 'higher'} is better)".strip()]
