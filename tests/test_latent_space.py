@@ -234,6 +234,58 @@ def test_attributes_from_labels():
     assert alone[0] > 3 * abs(alone[1])
 
 
+def collapsed(count=400, units=48):
+    """Codes that all faces share but for a little that moves all units together, and 29 attributes that mean nothing."""
+    rng = np.random.default_rng(0)
+    together = 1e-3 * rng.standard_normal((count, 1)) * rng.standard_normal((1, units))
+    codes = 3 * rng.standard_normal((1, units)) + together + 1e-5 * rng.standard_normal((count, units))
+    values = (rng.random((count, 29)) < 0.3).astype(float)
+    return codes.astype(np.float32), ([f"attribute {n}" for n in range(29)], values)
+
+
+def test_directions_of_collapsed_codes_are_given_up_and_named(monkeypatch):
+    """Few iterations in all, whatever the machine; each attribute is said, and its mean difference stands in."""
+    import sklearn.linear_model
+
+    spent = []
+
+    class Counted(sklearn.linear_model.LogisticRegression):
+        def fit(self, x, y):
+            super().fit(x, y)
+            spent.append(int(self.n_iter_[0]))
+            return self
+
+    monkeypatch.setattr(sklearn.linear_model, "LogisticRegression", Counted)
+    monkeypatch.setattr(latent_space, "ITERATIONS", 8)
+    codes, labels = collapsed()
+    said = []
+    found = LatentSpace.of_codes(codes, None, labels, {"seed": 0}, said.append)
+    assert sum(spent) <= 3 * 8
+    assert found.made["without_logistic"] == labels[0] == list(found.names)
+    assert np.array_equal(found.normals, found.differences)
+    assert "direction 29 of 29: attribute 28" in said
+    assert found.left_out.startswith("No logistic direction was found for 29 of 29 attributes (attribute 0, ")
+    assert "and 25 more" in found.left_out
+
+
+def test_iterations_of_all_attributes_together_are_bounded(monkeypatch):
+    codes, labels = labelled()
+    assert space(codes, labels=labels).made["without_logistic"] == []
+    assert space(codes, labels=labels).left_out is None
+    monkeypatch.setattr(latent_space, "ALL_ITERATIONS", 12)
+    found = space(codes, labels=labels)
+    assert found.made["without_logistic"] == list(found.names)[1:], "the first takes fewer, the others what is left"
+    more = found.with_attribute("Eyeglasses", codes[:30], codes[30:])
+    assert "Eyeglasses" not in more.without_logistic
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-8])
+def test_codes_that_do_not_vary_have_no_logistic_direction(noise):
+    """Nor has rounding: what lies below the last digit of a float32 tells no faces apart."""
+    codes = 5 + noise * np.random.default_rng(0).standard_normal((40, 6))
+    assert latent_space.logistic(codes[:20], codes[20:]) is None
+
+
 def test_an_edit_moves_by_its_strength():
     codes, labels = labelled()
     found = space(codes, labels=labels)

@@ -88,6 +88,31 @@ def test_a_terminal_is_drawn_at_most_twice_a_second(wall):
     assert "9,990/100,000" in stream.getvalue().splitlines()[-1]
 
 
+def test_no_speed_before_a_second_of_work(wall):
+    """What a note was about ("fitting baselines") made the first faces too: they were not made in no time."""
+    stream = Terminal()
+    progress = Progress(1000, stream)
+    progress.start()
+    progress.note("fitting baselines")
+    wall.now += 60
+    progress.update(64)
+    assert progress.describe() == "64/1,000  starting"
+    wall.now += 0.6
+    progress.update(72)
+    assert progress.describe() == "72/1,000  starting"
+    wall.now += 0.6
+    progress.update(76)
+    assert progress.describe().startswith("76/1,000  10 images/s  ")  # 12 faces in 1.2 s, the first 64 not counted
+
+
+def test_a_resumed_run_has_no_speed_at_first_either(wall):
+    progress = Progress(2000, Terminal())
+    progress.start(1000)
+    wall.now += 0.7
+    progress.update(1064)
+    assert progress.describe() == "1,064/2,000  starting"
+
+
 def test_close_says_where_it_ended_and_start_is_not_needed(wall):
     Progress(10, io.StringIO()).close()
     stream = io.StringIO()
