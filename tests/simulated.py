@@ -6,8 +6,8 @@ there are: none, until a test asks for some. Import it where tests run, never wh
 """
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils._python_dispatch import return_and_correct_aliasing
+from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 aten = torch.ops.aten

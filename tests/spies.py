@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from faceforge.modules.adversarial import AdversarialModule
 
 
 def _note(kind: str, value: object) -> None:
@@ -58,3 +61,20 @@ class Sgd(torch.optim.SGD):
         """One step."""
         _note("gradient", [p.grad.clone() for group in self.param_groups for p in group["params"]])
         super().step(closure)
+
+
+def hang() -> None:
+    """Never returns, as a fault in foreign code: a lock that is taken twice. No handler of Python runs meanwhile."""
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+
+class StuckRank(AdversarialModule):
+    """Rank 1 hangs at the step after 20 images."""
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """One step."""
+        if self.global_rank == 1 and self.clock.images >= 20:
+            hang()
+        super().training_step(batch, batch_idx)

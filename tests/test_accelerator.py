@@ -1,51 +1,306 @@
-"""What users do on a GPU, on a simulated one: each scheme from training to its use, to the CPU's bits in 32 bits."""
+"""What users do on a GPU, on a simulated one: every scheme from training to its use, to the CPU's bits in 32 bits."""
 
 import json
+import math
+import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import simulated
 import torch
-from conftest import TINY
-from simulated import Simulated
-from test_every_pair import FACES, SMALL
+from conftest import ROOT, TINY
+from test_evaluate import ASKED
+from test_every_pair import FACES, MODELS, SMALL
+from test_studio import FACE, asked, picture
+from test_studio_web import png, serving
 from test_training import Enough, same
 
 from faceforge import checkpoint, config, devices, training
-from faceforge.errors import BadInput
+from faceforge.cut.detect import Found
+from faceforge.data.storage import cache_root
+from faceforge.errors import BadInput, GuardStop
+from faceforge.evaluation import command as evaluation
+from faceforge.studio import command, photo
+from faceforge.studio.model import open_model
 
-GPU = ["trainer.gpus=1"]
-ON_CPU = ["trainer.gpus=0"]
-PLAIN = ["model.r1_gamma=0", "model.r2_gamma=0"]  # a second derivative adds up in another order on another device
+sys.path.insert(0, str(ROOT / "benchmarks"))
+try:
+    from guard import Fault
+finally:
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+# a gradient penalty is differentiated twice, and its sums are taken in another order on another device
+PLAIN = ["model.r1_gamma=0", "model.r2_gamma=0"]
 SCHEMES = {
-    "gan": [*TINY, "data.size=16", "model.val_samples=4", "model.augment_policy=[color,translation,cutout]", *PLAIN],
+    "gan": [*TINY, *PLAIN, "data.size=16", "model.val_samples=4", "model.augment_policy=[color,translation,cutout]"],
     "cnn": ["model=dcgan_cnn", *FACES, *SMALL["dcgan_cnn"], *PLAIN],
     "sr": ["model=conv_superres", *FACES, *SMALL["conv_superres"]],
-    "latent": ["model=latent_editor", *FACES, *SMALL["latent_editor"], "data.channels=3"],
+    "latent": ["model=latent_editor", *FACES, *SMALL["latent_editor"], "data.channels=3", "data.source.count=80"],
     "colour": ["model=pix2pix", "task=colorize", *FACES, *SMALL["pix2pix"], "data.size=[24,16]"],
+    "lines": ["model=pix2pix", "task=contours", *FACES, *SMALL["pix2pix"]],
 }
+LIMIT = "trainer.max_images=16"
+ON_IT = ["trainer.gpus=1", "trainer.precision=32"]
 
 
-def record(folder):
+@pytest.fixture(scope="module", autouse=True)
+def machine():
+    """This machine has one accelerator."""
+    simulated.setup()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.sim, "count", 1)
+        yield torch.sim
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, machine):
+    """A folder with a run of each scheme, trained on the accelerator as by the published command."""
+    place = tmp_path_factory.mktemp("accelerator")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEFORGE_CACHE", str(place / "cache"))
+        patch.chdir(place)
+        patch.setattr(photo, "finder", lambda: lambda pixels: [Found((20.0, 15.0, 40.0, 50.0), 0.9, FACE)])
+        for scheme in SCHEMES:
+            _train(scheme, place / scheme, "trainer.gpus=null", "trainer.precision=32")
+        yield place
+
+
+def _train(scheme, folder, *overrides):
+    overrides = [*SCHEMES[scheme], LIMIT, *overrides, f"run_dir={folder}"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    return folder
+
+
+def _again(folder, *overrides):
+    overrides = [f"resume={folder}", *overrides]
+    assert training.train(config.compose(overrides), overrides) == 0
+
+
+def _record(folder):
     return json.loads((folder / "run.json").read_text())
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Train a scheme in this process: ``run("gan", "trainer.gpus=1")`` gives its folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
-
-    def train(scheme, *overrides, name=None, expect=0):
-        folder = tmp_path / (name or f"{scheme}-{len(list(tmp_path.iterdir()))}")
-        overrides = [*SCHEMES[scheme], "trainer.gpus=1", *overrides, f"run_dir={folder}"]
-        assert training.train(config.compose(overrides), overrides) == expect
-        return folder
-
-    return train
+# ------------------------------------------------------------------------------------------------------- training
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_scheme_trains_to_the_bits_of_the_cpu(sim, run, scheme):
-    there = run(scheme, "trainer.gpus=null", "trainer.precision=32")
-    about = record(there)
+def test_a_scheme_trains_to_the_bits_of_the_cpu(place, scheme):
+    about = _record(place / scheme)
     assert (about["device"], about["precision"], about["status"]) == ("1 x Simulated Accelerator", "32", "finished")
-    same(there, run(scheme, "trainer.gpus=0"))
+    on_cpu = _train(scheme, place / f"{scheme}-cpu", "trainer.gpus=0")
+    if scheme != "cnn":  # whose noise of whole pictures is drawn on the device: equal to the last digit of a double
+        same(place / scheme, on_cpu)
+        return
+    states = [checkpoint.read(f / "checkpoints" / "last.ckpt")["state_dict"] for f in (place / scheme, on_cpu)]
+    assert all(torch.allclose(there, states[1][name], atol=1e-4) for name, there in states[0].items())
+
+
+@pytest.mark.parametrize("scheme", ["gan", "latent", "colour"])
+def test_resumed_is_the_same_as_never_stopped(place, scheme):
+    parts = _train(scheme, place / f"{scheme}-parts", *ON_IT, "trainer.max_images=8", "trainer.deterministic=true")
+    torch.use_deterministic_algorithms(False)
+    _again(parts, LIMIT)
+    same(place / scheme, parts)
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "native", "resolved"),
+    [("auto", True, "bf16"), ("auto", False, "16"), ("auto", None, "32"), ("bf16", True, "bf16"), ("16", True, "16")],
+)
+def test_a_precision_trains_resumes_and_goes_on_on_the_cpu(place, monkeypatch, asked_for, native, resolved):
+    monkeypatch.setattr(torch.sim, "native_bf16", native)
+    words = [f"trainer.precision={asked_for}", "model.clip_norm=1.0", "model.r1_gamma=0.05", "model.penalty_every=2"]
+    whole, parts = (place / f"{name}-{asked_for}-{native}" for name in ("whole", "parts"))
+    _train("gan", whole, "trainer.gpus=null", *words)
+    _train("gan", parts, "trainer.gpus=1", *words, "trainer.max_images=8")
+    _again(parts, LIMIT)
+    same(whole, parts)
+    kept = checkpoint.read(whole / "checkpoints" / "last.ckpt")
+    assert kept["config"]["trainer"]["precision"] == _record(whole)["precision"] == resolved
+    assert ("MixedPrecision" in kept) == (resolved == "16")
+    assert all(v.isfinite().all() for v in kept["state_dict"].values())
+    _again(parts, "trainer.gpus=0", "trainer.max_images=20")
+    assert (_record(parts)["precision"], _record(parts)["images"]) == ("32", 20)
+
+
+def test_mixed_precision_really_is(monkeypatch, tmp_path):
+    module, _ = _stepped(tmp_path, 1, *SCHEMES["sr"], "trainer.gpus=1", "trainer.precision=bf16")
+    image = torch.zeros(1, 3, 16, 16, device="sim")
+    with torch.autocast("sim", dtype=torch.bfloat16):
+        assert module.to("sim").network(image[:, :1]).dtype is torch.bfloat16
+
+
+def test_a_fault_that_comes_once_leaves_no_trace_where_the_run_goes_back(place, capsys):
+    fault = Fault("weight", math.nan, 12)
+    with fault.planted():
+        folder = _train("gan", place / "rolled", *ON_IT, "guard.action=rollback", "guard.every=1")
+    assert "(rollback 1 of 3)" in capsys.readouterr().out
+    same(place / "gan", folder)
+
+
+def test_numbers_that_are_no_longer_finite_stop_the_run(place):
+    with Fault("loss", math.inf, 12).planted(), pytest.raises(GuardStop, match="no longer a finite number"):
+        _train("gan", place / "stopped", *ON_IT, "guard.every=1")
+
+
+def _stepped(tmp_path, steps, *overrides):
+    """A module after some steps, without a run; and its data."""
+    chosen = config.compose([*overrides, f"run_dir={tmp_path / 'x'}", f"data.cache={cache_root(None)}"])
+    module, data = training.build(chosen)
+    data.prepare(progress=False)
+    data.clock = module.clock
+    training.make_trainer(training.options_of(chosen), [Enough(steps)]).fit(module, datamodule=data)
+    return module, data
+
+
+CHOICES = {
+    **{f"objective {name}": ["gan", f"model.objective={name}"] for name in (
+        "minimax", "non_saturating", "hinge", "least_squares", "relativistic")},
+    **{f"loss {path.stem}": ["sr", f"model/loss={path.stem}", "data.channels=3"]
+       for path in sorted((config.conf_dir() / "model" / "loss").glob("*.yaml"))},
+    **{f"task {name}": ["colour", f"task={name}"] for name in MODELS["pix2pix"] if name != "colorize"},
+    **{f"code {name}": ["latent", f"model/code={name}"] for name in ("relu", "sigmoid")},
+    "fewer generator steps": ["gan", "model.discriminator_steps=2"],
+    "shared fakes": ["gan", "model.share_fakes=true"],
+    "augmented on the way": ["sr", "data.augment=light"],
+    "clipped": ["sr", "model.clip_norm=0.01"],
+    "plateau": ["sr", "model/schedule=plateau"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_choice_steps_and_validates_to_the_numbers_of_the_cpu(place, tmp_path, choice):
+    scheme, *words = CHOICES[choice]
+    ends = []
+    for gpus in (0, 1):
+        module, data = _stepped(tmp_path, 2, *SCHEMES[scheme], f"trainer.gpus={gpus}", "trainer.precision=32", *words)
+        module.to(devices.best() if gpus else "cpu")
+        scores, grid = module.validate(data), module.pictures(data)
+        assert grid.device.type == "cpu"
+        ends.append((scores, grid, {name: value.cpu() for name, value in module.state_dict().items()}))
+    (scores, grid, weights), (others, another, theirs) = ends
+    assert scores == pytest.approx(others, rel=1e-3, abs=1e-5, nan_ok=True)
+    assert (grid - another).abs().max() <= 2 / 255
+    assert all(torch.allclose(weights[name], value, atol=1e-5) for name, value in theirs.items())
+
+
+# ------------------------------------------------------------------------------------------------ what it is asked
+
+
+def test_null_takes_all_and_no_more_than_share_a_batch(monkeypatch):
+    for found, batch, used in ((1, 64, 1), (4, 64, 4), (3, 64, 2), (8, 4, 4), (2, 1, 1), (0, 64, 0)):
+        monkeypatch.setattr(torch.sim, "count", found)
+        assert devices.gpus(None, batch) == used
+    monkeypatch.setattr(torch.sim, "count", 4)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    assert devices.gpus(None, 64) == 1
+
+
+def test_more_than_there_are_is_one_line():
+    with pytest.raises(
+        BadInput, match=r"^trainer\.gpus: 2 asked for, this machine has 1 SIM GPU; use trainer\.gpus=1$"
+    ):
+        devices.gpus(2, 64)
+    with pytest.raises(BadInput, match=r"^trainer\.gpus: -1 must be 0 \(the CPU\), a number of GPUs, or null"):
+        devices.gpus(-1, 64)
+
+
+def test_precision_by_static_rules(monkeypatch):
+    monkeypatch.setattr(torch.sim, "native_bf16", False)
+    with pytest.raises(BadInput, match=r"trainer\.precision: this GPU has no native bf16"):
+        devices.precision("bf16", 1)
+    with pytest.raises(BadInput, match=r"trainer\.precision: 16 is emulated on the CPU"):
+        devices.precision("16", 0)
+    assert devices.precision("auto", 0) == "32"
+
+
+def test_seeds_and_forks_reach_the_device():
+    device = devices.best()
+    devices.seed(device, 5)
+    first = torch.rand(3, device=device).cpu()
+    with devices.fork_rng(device):
+        torch.rand(3, device=device)
+    second = torch.rand(3, device=device).cpu()
+    devices.seed(device, 5)
+    assert torch.equal(torch.rand(3, device=device).cpu(), first)
+    assert torch.equal(torch.rand(3, device=device).cpu(), second)
+
+
+def test_the_simulation_raises_where_a_gpu_would():
+    there, here = torch.ones(2, device="sim"), torch.ones(2)
+    with pytest.raises(RuntimeError, match=r"aten::add: all tensors must be on sim:0, found tensors of the CPU"):
+        there + here
+    with pytest.raises(RuntimeError, match="numpy"):
+        there.numpy()
+    assert float((there + torch.tensor(1.0)).sum()) == 4  # a number without dimensions is welcome
+
+
+# --------------------------------------------------------------------------------------------------------- its use
+
+
+@pytest.mark.parametrize("scheme", ["gan", "sr", "latent", "colour"])
+def test_evaluate_scores_as_the_cpu_does(place, tmp_path, monkeypatch, scheme):
+    results = []
+    for count in (1, 0):
+        monkeypatch.setattr(torch.sim, "count", count)
+        out = tmp_path / f"{count}.json"
+        evaluation.evaluate(replace(ASKED, run=place / scheme, out=out))
+        results.append(json.loads(out.read_text()))
+    assert results[0]["device"] == "1 x Simulated Accelerator"
+    assert results[1]["device"].startswith("CPU")
+    for there, here in zip(*(result["rows"] for result in results), strict=True):
+        for name, score in there["scores"].items():
+            assert score["value"] == pytest.approx(here["scores"][name]["value"], rel=1e-3, abs=1e-4), name
+
+
+def _commands(place, out):
+    """What can be typed, and a file or folder that each leaves below ``out``."""
+    photo_file = out / "photo.png"
+    photo_file.write_bytes(png(picture()))
+    on = lambda name, to: asked(place, name, out / to)  # noqa: E731
+    yield "generate", lambda: command.generate(on("gan", "faces.png"), 5, 1, 1.0, "mixture")
+    yield "generate", lambda: command.generate(on("latent", "codes.png"), 5, 1, 1.0, "mixture")
+    yield "upscale", lambda: command.upscale(on("sr", "large.png"), photo_file, False)
+    yield "upscale", lambda: command.upscale(on("sr", "simulated.png"), photo_file, True)
+    yield "translate", lambda: command.translate(on("colour", "colour.png"), photo_file, False, False, "photo")
+    yield "translate", lambda: command.translate(on("lines", "lines.png"), photo_file, False, True, "photo")
+    yield "invert", lambda: command.invert(on("latent", "code.png"), photo_file, 2, False)
+    yield "export", lambda: command.export(asked(place, "gan", None), out / "exported")
+    yield "export", lambda: command.export(asked(place, "latent", None), out / "exported-latent")
+
+
+def test_every_command_makes_on_it_what_it_makes_on_the_cpu(place, tmp_path, monkeypatch):
+    made = {}
+    for count in (0, 1):
+        monkeypatch.setattr(torch.sim, "count", count)
+        out = tmp_path / str(count)
+        out.mkdir()
+        for _, do in _commands(place, out):
+            do()
+        made[count] = {p.relative_to(out): p for p in sorted(out.rglob("*")) if p.is_file()}
+    assert made[0].keys() == made[1].keys()
+    pictures = [name for name in made[0] if name.suffix == ".png"]
+    assert len(pictures) >= 7
+    for name in pictures:
+        here, there = (photo.read_photo(made[count][name]).astype(int) for count in (0, 1))
+        assert np.abs(here - there).max() <= 1, name
+
+
+def test_edits_means_and_films(place):
+    model = open_model(place / "latent")
+    assert model.device.type == "sim"
+    from faceforge.studio import average, edit, motion
+
+    result = edit.edit(model, picture(), {model.space.names[0]: 1.0})
+    assert result.photo.shape == picture().shape
+    assert next(iter(motion.walk(model, 2, 1))).ndim == 3
+    assert average is not None
+
+
+def test_the_page_answers_from_it(place):
+    import requests
+
+    models = [open_model(place / name) for name in ("gan", "latent", "sr", "colour")]
+    with serving(models) as page:
+        assert requests.get(page, timeout=20).ok

@@ -143,8 +143,8 @@ def test_ranks_end_after_the_same_step():
             assert not signals.ends(0, 2)
         signals._handle(signal.SIGUSR1, None)
         last = 5 if late else 4
-        assert [signals.ends(1, 2), signals.ends(0, last - 2), signals.ends(1, last - 1)] == [False] * 3
-        assert [signals.ends(0, last), signals.ends(1, last)] == [True, True]
+        assert [signals.ends(1, 2), signals.ends(0, last - 2), signals.ends(1, last - 1)] == [None] * 3
+        assert [signals.ends(0, last), signals.ends(1, last)] == ["signal", "signal"]
         assert signals.received == signal.SIGUSR1
 
 

@@ -180,7 +180,9 @@ def _said(jobs: list[Found]) -> list[str]:
     """Each problem once; one that not all jobs have with the first that has it."""
     counts = Counter(problem for _, problems in jobs for problem in problems)
     first = {problem: swept for swept, problems in reversed(jobs) for problem in problems}
-    return [problem if count == len(jobs) else f"{problem} (with {first[problem]})" for problem, count in counts.items()]
+    return [
+        problem if count == len(jobs) else f"{problem} (with {first[problem]})" for problem, count in counts.items()
+    ]
 
 
 def _check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | None:

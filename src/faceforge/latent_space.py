@@ -316,7 +316,18 @@ class LatentSpace:
         mean, axes, weights, centres, deviations, *rows = map(
             _single, (mean, link.restore(axes), *mixture, np.reshape(differences, shape), np.reshape(normals, shape))
         )
-        return cls(link, mean, axes, weights, centres, deviations, tuple(sets), rows[0], rows[1], {**made, "without_logistic": without})
+        return cls(
+            link,
+            mean,
+            axes,
+            weights,
+            centres,
+            deviations,
+            tuple(sets),
+            rows[0],
+            rows[1],
+            {**made, "without_logistic": without},
+        )
 
     @property
     def without_logistic(self) -> list[str]:

@@ -85,7 +85,12 @@ class Sweep:
         """A line for each job; those that were not started last."""
         late = [Row(self._words(job), Path(), "not started", 0) for job in self._waiting]
         cells = [
-            (str(n), row.overrides or "-", str(row.folder) if row.folder.is_dir() and row not in late else "-", row.outcome)
+            (
+                str(n),
+                row.overrides or "-",
+                str(row.folder) if row.folder.is_dir() and row not in late else "-",
+                row.outcome,
+            )
             for n, row in enumerate([*self.rows, *late])
         ]
         cells.insert(0, ("job", "overrides", "run folder", "outcome"))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from faceforge import checkpoint, devices, streams
 from faceforge import config as configuration
@@ -28,9 +31,11 @@ from faceforge.modules.scheme import Scheme
 from faceforge.report import write_report
 from faceforge.run import Run, hold, make_folder, now, require_free
 from faceforge.signals import Signals
+from faceforge.watchdog import Watchdog
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
-RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes")
+PLACES = ("data.root", "data.cache", "data.workers", "data.attributes")  # the manifest and the labels prove the faces
+RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes", "trainer.max_wait", *PLACES)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Options:
     sample_every: int
     checkpoint_every: int
     deterministic: bool
-    channels_last: bool = False  # runs of before have neither key
+    max_wait: float = 10.0  # this key and the following are absent from older runs
+    channels_last: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -59,6 +65,8 @@ class Options:
             limit = getattr(self, name)
             if limit is not None and not 0 < limit < math.inf:
                 raise BadInput(f"trainer.{name}: {limit} must be a positive number, or null for no limit")
+        if not 0 < self.max_wait < math.inf:
+            raise BadInput(f"trainer.max_wait: {self.max_wait} must be a positive number of minutes")
         if self.max_images is self.max_epochs is self.max_steps is self.max_minutes is None:
             raise BadInput("trainer: no limit is set; give max_images, max_epochs, max_steps or max_minutes")
 
@@ -120,6 +128,7 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
     stack.enter_context(hold(folder))
     checkpoint.sweep_orphans(path.parent)
     saved = checkpoint.read(path)
+    _require_newest(path, saved)
     merged = merge_resumed(saved["config"], config, overrides)
     merged["trusted_packages"] = config["trusted_packages"]
     options = options_of(merged, resumed=True)
@@ -130,6 +139,8 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
             f"resume: the faces of {folder} have changed since (another data manifest); "
             f"start a new run with init_from={folder}"
         )
+    if data.summary()["attributes"] != run.record["data"].get("attributes"):
+        raise BadInput(f"resume: the labels of {folder} have changed since; data.attributes must name the same ones")
     if saved.get("end") or _is_finished(options, data, saved["clock"]):
         _conclude(run, module, data, saved)
         return 0
@@ -138,6 +149,23 @@ def _resume(config: dict[str, Any], overrides: list[str], stack: ExitStack) -> i
     run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
     run.write_config(merged)
     return _fit(merged, options, run, module, data, path)
+
+
+def _require_newest(path: Path, saved: Mapping[str, Any]) -> None:
+    """Going on from an older checkpoint would drop what came after it. Raises BadInput."""
+    last = path.with_name("last.ckpt")
+    if path.name == last.name or not last.is_file():
+        return
+    try:
+        newest = checkpoint.read(last)["clock"]["images"]
+    except BadInput:
+        return
+    if newest > saved["clock"]["images"]:
+        folder = path.parent.parent
+        raise BadInput(
+            f"resume: {path} is of image {saved['clock']['images']}, the run has come to {newest} since; "
+            f"resume={folder} goes on from there, init_from={path} starts a new run from these weights"
+        )
 
 
 def _conclude(run: Run, module: Scheme, data: Any, saved: Mapping[str, Any]) -> None:
@@ -175,10 +203,12 @@ def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides:
         if key in RESUMABLE or key.startswith(("logger", "guard")):
             node, _, name = key.partition(".")
             merged[node] = {**merged.get(node, asked[node]), name: mine} if name else mine
+            if key == "data.cache" and "cache" in merged["data"]["source"]:
+                merged["data"]["source"] = {**merged["data"]["source"], "cache": mine}
         elif mine != theirs:
             raise BadInput(
                 f"resume: {key} is {theirs!r} in this run, {mine!r} was asked for; a resumed run keeps its own "
-                f"configuration (only trainer limits, gpus, processes, guard and logger may change)"
+                f"configuration (only trainer limits, gpus, processes, guard, logger and where the data lies may change)"
             )
     return merged
 
@@ -286,6 +316,9 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
         status, code = ("interrupted", 128 + signals.received) if signals.received else ("finished", 0)
     except (KeyboardInterrupt, SystemExit):
         status, code = "interrupted", 128 + (signals.received or signal.SIGINT)
+    except Unanswered as error:
+        status, code = "interrupted", 128 + (signals.received or signal.SIGTERM)
+        print(f"faceforge: {error}", file=sys.stderr)
     except OSError as error:
         raise BadInput(_stuck(run.folder, error)) from error
     except GuardStop:
@@ -302,20 +335,60 @@ def _fit(config: dict[str, Any], options: Options, run: Run, module: Scheme, dat
 
 def _train(recorder: Recorder, module: Scheme, data: Any, resume: Path | None) -> None:
     """Train to the end, or raise what ended it, in whichever process that was."""
+    recorder.stop.begin()
     recorder.stop.install()
     trainer = make_trainer(recorder.options, [recorder])
+    give_up = partial(_give_up, recorder.run.folder, recorder.stop)
+    watchdog = Watchdog(recorder.stop, 60 * recorder.options.max_wait, give_up)
+    watchdog.start()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
-    except ProcessRaisedException as error:
-        raise _raised_in_rank(error) from error
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        if watchdog.why:
+            raise _unanswered(recorder.stop, watchdog.why, recorder.run.folder) from error
+        raise (_killed if isinstance(error, ProcessExitedException) else _raised_in_rank)(error) from error
+    finally:
+        watchdog.stop()
+
+
+def _give_up(folder: Path, signals: Signals, why: str) -> None:
+    """End the processes that do not answer: the ranks, or this one."""
+    ranks = multiprocessing.active_children() if signals.world > 1 else []
+    for rank in ranks:
+        rank.kill()
+    if not ranks:
+        error = _unanswered(signals, why, folder)
+        _write_end(folder, "interrupted" if signals.received else "failed")
+        print(f"\nfaceforge: {error}", file=sys.stderr, flush=True)
+        os._exit(128 + (signals.received or signal.SIGTERM))
+
+
+def _unanswered(signals: Signals, why: str, folder: Path) -> Exception:
+    whole = f"the last checkpoint of {os.path.relpath(folder)} is whole"
+    return Unanswered(f"{why}; {whole}") if signals.received else GuardStop(f"{why}; all processes were ended, {whole}")
+
+
+class Unanswered(Exception):
+    """A signal asked for the end, and no step answered it."""
 
 
 def _raised_in_rank(error: ProcessRaisedException) -> Exception:
-    """What ended a rank, by the last line of its traceback; errors that are not told to people stay as they are."""
-    name, _, text = str(error).strip().splitlines()[-1].partition(": ")
+    """What ended a rank, by the end of its traceback; errors that are not told to people stay as they are."""
     kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (BadInput, GuardStop, NotFinite)}
     kinds |= {kind.__name__: kind for kind in (OSError, PermissionError, FileNotFoundError)}
-    return kinds[name](text) if name in kinds else error
+    names = "|".join(map(re.escape, kinds))
+    raised = list(re.finditer(rf"^({names}): ", str(error), re.MULTILINE))
+    last = str(error).rfind("\nTraceback (most recent call last):")
+    if not raised or raised[-1].start() < last:
+        return error
+    text = str(error)[raised[-1].end() :].strip()
+    return kinds[raised[-1][1]](text)
+
+
+def _killed(error: ProcessExitedException) -> GuardStop:
+    """For a rank that was ended from outside, most often for want of memory."""
+    how = error.signal_name or f"exit code {error.exit_code}"
+    return GuardStop(f"rank {error.error_index} was ended by {how} (out of memory?); the last checkpoint is whole")
 
 
 def _go_back(guard: Guard, run: Run, error: NotFinite) -> tuple[Run, Path]:

@@ -24,6 +24,7 @@ from faceforge.data.subsets import Partners
 from faceforge.data.tasks import Filtered, Task
 from faceforge.errors import BadInput
 from faceforge.images import from_uint8
+from faceforge.signals import leave_to_parent
 from faceforge.streams import Clock
 
 Batch = dict[str, Tensor]
@@ -336,6 +337,7 @@ def _begin_worker(worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)  # as many threads as workers already run
+    leave_to_parent()
 
 
 def _size(size: int | Sequence[int]) -> tuple[int, int]:

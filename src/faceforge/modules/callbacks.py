@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CURVES_EVERY = 60.0  # seconds
 NOTES = {"validate": "validating", "sample": "drawing a grid", "checkpoint": "saving"}
+PHASES = {"validate": "validating", "sample": "sampling", "checkpoint": "saving"}
 
 
 def crossed(every: int, before: int, now: int) -> bool:
@@ -54,7 +55,7 @@ class Recorder(pl.Callback):
         self.watch = Watch(config, config["data"]["batch_size"])
         self.loggers: list[Any] = []
         self.progress: Progress | None = None
-        self._images = self._steps = 0
+        self._images = self._steps = self._rank = 0
         self._window = (0, 0.0)
         self._drawn = time.monotonic()
 
@@ -75,6 +76,8 @@ class Recorder(pl.Callback):
         quieten()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         data.clock, data.rank, data.world = pl_module.clock, trainer.global_rank, trainer.world_size
+        self._rank = trainer.global_rank
+        pl_module.tell = self._tell_phase  # type: ignore[assignment]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the logs; a new run records its untrained state at image 0."""
@@ -130,8 +133,10 @@ class Recorder(pl.Callback):
         module, data = _parts(trainer, pl_module)
         before, now = self._images, module.clock.images
         self._images, self._steps = now, self._steps + 1
+        self._tell_phase("training")
         self._count_time(module)
-        done = self._is_done(module)
+        why = self.stop.ends(self._rank, self._steps, late=self._is_late(module))
+        done, stopped = why == "time" or self._is_done(module), why == "signal"
         if done or crossed(self.guard.every * data.batch_size, before, now):
             self._look(trainer, module)
         if done or crossed(self.options.log_every, before, now):
@@ -141,13 +146,15 @@ class Recorder(pl.Callback):
         due = done or crossed(self.options.checkpoint_every, before, now)
         if due:
             self._validate(trainer, module, seen=crossed(self.options.checkpoint_every, before, now))
-        stopped = self.stop.ends(trainer.global_rank, self._steps)
         if due or stopped:
             self._save(trainer, module)
         if self.progress:
             self.progress.update(now)
         if done or stopped or module.end:
             trainer.should_stop = True
+
+    def _tell_phase(self, phase: str) -> None:
+        self.stop.beat(self._rank, self._steps, phase)
 
     def _count_time(self, module: Scheme) -> None:
         now = time.monotonic()
@@ -156,19 +163,22 @@ class Recorder(pl.Callback):
         self._lap = now
 
     def _is_done(self, module: Scheme) -> bool:
+        """By what is the same on all ranks."""
+        return module.end is not None or (self._limit is not None and module.clock.images >= self._limit)
+
+    def _is_late(self, module: Scheme) -> bool:
+        """By this rank's own clock."""
         minutes = self.options.max_minutes
-        return (
-            module.end is not None
-            or (self._limit is not None and module.clock.images >= self._limit)
-            or (minutes is not None and module.clock.seconds >= 60 * minutes)
-        )
+        return minutes is not None and module.clock.seconds >= 60 * minutes
 
     @contextmanager
     def _timed(self, module: Scheme, name: str) -> Iterator[None]:
         if self.progress:
             self.progress.note(NOTES[name])
         start = time.monotonic()
+        self._tell_phase(PHASES[name])
         yield
+        self._tell_phase("training")
         spent = time.monotonic() - start
         self.timings[name] += spent
         module.clock.seconds += spent
@@ -283,6 +293,7 @@ class Recorder(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The limit was reached, or a signal asked for the end."""
+        self._tell_phase("finishing")
         if trainer.is_global_zero and self.stop.received in (None, signal.SIGINT):
             write_curves(self.run.folder)
         if trainer.is_global_zero and not self.stop.received:

@@ -111,6 +111,7 @@ class Scheme(pl.LightningModule):
         self.means = Means()
         self.config: dict[str, Any] = {}
         self.end: str | None = None  # why the run ended before its limits, once it did
+        self.tell: Callable[[str], None] = _tell_nobody  # whoever watches the ranks hears what this one does
         self.compiles = False
         self._compiled: dict[nn.Module, Any] = {}
         self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], streams.Ahead] = {}
@@ -187,7 +188,9 @@ class Scheme(pl.LightningModule):
         receive = share(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
         made = meanwhile() if meanwhile else None
         if receive:
+            self.tell("waiting")
             receive()
+            self.tell("training")
         if scaler is not None:
             scaler.unscale_(optimizer)
         if clip_norm is not None:
@@ -246,6 +249,10 @@ class Scheme(pl.LightningModule):
     def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
         """The networks by name, each followed by an example of every input, for the report's diagram."""
         raise NotImplementedError
+
+
+def _tell_nobody(phase: str) -> None:
+    pass
 
 
 def optimizer_of(factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
