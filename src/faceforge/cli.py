@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -75,11 +76,13 @@ def cut(
     ] = "loky",
     processes: Annotated[int | None, typer.Option(help="Default: one a core.")] = None,
     people: Annotated[bool, typer.Option("--people", help="Say in the manifest which faces are one person.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove all that is kept of photos no longer in SRC.")] = False,
 ) -> None:
     """Cut the faces out of photos: crops, a manifest that can be edited, and pages to look through."""
     from faceforge.cut import command
 
-    command.cut(photos, faces, size, detector, align, zoom, min_face, labels, engine, processes, people)
+    typed = shlex.join(["faceforge", *sys.argv[1:]])
+    command.cut(photos, faces, size, detector, align, zoom, min_face, labels, engine, processes, people, prune, typed)
 
 
 @app.command()

@@ -35,8 +35,10 @@ def cut(
     engine: EngineName,
     processes: int | None,
     tell_people: bool = False,
+    prune: bool = False,
+    typed: str | None = None,
 ) -> None:
-    """Check everything, cut, and tell what came of it. Raises BadInput."""
+    """Check everything, cut, and tell what came of it; ``typed`` is the command as it was typed. Raises BadInput."""
     store, names = _photos(source)
     _check_target(source, target)
     if not 0.5 <= zoom <= 3.0:
@@ -53,13 +55,13 @@ def cut(
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         how = How(engine, processes or cores())
-        summary = run(job, names, how, str(labels) if labels else None, tell_people)
+        summary = run(job, names, how, str(labels) if labels else None, tell_people, prune)
     except (KeyboardInterrupt, SystemExit):
         print("\nfaceforge: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(_report(summary, settings, target))
+    print(_report(summary, settings, source, target, typed))
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -99,7 +101,7 @@ def _check_target(source: Path, target: Path) -> None:
         raise BadInput(f"{target}: holds files that no cut made; name a new or empty folder")
 
 
-def _report(summary: Summary, settings: Settings, target: Path) -> str:
+def _report(summary: Summary, settings: Settings, source: Path, target: Path, typed: str | None) -> str:
     count = summary.verdicts
     faces = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS)
     folder = shlex.quote(str(target))
@@ -114,6 +116,12 @@ def _report(summary: Summary, settings: Settings, target: Path) -> str:
         lines.insert(1, f"people     {who}; mostly right, look at them; remove {REVIEW}/{people.NAME} to forget them")
     if summary.lost:
         lines.append(f"missing    crops of {summary.lost} photos, which are gone or have changed since")
+    if summary.gone:
+        photos, faces = _number(summary.gone, "photo"), _number(summary.gone_faces, "face")
+        again = typed or shlex.join(["faceforge", "cut", str(source), str(target)])
+        kept = "" if summary.pruned else f", still kept; remove: {again} --prune"
+        name = "pruned" if summary.pruned else "gone  "
+        lines.append(f"{name}     {photos} no longer in {source}, and {faces} of them{kept}")
     if settings.height > settings.width and summary.tight > 0.2 * summary.photos:
         lines.append(
             f"hint       {summary.tight} photos are too tight for this frame; --size {settings.width} is square"
@@ -121,3 +129,7 @@ def _report(summary: Summary, settings: Settings, target: Path) -> str:
     if count["accepted"]:
         lines.append(f"train      python train.py data=crops data.root={folder}")
     return "\n".join(lines)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"

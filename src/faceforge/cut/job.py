@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from faceforge.cut import alike, manifest, people
+from faceforge.cut import alike, manifest, people, prune
 from faceforge.cut.edits import FRAME, Edits, Ledger, applied
 from faceforge.cut.engine import EngineName, spread
 from faceforge.cut.manifest import VERDICTS, Row
@@ -36,6 +36,9 @@ class Summary:
     verdicts: Counter[str] = field(default_factory=Counter)
     lost: int = 0  # photos that are gone or have changed, and whose crops were to be cut again
     tight: int = 0  # faces whose photo is too tight for the frame
+    gone: int = 0  # known photos that SRC does not hold any more,
+    gone_faces: int = 0  # the faces found in them,
+    pruned: bool = False  # and whether all that was kept of them was removed now
     same: dict[str, str] = field(default_factory=dict)
     people: dict[str, str] = field(default_factory=dict)  # faces of people who appear again, with their first
     page: Path | None = None
@@ -50,20 +53,29 @@ class How:
     progress: bool = True
 
 
-def run(job: Job, names: Sequence[str], how: How, labels: str | None = None, tell_people: bool = False) -> Summary:
+def run(
+    job: Job,
+    names: Sequence[str],
+    how: How,
+    labels: str | None = None,
+    tell_people: bool = False,
+    prune_gone: bool = False,
+) -> Summary:
     """Cut every photo, obey the edited manifest, write manifest and pages.
 
     ``labels`` is a CSV of attributes of the photos, shown in the pages. With ``tell_people`` the manifest says whose
-    face is whose (people.py). Raises BadInput.
+    face is whose (people.py). With ``prune_gone`` all that was kept of photos that have gone is removed (prune.py).
+    Raises BadInput.
     """
     review = job.target / REVIEW
     with _told(job.target), _held(job.target):
         _settle_settings(job)
+        prune.sweep(job.target)
         ledger, memory = Ledger(job.target), Memory(review / "photos.jsonl")
         edits = ledger.collect(job.settings)
         (review / ".tmp").mkdir(exist_ok=True)
         try:
-            summary = Summary(job.target)
+            summary = _missed(job, memory, names, prune_gone)
             summary.looked_at = _look(job, memory, names, how)
             _settle_crops(job, memory, edits, how, summary)
             if tell_people:
@@ -114,6 +126,17 @@ def _settle_settings(job: Job) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- photos
+
+
+def _missed(job: Job, memory: Memory, names: Sequence[str], remove: bool) -> Summary:
+    """A summary that names the photos that have gone, whose crops are removed if that is asked for."""
+    gone = prune.find(job.store, names, memory)
+    summary = Summary(job.target, gone=len(gone.names), gone_faces=prune.count_faces(memory, gone.names), pruned=remove)
+    if remove:
+        prune.require_whole(job.store, gone, memory)
+        if gone.names:
+            prune.remove(job.target, memory, gone.names)
+    return summary
 
 
 def _look(job: Job, memory: Memory, names: Sequence[str], how: How) -> int:

@@ -42,6 +42,10 @@ class Memory:
     def __len__(self) -> int:
         return len(self._places)
 
+    def names(self) -> list[str]:
+        """The photos that are known."""
+        return list(self._places)
+
     def stamp(self, name: str) -> str | None:
         """The state in which the photo's file was seen last; None where it never was."""
         place = self._places.get(name)
@@ -62,6 +66,10 @@ class Memory:
     def keep(self, name: str, stamp: str) -> None:
         """The photo's file has another date, but the same bytes."""
         self.add(replace(self.photo(name), stamp=stamp))
+
+    def forget(self, name: str) -> None:
+        """Know nothing of a photo any more; the file knows it until settle(). Raises KeyError."""
+        del self._places[name]
 
     def __iter__(self) -> Iterator[Photo]:
         """All photos, by name."""

@@ -204,15 +204,24 @@ class Descriptions:
         self._file.flush()
         self._known.update((known.name, known) for known in found)
 
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Forget the faces whose names are not wanted, in the file, too. Nothing can be added afterwards."""
+        self._known = {name: known for name, known in self._known.items() if wanted(name)}
+        self._write()
+
     def settle(self) -> dict[str, str]:
         """Sort the file; for each face of a person who appears more than once, the first face of that person."""
-        names = sorted(self._known)
-        with atomic_path(self.path) as beside, beside.open("wb") as file:
-            file.writelines(_line(self._known[name]) for name in names)
+        names = self._write()
         numbers = b"".join(self._known[name].numbers for name in names)
         first = groups(np.frombuffer(numbers, "<i2").reshape(-1, NUMBERS))
         several = np.bincount(first, minlength=1) > 1
         return {names[n]: names[leader] for n, leader in enumerate(first) if several[leader]}
+
+    def _write(self) -> list[str]:
+        names = sorted(self._known)
+        with atomic_path(self.path) as beside, beside.open("wb") as file:
+            file.writelines(_line(self._known[name]) for name in names)
+        return names
 
 
 def _line(known: Known) -> bytes:

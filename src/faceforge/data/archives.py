@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import IO, Any, Protocol
@@ -52,10 +52,10 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def names(self) -> list[str]:
-        """As Store.names; links to folders are not followed."""
+    def names(self, failed: Callable[[OSError], object] | None = None) -> list[str]:
+        """As Store.names; links to folders are not followed. ``failed`` gets errors of folders."""
         found: list[str] = []
-        for folder, folders, files in os.walk(self.root):
+        for folder, folders, files in os.walk(self.root, onerror=failed):
             folders[:] = [name for name in folders if _wanted(name)]
             inside = os.path.relpath(folder, self.root)
             above = "" if inside == "." else f"{inside}/"
