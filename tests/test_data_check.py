@@ -162,7 +162,7 @@ def test_parquet_is_to_be_unpacked(tmp_path, monkeypatch):
         with pytest.raises(BadInput, match=reason):
             check(path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(BadInput, match=r"parquet, read by pyarrow: pip install 'faceforge\[data\]'"):
+    with pytest.raises(BadInput, match=r"parquet, read by pyarrow; .* pip install -e '\.\[data\]'"):
         check(copy)
 
 

@@ -418,7 +418,7 @@ def test_without_pyarrow_the_hub_is_one_sentence(celeba, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     said = []
     catalog.get(celeba, tmp_path / "set", say=said.append)
-    assert said[4] == "   its parquet files are read by pyarrow: pip install 'faceforge[data]'"
+    assert said[4] == "   its parquet files are read by pyarrow; in faceforge's checkout: pip install -e '.[data]'"
 
 
 def test_too_little_space_for_the_copy_is_known_before(celeba, stage, monkeypatch, tmp_path):

@@ -1,11 +1,17 @@
 """Notebooks: stored without output, and every cell of each runs, on faces of a few pixels."""
 
+import importlib.util
 import json
+import re
+from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY
 from test_every_pair import FACES, SMALL
+
+from faceforge import errors
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAIRED = [*FACES, "data.source.count=60", "trainer.max_images=8"]
@@ -32,7 +38,7 @@ def test_each_is_known_here():
 def test_stored_without_output_one_cell_installs_and_one_picks_the_data(path):
     found = cells(path)
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in found)
-    assert "%pip install" in "".join(found[0]["source"])
+    assert "%pip install -q $SOURCE" in "".join(found[0]["source"])
     assert found[1]["metadata"] == {"tags": ["parameters"]}
     assert "DATA = " in "".join(found[1]["source"])
     assert len(path.read_bytes()) < 20_000
@@ -54,6 +60,94 @@ def test_every_cell_runs(path, tmp_path, monkeypatch):
             assert set(SMALLER[path.stem]) <= set(shell.user_ns)
             shell.push(SMALLER[path.stem])
     assert list(Path("runs").rglob("report.html"))
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """A notebook's shell on a machine without faceforge; what it would install is in ``shell.installed``."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "faceforge" else found(name))
+    shell = InteractiveShell()
+    shell.installed = []
+    shell.register_magic_function(shell.installed.append, "line", "pip")
+    return shell
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_without_faceforge_and_a_source_it_stops_with_a_sentence(path, shell, capsys):
+    done = shell.run_cell("".join(cells(path)[0]["source"]))
+    assert isinstance(done.error_in_exec, SystemExit)
+    assert "faceforge is not installed: set SOURCE to" in str(done.error_in_exec)
+    assert shell.installed == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_installs_the_source_that_was_named(path, shell):
+    source = "".join(cells(path)[0]["source"])
+    done = shell.run_cell(source.replace('SOURCE = ""', 'SOURCE = "dist/faceforge-0.1.0-py3-none-any.whl"'))
+    assert done.success
+    assert shell.installed == ["install -q dist/faceforge-0.1.0-py3-none-any.whl"]
+
+
+def test_a_mere_folder_of_that_name_is_no_installed_package(shell, tmp_path, monkeypatch):
+    """A clone beside the notebook: Python takes the folder for a package that holds nothing."""
+    (tmp_path / "faceforge").mkdir()
+    spec = PathFinder.find_spec("faceforge", [str(tmp_path)])
+    assert spec is not None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: spec)
+    assert not shell.run_cell("".join(cells(NOTEBOOKS[0])[0]["source"])).success
+
+
+INSTALLS = re.compile(  # a package manager told to take `faceforge` or `faceforge[extra]` by its name
+    r"\b(?:pip3?|pipx|uv|uvx|conda|mamba|poetry|pdm)\s+(?:install|add|run|tool\s+install)?\s*"
+    r"(?:-[-\w]+\s+)*[\"'`]*faceforge(?:[\[=<>~!]|[\"'`]*(?:\s|\\n|$))"
+)
+WRITTEN = {".py", ".md", ".ipynb", ".yaml", ".yml", ".toml", ".html", ".js", ".css", ".cff", ".txt", ""}
+
+
+def installs_from_the_index(text):
+    return [match[0] for match in INSTALLS.finditer(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("pip install faceforge", True),
+        ("%pip install -q faceforge\n", True),
+        ("`pip install\n'faceforge[data]'`", True),
+        ("pip install -U --pre 'faceforge==1'", True),
+        ("uv tool install faceforge", True),
+        ("pipx run faceforge app", True),
+        ("pip install -e '.[data]'", False),
+        ("pip install dist/faceforge-0.1.0-py3-none-any.whl", False),
+        ("pip install git+https://example.org/faceforge", False),
+        ("pip install ./faceforge", False),
+    ],
+)
+def test_what_counts_as_installing_from_the_index(text, wrong):
+    assert bool(installs_from_the_index(text)) is wrong
+
+
+def test_nobody_is_told_to_install_another_project_of_that_name():
+    """The package index knows the name, but not for this project."""
+    folders = ("src", "conf", "docs", "notebooks", "benchmarks", "tests")
+    files = [*ROOT.glob("*"), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
+    told = {
+        str(path.relative_to(ROOT)): found
+        for path in files
+        if path.is_file() and path.suffix in WRITTEN and path != Path(__file__)
+        if (found := installs_from_the_index(path.read_text(encoding="utf-8")))
+    }
+    assert told == {}
+
+
+@pytest.mark.parametrize("extra", ["people", "ray", "dask", "export", "data"])
+def test_the_command_for_an_extra_works_in_a_checkout(extra):
+    assert errors.to_install(extra) == f"in faceforge's checkout: pip install -e '.[{extra}]'"
+    assert extra in metadata.metadata("faceforge").get_all("Provides-Extra")
 
 
 def test_train_goes_on_where_it_was_interrupted_and_stops_where_it_is_done(tmp_path, monkeypatch, capsys):

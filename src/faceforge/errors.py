@@ -9,6 +9,11 @@ class BadInput(Exception):
     exit_code = 2
 
 
+def to_install(extra: str) -> str:
+    """How to get the packages of an extra; what the package index holds under the name faceforge is another project."""
+    return f"in faceforge's checkout: pip install -e '.[{extra}]'"
+
+
 class GuardStop(Exception):
     """A guard ended the run (weights or losses no longer finite). Exit code 3."""
 

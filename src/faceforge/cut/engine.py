@@ -15,11 +15,10 @@ from typing import Any, Literal
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from faceforge.cut.work import Job, work
-from faceforge.errors import BadInput
+from faceforge.errors import BadInput, to_install
 
 EngineName = Literal["loky", "ray", "dask"]
 CHUNK = 16  # photos (or faces) that travel together
-INSTALL = "pip install 'faceforge[{}]'"
 
 Do = Callable[[Job, Any], list[Any]]  # from tasks to what came of them, in order
 
@@ -86,7 +85,7 @@ def _backend(engine: EngineName, processes: int, stack: ExitStack) -> Any:
     try:
         _start_ray(processes, stack) if engine == "ray" else _start_dask(processes, stack)
     except ImportError as error:
-        raise BadInput(f"--engine {engine}: not installed; {INSTALL.format(engine)}") from error
+        raise BadInput(f"--engine {engine}: not installed; {to_install(engine)}") from error
     except (OSError, ConnectionError, TimeoutError) as error:
         raise BadInput(f"--engine {engine}: no answer from the cluster ({error})") from error
     return parallel_config(engine, n_jobs=-1)

@@ -23,12 +23,12 @@ from faceforge.cut.frame import Landmarks
 from faceforge.cut.manifest import Row
 from faceforge.cut.work import REVIEW, Job, place
 from faceforge.data.download import file_hash
-from faceforge.errors import BadInput
+from faceforge.errors import BadInput, to_install
 from faceforge.files import atomic_path
 from faceforge.images import ImageError, decode
 
 NAME = "people.jsonl"
-INSTALL = "not installed; pip install 'faceforge[people]'"
+INSTALL = f"not installed; {to_install('people')}"
 PACKAGE = "face-recognition-models"  # only its files are used: importing it needs pkg_resources
 NETWORK, POINTS = "dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_5_face_landmarks.dat"
 SHA256 = {

@@ -18,7 +18,7 @@ from faceforge.data.crops import Crops
 from faceforge.data.framing import PROTOCOLS
 from faceforge.data.lfw import Lfw, face_of
 from faceforge.data.sources import Files
-from faceforge.errors import BadInput
+from faceforge.errors import BadInput, to_install
 from faceforge.images import ImageError
 
 SAMPLE = 64  # pictures that are decoded, evenly spaced
@@ -239,7 +239,7 @@ def _parquet(path: Path, shards: Sequence[Path]) -> Finding:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise BadInput(f"{path}: parquet, read by pyarrow: pip install 'faceforge[data]'") from error
+        raise BadInput(f"{path}: parquet, read by pyarrow; {to_install('data')}") from error
     try:
         rows = sum(parquet.read_metadata(shard).num_rows for shard in shards)
         columns = parquet.read_schema(shards[0]).names

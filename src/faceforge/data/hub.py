@@ -21,6 +21,7 @@ from urllib.parse import quote
 from tqdm import tqdm
 
 from faceforge.data.download import DownloadError, fetch, read_json
+from faceforge.errors import to_install
 from faceforge.files import atomic_path
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _pyarrow() -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise DownloadError("its parquet files are read by pyarrow: pip install 'faceforge[data]'") from error
+        raise DownloadError(f"its parquet files are read by pyarrow; {to_install('data')}") from error
     return parquet
 
 

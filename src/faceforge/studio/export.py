@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from faceforge.errors import BadInput
+from faceforge.errors import BadInput, to_install
 from faceforge.files import atomic_path
 from faceforge.modules.scheme import rescale
 from faceforge.studio import exported, photo
@@ -25,7 +25,6 @@ from faceforge.studio.model import Model
 CLOSE = 1e-4  # the largest difference between ONNX and torch, of values in [-1, 1] or of codes
 BATCHES = (1, 2, 5, 8)
 GOLDEN = 4  # inputs with outputs that travel along
-INSTALL = "pip install 'faceforge[export]'"
 
 
 class Forward(nn.Module):
@@ -136,7 +135,7 @@ def _write_graph(graph: Graph, path: Path, about: Mapping[str, Any]) -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ImportError:
-        raise BadInput(f"ONNX needs more packages; {INSTALL}") from None
+        raise BadInput(f"ONNX needs more packages; {to_install('export')}") from None
     batch = torch.export.Dim("batch", min=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
