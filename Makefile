@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-all test-gpu matrix lint format bench results clean
+.PHONY: help setup demo app test test-all test-gpu gpu-check matrix lint format bench results clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+gpu-check: $(READY) ## Check and measure training on this machine's GPU (8 minutes), write docs/results/records/gpu_*.json
+	$(BIN)/python benchmarks/gpu_check.py
 
 format: $(READY) ## Put the source into the project's format
 	$(BIN)/ruff check --fix .

@@ -53,7 +53,7 @@ def gan(module: AdversarialModule, batch: dict[str, Tensor]) -> Step:
     seen = rescale(real, UNIT, discriminator.input_range)
 
     def fake() -> Tensor:
-        made = generator(draw(len(real), *generator.latent_shape))
+        made = generator(draw(len(real), *generator.latent_shape, device=real.device))
         return rescale(rescale(made, generator.output_range, UNIT), UNIT, discriminator.input_range)
 
     def step(number: int) -> None:
