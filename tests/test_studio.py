@@ -14,6 +14,7 @@ from test_every_pair import FACES, SMALL
 
 from faceforge import checkpoint, cli, config, training
 from faceforge.cut import frame as frames
+from faceforge.cut import framing
 from faceforge.cut.detect import Found
 from faceforge.errors import BadInput
 from faceforge.images import make_grid, write_png
@@ -172,13 +173,13 @@ def test_without_out_results_lie_in_the_run_under_free_names(place):
 
 def test_a_frame_of_the_cut_is_the_frame_of_the_cut():
     box = (20.0, 30.0, 40.0, 40.0)
-    mine, theirs = photo.framed(box, photo.AS_CUT, (64, 48)), frames.grow(box, (64, 48))
+    mine, theirs = framing.framed(box, framing.AS_CUT, (64, 48)), frames.grow(box, (64, 48))
     assert (mine.x, mine.y, mine.w, mine.h) == pytest.approx((theirs.x, theirs.y, theirs.w, theirs.h))
 
 
 def test_framed_puts_a_box_in_its_place():
     x, y, width = 0.4, 0.6, 0.3
-    frame = photo.framed((100.0, 200.0, 30.0, 30.0), (x, y, width), (80, 60))
+    frame = framing.framed((100.0, 200.0, 30.0, 30.0), (x, y, width), (80, 60))
     left, top = frame.x - frame.w / 2, frame.y - frame.h / 2
     assert ((115 - left) / frame.w, (215 - top) / frame.h, 30 / frame.h) == pytest.approx((x, y, width))
     assert frame.w / frame.h == pytest.approx(60 / 80)
@@ -221,11 +222,11 @@ def test_framing_is_measured_where_the_cascade_sees_faces(monkeypatch):
         def __call__(self, pixels):
             return [Found((0.25 * pixels.shape[1], 0.5 * pixels.shape[0], 48.0, 48.0))]
 
-    monkeypatch.setattr(photo, "Haar", Sees)
-    x, y, width = photo.measure(torch.zeros(6, 1, 20, 10))
+    monkeypatch.setattr(framing, "Haar", Sees)
+    x, y, width = framing.measure(torch.zeros(6, 1, 20, 10))
     assert (x, y, width) == pytest.approx((0.25 + 24 / 96, 0.5 + 24 / 192, 48 / 192))
-    monkeypatch.setattr(photo, "Haar", lambda: lambda pixels: [])
-    assert photo.measure(torch.zeros(6, 1, 20, 10)) is None
+    monkeypatch.setattr(framing, "Haar", lambda: lambda pixels: [])
+    assert framing.measure(torch.zeros(6, 1, 20, 10)) is None
 
 
 def test_what_is_no_picture_is_told(tmp_path):
@@ -277,7 +278,7 @@ def test_simulate_lowers_as_the_task_does_and_measures_in_db(model):
 def test_a_network_made_for_one_size_does_the_faces(model, seen):
     pixels = picture()
     found = model("mlp")
-    assert not restore.takes_any_size(found)
+    assert not found.takes_any_size
     result = restore.upscale(found, pixels)
     bicubic = np.asarray(Image.fromarray(pixels).resize((160, 200), Image.Resampling.BICUBIC))
     changed = np.abs(result.photo.astype(int) - bicubic).max(2) > 0

@@ -209,7 +209,7 @@ def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> An
         module = configuration.build_from(path, checkpoint["config"].get("model"), trusted)
     try:
         module.load_state_dict(checkpoint["state_dict"])
-        module.config = checkpoint["config"]
+        module.config, module.framing = checkpoint["config"], checkpoint.get("framing")
         module.clock.load_state_dict(checkpoint["clock"])
     except (RuntimeError, AttributeError, TypeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -40,6 +40,7 @@ PACKAGE = Path(__file__).parent
 ALLOWED = ("faceforge", "torch.nn", "torch.optim")
 FUNCTIONS = ("faceforge.loggers.make_loggers",)  # every other target is a class
 OWN_PARTS = ("networks", "modules", "losses", "evaluation", "data", "loggers", "training")
+CARRIED = ("networks", "modules", "losses", "evaluation.metrics", "data.tasks")  # none of them takes a path
 PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
 NEVER_MISSING = ("_target_", "_partial_", "_convert_", "_recursive_")
 JOBS_CHECKED = 256  # of a sweep, one by one; of a larger one each value once
@@ -578,10 +579,21 @@ def _told(error: BaseException, key: str) -> str:
 
 
 def build_from(file: Path, node: Any, trusted: Iterable[str] = ()) -> Any:
-    """As build(), for a node that a file carries: whatever is wrong with it is BadInput, naming the file."""
+    """As build(), for a node that a file carries: whatever is wrong with it is BadInput, naming the file.
+
+    The file may come from a stranger, so it may name no data source or logger, which would open paths of its choice.
+    """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise BadInput(f"{file}: its configuration names no model")
     try:
+        _require_carried(node)
         return build(node, trusted)
     except BadInput as error:
         raise BadInput(f"{file}: its configuration: {_one_line(error)}") from None
+
+
+def _require_carried(node: Mapping[str, Any]) -> None:
+    for path, inner in _targets(node):
+        target = str(inner["_target_"])
+        if target.startswith("faceforge.") and not target.startswith(tuple(f"faceforge.{part}." for part in CARRIED)):
+            raise BadInput(f"{path}._target_: {shorten(target)} must be a network, loss, module or task".lstrip("."))

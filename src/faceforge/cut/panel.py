@@ -83,7 +83,10 @@ def _write_folder(folder: Path, out: Path, overwrite: bool) -> tuple[int, Path]:
         crops = Crops(str(folder))
     except BadInput as error:
         raise BadInput(str(error).removeprefix("data.root=")) from error
-    targets = [out / _png(name) for name in crops.names]
+    names = [_png(name) for name in crops.names]
+    if len(set(names)) < len(names):  # a.jpg beside a.jpg.png
+        names = [f"{name}.png" for name in crops.names]
+    targets = [out / name for name in names]
     _refuse(folder, targets, overwrite)
     written = 0
     for n, target in enumerate(tqdm(targets, unit="panel", disable=None)):

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 
 from faceforge import checkpoint
 from faceforge import config as configuration
+from faceforge.cut import framing
 from faceforge.errors import GuardStop
 from faceforge.images import make_grid, write_png
 from faceforge.loggers import MetricsCsv
@@ -101,7 +102,9 @@ class Recorder(pl.Callback):
         self.run.cut_samples(images)
         self._open_loggers(images, module.shows)
         described = {name: describe(*network) for name, network in module.networks(data).items()}
-        self.run.update(networks=described, notes=self.watch.notes)
+        if hasattr(module, "predict") and not module.framing:  # whoever uses the run has no data to measure it on
+            module.framing = framing.of_training_faces(data)
+        self.run.update(networks=described, notes=self.watch.notes, framing=module.framing)
         self.progress = Progress(self._limit)
         self.progress.start(images)
 

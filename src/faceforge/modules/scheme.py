@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,7 @@ class Scheme(pl.LightningModule):
         self.clock = streams.Clock()
         self.means = Means()
         self.config: dict[str, Any] = {}
+        self.framing: Sequence[float] | None = None  # of the training faces (cut/framing.py); None in older runs
         self.end: str | None = None  # why the run ended before its limits, once it did
         self.tell: Callable[[str], None] = _tell_nobody  # whoever watches the ranks hears what this one does
         self.compiles = False
@@ -207,6 +208,7 @@ class Scheme(pl.LightningModule):
         """Add what makes a checkpoint complete by itself."""
         checkpoint["config"] = self.config
         checkpoint["version"] = VERSION
+        checkpoint["framing"] = self.framing and list(self.framing)
         checkpoint["clock"] = self.clock.state_dict()
         checkpoint["means"] = self.means.state_dict()
         checkpoint["end"] = self.end
@@ -216,6 +218,7 @@ class Scheme(pl.LightningModule):
         self.clock.load_state_dict(checkpoint["clock"])
         self.means.load_state_dict(checkpoint["means"])
         self.end = checkpoint.get("end")
+        self.framing = checkpoint.get("framing")
 
     def after_validation(self, scores: dict[str, float]) -> None:
         """Whatever follows the scores: learning rates, or the end of the run."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +13,16 @@ import numpy as np
 import torch
 
 from faceforge.errors import BadInput
+from faceforge.files import atomic_path
 from faceforge.images import make_grid
 from faceforge.latent_space import Density, Kind
 from faceforge.progress import Progress
 from faceforge.studio import average as averages
 from faceforge.studio import edit as edits
-from faceforge.studio import motion, output, restore
+from faceforge.studio import motion, output, recipes, restore
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Ability, Model, open_model
-from faceforge.studio.output import COMPOSITE, VIDEOS, Recipe, Source, Target
+from faceforge.studio.output import VIDEOS, Recipe, Target
 from faceforge.studio.restore import Result
 
 FILMS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif"}
@@ -40,9 +42,9 @@ class Asked:
         """The model, which has the ability. Raises BadInput."""
         return open_model(self.run, ability, self.trusted)
 
-    def target(self, model: Model, default: str, kinds: tuple[str, ...] = (".png",)) -> Target:
+    def target(self, model: Model, default: str, kinds: tuple[str, ...] = (".png",), **more: Any) -> Target:
         """Where results go. Raises BadInput."""
-        return output.target(self.out, model.made / default, self.overwrite, kinds)
+        return output.target(self.out, model.made / default, self.overwrite, kinds, **more)
 
 
 # ------------------------------------------------------------------------------------------------------------ generate
@@ -54,8 +56,7 @@ def generate(asked: Asked, count: int, seed: int, truncation: float, density: De
         raise BadInput(f"--count {count}, --truncation {truncation}: at least 1 face and at least 0 are right")
     model = asked.open("generate")
     target = asked.target(model, f"faces-{seed}.png")
-    settings = {"seed": seed, "truncation": truncation, "count": count}
-    settings |= {"density": density} if hasattr(model.module, "encode") else {}
+    drawn = recipes.drawn(model, seed, truncation, density)
     parts = model.faces(count, seed, truncation, density)
     with Bar(count) as progress:
         if not target.folder:
@@ -63,12 +64,11 @@ def generate(asked: Asked, count: int, seed: int, truncation: float, density: De
             for part in parts:
                 faces.append(part)
                 progress.add(len(part))
-            output.save_png(make_grid(torch.cat(faces)), target.path, Recipe(model, "generate", settings))
+            output.save_png(make_grid(torch.cat(faces)), target.path, recipes.generate(model, drawn, count))
         else:
             width = len(str(count - 1))
             for n, face in enumerate(chain.from_iterable(map(photos.to_pictures, parts))):
-                recipe = Recipe(model, "generate", {**settings, "sample": n})
-                output.save_png(face, target.path / f"{n:0{width}d}.png", recipe)
+                output.save_png(face, target.path / f"{n:0{width}d}.png", recipes.generate(model, drawn, count, n))
                 progress.add(1)
     _say(f"{count} face{'s' * (count != 1)} of seed {seed}", target.path)
 
@@ -80,9 +80,8 @@ def upscale(asked: Asked, photo: Path, simulate: bool) -> None:
     """Photos enlarged; or the before and after of photos made smaller first."""
     model = asked.open("upscale")
     work = restore.simulate if simulate else restore.upscale
-    results = _photos(
-        asked, model, photo, "simulated" if simulate else "upscaled", {"simulate": simulate}, "photo", work
-    )
+    recipe = partial(recipes.upscale, model, simulate)
+    results = _photos(asked, model, photo, "simulated" if simulate else "upscaled", recipe, "photo", work)
     scores = [result.scores for result in results if result.scores]
     if scores:
         restored, bicubic = (float(np.mean([score[name] for score in scores])) for name in ("restored", "bicubic"))
@@ -95,63 +94,62 @@ def translate(asked: Asked, photo: Path, whole: bool, show: Show, lines: bool = 
     if photo.suffix.lower() in FILMS and photo.is_file():
         _film(asked, model, photo)
         return
-    settings = {"task": model.task.name} | ({"lines": "by hand"} if lines else {"whole": whole})
+    recipe = partial(recipes.from_lines, model) if lines else partial(recipes.translate, model, whole)
 
     def work(model: Model, pixels: np.ndarray) -> Result:
         return Result(restore.from_lines(model, pixels), []) if lines else restore.translate(model, pixels, whole)
 
-    _photos(asked, model, photo, model.task.name, settings, "photo" if lines else show, work)
+    _photos(asked, model, photo, model.task.name, recipe, "photo" if lines else show, work)
 
 
 def edit(asked: Asked, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: Any) -> None:
     """Photos with attributes changed; ``taught`` names an attribute and its two folders, or is None."""
     strengths = edits.parse_strengths(words)
     model = asked.open("edit")
+    _photo_target(asked, model, photo, "edited")  # refused before anything is taught
     space = edits.teach(model, *taught) if taught else model.space
     if not strengths:
         known = ", ".join(space.names) or "none: its faces had no labels; --teach NAME HAVING LACKING gives it one"
         raise BadInput(f"name what to change, for example Smiling=1.5; {asked.run} knows {known}")
-    settings = {"strengths": strengths, "direction": kind, "taught": [str(t) for t in taught] if taught else None}
+    recipe = partial(recipes.edit, model, strengths, kind, whole, taught)
 
     def work(model: Model, pixels: np.ndarray) -> Result:
         return edits.edit(model, pixels, strengths, kind, whole, space)
 
-    _photos(asked, model, photo, "edited", settings, show, work)
+    _photos(asked, model, photo, "edited", recipe, show, work)
 
 
 def invert(asked: Asked, photo: Path, steps: int, whole: bool) -> None:
     """A photo's faces as codes: a picture of how like they are, and the codes beside it."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if steps < 0:
         raise BadInput(f"--steps {steps}: at least 0 is right")
     model = asked.open("invert")
-    target = asked.target(model, f"{photo.stem}-code.png")
+    target = asked.target(model, f"{photo.stem}-code.png", beside=lambda path: [_code_file(path)])
     z, result = edits.invert(model, photos.read_photo(photo), steps, whole)
     path = next(target.files([f"{photo.stem}-code"]))
-    _save(
-        result.photo,
-        path,
-        model,
-        "invert",
-        {"steps": steps, "photo": photo.name},
-        COMPOSITE,
-    )
-    save_file({"z": z.contiguous()}, path.with_suffix(".safetensors"))
+    output.save_png(result.photo, path, recipes.invert(model, steps, whole, photo=photo.name))
+    with atomic_path(_code_file(path)) as beside:
+        beside.write_bytes(save({"z": z.contiguous()}))
     _say(f"error {result.scores['encoder']:.4f} by the encoder, {result.scores['after']:.4f} after {steps} steps", path)
-    print(f"  the code is {path.with_suffix('.safetensors')}")
+    print(f"  the code is {_code_file(path)}")
+
+
+def _code_file(path: Path) -> Path:
+    return path.with_suffix(".safetensors")
 
 
 def _photos(
-    asked: Asked, model: Model, photo: Path, name: str, settings: dict[str, Any], show: Show, work: Any
+    asked: Asked, model: Model, photo: Path, name: str, recipe: Callable[..., Recipe], show: Show, work: Any
 ) -> list[Result]:
     """Every photo of a folder, or one, through ``work``; those without a face are told and left out."""
-    files = photos.photo_files(photo)
-    single = photo.is_file()
-    target = asked.target(model, f"{photo.stem}-{name}.png" if single else f"{photo.name}-{name}")
+    files, single = photos.photo_files(photo), photo.is_file()
+    target = _photo_target(asked, model, photo, name)
+    paths = _beside(target.path, files, photo) if target.folder else [target.path]
     results, left_out = [], []
     with Bar(len(files)) as progress:
-        for file in files:
+        for file, path in zip(files, paths, strict=True):
             try:
                 result = _one(work, model, file)
             except BadInput as error:
@@ -159,9 +157,8 @@ def _photos(
                     raise
                 left_out.append(str(error))
             else:
-                path = target.path if not target.folder else _beside(target.path, file, photo)
                 picture = result.photo if show == "photo" else result.panel()
-                _save(picture, path, model, name, {**settings, "photo": file.name}, COMPOSITE)
+                output.save_png(picture, path, recipe(photo=file.name))
                 results.append(Result(result.photo[:0], [], result.scores))
             progress.add(1)
     for line in left_out:
@@ -172,6 +169,10 @@ def _photos(
     return results
 
 
+def _photo_target(asked: Asked, model: Model, photo: Path, name: str) -> Target:
+    return asked.target(model, f"{photo.stem}-{name}.png" if photo.is_file() else f"{photo.name}-{name}")
+
+
 def _one(work: Any, model: Model, file: Path) -> Result:
     pixels = photos.read_photo(file)
     try:
@@ -180,9 +181,12 @@ def _one(work: Any, model: Model, file: Path) -> Result:
         raise BadInput(f"{file}: {error}") from None
 
 
-def _beside(folder: Path, file: Path, root: Path) -> Path:
-    below = file.relative_to(root) if root.is_dir() else Path(file.name)
-    return folder / below.parent / f"{below.stem}.png"
+def _beside(folder: Path, files: Sequence[Path], root: Path) -> list[Path]:
+    """The result of each picture; where a.jpg and a.png would have the same, all keep their suffixes in their names."""
+    below = [file.relative_to(root) if root.is_dir() else Path(file.name) for file in files]
+    short = [path.with_suffix(".png") for path in below]
+    distinct = len(set(short)) == len(short)
+    return [folder / path for path in (short if distinct else (p.with_name(f"{p.name}.png") for p in below))]
 
 
 def _film(asked: Asked, model: Model, film: Path) -> None:
@@ -190,7 +194,7 @@ def _film(asked: Asked, model: Model, film: Path) -> None:
     fps, count, frames = output.read_video(film)
     path = next(target.files([film.stem], ".mp4"))
     with Bar(count) as progress:
-        recipe = Recipe(model, model.task.name, {"film": film.name}, COMPOSITE)
+        recipe = recipes.translate(model, False, film=film.name)
         output.save_video(restore.frames_of(model, progress.over(frames)), path, fps, recipe)
     _say("the film", path)
 
@@ -214,15 +218,13 @@ def walk(
     frames = _frames(seconds)
     name = f"walk-{seed}.mp4" if attribute is None else f"{attribute}-{seed}.mp4"
     target = asked.target(model, name, VIDEOS)
-    settings: dict[str, Any] = {"seed": seed, "truncation": truncation, "seconds": seconds}
-    settings |= {"density": density} if hasattr(model.module, "encode") else {}
+    way: dict[str, Any] = {"faces": stops}
     if attribute is None:
         made = motion.walk(model, stops, frames, seed, truncation, density)
-        settings |= {"faces": stops}
     else:
-        made, changed = motion.one_face(model, attribute, span, frames, seed, truncation, density, kind)
-        settings |= changed
-    _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")), Recipe(model, "walk", settings))
+        made, way = motion.one_face(model, attribute, span, frames, seed, truncation, density, kind)
+    recipe = recipes.walk(model, recipes.drawn(model, seed, truncation, density), seconds, way)
+    _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")), recipe)
 
 
 def morph(asked: Asked, first: Path, second: Path, seconds: float, steps: int, whole: bool) -> None:
@@ -232,10 +234,11 @@ def morph(asked: Asked, first: Path, second: Path, seconds: float, steps: int, w
     target = asked.target(model, f"{first.stem}-{second.stem}.mp4", (*VIDEOS, ".png"))
     ends = [edits.invert(model, photos.read_photo(photo), steps, whole)[0][:1] for photo in (first, second)]
     path = next(target.files([f"{first.stem}-{second.stem}"], ".mp4"))
-    recipe = Recipe(model, "morph", {"photos": [first.name, second.name], "steps": steps}, COMPOSITE)
-    if path.suffix == ".png":
-        strip = np.concatenate(list(motion.morph(model, *ends, frames=8)), axis=1)
-        output.save_png(strip, path, recipe)
+    strip = path.suffix.lower() == ".png"
+    recipe = recipes.morph(model, steps, whole, None if strip else seconds, first.name, second.name)
+    if strip:
+        pictures = np.concatenate(list(motion.morph(model, *ends, frames=8)), axis=1)
+        output.save_png(pictures, path, recipe)
         _say("eight steps", path)
         return
     _write_film(motion.morph(model, *ends, frames=frames), frames, path, recipe)
@@ -256,12 +259,12 @@ def average(
         raise BadInput(f"--way {way}: needs --run RUN")
     if model is not None and way is None:
         way = "translation" if model.task.name == "average" else "latent"
+    files = photos.photo_files(folder)
+    pictures = map(photos.read_photo, files)
     if model is None or way == "landmarks":
-        made = averages.by_landmarks(photos.read_photos(folder), model.size if model else averages.SIZE)
+        made = averages.by_landmarks(pictures, model.size if model else averages.SIZE)
     else:
-        made = (averages.by_translation if way == "translation" else averages.by_codes)(
-            model, photos.read_photos(folder)
-        )
+        made = (averages.by_translation if way == "translation" else averages.by_codes)(model, pictures)
     kinds = VIDEOS if video else (".png",)
     default = (model.made if model else folder.parent) / f"{folder.name}-mean{kinds[0]}"
     path = next(output.target(out, default, overwrite, kinds).files([default.stem], kinds[0]))
@@ -272,16 +275,15 @@ def average(
             last[:] = [frame]
             yield frame
 
+    recipe = recipes.average(model, way or "landmarks", len(files), folder=folder.name)
     with Bar(None) as progress:
         frames = progress.over(remembered())
         if video:
-            recipe = Recipe(model, "average", {"way": way or "landmarks", "folder": folder.name}, COMPOSITE)
             output.save_video(frames, path, 8, recipe)
         else:
             for _ in frames:
                 pass
-            settings = {"way": way or "landmarks", "folder": folder.name, "faces": progress.done}
-            _save(last[0], path, model, "average", settings, COMPOSITE)
+            output.save_png(last[0], path, recipe)
     _say(f"the mean face ({way or 'landmarks'}, {progress.done} steps)", path)
 
 
@@ -305,12 +307,17 @@ def export(asked: Asked, out: Path) -> None:
     from faceforge.studio import export as exports
 
     model = open_model(asked.run, None, asked.trusted)
-    path = output.target(out, out, asked.overwrite, (".safetensors", ".onnx")).path
-    if path.suffix == ".safetensors":
+
+    def beside(path: Path) -> list[Path]:
+        return exports.onnx_files(model, path) if path.suffix.lower() == ".onnx" else []
+
+    path = output.target(out, out, asked.overwrite, (".safetensors", ".onnx"), beside).path
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
         exports.write_safetensors(model, path)
         _say("weights, configuration and card", path)
         return
-    differences = (exports.write_onnx if path.suffix == ".onnx" else exports.write_folder)(model, path)
+    differences = (exports.write_onnx if suffix == ".onnx" else exports.write_folder)(model, path)
     for name, worst in differences.items():
         print(f"{name}: at most {worst:.1g} from torch over random inputs, batches of {exports.BATCHES}")
     _say("exported", path)
@@ -342,12 +349,6 @@ class Bar:
         for thing in things:
             yield thing
             self.add(1)
-
-
-def _save(
-    pixels: np.ndarray, path: Path, model: Model | None, command: str, settings: dict[str, Any], source: Source
-) -> None:
-    output.save_png(pixels, path, Recipe(model, command, settings, source))
 
 
 def _say(what: str, path: Path) -> None:

@@ -14,7 +14,7 @@ from faceforge.latent_space import Kind, LatentSpace
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Model
 from faceforge.studio.photo import to_pictures
-from faceforge.studio.restore import Result, captioned, faces_of, in_colours_of
+from faceforge.studio.restore import Result, captioned, faces_of, laid_back, whole_face
 
 
 def parse_strengths(words: Sequence[str]) -> dict[str, float]:
@@ -55,11 +55,8 @@ def edit(
     kept = (images + changed - plain).clamp(-1, 1)
     names = ("photo", "reconstruction", "edited")
     faces = captioned(names, map(to_pictures, (images, plain, changed)))
-    if whole:
-        return Result(to_pictures(kept)[0], faces)
-    for spot, crop, face in zip(spots, crops, to_pictures(kept), strict=True):
-        pixels = photos.lay_back(pixels, spot, face if model.channels == 3 else in_colours_of(face, crop))
-    return Result(pixels, faces)
+    made = to_pictures(kept)
+    return Result(whole_face(model, pixels, made[0]) if whole else laid_back(model, pixels, spots, made), faces)
 
 
 def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:

@@ -6,7 +6,8 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from faceforge.errors import BadInput, to_install
 from faceforge.files import atomic_path
 from faceforge.modules.scheme import rescale
-from faceforge.studio import exported, photo
+from faceforge.studio import exported
 from faceforge.studio.card import make_card
 from faceforge.studio.model import Model
 
@@ -105,11 +106,31 @@ def write_safetensors(model: Model, path: Path) -> None:
     """One file that loads wherever a run does."""
     space = model.space if hasattr(model.module, "encode") else None
     card = make_card(model, {path.name: "weights, configuration and this card"})
-    framing = photo.framing(model) if hasattr(model.module, "predict") else photo.AS_CUT
-    exported.write(path, model.module.cpu(), space, model.digest, model.name, framing, card)
+    with _on_cpu(model):
+        exported.write(path, model.module, space, model.digest, model.name, card)
+
+
+@contextmanager
+def _on_cpu(model: Model) -> Iterator[None]:
+    """Files and their proofs are made of weights on the CPU; the model goes on where it was."""
+    device = model.device
+    model.module.cpu()
+    try:
+        yield
+    finally:
+        model.module.to(device)
 
 
 # ---------------------------------------------------------------------------------------------------------------- ONNX
+
+
+def onnx_files(model: Model, path: Path) -> list[Path]:
+    """The files that ``write_onnx`` makes at ``path``. Raises BadInput as ``graphs`` does."""
+    return [_onnx_file(path, suffix) for suffix in graphs(model)]
+
+
+def _onnx_file(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.stem}{suffix}.onnx")
 
 
 def write_onnx(model: Model, path: Path) -> dict[str, float]:
@@ -117,10 +138,14 @@ def write_onnx(model: Model, path: Path) -> dict[str, float]:
 
     Raises BadInput where the packages for it are not installed, or a file would compute something else.
     """
-    model.module.cpu()
+    with _on_cpu(model):
+        return _write_onnx(model, path)
+
+
+def _write_onnx(model: Model, path: Path) -> dict[str, float]:
     found = {}
     for suffix, graph in graphs(model).items():
-        file = path.with_name(f"{path.stem}{suffix}.onnx")
+        file = _onnx_file(path, suffix)
         with atomic_path(file) as beside:
             _write_graph(graph, beside, _about(model, suffix, graph))
             found[file.name] = _difference(graph, beside)
@@ -204,7 +229,8 @@ def write_folder(model: Model, folder: Path) -> dict[str, float]:
         differences = write_onnx(model, made / "model.onnx")
         write_safetensors(model, made / exported.NAME)
         shutil.copyfile(Path(__file__).with_name("onnx_use.py"), made / "onnx_use.py")
-        arrays: Any = _golden(model)
+        with _on_cpu(model):
+            arrays: Any = _golden(model)
         np.savez(made / "golden.npz", **arrays)
         files = {
             exported.NAME: "weights and configuration; `faceforge ... .` works here as on a run",

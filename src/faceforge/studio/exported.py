@@ -60,7 +60,6 @@ def write(
     space: LatentSpace | None,
     digest: str,
     name: str,
-    framing: Sequence[float],
     card: str,
 ) -> None:
     """The averaged weights of a module with its configuration, its latent space and its card, in one step."""
@@ -73,7 +72,7 @@ def write(
         "checkpoint_sha256": digest,
         "images": module.clock.images,
         "config": public_config(module.config),
-        "framing": list(framing),
+        "framing": list(module.framing or ()),
         "space": None,
     }
     if space is not None:
@@ -99,7 +98,7 @@ def read(path: Path, trusted: Sequence[str]) -> tuple[Any, LatentSpace | None, d
         raise BadInput(f"{path}: its weights do not fit its own configuration ({min(missing)})")
     try:
         module.load_state_dict(weights, strict=False)
-        module.config = {**about["config"], "framing": about["framing"]}
+        module.config, module.framing = about["config"], about["framing"]
         module.clock.images = about["images"]
     except (RuntimeError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ import torch
 from torch import Tensor
 
 from faceforge import checkpoint, config, devices
+from faceforge.cut import framing
+from faceforge.cut.framing import Framing
 from faceforge.data.tasks import Task
 from faceforge.errors import BadInput
 from faceforge.latent_space import SPACE, Density, LatentSpace
 from faceforge.studio import exported
 
 Ability = Literal["generate", "walk", "morph", "edit", "invert", "upscale", "translate", "average"]
+MULTIPLE = 64  # to which sides of pictures are padded: no network here halves one more often than six times
 AT_ONCE = 64  # faces through a network together, at most
 PIXELS_AT_ONCE = 1 << 20  # of all of them
 # Called often while a model works; whoever wants to end the work sets one that raises.
@@ -50,6 +54,7 @@ class Model:
     channels: int
     digest: str  # SHA-256 of the weights' file
     carried: LatentSpace | None = None  # the space that came with an exported model
+    kept: Framing | None = None  # as measured in training
 
     @property
     def abilities(self) -> list[Ability]:
@@ -88,6 +93,23 @@ class Model:
     def space(self) -> LatentSpace:
         """The space of its codes, as the run stored it. Raises BadInput where there is none that fits."""
         return self.carried or LatentSpace.load(self.folder / SPACE, self.digest)
+
+    @cached_property
+    def takes_any_size(self) -> bool:
+        """Whether the network makes pictures of other sizes than it was trained on; tried once."""
+        other = [side + MULTIPLE for side in self.size]
+        probe = self.task.input_for(torch.zeros(1, self.channels, *other))
+        try:
+            return probe is not None and self.predict(probe).shape[2:] == torch.Size(other)
+        except (RuntimeError, ValueError):
+            return False
+
+    @cached_property
+    def framing(self) -> Framing:
+        """How faces lie in its pictures."""
+        if self.kept is None:
+            print(f"{self.path}: an older run; faces are cut as `faceforge cut` frames them", file=sys.stderr)
+        return self.kept or framing.AS_CUT
 
     def codes(
         self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0, density: Density = "mixture"
@@ -163,9 +185,10 @@ def _model(
         size, channels = data["size"], int(data["channels"])
         height, width = (size, size) if isinstance(size, int) else map(int, size)
         task = config.build_from(path, data["task"], trusted)
+        kept = framing.told(module.framing)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: its configuration does not say what it was trained on ({error})") from None
-    return Model(path, folder, name, module, task, (height, width), channels, digest, space)
+    return Model(path, folder, name, module, task, (height, width), channels, digest, space, kept)
 
 
 def record(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,14 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true")
     asked = parser.parse_args()
+    out = Path(asked.out)
+    if out.exists() and not asked.overwrite:
+        parser.error(f"{out}: is there already; --overwrite replaces it")
+    kind = Image.registered_extensions().get(out.suffix.lower())
+    if kind is None:
+        parser.error(f"{out}: must be a picture, such as faces.png")
     session, about = open_model(asked.model)
     if about["input"]["kind"] == "image":
         if not asked.photo:
@@ -72,8 +80,13 @@ def main() -> None:
         values = to_input(Image.open(asked.photo), about)
     else:
         values = draw(about, asked.count, asked.seed)
-    to_picture(run(session, values)).save(asked.out)
-    print(asked.out)
+    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:  # whole or not at all
+        to_picture(run(session, values)).save(beside, kind)
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)
+    print(out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 import faceforge
 from faceforge.errors import BadInput
 from faceforge.files import atomic_path
-from faceforge.studio.model import Model
+from faceforge.studio.model import Ability, Model
 
 Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
@@ -34,10 +34,13 @@ XMP = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture or film was made: by which command from which weights (None: without any), with which settings."""
+    """How a picture or film was made: by which command from which weights (None: without any), with which settings.
+
+    recipes.py makes them.
+    """
 
     model: Model | None
-    command: str
+    command: Ability
     settings: Mapping[str, Any]
     source: Source = "trainedAlgorithmicMedia"
 
@@ -163,28 +166,38 @@ class Target:
             yield self.path / f"{stem}{suffix}" if self.folder else self.path
 
 
-def target(out: Path | None, default: Path, overwrite: bool, kinds: tuple[str, ...] = (".png",)) -> Target:
+def target(
+    out: Path | None,
+    default: Path,
+    overwrite: bool,
+    kinds: tuple[str, ...] = (".png",),
+    beside: Callable[[Path], Iterable[Path]] = lambda path: (),
+) -> Target:
     """Where results go: to ``default``, under a free name like it, unless ``out`` is named. What has no suffix is a
-    folder.
+    folder. ``beside`` names the other files that are written with a file.
 
     Raises BadInput where something lies there that may not be replaced, or the suffix is of another kind.
     """
-    path = out or _unused(default)
+    path = out or _unused(default, beside)
     suffix = path.suffix.lower()
     if suffix and suffix not in kinds and not path.is_dir():
         raise BadInput(f"{path}: {' or '.join(kinds)}, or a folder, is right")
     folder = suffix not in kinds
     if folder and path.is_file():
         raise BadInput(f"{path}: is a file; {' or '.join(kinds)}, or a folder, is right")
-    taken = path.exists() and (not folder or any(path.iterdir()))
+    taken = [file for file in ((path,) if folder else (path, *beside(path))) if _is_taken(file, folder)]
     if taken and not overwrite:
-        raise BadInput(f"{path}: is there already; --overwrite replaces it, --out names another place")
+        raise BadInput(f"{taken[0]}: is there already; --overwrite replaces it, --out names another place")
     return Target(path, folder)
 
 
-def _unused(path: Path) -> Path:
+def _is_taken(path: Path, folder: bool) -> bool:
+    return path.exists() and (not folder or any(path.iterdir()))
+
+
+def _unused(path: Path, beside: Callable[[Path], Iterable[Path]]) -> Path:
     number, candidate = 1, path
-    while candidate.exists():
+    while any(file.exists() for file in (candidate, *beside(candidate))):
         number += 1
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from faceforge import config
 from faceforge.cut import frame as frames
-from faceforge.cut.detect import SURE_SCORE, Detector, Found, Haar, find_yunet, make_detector
-from faceforge.cut.frame import Box, Frame
+from faceforge.cut.detect import SURE_SCORE, Detector, Found, find_yunet, make_detector
+from faceforge.cut.frame import Frame
+from faceforge.cut.framing import framed
 from faceforge.data.framing import frame as whole
 from faceforge.errors import BadInput
 from faceforge.images import ImageError, decode, from_uint8, to_uint8
@@ -25,9 +24,6 @@ from faceforge.studio.model import WATCH, Model
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"}
 FEATHER = 0.12  # of a face's frame: over so much of it at each edge it fades into the photo
-MEASURED = 96  # training faces from which a model's framing is measured
-LOOKED_AT = 192  # pixels to which they are brought for it
-AS_CUT = (0.5, 0.5, 1 / frames.GROWN_HEIGHT)  # the framing of `faceforge cut`
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -103,17 +99,7 @@ def find_faces(pixels: np.ndarray, model: Model, most: int | None = None) -> lis
 def _spot(face: Found, size: tuple[int, int], model: Model) -> Spot:
     box = frames.haar_box(face.landmarks) if face.landmarks else face.box
     height, width = size if face.quarter % 2 == 0 else size[::-1]
-    return Spot(frames.fit(framed(box, framing(model), model.size), width, height), face.quarter)
-
-
-def framed(box: Box, place: tuple[float, float, float], size: tuple[int, int]) -> Frame:
-    """The frame in which a Haar box has its place: centre (x, y) and width, as shares of the frame's sides, the width
-    of its height."""
-    left, top, width, height = box
-    tall = width / place[2]
-    wide = tall * size[1] / size[0]
-    x, y = left + width / 2 + (0.5 - place[0]) * wide, top + height / 2 + (0.5 - place[1]) * tall
-    return Frame(x, y, wide, tall)
+    return Spot(frames.fit(framed(box, model.framing, model.size), width, height), face.quarter)
 
 
 def cut(pixels: np.ndarray, spot: Spot, size: tuple[int, int]) -> np.ndarray:
@@ -145,44 +131,6 @@ def _feather(height: int, width: int) -> np.ndarray:
     return np.outer(*lines).astype(np.float32)
 
 
-# ------------------------------------------------------------------------------------------------------------- framing
-
-
-@lru_cache(maxsize=16)
-def framing(model: Model) -> tuple[float, float, float]:
-    """How faces lie in a model's pictures: centre x, y and width of their Haar box, in shares of the picture.
-
-    Measured on training faces where they are at hand; else what an export says of them, else as `faceforge cut` frames
-    them.
-    """
-    told = model.module.config.get("framing")
-    if told:
-        return tuple(told)
-    try:
-        data = config.build(model.module.config["data"])
-        data.prepare(progress=False)
-    except BadInput:
-        return AS_CUT
-    count = data.counts["train"]
-    return measure(data.images("train", range(0, count, max(1, count // MEASURED)))) or AS_CUT
-
-
-def measure(images: Tensor) -> tuple[float, float, float] | None:
-    """The framing of faces (N, C, H, W) in [-1, 1]; None where the cascade sees hardly any face in them."""
-    cascade, places = Haar(), []
-    for picture in to_uint8(images).permute(0, 2, 3, 1).numpy():
-        height, width = LOOKED_AT, round(LOOKED_AT * picture.shape[1] / picture.shape[0])
-        large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
-        large = np.repeat(large[..., None], 3, axis=2) if large.ndim == 2 else large
-        for face in cascade(large)[:1]:
-            x, y, w, h = face.box
-            places.append(((x + w / 2) / width, (y + h / 2) / height, w / height))
-    if len(places) < max(3, len(images) // 5):
-        return None
-    x, y, w = np.median(places, axis=0)
-    return float(x), float(y), float(w)
-
-
 # ------------------------------------------------------------------------------------------------------------- tensors
 
 
@@ -190,6 +138,11 @@ def to_batch(pictures: Iterable[np.ndarray], model: Model) -> Tensor:
     """Crops uint8 (h, w, 3), brought to the model's size and channels: float32 (N, C, H, W) in [-1, 1]."""
     made = [whole(picture, "center", model.size, model.channels) for picture in pictures]
     return from_uint8(torch.from_numpy(np.stack(made)))
+
+
+def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture, uint8 (h, w, 3), brought to a size as ``to_batch`` does, in colour: uint8 (H, W, 3)."""
+    return np.ascontiguousarray(whole(picture, "center", size, 3).transpose(1, 2, 0))
 
 
 def to_pictures(images: Tensor) -> list[np.ndarray]:

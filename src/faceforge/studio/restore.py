@@ -17,12 +17,11 @@ from faceforge.errors import BadInput
 from faceforge.evaluation.pairs import psnr
 from faceforge.images import from_uint8, make_grid
 from faceforge.studio import photo as photos
-from faceforge.studio.model import Model
+from faceforge.studio.model import MULTIPLE, Model
 from faceforge.studio.photo import Spot
 
 TILE, MARGIN = 160, 16  # pixels of a network's input at a time, and how far tiles overlap on each side
 LEAST = 8  # pixels a side that are left of a photo at least
-MULTIPLE = 64  # to which sides are padded: no network here halves a picture more often than six times
 LARGEST = 12_000_000  # pixels of a result; a 4K screen has 8.3 million
 
 
@@ -72,7 +71,7 @@ def upscale(model: Model, pixels: np.ndarray) -> Result:
     height, width = (task.factor * side for side in pixels.shape[:2])
     if height * width > LARGEST:
         raise BadInput(f"a picture of {width}x{height} pixels would result; at most {LARGEST:,} pixels are made")
-    if takes_any_size(model):
+    if model.takes_any_size:
         large = _network_at_any_size(model, task, pixels)
         return Result(large, [{"photo": pixels, "upscaled": large}])
     spots = faces_of(pixels, model)
@@ -80,10 +79,9 @@ def upscale(model: Model, pixels: np.ndarray) -> Result:
     faces = []
     for spot in spots:
         small = photos.cut(pixels, spot, (model.size[0] // task.factor, model.size[1] // task.factor))
-        face = _restored(model, task, small)
-        large = photos.lay_back(large, _scaled(spot, task.factor), face)
-        faces.append({"photo": small, "upscaled": face})
-    return Result(large, faces)
+        faces.append({"photo": small, "upscaled": _restored(model, task, small)})
+    scaled = [_scaled(spot, task.factor) for spot in spots]
+    return Result(laid_back(model, large, scaled, [face["upscaled"] for face in faces]), faces)
 
 
 def simulate(model: Model, pixels: np.ndarray) -> Result:
@@ -93,7 +91,7 @@ def simulate(model: Model, pixels: np.ndarray) -> Result:
     """
     model.require("upscale")
     task = _super_resolution(model)
-    if takes_any_size(model):
+    if model.takes_any_size:
         height, width = (side // task.factor * task.factor for side in pixels.shape[:2])
         if min(height, width) < task.factor * LEAST:
             raise BadInput(f"{pixels.shape[1]}x{pixels.shape[0]} pixels are too few to be made smaller still")
@@ -103,7 +101,7 @@ def simulate(model: Model, pixels: np.ndarray) -> Result:
     faces, scores = [], []
     for original in originals:
         small = _pictures(task.reduce(_tensor(original)))[0]
-        restored = (_network_at_any_size if takes_any_size(model) else _restored)(model, task, small)
+        restored = (_network_at_any_size if model.takes_any_size else _restored)(model, task, small)
         size = original.shape[1::-1]
         bicubic = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
         faces.append({"lowered": small, "bicubic": bicubic, "restored": restored, "original": original})
@@ -115,16 +113,6 @@ def simulate(model: Model, pixels: np.ndarray) -> Result:
 def _super_resolution(model: Model) -> SuperResolution:
     assert isinstance(model.task, SuperResolution)
     return model.task
-
-
-def takes_any_size(model: Model) -> bool:
-    """Whether the network makes pictures of other sizes than it was trained on."""
-    other = [side + MULTIPLE for side in model.size]
-    probe = model.task.input_for(torch.zeros(1, model.channels, *other))
-    try:
-        return probe is not None and model.predict(probe).shape[2:] == torch.Size(other)
-    except (RuntimeError, ValueError):
-        return False
 
 
 def _network_at_any_size(model: Model, task: SuperResolution, small: np.ndarray) -> np.ndarray:
@@ -176,7 +164,8 @@ def _restored(model: Model, task: SuperResolution, small: np.ndarray) -> np.ndar
 def translate(model: Model, pixels: np.ndarray, whole: bool = False) -> Result:
     """What a model makes of the faces of a photo, uint8 (H, W, 3), laid back; or of the ``whole`` picture as one face.
 
-    Each face: what the network saw, what it made, and the face as it was. Raises BadInput where no face is found.
+    A grey model changes the lightness alone. Each face: what the network saw, what it made, and the face as it was.
+    Raises BadInput where no face is found.
     """
     model.require("translate")
     spots = [] if whole else faces_of(pixels, model)
@@ -187,11 +176,7 @@ def translate(model: Model, pixels: np.ndarray, whole: bool = False) -> Result:
     made = _pictures(model.predict(inputs))
     shown = _pictures(F.interpolate(inputs, model.size, mode="nearest"))
     faces = captioned(("input", model.task.name, "photo"), (shown, made, _pictures(targets)))
-    if whole:
-        return Result(made[0], faces)
-    for spot, face in zip(spots, made, strict=True):
-        pixels = photos.lay_back(pixels, spot, face)
-    return Result(pixels, faces)
+    return Result(whole_face(model, pixels, made[0]) if whole else laid_back(model, pixels, spots, made), faces)
 
 
 def takes_lines(model: Model) -> bool:
@@ -233,6 +218,19 @@ def faces_of(pixels: np.ndarray, model: Model) -> list[Spot]:
     return spots
 
 
+def laid_back(model: Model, pixels: np.ndarray, spots: Sequence[Spot], faces: Sequence[np.ndarray]) -> np.ndarray:
+    """A photo with what a model made of its faces in their places; a grey one knows no colours, so the photo's stay."""
+    photo = pixels
+    for spot, face in zip(spots, faces, strict=True):
+        photo = photos.lay_back(photo, spot, face)
+    return photo if model.channels == 3 else in_colours_of(photo, pixels)
+
+
+def whole_face(model: Model, pixels: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """The face, uint8 (H, W, 3), that a model made of a whole picture; a grey one leaves its colours too."""
+    return face if model.channels == 3 else in_colours_of(face, photos.fitted(pixels, model.size))
+
+
 def _scaled(spot: Spot, factor: int) -> Spot:
     f = spot.frame
     return Spot(photos.Frame(f.x * factor, f.y * factor, f.w * factor, f.h * factor), spot.quarter)
@@ -257,12 +255,16 @@ def _coloured(images: Tensor, small: np.ndarray, model: Model) -> np.ndarray:
 
 
 def in_colours_of(grey: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The lightness of one picture (h, w, 3) with the colours of another of any size, uint8 RGB."""
+    """The lightness (Rec. 601 luma) of one picture (h, w, 3) with the colours of another of any size, uint8 RGB.
+
+    What is added to a pixel is the same for its three channels, so its colour differences stay; only where a channel
+    would leave [0, 255] is it cut off.
+    """
     size = grey.shape[1::-1]
-    colours = np.asarray(Image.fromarray(other).resize(size, Image.Resampling.BICUBIC))
-    values = cv2.cvtColor(colours, cv2.COLOR_RGB2YCrCb)
-    values[..., 0] = grey[..., 0]
-    return cv2.cvtColor(values, cv2.COLOR_YCrCb2RGB)
+    same = other.shape == grey.shape
+    colours = other if same else np.asarray(Image.fromarray(other).resize(size, Image.Resampling.BICUBIC))
+    before, after = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.int16) for picture in (colours, grey))
+    return (colours + (after - before)[..., None]).clip(0, 255).astype(np.uint8)
 
 
 def _psnr(one: np.ndarray, other: np.ndarray) -> float:

@@ -16,10 +16,10 @@ from faceforge.images import ImageError, decode
 from faceforge.latent_space import Density, Kind
 from faceforge.studio import average as averages
 from faceforge.studio import edit as edits
-from faceforge.studio import motion, restore
+from faceforge.studio import motion, recipes, restore
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Ability, Model
-from faceforge.studio.output import COMPOSITE, VIDEOS, Recipe, save_video, to_png
+from faceforge.studio.output import VIDEOS, Recipe, save_video, to_png
 from faceforge.studio.restore import NoFace, Result
 
 SEEDS = 2**53 - 1  # the largest whole number that a browser knows exactly
@@ -119,11 +119,10 @@ class Ask:
 def generate(model: Model, ask: Ask) -> Answer:
     """Faces of a seed, the same as those that `faceforge generate` writes."""
     drawn, count = _drawn(model, ask), ask.count("count", 16, 1, MOST_FACES)
-    settings = drawn | {"count": count}
     parts = model.faces(count, drawn["seed"], drawn["truncation"], drawn.get("density", "mixture"))
     faces = [face for part in parts for face in photos.to_pictures(part)]
     files = [
-        _png(face, f"face-{drawn['seed']}-{n}", Recipe(model, "generate", settings | {"sample": n}))
+        _png(face, f"face-{drawn['seed']}-{n}", recipes.generate(model, drawn, count, n))
         for n, face in enumerate(faces)
     ]
     return Answer(f"{count} face{'s' * (count != 1)} of seed {drawn['seed']}. Nobody has them.", {"made": files})
@@ -131,13 +130,10 @@ def generate(model: Model, ask: Ask) -> Answer:
 
 def _drawn(model: Model, ask: Ask) -> dict[str, Any]:
     """The settings by which faces are drawn."""
-    settings: dict[str, Any] = {
-        "seed": ask.count("seed", 0, 0, SEEDS),
-        "truncation": ask.number("truncation", 1.0, 0.0, 2.0),
-    }
-    if hasattr(model.module, "encode"):
-        settings["density"] = ask.choice("density", ("mixture", *(d for d in get_args(Density) if d != "mixture")))
-    return settings
+    seed, truncation = ask.count("seed", 0, 0, SEEDS), ask.number("truncation", 1.0, 0.0, 2.0)
+    densities = ("mixture", *(density for density in get_args(Density) if density != "mixture"))
+    density = ask.choice("density", densities) if hasattr(model.module, "encode") else "mixture"
+    return recipes.drawn(model, seed, truncation, density)
 
 
 # --------------------------------------------------------------------------------------------------------------- photos
@@ -152,7 +148,7 @@ def upscale(model: Model, ask: Ask) -> Answer:
     else:
         result = restore.upscale(model, ask.photo())
         says = f"{result.photo.shape[1]} x {result.photo.shape[0]} pixels. Fine details are plausible, not evidence."
-    recipe = Recipe(model, "upscale", {"simulate": ask.flag("simulate")}, COMPOSITE)
+    recipe = recipes.upscale(model, ask.flag("simulate"))
     return Answer(says, {"made": [_png(result.photo, recipe.command, recipe)]})
 
 
@@ -160,7 +156,7 @@ def translate(model: Model, ask: Ask) -> Answer:
     """A photo with its faces translated; beside it each face by steps, and the lines that a hand may change."""
     whole = ask.flag("whole")
     result = restore.translate(model, ask.photo(), whole)
-    recipe = Recipe(model, "translate", {"task": model.task.name, "whole": whole}, COMPOSITE)
+    recipe = recipes.translate(model, whole)
     answer = _photo(result, f"{_faces(result)}; what was added is a guess.", recipe)
     if not restore.takes_lines(model):
         return answer
@@ -170,8 +166,8 @@ def translate(model: Model, ask: Ask) -> Answer:
 
 def draw(model: Model, ask: Ask) -> Answer:
     """The face that belongs to drawn lines."""
-    recipe = Recipe(model, "translate", {"task": model.task.name, "lines": "by hand"})
-    return Answer("A face for these lines.", {"made": [_png(restore.from_lines(model, ask.photo()), "drawn", recipe)]})
+    made = _png(restore.from_lines(model, ask.photo()), "drawn", recipes.from_lines(model))
+    return Answer("A face for these lines.", {"made": [made]})
 
 
 def faces(model: Model, ask: Ask) -> Answer:
@@ -189,14 +185,14 @@ def edit(model: Model, ask: Ask) -> Answer:
     if any(abs(strength) > STRONGEST for strength in strengths.values()):
         raise BadInput(f"changes {ask.words['changes'][:80]!r}: from -{STRONGEST:g} to {STRONGEST:g} is right")
     kind: Kind = ask.choice("direction", ("orthogonalised", "mean_difference", "logistic"))
-    settings: dict[str, Any] = {"strengths": strengths, "direction": kind}
     if ask.uploads:
-        result = edits.edit(model, ask.photo(), strengths, kind, ask.flag("whole"))
-        return _photo(result, f"{_faces(result)} changed.", Recipe(model, "edit", settings, COMPOSITE))
+        whole = ask.flag("whole")
+        result = edits.edit(model, ask.photo(), strengths, kind, whole)
+        return _photo(result, f"{_faces(result)} changed.", recipes.edit(model, strengths, kind, whole))
     drawn = _drawn(model, ask)
     z = model.codes(1, drawn["seed"], 0, drawn["truncation"], drawn["density"])
     (face,) = photos.to_pictures(model.decode(model.space.edit(z, strengths, kind)))
-    made = _png(face, f"edited-{drawn['seed']}", Recipe(model, "edit", settings | drawn))
+    made = _png(face, f"edited-{drawn['seed']}", recipes.edit_drawn(model, strengths, kind, drawn))
     return Answer(f"The face of seed {drawn['seed']}, changed.", {"made": [made]})
 
 
@@ -223,7 +219,7 @@ def average(model: Model | None, ask: Ask) -> Answer:
     else:
         made = (averages.by_translation if way == "translation" else averages.by_codes)(model, ask.photos())
     (*_, mean) = made
-    recipe = Recipe(model, "average", {"way": way, "photos": len(ask.uploads)}, COMPOSITE)
+    recipe = recipes.average(model, way, len(ask.uploads))
     return Answer(f"The mean of {len(ask.uploads)} photos, by {way}.", {"made": [_png(mean, "mean", recipe)]})
 
 
@@ -240,12 +236,11 @@ def walk(model: Model, ask: Ask) -> Answer:
     seed, truncation, density = drawn["seed"], drawn["truncation"], drawn.get("density", "mixture")
     frames, attribute = max(2, round(seconds * motion.FPS)), ask.words.get("attribute")
     if attribute:
-        made, settings = motion.one_face(model, attribute, (-2.0, 2.0), frames, seed, truncation, density)
+        made, way = motion.one_face(model, attribute, (-2.0, 2.0), frames, seed, truncation, density)
     else:
         stops = ask.count("faces", 6, 2, MOST_FACES)
-        made, settings = motion.walk(model, stops, frames, seed, truncation, density), {"faces": stops}
-    settings = drawn | {"seconds": seconds} | settings
-    return _film(made, f"walk-{seed}", ask, Recipe(model, "walk", settings))
+        made, way = motion.walk(model, stops, frames, seed, truncation, density), {"faces": stops}
+    return _film(made, f"walk-{seed}", ask, recipes.walk(model, drawn, seconds, way))
 
 
 def morph(model: Model, ask: Ask) -> Answer:
@@ -256,7 +251,7 @@ def morph(model: Model, ask: Ask) -> Answer:
         spot = restore.faces_of(pixels, model)[0]
         ends.append(edits.invert(model, photos.cut(pixels, spot, model.size), STEPS, whole=True)[0])
     made = motion.morph(model, *ends, frames=max(2, round(seconds * motion.FPS)))
-    return _film(made, "morph", ask, Recipe(model, "morph", {"steps": STEPS, "seconds": seconds}, COMPOSITE))
+    return _film(made, "morph", ask, recipes.morph(model, STEPS, False, seconds))
 
 
 def _film(frames: Iterable[np.ndarray], name: str, ask: Ask, recipe: Recipe) -> Answer:

@@ -337,4 +337,3 @@ def _warm(model: Model) -> None:
         model.decode(model.codes(1))
     if {"edit", "translate", "upscale"} & set(model.abilities):
         photos.finder()
-        photos.framing(model)
