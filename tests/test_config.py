@@ -29,8 +29,7 @@ EXPERIMENTS = sorted(
         ("trainer.gpus=true", "trainer.gpus: True is not a whole number or null"),
         ("model.optimizer_g.lr=fast", "model.optimizer_g.lr: 'fast' is not a number"),
         ("model.objective=minmax", "model.objective: 'minmax' is not one of ['minimax'"),
-        ("trainer.max_images=1e5", "trainer.max_images: 100000.0 is not a whole number or null"),
-        ("seed=1,two", "seed: 'two' is not a whole number"),
+        ("seed=two", "seed: 'two' is not a whole number"),
         ("data.flip", "data.flip: not understood"),
         ("+model.colour=red", "model.colour: unknown"),
     ],
@@ -48,7 +47,7 @@ def test_all_mistakes_at_once():
 
 @pytest.mark.parametrize(
     "override",
-    ["data.size=[64,48]", "data.size=64", "seed=1,2", "trainer.gpus=null", "run_dir=a/b", "trainer.precision=16"],
+    ["data.size=[64,48]", "data.size=64", "seed=1e3", "trainer.gpus=null", "run_dir=a/b", "trainer.precision=16"],
 )
 def test_right_overrides_pass(override):
     assert config.check_overrides([override]) == []

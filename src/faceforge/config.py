@@ -72,10 +72,13 @@ def conf_dir() -> Path:
 def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The resolved configuration for some overrides, as plain data. Raises BadInput with every problem."""
     overrides = plainly(overrides)
-    problems = check_overrides(overrides)
+    bases: dict[str, DictConfig] = {}
+    problems = check_overrides(overrides, bases=bases)
     if problems:
         raise BadInput("\n".join(problems))
-    return plain(_compose(overrides), overrides)
+    (config,) = bases.values()
+    ConfigLoaderImpl._apply_overrides_to_config([o for o in _parse(overrides)[0] if not _is_group(o)], config)
+    return plain(config, overrides)
 
 
 def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -86,7 +89,8 @@ def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, An
     choices = choices or HydraConfig.get().runtime.choices
     resolved = _fitted({"_target_": ROOT, **_resolve(config)})
     del resolved["_target_"]
-    resolved["choices"] = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+    made = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+    resolved["choices"] = {"experiment": None, **made}
     if problem := _check_task(resolved, resolved["choices"]):
         raise BadInput(problem)
     limits = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes"}
@@ -127,12 +131,15 @@ def _compose(overrides: list[str]) -> DictConfig:
 # --------------------------------------------------------------------------- stage one: names and types, without torch
 
 
-def check_overrides(overrides: Iterable[str], multirun: bool = False) -> list[str]:
+def check_overrides(
+    overrides: Iterable[str], multirun: bool = False, bases: dict[str, DictConfig] | None = None
+) -> list[str]:
     """Every unknown key or choice (with the nearest right one) and every value of a wrong type, one line each.
 
     Under ``multirun`` every job of the sweep is checked (beyond JOBS_CHECKED every value once). A problem that only some
-    jobs have is said with the first that has it.
+    jobs have is said with the first that has it. ``bases`` is given what each combination of groups composes to.
     """
+    bases = {} if bases is None else bases
     parsed, problems = _parse(plainly(overrides, multirun))
     sweeps = [_check_sweep(o, multirun, _own_sweeper(parsed)) for o in parsed]
     parsed = [o for o, problem in zip(parsed, sweeps, strict=True) if not problem]
@@ -145,7 +152,7 @@ def check_overrides(overrides: Iterable[str], multirun: bool = False) -> list[st
     chosen = _products(groups, JOBS_CHECKED)
     for swept, choices in chosen:
         try:
-            base = _compose([str(o.input_line) for o in choices])
+            base = bases[swept] = _compose([str(o.input_line) for o in choices])
         except (HydraException, OmegaConfBaseException) as error:
             names.append((swept, [_one_line(error)]))
             continue
@@ -275,7 +282,7 @@ def _check_value(override: Override, base: DictConfig, known: list[str]) -> Iter
     target = ROOT if not parent else str(node.get("_target_")) if isinstance(node, DictConfig) else ""
     expected = (signatures.of(target) or {}).get(name) or _like(OmegaConf.select(base, key))
     for value in _choices(override):
-        if expected and (problem := signatures.complaint(value, expected)):
+        if expected and (problem := signatures.complaint(name, value, expected)):
             yield f"{key}: {problem}"
 
 
@@ -398,7 +405,7 @@ def _check_node(path: str, node: dict[str, Any]) -> Iterator[str]:
             continue
         if name not in signature:
             yield f"{key}: unknown; {_nearest(name, list(signature))}"
-        elif (expected := signature[name]) and (problem := signatures.complaint(value, expected)):
+        elif (expected := signature[name]) and (problem := signatures.complaint(name, value, expected)):
             yield f"{key}: {problem}"
 
 

@@ -15,6 +15,11 @@ SIMPLE = {"bool": "true or false", "str": "a text"}
 SEQUENCES = ("list", "tuple", "Sequence")
 MAPPINGS = ("dict", "Mapping")
 ANYTHING = ("Any", "object")
+SIZES = ("size", "channels", "in_channels", "width", "max_width", "latent_size", "factor")  # 1 or more
+AMOUNTS = (  # 0 or more
+    "blocks", "val_samples", "freeze_statistics", "ema_half_life", "ema_ramp", "clip_norm", "epsilon",
+    "r1_gamma", "r2_gamma", "discriminator_weight", "adversarial_weight", "loss_weight",
+)  # fmt: skip
 Signature = dict[str, ast.expr | None]
 
 
@@ -140,15 +145,17 @@ def _require(value: Any, holds: bool) -> Any:
     return value
 
 
-def complaint(value: Any, annotation: ast.expr) -> str | None:
-    """What is wrong with a value, without its key; None where nothing is."""
+def complaint(name: str, value: Any, annotation: ast.expr) -> str | None:
+    """What is wrong with the value of a parameter, without its key; None where nothing is."""
     try:
         fit(value, annotation)
     except Unfit:
         if isinstance(value, float) and not math.isfinite(value):
             return f"{value} must be a finite number"
         return f"{'null' if value is None else repr(value)} is not {_words(annotation)}"
-    return None
+    least = 1 if name in SIZES else 0 if name in AMOUNTS else -math.inf
+    numbers = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int | float)]
+    return f"{value} must be at least {least}" if min(numbers, default=math.inf) < least else None
 
 
 def _words(annotation: ast.expr) -> str:
