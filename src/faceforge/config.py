@@ -136,7 +136,7 @@ def check_overrides(
 ) -> list[str]:
     """Every unknown key or choice (with the nearest right one) and every value of a wrong type, one line each.
 
-    Under ``multirun`` every job of the sweep is checked (beyond JOBS_CHECKED every value once). A problem that only some
+    Under ``multirun`` every job of a sweep is checked (beyond JOBS_CHECKED every value once). A problem that only some
     jobs have is said with the first that has it. ``bases`` is given what each combination of groups composes to.
     """
     bases = {} if bases is None else bases
@@ -343,7 +343,7 @@ def _choices(override: Override) -> list[Any]:
     if isinstance(value, IntervalSweep):
         return [value.start, value.end]
     values = override.sweep_iterator() if override.is_sweep_override() else [value]
-    return [Override._convert_value(v) for v in values]
+    return [Override._convert_value(v) for v in values]  # type: ignore[arg-type]
 
 
 def _products(overrides: list[Override], most: int) -> list[tuple[str, list[Override]]]:
@@ -550,7 +550,7 @@ def build(node: Mapping[str, Any], trusted: Iterable[str] = (), at: str = "", **
 
 def _try(node: Mapping[str, Any], at: str) -> None:
     """Make an optimiser or a schedule, as training will, to see if it takes what the yaml gives."""
-    from torch import nn, optim, ones
+    from torch import nn, ones, optim
 
     factory = hydra.utils.instantiate(dict(node), _convert_="all")
     kind = factory.func

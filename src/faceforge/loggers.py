@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 Policy = Literal["generated", "all", "none"]
-POLICIES: dict[Policy, set[str]] = {"generated": {"generated"}, "all": {"generated", "real-derived"}, "none": set()}
+POLICIES: dict[str, set[str]] = {"generated": {"generated"}, "all": {"generated", "real-derived"}, "none": set()}
 # one service under two names: a login for one holds for both
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
