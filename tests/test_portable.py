@@ -20,7 +20,7 @@ from faceforge.portable import HOST, Held, is_alive, locked
 from faceforge.run import hold
 
 WINDOWS = """
-import importlib, multiprocessing.context, os, pkgutil, signal, sys
+import importlib, multiprocessing.context, os, pathlib, pkgutil, signal, sys
 import faceforge
 names = [module.name for module in pkgutil.walk_packages(faceforge.__path__, "faceforge.")]
 for name in names:
@@ -40,6 +40,7 @@ for module, gone in absent.items():
 for name in names:
     importlib.import_module(name)
 assert sys.modules["faceforge.portable"].fcntl is None
+sys.modules["faceforge.run"].Run(pathlib.Path(sys.argv[1]), {}).write_skipped([("M\\u00fcller.jpg", "empty")])
 sys.argv = ["train.py", "--cfg", "job"]
 sys.modules["faceforge.main"].main()
 """
@@ -71,12 +72,13 @@ def dead():
 # ------------------------------------------------------------------------------------------------------- Windows
 
 
-def test_on_windows_every_module_is_imported_and_the_configuration_printed():
+def test_on_windows_every_module_is_imported_and_the_configuration_printed(tmp_path):
     ascii_alone = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}  # no file is read as UTF-8 by chance
-    done = subprocess.run(
-        [sys.executable, "-c", WINDOWS], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **ascii_alone}
-    )
+    environment = {**os.environ, **ascii_alone}
+    command = [sys.executable, "-c", WINDOWS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
+    assert "Müller" in (tmp_path / "skipped.csv").read_text(encoding="utf-8")
     assert "\ntrainer:\n" in done.stdout
 
 

@@ -51,7 +51,7 @@ def row(*pictures: np.ndarray, height: int = 192) -> Image.Image:
 
 def metrics(run: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Of each metric in a run's metrics.csv: images drawn and values."""
-    with (Path(run) / "metrics.csv").open(newline="") as file:
+    with (Path(run) / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in (rows[0] if rows else {}) if name != "images"]
     found = {name: [(float(r["images"]), float(r[name])) for r in rows if r[name]] for name in names}

@@ -57,7 +57,7 @@ class Run:
     def reopen(cls, folder: Path) -> Run:
         """Take an existing folder. Raises BadInput where it is none."""
         try:
-            record = json.loads((folder / "run.json").read_text())
+            record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise BadInput(f"resume: {folder} has no readable run.json; name a run folder") from None
         return cls(folder, record)
@@ -110,7 +110,7 @@ def require_free(folder: Path) -> None:
 def write_atomic(path: Path, text: str) -> None:
     """Replace a text file in one step."""
     with atomic_path(path) as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
 
 
 def _default_folder(config: Mapping[str, Any]) -> Path:

@@ -238,7 +238,7 @@ def write_folder(model: Model, folder: Path) -> dict[str, float]:
             "onnx_use.py": "uses the ONNX file with onnxruntime, numpy and Pillow alone",
             "golden.npz": "inputs, and what torch makes of them",
         }
-        (made / "README.md").write_text(make_card(model, files))
+        (made / "README.md").write_text(make_card(model, files), encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for file in made.iterdir():
             file.replace(folder / file.name)
