@@ -25,7 +25,7 @@ class Simulated(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held):
-        layout = dict(strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype)
+        layout = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
         wrapper = torch.Tensor._make_wrapper_subclass(cls, held.size(), device="sim:0", **layout)
         wrapper.held = held
         return wrapper

@@ -235,7 +235,7 @@ def test_attributes_from_labels():
 
 
 def collapsed(count=400, units=48):
-    """Codes that all faces share but for a little that moves all units together, and 29 attributes that mean nothing."""
+    """Codes that all faces share, but for a little that moves all units together, and 29 attributes at random."""
     rng = np.random.default_rng(0)
     together = 1e-3 * rng.standard_normal((count, 1)) * rng.standard_normal((1, units))
     codes = 3 * rng.standard_normal((1, units)) + together + 1e-5 * rng.standard_normal((count, units))

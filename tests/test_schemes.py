@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import random
 from functools import partial
 
@@ -11,10 +12,13 @@ from test_every_pair import FACES, SMALL
 from torch import nn
 
 from faceforge import checkpoint, config, losses, streams, training
+from faceforge.data import noise
 from faceforge.errors import BadInput
+from faceforge.modules.callbacks import Recorder
+from faceforge.modules.guard import slow_down
 from faceforge.modules.latent import LatentModule
 from faceforge.modules.reconstruction import ReconstructionModule
-from faceforge.modules.scheme import Means, optimizer_of, rescale
+from faceforge.modules.scheme import Means, _noise_there, optimizer_of, rescale
 from faceforge.modules.stops import EarlyStop, Threshold
 from faceforge.modules.translation import TranslationModule
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
@@ -285,6 +289,156 @@ def test_the_adversarial_form_of_super_resolution_steps():
     assert module.predict(pair(1, 8, 6)["input"]).shape == (1, 3, 16, 12)
 
 
+# -------------------------------------------------------------------------------------------------------- devices
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A device without numbers that says it computes streams, and a list of how many numpy has drawn since."""
+    drawn = []
+    for name in ("normal", "uniform"):
+        real = getattr(streams, name)
+
+        def counted(seed, purpose, counters, shape=(), real=real):
+            found = real(seed, purpose, counters, shape)
+            drawn.append(found.size)
+            return found
+
+        monkeypatch.setattr(streams, name, counted)
+    monkeypatch.setattr(noise, "exact", lambda device: True)
+    return torch.device("meta"), drawn
+
+
+@pytest.mark.parametrize("counters", [range(4, 8), torch.arange(4)])
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_noise_comes_from_the_device_that_uses_it(elsewhere, counters, kind):
+    device, drawn = elsewhere
+    module = ReconstructionModule(Halves(), SGD, losses.MSE(), **SHARED).to(device)
+    made = module.noise("x", counters, (3, 5), kind)
+    assert (made.shape, made.dtype, made.device) == ((4, 3, 5), torch.float32, device)
+    assert drawn == []
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_noise_of_a_device_is_that_of_the_cpu(kind):
+    """To one unit in the last place of a float32; uniform numbers to the bit."""
+    module = ReconstructionModule(Halves(), SGD, losses.MSE(), **SHARED)
+    host = module.noise("x", range(100, 164), (3, 33), kind)
+    there = _noise_there(3, "x", (3, 33), kind, torch.arange(100, 164))
+    assert (host == there).all() if kind == "uniform" else torch.allclose(host, there, rtol=1.2e-7, atol=0)
+
+
+@pytest.mark.parametrize("model", ["dcgan_cnn", "dcgan_conventional"])
+def test_the_host_draws_no_more_for_larger_pictures(elsewhere, model):
+    """Numbers drawn by numpy in a step on a device, augmentation included: none, at any size."""
+    device, drawn = elsewhere
+    for side in (16, 32):
+        overrides = [f"model={model}", *SMALL[model], f"data.size={side}", "model.augment_policy=[color,translation]"]
+        module = config.build(config.plain(config._compose(overrides), overrides)["model"])
+        module._discriminator_step = lambda real, fake, position, *_, module=module: module._seen(
+            fake, "fake", position
+        )
+        module._generator_step = lambda real, fake, position, module=module: module._seen(fake, "generator", position)
+        on_host = {"target": torch.zeros(2, 3, side, side)}
+        module.training_step(on_host, 0)
+        assert sum(drawn) >= 2 * module.generator.latent_shape[0], "on the CPU it is numpy that draws"
+        drawn.clear()
+        module.to(device).training_step({"target": on_host["target"].to(device)}, 1)
+        assert drawn == []
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor on a device of its own, as far as a loss can tell."""
+
+    @staticmethod
+    def of(tensor):
+        return tensor.as_subclass(Elsewhere)
+
+
+class Demanding(nn.Module):
+    """A loss that refuses what was not brought to its device."""
+
+    def forward(self, prediction, target):
+        assert isinstance(prediction, Elsewhere)
+        assert isinstance(target, Elsewhere)
+        assert len(prediction) <= 64
+        return (prediction - target).abs().mean().as_subclass(torch.Tensor)
+
+
+def test_in_validation_the_loss_sees_tensors_of_the_module_s_device(monkeypatch):
+    module = ReconstructionModule(Halves(), SGD, Demanding(), **SHARED)
+    monkeypatch.setattr(ReconstructionModule, "device", torch.device("meta"))
+    real = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor,
+        "to",
+        lambda x, place, *a, **k: Elsewhere.of(x) if place == module.device else real(x, place, *a, **k),
+    )
+    batch = pair(100, 3, 3)
+    assert module._loss_of(batch["input"], batch["target"]) / 100 == pytest.approx(
+        float((batch["input"] - batch["target"]).abs().mean()), rel=1e-5
+    )
+
+
+def test_what_a_checkpoint_brings_joins_what_the_device_adds():
+    """A run interrupted between two rows: its losses are read on the CPU, those to come lie on the device."""
+    before = Means()
+    before.add(loss=torch.tensor(1.0))
+    before.keep("logits", torch.ones(2))
+    means = Means()
+    means.load_state_dict(before.state_dict())
+    means._sums, means._counts = {"other": torch.tensor(2.0)}, {"other": 1}
+    means.to(torch.device("meta"))
+    assert {tensor.device.type for tensor in means.numbers().values()} == {"meta"}
+
+
+PERCEPTUAL = [
+    "model/loss=l1_perceptual",
+    "model.loss.losses=[{_target_:faceforge.losses.L1},{_target_:faceforge.losses.Perceptual,"
+    "features:{_target_:torch.nn.Conv2d,in_channels:1,out_channels:2,kernel_size:3}}]",
+]
+
+
+def frozen(folder):
+    """The checkpoint as it was written when it held the features of its loss."""
+    path = folder / "checkpoints/last.ckpt"
+    kept = torch.load(path, weights_only=True)
+    extra = {f"loss.losses.1.features.{name}": torch.ones(3) for name in ("weight", "bias")}
+    kept["state_dict"] = {**kept["state_dict"], **extra}
+    torch.save(kept, path)
+    (folder / "checkpoints/best.ckpt").unlink()
+    (folder / "checkpoints/hashes.txt").unlink()
+    return path
+
+
+def test_frozen_features_are_in_no_checkpoint_and_those_of_before_load(run):
+    folder = run("perceptual", *PERCEPTUAL, "trainer.max_images=8")
+    assert not [name for name in checkpoint.read(folder / "checkpoints/last.ckpt")["state_dict"] if "features" in name]
+    path = frozen(folder)
+    module = checkpoint.load(path)
+    assert module.loss.losses[1].features.weight.shape == (2, 1, 3, 3)
+    whole = len(module.state_dict())
+    assert f"{whole} of {whole} tensors matched" in checkpoint.initialise(module, path)
+    overrides = [f"resume={folder}", "trainer.max_images=16"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    assert json.loads((folder / "run.json").read_text())["images"] == 16
+
+
+def test_frozen_features_follow_their_loss():
+    """To a device and a memory format, in copies and in eval mode; no gradient, no parameter, no state of their own."""
+    loss = losses.Weighted([losses.L1(), losses.Perceptual(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout()))], [1, 1])
+    features = loss.losses[1].features
+    loss.train()
+    assert not features.training
+    assert list(loss.parameters()) == []
+    assert loss.state_dict() == {}
+    assert not any(weight.requires_grad for weight in features.parameters())
+    assert copy.deepcopy(loss).losses[1].features is not features
+    loss.to(torch.device("meta"))
+    assert {weight.device.type for weight in features.parameters()} == {"meta"}
+
+
+# ------------------------------------------------------------------------------------------------ ends and schedules
 # ------------------------------------------------------------------------------------------------ ends and schedules
 
 
@@ -395,6 +549,135 @@ def test_a_plateau_lowers_the_learning_rate_across_a_resume(run):
     overrides = [f"resume={halved}", "trainer.max_images=32"]
     assert training.train(config.compose(overrides), overrides) == 0
     assert rate(halved) == rate(whole)
+
+
+SCHEDULES = {
+    "CosineAnnealingLR": {"T_max": 8},
+    "CosineAnnealingWarmRestarts": {"T_0": 3},
+    "OneCycleLR": {"max_lr": 0.1, "total_steps": 20},
+    "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1},
+    "StepLR": {"step_size": 3},
+    "MultiStepLR": {"milestones": [2, 7]},
+    "ExponentialLR": {"gamma": 0.9},
+    "LinearLR": {},
+    "ConstantLR": {},
+    "PolynomialLR": {},
+}
+
+
+def scheduled(schedule, checkpoint=None):
+    """A module and its optimiser, as a trainer makes them, anew or from a checkpoint."""
+    module = alone(
+        ReconstructionModule(
+            Halves(), partial(torch.optim.Adam, lr=0.1), losses.MSE(), **{**SHARED, "schedule": schedule}
+        )
+    )
+    optimizer = module.optimizers()
+    if checkpoint:
+        module.on_load_checkpoint(checkpoint)
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        module.on_train_start()
+    return module, optimizer
+
+
+def rates(module, optimizer, steps):
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        module.training_step(pair(), 0)
+    return found
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_counts_batches_and_goes_on_exactly(tmp_path, name):
+    """As torch's own loop does, one step a batch; validations change nothing; a checkpoint takes up where it was."""
+    schedule = partial(getattr(torch.optim.lr_scheduler, name), **SCHEDULES[name])
+    alone_optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.1)
+    by_torch, expected = schedule(alone_optimizer), []
+    for _ in range(10):
+        expected.append(alone_optimizer.param_groups[0]["lr"])
+        alone_optimizer.step()
+        by_torch.step()
+    whole, optimizer = scheduled(schedule)
+    first = rates(whole, optimizer, 4)
+    whole.after_validation({"val/loss": 0.03})
+    kept = {"optimizer": optimizer.state_dict()}
+    whole.on_save_checkpoint(kept)
+    torch.save(kept, tmp_path / "x")
+    assert first + rates(whole, optimizer, 6) == expected
+    again = scheduled(schedule, torch.load(tmp_path / "x", weights_only=True))
+    assert first + rates(*again, 6) == expected
+
+
+def test_rates_that_the_guard_lowered_stay_lower():
+    schedule = partial(torch.optim.lr_scheduler.CosineAnnealingWarmRestarts, T_0=30)
+    module, optimizer = scheduled(schedule)
+    rates(module, optimizer, 2)
+    kept = {"optimizer": copy.deepcopy(optimizer.state_dict())}
+    module.on_save_checkpoint(kept)
+    found = rates(module, optimizer, 3)
+    lower, optimizer = scheduled(schedule, None)
+    lower.on_load_checkpoint(kept)
+    optimizer.load_state_dict(kept["optimizer"])
+    slow_down([optimizer], {"rollbacks": [{"to": 10}, {"to": 10}]}, 10)
+    lower.on_train_start()
+    assert rates(lower, optimizer, 3) == pytest.approx([rate / 2 for rate in found])
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("torch.optim.lr_scheduler.CosineAnnealingLR", r"model\.schedule: CosineAnnealingLR cannot be made \(.*T_max"),
+        ("torch.optim.lr_scheduler.LambdaLR", r"model\.schedule: LambdaLR cannot be made \(.*lr_lambda"),
+        ("torch.optim.lr_scheduler.SequentialLR", r"model\.schedule: SequentialLR cannot be made"),
+        ("torch.nn.Identity", r"model\.schedule: Identity must be a scheduler of torch\.optim\.lr_scheduler"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_one_line_before_a_folder_is_made(run, tmp_path, target, reason):
+    with pytest.raises(BadInput, match=reason) as told:
+        run("wrong", f"model.schedule={{_target_:{target},_partial_:true}}")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_a_schedule_that_ends_before_the_run_is_one_line():
+    module, optimizer = scheduled(partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=3))
+    with pytest.raises(BadInput, match=r"model\.schedule: it ends before the run does \(.*3"):
+        rates(module, optimizer, 9)
+
+
+def test_a_cosine_in_a_run_follows_its_batches(run):
+    cosine = "model.schedule={_target_:torch.optim.lr_scheduler.CosineAnnealingLR,_partial_:true,T_max:8}"
+    groups = checkpoint.read(run("cosine", cosine, "trainer.max_images=16") / "checkpoints/last.ckpt")["optimizers"][0]
+    assert groups["param_groups"][0]["lr"] == pytest.approx(1e-3 / 2)  # half of the way after 4 of 8 batches
+
+
+def test_a_score_of_nan_ends_and_lowers_as_one_that_is_no_better():
+    stop = EarlyStop("val/mae", 0.0, 2)
+    nan = {"val/mae": float("nan"), "val/loss": float("nan")}
+    assert stop.update(nan) is None
+    assert stop.update({"val/mae": 0.5}) is None
+    assert (stop.best, stop.waited) == (0.5, 0)
+    assert stop.update(nan) is None
+    assert "has not fallen" in stop.update(nan)
+    assert Threshold("val/mae", 1.0).update(nan) is None
+    module, optimizer = scheduled(partial(torch.optim.lr_scheduler.ReduceLROnPlateau, factor=0.5, patience=0))
+    for loss, rate in ((nan["val/loss"], 0.05), (0.5, 0.05), (0.4, 0.05), (nan["val/loss"], 0.025)):
+        module.after_validation({"val/loss": loss})
+        assert optimizer.param_groups[0]["lr"] == rate
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_nan_is_never_the_best_score_and_is_always_beaten(mode):
+    module = ReconstructionModule(Halves(), SGD, losses.MSE(), **SHARED)
+    module.monitor = ("val/x", mode)
+    recorder = Recorder(None, None, {"data": {"batch_size": 4}}, None)
+    for value, best in ((math.nan, None), (math.inf, None), (0.5, 0.5), (math.nan, 0.5), (-math.inf, 0.5)):
+        recorder._compare(module, {"val/x": value})
+        assert (recorder.best or {}).get("value") == best
+    recorder.best = {"metric": "val/x", "mode": mode, "value": math.nan, "images": 0}  # of a checkpoint of before
+    recorder._compare(module, {"val/x": 0.7})
+    assert recorder.best["value"] == 0.7
 
 
 def test_a_metric_that_is_not_scored_is_named(run):

@@ -204,6 +204,26 @@ def test_tensor_streams_are_the_counter_streams(counters):
     assert np.allclose(normal, streams.normal(9, "x", counters, shape), rtol=0, atol=1e-14)
 
 
+def test_a_device_says_whether_it_computes_the_streams(monkeypatch):
+    """The CPU does; one without float64, or whose int64 saturates, has its noise made on the CPU."""
+    cpu = torch.device("cpu")
+    assert noise.exact.__wrapped__(cpu)
+    keys = torch.arange(4)
+    assert noise.computable(keys) is keys
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "double", lambda tensor: (_ for _ in ()).throw(TypeError("no float64 here")))
+        assert not noise.exact.__wrapped__(cpu)
+    with monkeypatch.context() as patch:
+        patch.setattr(noise, "bits", lambda seed, purpose, keys, shape: torch.zeros(len(keys), *shape).long())
+        assert not noise.exact.__wrapped__(cpu)
+    assert not noise.exact.__wrapped__(torch.device("meta")), "what has no numbers cannot show that it computes"
+
+
+def test_counters_are_made_on_their_device():
+    made = noise.counters(torch.device("cpu"), range(8, 40, 16), 3)
+    assert made.tolist() == streams.counters(range(8, 40, 16), 3).tolist() == [8, 9, 10, 24, 25, 26]
+
+
 def test_noise_is_a_function_of_seed_stream_and_position():
     images, positions = torch.zeros(40, 3, 9, 7), torch.arange(100, 140)
     task = Noise("normal", 1)

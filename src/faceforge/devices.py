@@ -120,7 +120,7 @@ class TorchAccelerator(Accelerator):
     def teardown(self) -> None:
         """Nothing is held."""
 
-    def get_device_stats(self, device: str | torch.device) -> dict[str, Any]:
+    def get_device_stats(self, device: int | str | torch.device) -> dict[str, Any]:
         """Memory figures of torch, where it has them for this kind."""
         with suppress(RuntimeError, AttributeError):
             return dict(torch.accelerator.memory_stats(device))

@@ -253,8 +253,8 @@ class LatentSpace:
     """Densities and directions of the codes of one checkpoint.
 
     ``names`` are the attributes with a direction in ``differences`` and ``normals`` (A, Z): mean difference and
-    logistic. ``made`` says of what: split, count, checkpoint, manifest and seed; and ``without_logistic``, the attributes
-    whose normal is their mean difference, because no logistic direction was found.
+    logistic. ``made`` says of what: split, count, checkpoint, manifest and seed; and ``without_logistic``, the
+    attributes whose normal is their mean difference, because no logistic direction was found.
     """
 
     link: Link
@@ -343,8 +343,8 @@ class LatentSpace:
             return None
         listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         return (
-            f"No logistic direction was found for {len(names)} of {len(self.names)} attributes ({listed}): the codes do "
-            f"not tell them apart. Their mean difference stands in."
+            f"No logistic direction was found for {len(names)} of {len(self.names)} attributes ({listed}) within "
+            f"{ITERATIONS} iterations; their mean difference stands in."
         )
 
     def sample(self, density: Density, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:

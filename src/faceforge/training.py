@@ -208,7 +208,7 @@ def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides:
         elif mine != theirs:
             raise BadInput(
                 f"resume: {key} is {theirs!r} in this run, {mine!r} was asked for; a resumed run keeps its own "
-                f"configuration (only trainer limits, gpus, processes, guard, logger and where the data lies may change)"
+                f"configuration (only limits, gpus, processes, guard, logger and where the data lies may change)"
             )
     return merged
 
@@ -346,7 +346,7 @@ def _train(recorder: Recorder, module: Scheme, data: Any, resume: Path | None) -
     except (ProcessRaisedException, ProcessExitedException) as error:
         if watchdog.why:
             raise _unanswered(recorder.stop, watchdog.why, recorder.run.folder) from error
-        raise (_killed if isinstance(error, ProcessExitedException) else _raised_in_rank)(error) from error
+        raise (_raised_in_rank(error) if isinstance(error, ProcessRaisedException) else _killed(error)) from error
     finally:
         watchdog.stop()
 

@@ -1,4 +1,4 @@
-"""The counter streams of streams.py on tensors, on the device that uses them: noise of whole pictures is much for a host.
+"""The counter streams of streams.py on tensors, on the device that uses them: pictures of noise are much for a host.
 
 The bits are the same; what logarithm and cosine make of them may differ in the last digit of a double, and so, once
 rounded, by one digit of a float32. Where a device cannot compute them (`exact`), the CPU does.
@@ -54,7 +54,7 @@ def normal(seed: int, purpose: str, counters: Tensor, shape: tuple[int, ...]) ->
 
 
 def counters(device: torch.device, starts: range, count: int) -> Tensor:
-    """``count`` counters from each start, (starts * count,) int64, made on the device: a copy there would wait for it."""
+    """``count`` counters from each start, (starts * count,) int64, made on the device: copying would wait for it."""
     first = torch.arange(starts.start, starts.stop, starts.step, device=device)
     return (first[:, None] + torch.arange(count, device=device)).reshape(-1)
 

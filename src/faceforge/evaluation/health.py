@@ -1,8 +1,8 @@
 """Is a training in good health? Figures that say by name what went wrong, each a pure function of tensors.
 
 Images are (N, C, H, W) in [-1, 1]. Where a figure is relative to real faces, 1 means "as they are". Scores of quality
-are elsewhere: a picture may be diverse, clean and no face. Images and codes are judged on the CPU, in float64, which not
-every device has; logits on their own device, which nothing waits for.
+are elsewhere: a picture may be diverse, clean and no face. Images and codes are judged on the CPU, in float64, which
+not every device has; logits on their own device, which nothing waits for.
 """
 
 from __future__ import annotations

@@ -115,7 +115,12 @@ class PairedScheme(Scheme):
     def after_step(self) -> None:
         """The learning rate of the next batch, where the schedule counts batches."""
         if self._rates is not None and not isinstance(self._rates, ReduceLROnPlateau):
-            self._rates.step()
+            try:
+                self._rates.step()
+            except ValueError as error:  # a schedule of a fixed length, such as OneCycleLR
+                raise BadInput(
+                    f"model.schedule: it ends before the run does ({' '.join(str(error).split())})"
+                ) from None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """With the states of schedule and stop."""

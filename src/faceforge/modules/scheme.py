@@ -157,13 +157,13 @@ class Scheme(pl.LightningModule):
         from the CPU's by one unit in the last place.
         """
         there = self.device.type != "cpu" and noise.exact(self.device)
-        draw = partial(_noise_there if there else _noise, self.seed, purpose, shape, kind)
+        draw: Callable[[Any], Any] = partial(_noise_there if there else _noise, self.seed, purpose, shape, kind)
         if isinstance(counters, range):
             key = purpose, shape, kind, self.device
             if key not in self._ahead:
                 options = (partial(noise.counters, self.device),) if there else ()
                 self._ahead[key] = streams.Ahead(draw, *options)
-            drawn = self._ahead[key](counters)
+            drawn: Any = self._ahead[key](counters)
         else:
             drawn = draw(counters.to(self.device) if there else counters.cpu().numpy())
         return drawn if there else torch.from_numpy(drawn).to(self.device)
