@@ -111,6 +111,8 @@ def test_a_resumed_run_has_no_speed_at_first_either(wall):
     wall.now += 0.7
     progress.update(1064)
     assert progress.describe() == "1,064/2,000  starting"
+    progress.update(2000)
+    assert progress.describe() == "2,000/2,000  1 s in all"
 
 
 def test_close_says_where_it_ended_and_start_is_not_needed(wall):

@@ -134,6 +134,9 @@ class Progress:
     def _speed(self) -> list[str]:
         (start, before), (end, after) = self._recent[0], self._recent[-1]
         if after <= before or end - start < LEAST_SECONDS:
+            ended = self.total is not None and self._images >= self.total > self._first
+            if ended:
+                return [f"{duration(time.monotonic() - self._began)} in all"]
             return ["starting"] if not self._note else []
         speed = (after - before) / (end - start)
         # the whole time so far, saving and validating included, is what the rest will be like

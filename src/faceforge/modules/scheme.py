@@ -157,7 +157,8 @@ class Scheme(pl.LightningModule):
         from the CPU's by one unit in the last place.
         """
         there = self.device.type != "cpu" and noise.exact(self.device)
-        draw: Callable[[Any], Any] = partial(_noise_there if there else _noise, self.seed, purpose, shape, kind)
+        draw = partial(_noise_there if there else _noise, self.seed, purpose, shape, kind)
+        drawn: Any
         if isinstance(counters, range):
             key = purpose, shape, kind, self.device
             if key not in self._ahead:
