@@ -21,7 +21,7 @@ from faceforge.evaluation import command, protocol, table, verdict
 from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.command import Asked
 from faceforge.modules.paired import PairedScheme
-from faceforge.report import write_report
+from faceforge.report import page, write_report
 
 ASKED = Asked(Path(), "test", "best", None, 0, None, False, None, ())
 PAIRED = ["model=conv_superres", *FACES, *SMALL["conv_superres"], "data.source.count=80", "trainer.max_images=16"]
@@ -417,3 +417,13 @@ def test_columns_are_aligned_and_the_best_is_marked():
         "real                 0.0100",
         "  95 %       0.0000..0.0200",
     ]
+
+
+def test_a_score_that_is_no_number_is_nobody_s_best():
+    """Neither in a table, nor of the densities of a code, nor in the report."""
+    nan = float("nan")
+    rows = [{"kind": "model", "scores": {"mae": {"value": value}}} for value in (nan, 0.5, 0.4)]
+    assert table.Table("images", ["mae"], rows).best("mae") == 0.4
+    found = [{"scores": {"kid": {"value": None}}}, {"scores": {}}, {"scores": {"kid": {"value": 0.1}}}]
+    assert min(found, key=protocol._kid_of) is found[2]
+    assert page._best({"metric": "val/mae", "mode": "min", "value": nan, "images": 4}) == []
