@@ -475,6 +475,22 @@ def test_a_finished_run_holds_the_space_of_its_best_checkpoint(tmp_path, monkeyp
         LatentSpace.load(folder / "latent.safetensors", checkpoint.digest(folder / "config.yaml"))
 
 
+def test_a_run_says_what_its_end_left_out(tmp_path, monkeypatch, capfd):
+    from conftest import TINY
+
+    from faceforge import config, training
+
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(latent_space, "ITERATIONS", 1)
+    small = ["model.code.latent_size=5", "model.encoder.width=4", "model.decoder.width=4", "data.size=16"]
+    overrides = ["model=latent_editor", *(o for o in TINY if not o.startswith("model.")), *small]
+    overrides += [f"run_dir={tmp_path / 'run'}", "trainer.max_images=8"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    (note,) = json.loads((tmp_path / "run/run.json").read_text())["notes"]
+    assert note["text"].startswith("No logistic direction was found for ")
+    assert f"At 8 images: {note['text']}" in capfd.readouterr().err
+
+
 def test_the_same_faces_are_encoded_each_time(faces):
     module = Principal(faces.images("train", range(50)))
     order = np.sort(streams.permutation(0, "latent/faces", 0, faces.counts["train"])[:7])
