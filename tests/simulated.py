@@ -124,6 +124,7 @@ def setup():
     _libraries.extend((kernels, everything))
     for name in ("empty.memory_format", "empty_strided", "arange.start_step", "randperm"):
         kernels.impl(name, _factory(name), "PrivateUse1")
+    kernels.impl("_copy_from", _copy_from, "PrivateUse1")  # torch.tensor() calls it where no subclass is asked
     everything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     for name in CAST:
         kernels.impl(name, _autocast(name), "AutocastPrivateUse1")
@@ -139,6 +140,12 @@ def _factory(name):
         return Simulated(_overload(name)(*args, **{**kwargs, "device": "cpu", "pin_memory": False}))
 
     return kernel
+
+
+def _copy_from(source, target, non_blocking=False):
+    source, target_held = (t.held if type(t) is Simulated else t for t in (source, target))
+    target_held.copy_(source)
+    return target
 
 
 def _autocast(name):

@@ -48,7 +48,7 @@ ON_IT = ["trainer.gpus=1", "trainer.precision=32"]
 
 @pytest.fixture(scope="module", autouse=True)
 def machine():
-    """This machine has one accelerator. Noise comes from the host, where its numbers are those of the CPU to the bit."""
+    """This machine has one accelerator; noise comes from the host, so that its numbers are those of the CPU."""
     simulated.setup()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.sim, "count", 1)
@@ -123,11 +123,11 @@ def test_a_precision_trains_resumes_and_goes_on_on_the_cpu(place, monkeypatch, a
     assert (_record(parts)["precision"], _record(parts)["images"]) == ("32", 20)
 
 
-def test_mixed_precision_really_is(monkeypatch, tmp_path):
+def test_mixed_precision_really_is(tmp_path):
     module, _ = _stepped(tmp_path, 1, *SCHEMES["sr"], "trainer.gpus=1", "trainer.precision=bf16")
     image = torch.zeros(1, 3, 16, 16, device="sim")
     with torch.autocast("sim", dtype=torch.bfloat16):
-        assert module.to("sim").network(image[:, :1]).dtype is torch.bfloat16
+        assert module.to("sim").network.head(image[:, :1]).dtype is torch.bfloat16
 
 
 def test_a_fault_that_comes_once_leaves_no_trace_where_the_run_goes_back(place, capsys):
