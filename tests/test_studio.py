@@ -50,7 +50,7 @@ def model(place):
     return lambda name: open_model(place / name)
 
 
-RECIPE = output.Recipe(None, "test", {"what": 'a = "b"; \\ # and\nso on'})
+RECIPE = output.Recipe(None, "walk", {"what": 'a = "b"; \\ # and\nso on'})
 FACE = ((30.0, 30.0), (50.0, 30.0), (40.0, 42.0), (32.0, 52.0), (48.0, 52.0))  # in a photo of 80 wide, 100 high
 
 
@@ -467,7 +467,7 @@ def test_films_of_odd_sides_can_be_played(tmp_path, suffix):
     assert rate == pytest.approx(12, rel=0.06)  # a GIF counts hundredths of a second
     assert np.abs(shown[0][:33, :21].astype(int) - made[0]).mean() < 12
     assert output.read_recipe(path) == {
-        "command": "test",
+        "command": "walk",
         "run": None,
         "weights_sha256": None,
         "synthetic": True,
