@@ -149,13 +149,18 @@ def tests(version: str, resolution: str) -> bool:
 
 
 def tries(version: str, resolution: str) -> bool:
-    """Import every module, print a configuration, train a tiny model."""
+    """Import every module, print a configuration and a command's help, train a tiny model."""
     python, name = str(environment(version, resolution) / "bin" / "python"), f"{version}-{resolution}"
     with tempfile.TemporaryDirectory() as folder:
         train = [python, "train.py", *TINY, f"run_dir={folder}/run", f"data.cache={folder}/cache"]
         return (
             run([python, "-c", TRIED], f"import on {name}")
             and run([python, "train.py", "--cfg", "job"], f"configure on {name}", quiet=True)
+            and run(
+                [python, "-c", "from faceforge.cli import run; run()", "filters", "--help"],
+                f"help on {name}",
+                quiet=True,
+            )
             and run(train, f"train on {name}")
         )
 
