@@ -126,6 +126,7 @@ def bare_of(module: Any, batch: dict[str, torch.Tensor]) -> Callable[[int], None
     for kind, loop in (
         (baselines.TranslationModule, baselines.translation),
         (baselines.AdversarialModule, baselines.gan),
+        (baselines.LatentModule, baselines.latent),
         (baselines.ReconstructionModule, baselines.reconstruction),
     ):
         if isinstance(module, kind):

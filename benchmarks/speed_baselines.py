@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from faceforge.losses import discriminator_loss, generator_loss, gradient_penalty
+from faceforge.losses import discriminator_loss, generator_loss, gradient_penalty, kl_loss, kl_units
 from faceforge.modules.adversarial import AdversarialModule
+from faceforge.modules.latent import LatentModule
 from faceforge.modules.reconstruction import ReconstructionModule
 from faceforge.modules.scheme import rescale
 from faceforge.modules.translation import TranslationModule
@@ -102,6 +103,25 @@ def reconstruction(module: ReconstructionModule, batch: dict[str, Tensor]) -> St
     def step(number: int) -> None:
         made = rescale(own.network(source), own.network.output_range, (0.0, 1.0))
         advance(optimizer, own.loss(made, target))
+
+    return step
+
+
+def latent(module: LatentModule, batch: dict[str, Tensor]) -> Step:
+    """The step of an autoencoder of codes, its noise from torch's generator."""
+    own = copy.deepcopy(module)
+    encoder, code, decoder = (own.network[name] for name in ("encoder", "code", "decoder"))  # type: ignore[index]
+    source, target = rescale(batch["input"], UNIT, encoder.input_range), (batch["target"] + 1) / 2
+    optimizer = own.configure_optimizers()
+
+    def step(number: int) -> None:
+        found = code(encoder(source))
+        plain = isinstance(found, Tensor)
+        z = found if plain else found[0] + (0.5 * found[1]).exp() * torch.randn_like(found[0])
+        loss = own.loss(rescale(decoder(z), decoder.output_range, (0.0, 1.0)), target)
+        if not plain:
+            loss = own._weighed(loss, kl_loss(kl_units(*found), own.free_nats), target[0].numel())
+        advance(optimizer, loss)
 
     return step
 

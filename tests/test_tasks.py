@@ -564,11 +564,11 @@ def test_a_bad_task_is_one_line_through_the_configuration():
         config.compose(["model=pix2pix", "task=average", "task.subset=name"])
 
 
-# ------------------------------------------------------------------------------------------------------------ CUDA
+# ----------------------------------------------------------------------------------------------------- accelerators
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; this machine has none")
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs a GPU; torch finds none on this machine")
 @pytest.mark.parametrize(
     "task",
     [
@@ -584,8 +584,9 @@ def test_a_bad_task_is_one_line_through_the_configuration():
 )
 def test_a_gpu_makes_the_same(task):
     images, positions = from_uint8(torch.from_numpy(faces(4, 16, 12))), torch.tensor([3, 2**40, 0, 7])
-    made = task.input_for(images.cuda(), positions.cuda(), "train")
-    assert made.is_cuda
+    device = torch.accelerator.current_accelerator()
+    made = task.input_for(images.to(device), positions.to(device), "train")
+    assert made.device.type == device.type
     assert torch.allclose(made.cpu(), task.input_for(images, positions, "train"), atol=1e-5)
-    target = task.target_for(images.cuda(), positions.cuda(), "train")
+    target = task.target_for(images.to(device), positions.to(device), "train")
     assert torch.allclose(target.cpu(), task.target_for(images, positions, "train"), atol=1e-5)
