@@ -29,7 +29,7 @@ test: $(READY) ## Run the tests of every day (under 10 minutes on 2 cores)
 test-all: $(READY) ## Run every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
 
-test-gpu: $(READY) ## Run the tests that need a CUDA GPU (each skips with a reason without one)
+test-gpu: $(READY) ## Run the tests that need a GPU (each skips with a reason without one)
 	$(BIN)/python -m pytest -m gpu -rs
 
 matrix: ## Install and test on Python 3.10 to 3.13 and with the oldest dependencies (hours); PYTHONS="3.10 3.13" narrows it

@@ -446,7 +446,7 @@ def in_process(part: Part, check: Check, limit: float) -> Iterator[Outcome]:
     end = time.perf_counter() + limit
     for unit in part.units:
         if time.perf_counter() > end:
-            yield Outcome(unit, dropped=f"no time left of {limit:.0f} s")
+            yield Outcome(unit, dropped=f"no time left of {limit:.3g} s")
         else:
             yield attempt(part, check, unit)
 
@@ -462,7 +462,7 @@ def in_child(part: Part, check: Check, limit: float) -> Iterator[Outcome]:
             process.wait(limit)
             why = f"its process ended with {process.returncode}"
         except subprocess.TimeoutExpired:
-            why = f"did not end within {limit:.0f} s"
+            why = f"did not end within {limit:.3g} s"
         finally:
             _end(process)
     outcomes = [Outcome(**json.loads(line)) for line in told.read_text().splitlines()] if told.exists() else []

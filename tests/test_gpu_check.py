@@ -80,23 +80,19 @@ def test_what_fails_is_recorded_with_its_reason_and_stops_nothing(check):
 def test_parts_without_time_are_named(check):
     parts = [Part("slow", 1, ("a", "b"), lambda *_: time.sleep(0.3) or {}), Part("late", 1, ("c",), fails)]
     results = gpu_check.run(check, 0.2, in_process, parts)
-    assert gpu_check.listed(results, "dropped") == ["slow, b: no time left of 0 s", "late, c: no time was left"]
+    assert gpu_check.listed(results, "dropped") == ["slow, b: no time left of 0.1 s", "late, c: no time was left"]
 
 
 def test_a_hang_ends_with_its_slice(check, monkeypatch):
     """The process of a part never answers: its first unit has failed, the others are named."""
-    monkeypatch.setattr(gpu_check, "__file__", str(ROOT / "tests/asleep.py"))
-    monkeypatch.setattr(sys, "executable", "/bin/sleep")
-    monkeypatch.setattr(gpu_check.subprocess, "Popen", asleep(subprocess.Popen))
+    start_process = subprocess.Popen
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(gpu_check.subprocess, "Popen", lambda _, **given: start_process(sleep, **given))
     start = time.monotonic()
     outcomes = list(in_child(PLAYED["exact resume"], check, 0.5))
     assert time.monotonic() - start < 10
-    assert outcomes[0].failed == "did not end within 0 s"
+    assert outcomes[0].failed == "did not end within 0.5 s"
     assert all(outcome.dropped for outcome in outcomes[1:])
-
-
-def asleep(popen):
-    return lambda command, **given: popen([sys.orig_argv[0], "-c", "import time; time.sleep(600)"], **given)
 
 
 def test_a_rehearsal_is_no_record():
