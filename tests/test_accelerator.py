@@ -50,7 +50,6 @@ ON_IT = ["trainer.gpus=1", "trainer.precision=32"]
 @pytest.fixture(scope="module", autouse=True)
 def machine():
     """This machine has one accelerator; noise comes from the host, so that its numbers are those of the CPU."""
-    simulated.setup()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.sim, "count", 1)
         patch.setattr(noise, "exact", lambda device: False)
