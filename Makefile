@@ -24,10 +24,12 @@ app: $(READY) ## Open the studio, a page in the browser; RUNS="runs/a runs/b" of
 	$(BIN)/faceforge app $(RUNS)
 
 test: $(READY) ## Run the tests of every day (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'simulated and not slow' $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-all: $(READY) ## Run every test that needs no GPU
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m simulated
+	$(BIN)/python -m pytest -m 'not gpu and not simulated'
 
 test-gpu: $(READY) ## Run the tests that need a GPU (each skips with a reason without one)
 	$(BIN)/python -m pytest -m gpu -rs

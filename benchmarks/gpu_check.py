@@ -35,7 +35,7 @@ import torch
 import typer
 from gan_faces import provenance
 
-from faceforge import checkpoint, config, training
+from faceforge import checkpoint, config, devices, training
 from faceforge.errors import BadInput
 from faceforge.modules.latent import LatentModule
 
@@ -72,23 +72,6 @@ TINY_FACES = ["data.size=16", "data.batch_size=4", "data.source.count=40"]
 
 
 # ------------------------------------------------------------------------------------------------------------- devices
-
-
-def accelerator() -> torch.device | None:
-    return torch.accelerator.current_accelerator(check_available=True)
-
-
-def device_name() -> str:
-    """The accelerator's own name; its kind where torch knows none."""
-    device = accelerator()
-    assert device is not None
-    named = getattr(torch.get_device_module(device), "get_device_name", None)
-    return named(0) if named else device.type
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
 
 
 def peak_memory(device: torch.device, reset: bool = False) -> int | None:
@@ -129,7 +112,7 @@ class Check:
 
     @property
     def count(self) -> int:
-        return torch.accelerator.device_count() if self.gpus else 0
+        return devices.count() if self.gpus else 0
 
     def overrides(self, model: str, *more: str) -> list[str]:
         """What trains a model here on drawn faces."""
@@ -158,7 +141,7 @@ class Clock(pl.Callback):
             self.mark()
 
     def mark(self) -> None:
-        synchronize(self.device)
+        devices.synchronize()
         self.marks.append((time.perf_counter(), time.process_time()))
 
     def pace(self, batch: int) -> dict[str, float | int | None]:
@@ -532,7 +515,7 @@ def record_of(check: Check, seconds: float, results: dict[str, Any]) -> dict[str
     return {
         **provenance(),
         "rehearsal": check.device == "cpu",
-        "device": device_name() if check.gpus else "CPU (a rehearsal)",
+        "device": devices.name(1) if check.gpus else "CPU (a rehearsal)",
         "devices": check.count,
         "backend": {"kind": check.device, "cuda": torch.version.cuda, "hip": torch.version.hip},
         "seed": SEED,
@@ -553,7 +536,10 @@ def place_of(out: Path | None, rehearsal: bool) -> Path:
         if RECORDS in out.resolve().parents:
             raise BadInput(f"--out {out}: a rehearsal must lie outside {RECORDS.relative_to(ROOT)}")
         return out
-    return out or RECORDS / f"gpu_{re.sub(r'[^a-z0-9]+', '_', device_name().lower()).strip('_')}.json"
+    return (
+        out
+        or RECORDS / f"gpu_{re.sub(r'[^a-z0-9]+', '_', devices.name(1).removeprefix('1 x ').lower()).strip('_')}.json"
+    )
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
@@ -585,7 +571,7 @@ def main(
             for outcome in in_process(next(p for p in PARTS if p.name == part), Check(device, folder, tiny), NEVER):
                 print(json.dumps(asdict(outcome)), file=file, flush=True)
         return
-    found = accelerator()
+    found = devices.accelerator()
     if device is None and found is None:
         raise BadInput("no accelerator that torch can use; --device cpu --out FILE rehearses this on the CPU")
     if device not in (None, "cpu", found and found.type):

@@ -145,7 +145,9 @@ def environment(version: str, resolution: str) -> Path:
 def tests(version: str, resolution: str) -> bool:
     """Run the tests of every day."""
     python = str(environment(version, resolution) / "bin" / "python")
-    return run([python, "-m", "pytest", "-n", "auto", "--dist", "loadfile"], f"test {version}-{resolution}")
+    pytest = [python, "-m", "pytest", "-n", "auto", "--dist", "loadfile"]
+    simulated = run([*pytest, "-m", "simulated and not slow"], f"simulated {version}-{resolution}")
+    return run(pytest, f"test {version}-{resolution}") and simulated
 
 
 def tries(version: str, resolution: str) -> bool:

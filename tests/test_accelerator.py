@@ -1,30 +1,20 @@
-"""What users do on a GPU, on a simulated one: every scheme from training to its use, to the CPU's bits in 32 bits."""
+"""What users train on a GPU, on a simulated one: every scheme and choice, to the CPU's bits in 32 bits."""
 
-import json
 import math
 import sys
-from dataclasses import replace
 
-import numpy as np
 import pytest
-import requests
 import simulated
 import torch
-from conftest import ROOT, TINY
-from test_evaluate import ASKED
-from test_every_pair import FACES, MODELS, SMALL
-from test_studio import FACE, asked, picture
-from test_studio_web import files, pixels, png, serving
+from conftest import ROOT
+from on_accelerator import LIMIT, ON_IT, SCHEMES, again, machine, place, record, train  # noqa: F401
+from test_every_pair import MODELS
 from test_training import Enough, same
 
 from faceforge import checkpoint, config, devices, training
-from faceforge.cut.detect import Found
 from faceforge.data import noise
 from faceforge.data.storage import cache_root
 from faceforge.errors import BadInput, GuardStop
-from faceforge.evaluation import command as evaluation
-from faceforge.studio import command, photo
-from faceforge.studio.model import open_model
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 try:
@@ -32,57 +22,7 @@ try:
 finally:
     sys.path.remove(str(ROOT / "benchmarks"))
 
-# a gradient penalty is differentiated twice, and its sums are taken in another order on another device
-PLAIN = ["model.r1_gamma=0", "model.r2_gamma=0"]
-SCHEMES = {
-    "gan": [*TINY, *PLAIN, "data.size=16", "model.val_samples=4", "model.augment_policy=[color,translation,cutout]"],
-    "cnn": ["model=dcgan_cnn", *FACES, *SMALL["dcgan_cnn"], *PLAIN],
-    "sr": ["model=conv_superres", *FACES, *SMALL["conv_superres"]],
-    "latent": ["model=latent_editor", *FACES, *SMALL["latent_editor"], "data.channels=3", "data.source.count=80"],
-    "colour": ["model=pix2pix", "task=colorize", *FACES, *SMALL["pix2pix"], "data.size=[24,16]"],
-    "lines": ["model=pix2pix", "task=contours", *FACES, *SMALL["pix2pix"]],
-}
-LIMIT = "trainer.max_images=16"
-EACH = ["trainer.checkpoint_every=8"]
-ON_IT = ["trainer.gpus=1", "trainer.precision=32"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def machine():
-    """This machine has one accelerator; noise comes from the host, so that its numbers are those of the CPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.sim, "count", 1)
-        patch.setattr(noise, "exact", lambda device: False)
-        yield torch.sim
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, machine):
-    """A folder with a run of each scheme, trained on the accelerator as by the published command."""
-    place = tmp_path_factory.mktemp("accelerator")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACEFORGE_CACHE", str(place / "cache"))
-        patch.chdir(place)
-        patch.setattr("faceforge.modules.callbacks.write_curves", lambda folder: None)  # slow, and tested elsewhere
-        patch.setattr(photo, "finder", lambda: lambda pixels: [Found((20.0, 15.0, 40.0, 50.0), 0.9, FACE)])
-        for scheme in SCHEMES:
-            _train(scheme, place / scheme, "trainer.gpus=null", "trainer.precision=32")
-        yield place
-
-
-def _train(scheme, folder, *overrides):
-    overrides = [*SCHEMES[scheme], *EACH, LIMIT, *overrides, f"run_dir={folder}"]
-    assert training.train(config.compose(overrides), overrides) == 0
-    return folder
-
-
-def _again(folder, *overrides):
-    overrides = [f"resume={folder}", *overrides]
-    assert training.train(config.compose(overrides), overrides) == 0
-
-
-def _record(folder):
-    return json.loads((folder / "run.json").read_text())
+pytestmark = pytest.mark.simulated
 
 
 # ------------------------------------------------------------------------------------------------------- training
@@ -90,16 +30,16 @@ def _record(folder):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_scheme_trains_to_the_bits_of_the_cpu(place, scheme):
-    about = _record(place / scheme)
+    about = record(place / scheme)
     assert (about["device"], about["precision"], about["status"]) == ("1 x Simulated Accelerator", "32", "finished")
-    on_cpu = _train(scheme, place / f"{scheme}-cpu", "trainer.gpus=0")
+    on_cpu = train(scheme, place / f"{scheme}-cpu", "trainer.gpus=0")
     same(place / scheme, on_cpu)
 
 
 @pytest.mark.parametrize("scheme", ["gan", "latent", "colour"])
 def test_resumed_is_the_same_as_never_stopped(place, scheme):
-    parts = _train(scheme, place / f"{scheme}-parts", *ON_IT, "trainer.max_images=8")
-    _again(parts, LIMIT)
+    parts = train(scheme, place / f"{scheme}-parts", *ON_IT, "trainer.max_images=8")
+    again(parts, LIMIT)
     same(place / scheme, parts)
 
 
@@ -112,18 +52,18 @@ def test_a_precision_trains_resumes_and_goes_on_on_the_cpu(place, monkeypatch, a
         monkeypatch.delattr(simulated.Sim, "is_bf16_supported")
     words = [f"trainer.precision={asked_for}", "model.clip_norm=1.0", "model.r1_gamma=0.05", "model.penalty_every=2"]
     whole, parts = (place / f"{name}-{native}" for name in ("whole", "parts"))
-    _train("gan", whole, "trainer.gpus=null", *words)
+    train("gan", whole, "trainer.gpus=null", *words)
     kept = checkpoint.read(whole / "checkpoints" / "last.ckpt")
-    assert kept["config"]["trainer"]["precision"] == _record(whole)["precision"] == resolved
+    assert kept["config"]["trainer"]["precision"] == record(whole)["precision"] == resolved
     assert ("MixedPrecision" in kept) == (resolved == "16")
     assert all(v.isfinite().all() for v in kept["state_dict"].values())
     if resolved == "32":
         return
-    _train("gan", parts, "trainer.gpus=1", *words, "trainer.max_images=8")
-    _again(parts, LIMIT)
+    train("gan", parts, "trainer.gpus=1", *words, "trainer.max_images=8")
+    again(parts, LIMIT)
     same(whole, parts)
-    _again(parts, "trainer.gpus=0", "trainer.max_images=20")
-    assert (_record(parts)["precision"], _record(parts)["images"]) == ("32", 20)
+    again(parts, "trainer.gpus=0", "trainer.max_images=20")
+    assert (record(parts)["precision"], record(parts)["images"]) == ("32", 20)
 
 
 def test_mixed_precision_really_is(tmp_path):
@@ -136,7 +76,7 @@ def test_mixed_precision_really_is(tmp_path):
 def test_a_fault_that_comes_once_leaves_no_trace_where_the_run_goes_back(place, capsys):
     fault = Fault("weight", math.nan, 12)
     with fault.planted():
-        folder = _train("gan", place / "rolled", *ON_IT, "guard.action=rollback", "guard.every=1")
+        folder = train("gan", place / "rolled", *ON_IT, "guard.action=rollback", "guard.every=1")
     assert "(rollback 1 of 3)" in capsys.readouterr().out
     same(place / "gan", folder)
 
@@ -147,16 +87,16 @@ def test_noise_of_the_device_trains_and_resumes(place, monkeypatch):
     monkeypatch.setattr(torch.sim, "count", 1)
     noise.exact.cache_clear() if hasattr(noise.exact, "cache_clear") else None
     words = ["trainer.gpus=1", "trainer.deterministic=true"]
-    whole = _train("cnn", place / "whole-noise", *words)
-    parts = _train("cnn", place / "parts-noise", *words, "trainer.max_images=8")
-    _again(parts, LIMIT)
+    whole = train("cnn", place / "whole-noise", *words)
+    parts = train("cnn", place / "parts-noise", *words, "trainer.max_images=8")
+    again(parts, LIMIT)
     torch.use_deterministic_algorithms(False)
     same(whole, parts)
 
 
 def test_numbers_that_are_no_longer_finite_stop_the_run(place):
     with Fault("loss", math.inf, 12).planted(), pytest.raises(GuardStop, match="no longer a finite number"):
-        _train("gan", place / "stopped", *ON_IT, "guard.every=1")
+        train("gan", place / "stopped", *ON_IT, "guard.every=1")
 
 
 def _stepped(tmp_path, steps, *overrides):
@@ -251,89 +191,3 @@ def test_the_simulation_raises_where_a_gpu_would():
     with pytest.raises(RuntimeError, match="numpy"):
         there.numpy()
     assert float((there + torch.tensor(1.0)).sum()) == 4  # a number without dimensions is welcome
-
-
-# --------------------------------------------------------------------------------------------------------- its use
-
-
-@pytest.mark.parametrize("scheme", ["gan", "sr", "colour"])
-def test_evaluate_scores_as_the_cpu_does(place, tmp_path, monkeypatch, scheme):
-    results = []
-    for count in (1, 0):
-        monkeypatch.setattr(torch.sim, "count", count)
-        out = tmp_path / f"{count}.json"
-        evaluation.evaluate(replace(ASKED, run=place / scheme, out=out))
-        results.append(json.loads(out.read_text()))
-    assert results[0]["device"] == "1 x Simulated Accelerator"
-    assert results[1]["device"].startswith("CPU")
-    for there, here in zip(*(result["rows"] for result in results), strict=True):
-        for name, score in there["scores"].items():
-            assert score["value"] == pytest.approx(here["scores"][name]["value"], rel=1e-3, abs=1e-4), name
-
-
-def _commands(place, out):
-    """What can be typed, and a file or folder that each leaves below ``out``."""
-    photo_file = out / "photo.png"
-    photo_file.write_bytes(png(picture()))
-    on = lambda name, to: asked(place, name, out / to)  # noqa: E731
-    yield "generate", lambda: command.generate(on("gan", "faces.png"), 5, 1, 1.0, "mixture")
-    yield "generate", lambda: command.generate(on("latent", "codes.png"), 5, 1, 1.0, "mixture")
-    yield "upscale", lambda: command.upscale(on("sr", "large.png"), photo_file, False)
-    yield "upscale", lambda: command.upscale(on("sr", "simulated.png"), photo_file, True)
-    yield "translate", lambda: command.translate(on("colour", "colour.png"), photo_file, False, "photo")
-    yield "translate", lambda: command.translate(on("lines", "lines.png"), photo_file, False, "photo", True)
-    words = ["Smiling=1.0"]
-    yield (
-        "edit",
-        lambda: command.edit(on("latent", "edit.png"), photo_file, words, "orthogonalised", False, "photo", None),
-    )
-    yield "invert", lambda: command.invert(on("latent", "code.png"), photo_file, 2, False)
-    yield "morph", lambda: command.morph(on("latent", "morph.png"), photo_file, photo_file, 0.5, 2, True)
-    yield "average", lambda: command.average(photo_file, place / "latent", None, out / "mean.png", False, False, ())
-    yield "walk", lambda: command.walk(on("gan", "walk.mp4"), 2, 0.1, 0, 1.0, "mixture", None, (-1, 1), "logistic")
-
-
-def test_every_command_makes_on_it_what_it_makes_on_the_cpu(place, tmp_path, monkeypatch):
-    made = {}
-    for count in (0, 1):
-        monkeypatch.setattr(torch.sim, "count", count)
-        out = tmp_path / str(count)
-        out.mkdir()
-        for _, do in _commands(place, out):
-            do()
-        made[count] = {p.relative_to(out): p for p in sorted(out.rglob("*")) if p.is_file()}
-    assert made[0].keys() == made[1].keys()
-    pictures = [name for name in made[0] if name.suffix == ".png"]
-    assert len(pictures) >= 7
-    for name in pictures:
-        here, there = (photo.read_photo(made[count][name]).astype(int) for count in (0, 1))
-        assert np.abs(here - there).max() <= 1, name
-
-
-@pytest.mark.parametrize("name", ["gan", "latent"])
-def test_an_export_is_proven_and_leaves_the_model_where_it_was(place, tmp_path, name):
-    command.export(asked(place, name, None), tmp_path / "out")  # which compares the graph with torch
-    again = open_model(tmp_path / "out")
-    assert again.device.type == "sim"
-    here, there = (next(model.faces(3, seed=1)) for model in (open_model(place / name), again))
-    assert (here - there).abs().max() <= 2 / 255
-
-
-def test_the_page_answers_from_it_as_the_cpu_does(place, monkeypatch):
-    answers = []
-    for count in (1, 0):
-        monkeypatch.setattr(torch.sim, "count", count)
-        models = [open_model(place / name) for name in ("gan", "sr", "colour", "latent")]
-        assert {model.device.type for model in models} == {"sim" if count else "cpu"}
-        asked_for = (("generate", 0, {"count": 4, "seed": 3}), ("upscale", 1, {}), ("translate", 2, {}))
-        with serving(models) as page:
-            answers.append([_answer(page, name, run, words) for name, run, words in asked_for])
-    for there, here in zip(*answers, strict=True):
-        assert np.abs(there - here).max() <= 1
-
-
-def _answer(page, name, run, words):
-    data = b"" if name == "generate" else png(picture())
-    sizes = {"sizes": str(len(data))} if data else {}
-    response = requests.post(f"{page}/api/{name}", params={"run": run, **words, **sizes}, data=data, timeout=60)
-    return pixels(files(response)[0][1]).astype(int)

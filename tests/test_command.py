@@ -114,6 +114,7 @@ def test_every_layout_trains(command, tmp_path, layout):
     assert record["data"]["counts"]["train"] >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.real_faces
 @pytest.mark.skipif(not REAL_FACES.is_dir(), reason="no photographs beside the checkout")
 def test_real_photographs_train(command, tmp_path):
@@ -262,8 +263,11 @@ def test_bad_data_gets_one_line_and_nothing_is_written(command, tmp_path, case):
         (["model=dcgan_convention"], "model: there is no 'dcgan_convention'; did you mean 'dcgan_conventional'?"),
         (["data=celebra"], "data: there is no 'celebra'; did you mean 'celeba'?"),
         (["trainer.max_image=3"], "trainer.max_image: unknown; did you mean 'trainer.max_images'?"),
-        (["trainer.gpus=1"], "trainer.gpus: 1 asked for, this machine has no CUDA GPU; use trainer.gpus=0 (the CPU)"),
-        (["trainer.gpus=-1"], "trainer.gpus: -1 is not a number of GPUs; use 0 for the CPU, null for what is there"),
+        (
+            ["trainer.gpus=1"],
+            "trainer.gpus: 1 asked for, this machine has no GPU that torch can use; use trainer.gpus=0 (the CPU)",
+        ),
+        (["trainer.gpus=-1"], "trainer.gpus: -1 must be 0 (the CPU), a number of GPUs, or null for all there are"),
         (
             ["trainer.precision=16"],
             "trainer.precision: 16 is emulated on the CPU and many times slower; use 32 or auto",
@@ -272,7 +276,7 @@ def test_bad_data_gets_one_line_and_nothing_is_written(command, tmp_path, case):
         (["experiment=published/gan_conventional", "data.size=32"], "model.generator: this network makes 64x64 only"),
         (["resume=nowhere"], "nowhere: no such run folder or checkpoint"),
         (["init_from=nowhere"], "nowhere: no such run folder or checkpoint"),
-        (["trainer.max_images=0"], "trainer.max_images: 0 is not a positive number"),
+        (["trainer.max_images=0"], "trainer.max_images: 0 must be a positive number, or null for no limit"),
         (
             ["trainer.max_images=null"],
             "trainer: no limit is set; give max_images, max_epochs, max_steps or max_minutes",
@@ -307,6 +311,7 @@ def test_a_sweep_is_checked_before_its_first_job(command, tmp_path):
 # ------------------------------------------------------------------------------------------------ sweeps
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_whole_runs_and_readable_wandb_runs(tmp_path):
     """Two learning rates by two seeds: four run folders, four offline W&B runs that W&B's own tool reads."""
     quick = [o for o in TINY if not o.startswith(("logger.", "trainer.max_images"))]

@@ -68,6 +68,7 @@ def _seconds(*command: str) -> float:
     return min(once() for _ in range(3))
 
 
+@pytest.mark.slow
 def test_answers_take_a_third_of_importing_torch():
     slow = _seconds("-c", "import torch, pytorch_lightning")
     assert _seconds("train.py", "--cfg", "job") <= slow / 3

@@ -503,7 +503,9 @@ def later(rows):
     return [*found, make_row(5)]
 
 
-@pytest.mark.parametrize("when", ["never", "before", "after", "both"])
+@pytest.mark.parametrize(
+    "when", ["both", *(pytest.param(w, marks=pytest.mark.slow) for w in ("never", "before", "after"))]
+)
 @pytest.mark.parametrize("first", [True, False])
 def test_a_kill_makes_no_edits_and_loses_none(tmp_path, when, first):
     """A cut is killed at every step, a person edits before or after it (or not): the next finds just those edits."""
@@ -536,6 +538,7 @@ def test_a_kill_makes_no_edits_and_loses_none(tmp_path, when, first):
     assert step > 8
 
 
+@pytest.mark.slow
 def test_two_kills_and_an_edit_after_each(tmp_path):
     """The hardest case: killed between the two files, edited, killed again, edited again."""
     for steps in ((s, t) for s in range(4, 34, 3) for t in range(1, 34, 4)):

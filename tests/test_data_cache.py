@@ -158,6 +158,7 @@ def test_a_damaged_set_is_made_again(tmp_path, damage):
     assert contents(packed(root, tmp_path / "c").folder) == whole
 
 
+@pytest.mark.slow
 def test_killed_while_packing_nothing_half_made_is_seen(tmp_path):
     root, place = make_crops(tmp_path / "in", 300, 8, 8), tmp_path / "c"
     code = (

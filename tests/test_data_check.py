@@ -196,6 +196,7 @@ def test_what_is_no_set_is_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_at_the_command_line(tmp_path):
     def run(*words):
         command = [str(Path(sys.executable).with_name("faceforge")), "data", *words]

@@ -166,7 +166,7 @@ def golden() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("processor", ["default", "avx2"])
+@pytest.mark.parametrize("processor", ["default", pytest.param("avx2", marks=pytest.mark.slow)])
 def test_the_pixels_are_the_same_on_any_processor(processor):
     code = "from test_data_framing import golden; print(*golden())"
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": processor}

@@ -257,6 +257,7 @@ def test_a_dead_generator_is_told_once_on_the_screen_in_the_record_and_the_repor
     assert any("watch" in value for value in state.values())
 
 
+@pytest.mark.slow
 def test_paired_runs_compare_training_with_validation(tiny):
     from conftest import TINY
 

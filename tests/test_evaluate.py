@@ -139,6 +139,7 @@ def test_few_faces_leave_out_what_needs_more(runs, tmp_path, capsys):
     assert "KID is left out: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_summary_goes_into_the_run_s_own_wandb_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
@@ -190,6 +191,7 @@ def test_another_set_of_faces_is_refused(runs, tmp_path):
     assert json.loads((runs / "sr" / "run.json").read_text())["data"]["manifest"][:12] in said
 
 
+@pytest.mark.slow
 def test_faces_that_moved_are_found_where_one_says(tmp_path, monkeypatch):
     from picture_makers import make_crops
 
@@ -277,7 +279,7 @@ def scored(data, module, chunk=None):
     return part
 
 
-@pytest.mark.parametrize("task", [tasks.Autoencode(), tasks.Colorize(3), tasks.Noise("normal", 0)])
+@pytest.mark.parametrize("task", [tasks.Colorize(3), pytest.param(tasks.Noise("normal", 0), marks=pytest.mark.slow)])
 def test_scores_do_not_depend_on_chunks(task):
     data = Faces(task, smooth(18, 3, 11, 14))
     whole = scored(data, Half())

@@ -53,7 +53,6 @@ def place(tmp_path_factory):
 def train(place, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.setenv("FACEFORGE_CACHE", str(place / "cache"))
-    monkeypatch.setattr("faceforge.modules.callbacks.write_curves", lambda folder: None)  # tested elsewhere, and slow
 
     def run(*overrides):
         return training.train(config.compose(overrides), overrides)
@@ -102,7 +101,19 @@ def test_a_pair_that_cannot_be_is_one_line_that_names_those_that_can(model, task
     assert all(legal in said for legal in MODELS[model])
 
 
-@pytest.mark.parametrize(("model", "task"), PAIRS, ids=lambda name: name)
+DAILY = {("mlp_autoencoder", "super_resolution"), ("latent_editor", "autoencode"), ("pix2pix", "canny")}
+DAILY |= {
+    ("conv_superres", "deblur"),
+    ("dcgan_cnn", "none"),
+    ("pix2pix", "average"),
+}  # test_accelerator.py steps the rest
+
+
+@pytest.mark.parametrize(
+    ("model", "task"),
+    [pair if pair in DAILY else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
+    ids=lambda name: name,
+)
 def test_a_pair_trains_resumes_exactly_samples_and_reports(train, place, model, task):
     settings = [*FACES, f"model={model}", f"task={task}", *SMALL[model]]
     whole, halved = (place / f"{model}-{task}-{name}" for name in ("whole", "halved"))

@@ -28,6 +28,7 @@ def units(results, part):
     return {unit["unit"]: unit for unit in results[part]["units"]}
 
 
+@pytest.mark.slow
 def test_a_scheme_trains_and_is_measured_beside_its_bare_loop(check):
     part = Part("train", 1, ("32", "bf16", "host time"), PLAYED["train conv_superres"].work)
     found = units(gpu_check.run(check, 1e4, in_process, [part]), "train")
@@ -40,6 +41,14 @@ def test_a_scheme_trains_and_is_measured_beside_its_bare_loop(check):
     assert "emulated on the CPU" in found["bf16"]["not_here"]
 
 
+@pytest.mark.simulated
+def test_an_accelerator_trains_in_every_precision_and_is_waited_for(sim, tmp_path):
+    part = Part("train", 1, ("32", "bf16", "16"), PLAYED["train conv_superres"].work)
+    results = gpu_check.run(Check("sim", tmp_path, tiny=True), 1e4, in_process, [part])
+    assert gpu_check.listed(results, "failed") == []
+    assert [unit["found"]["ours"]["steps"] >= gpu_check.MARK for unit in units(results, "train").values()] == [True] * 3
+
+
 def test_every_scheme_has_a_part_and_a_bare_loop():
     models = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
     assert sorted(gpu_check.MODELS) == models == sorted(gpu_check.TINY)
@@ -47,6 +56,7 @@ def test_every_scheme_has_a_part_and_a_bare_loop():
     assert sum(part.seconds for part in gpu_check.PARTS) <= gpu_check.SECONDS <= 480
 
 
+@pytest.mark.slow
 def test_resume_compares_every_bit(check):
     found = gpu_check.resume(check, "mlp_autoencoder")
     assert found["equal"]

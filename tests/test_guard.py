@@ -44,7 +44,9 @@ def test_the_run_stops_within_a_few_batches_and_its_last_checkpoint_is_finite(ti
     assert "of image 32 is good" in str(said.value)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", ["gradient", *(pytest.param(p, marks=pytest.mark.slow) for p in PLACES if p != "gradient")]
+)
 def test_a_fault_that_comes_once_leaves_no_trace_where_the_run_goes_back(tiny, tmp_path, capsys, place):
     whole = tiny("whole", *EVERY)
     fault = Fault(place, NAN, 40)

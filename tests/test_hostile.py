@@ -236,6 +236,7 @@ def test_training_and_commands_connect_to_nothing():
     assert found["connection_attempts"] == 0, found["seen"]
 
 
+@pytest.mark.slow
 def test_sixty_thousand_by_sixty_thousand_ends_a_training_in_one_line(tmp_path):
     write(tmp_path / "faces/a.png", cases.png(60_000, 60_000, interlace=1))
     write(tmp_path / "faces/b.png", io.BytesIO(encode(picture(1), "PNG")).getvalue())

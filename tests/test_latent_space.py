@@ -431,6 +431,7 @@ def faces(tmp_path_factory):
     return data
 
 
+@pytest.mark.slow
 def test_glasses_on_drawn_faces_are_around_the_eyes(faces):
     """The factor is known: adding glasses changes pixels at the height of the eyes more than anywhere else, and the
     orthogonalised smile leaves the code of glasses alone.

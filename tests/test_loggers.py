@@ -306,6 +306,7 @@ def test_pictures_of_real_people_go_only_where_asked(tmp_path, policy, kind, kep
     assert len(found) == (2 if kept else 0)
 
 
+@pytest.mark.slow
 def test_a_job_that_raises_leaves_a_closed_failed_run_and_the_next_its_own(tmp_path):
     for name, code in [("first", 1), ("second", 0)]:
         (tmp_path / name).mkdir()

@@ -45,7 +45,11 @@ def test_stored_without_output_one_cell_installs_and_one_picks_the_data(path):
     assert cells(path, "markdown")[0]["source"][0].startswith("# ")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path if path.stem.startswith("01") else pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_every_cell_runs(path, tmp_path, monkeypatch):
     from IPython.core.interactiveshell import InteractiveShell
 

@@ -73,6 +73,7 @@ def test_any_number_of_processes_sees_the_same_images_and_z_and_has_the_same_gra
                 assert (mine - its).abs().max() <= 1e-6 * max(1.0, float(mine.abs().max()))
 
 
+@pytest.mark.slow
 def test_a_signal_ends_all_processes_after_the_same_step(tmp_path):
     folder = tmp_path / "run"
     settings = ["trainer.max_images=10000000", "trainer.checkpoint_every=10000000", "trainer.processes=2"]

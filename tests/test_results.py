@@ -331,6 +331,7 @@ def test_a_run_becomes_a_record_and_a_page(small):
     assert "beats the best linear baseline" in (place / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_the_rows_says_so(small):
     table, row, place = small
     other = [*table.words(row, "cpu", 3), "model.optimizer.lr=0.5", "trainer.max_images=8"]

@@ -310,6 +310,7 @@ def elsewhere(monkeypatch, sim):
     return torch.device("sim"), drawn
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("counters", [range(4, 8), torch.arange(4)])
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
 def test_noise_comes_from_the_device_that_uses_it(elsewhere, counters, kind):
@@ -329,6 +330,7 @@ def test_noise_of_a_device_is_that_of_the_cpu(kind):
     assert (host == there).all() if kind == "uniform" else torch.allclose(host, there, rtol=1.2e-7, atol=0)
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("model", ["dcgan_cnn", "dcgan_conventional"])
 def test_the_host_draws_no_more_for_larger_pictures(elsewhere, model):
     """Numbers drawn by numpy in a step on a device, augmentation included: none, at any size."""
@@ -475,7 +477,6 @@ def test_a_threshold_ends_at_or_below_its_value():
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("faceforge.modules.callbacks.write_curves", lambda folder: None)  # tested elsewhere, and slow
 
     def train(name, *overrides):
         overrides = [*FACES, "model=conv_superres", *SMALL["conv_superres"], f"run_dir={name}", *overrides]

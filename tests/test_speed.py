@@ -162,6 +162,7 @@ def test_channels_last_computes_the_same(tmp_path):
     assert_close(losses(*plain, steps=2), losses(*switched, steps=2))
 
 
+@pytest.mark.slow
 def test_channels_last_resumes_in_the_same_bits(tiny, resume):
     again = ["trainer.channels_last=true", "model.val_samples=0"]
     whole, half = tiny("whole", "trainer.max_images=40", *again), tiny("half", "trainer.max_images=20", *again)
@@ -339,11 +340,13 @@ def test_the_tutorial_step_has_our_losses():
     assert apart < 1e-5
 
 
+@pytest.mark.slow
 def test_feeding_is_much_cheaper_than_one_by_one(tmp_path):
     ratio, _ = speed.measure_feed(tmp_path, rounds=2, number=64, batch=16)
     assert ratio > 4
 
 
+@pytest.mark.slow
 def test_packing_is_cheaper_than_pillow(tmp_path):
     ratio, _ = speed.measure_pack(tmp_path, rounds=2, number=60)
     assert ratio > 0.8

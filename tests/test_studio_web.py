@@ -510,6 +510,7 @@ def command_(tmp_path):
         process.stderr.close()
 
 
+@pytest.mark.slow
 def test_without_a_run_there_are_drawn_faces_and_the_first_is_there_at_once(command_):
     process, said = command_("--port", "0")
     assert "small model of drawn faces" in said
@@ -529,6 +530,7 @@ def test_the_model_that_ships_is_small():
     assert DRAWN.stat().st_size <= 1_000_000
 
 
+@pytest.mark.slow
 def test_who_opens_the_page_to_others_is_told_what_that_means(command_):
     _, said = command_("--host", "0.0.0.0", "--port", "0")
     assert "can be reached from other machines" in said
