@@ -23,7 +23,8 @@ demo: $(READY) ## Install, train the default model on drawn faces (about 5 minut
 app: $(READY) ## Open the studio, a page in the browser; RUNS="runs/a runs/b" offers your models, without it drawn faces
 	$(BIN)/faceforge app $(RUNS)
 
-test: $(READY) ## Run the tests of every day (under 10 minutes on 2 cores)
+test: export OMP_NUM_THREADS ?= 1
+test: $(READY) ## Run the tests of every day (about 8 minutes on 2 cores), each process with one thread
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'simulated and not slow' $(ARGS)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 

@@ -8,12 +8,10 @@ import simulated
 import torch
 from conftest import ROOT
 from on_accelerator import LIMIT, ON_IT, SCHEMES, again, machine, place, record, train  # noqa: F401
-from test_every_pair import MODELS
-from test_training import Enough, same
+from test_training import same
 
-from faceforge import checkpoint, config, devices, training
+from faceforge import checkpoint, devices
 from faceforge.data import noise
-from faceforge.data.storage import cache_root
 from faceforge.errors import BadInput, GuardStop
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -66,13 +64,6 @@ def test_a_precision_trains_resumes_and_goes_on_on_the_cpu(place, monkeypatch, a
     assert (record(parts)["precision"], record(parts)["images"]) == ("32", 20)
 
 
-def test_mixed_precision_really_is(tmp_path):
-    module, _ = _stepped(tmp_path, 1, *SCHEMES["sr"], "trainer.gpus=1", "trainer.precision=bf16")
-    image = torch.zeros(1, 3, 16, 16, device="sim")
-    with torch.autocast("sim", dtype=torch.bfloat16):
-        assert module.to("sim").network.head(image[:, :1]).dtype is torch.bfloat16
-
-
 def test_a_fault_that_comes_once_leaves_no_trace_where_the_run_goes_back(place, capsys):
     fault = Fault("weight", math.nan, 12)
     with fault.planted():
@@ -97,49 +88,6 @@ def test_noise_of_the_device_trains_and_resumes(place, monkeypatch):
 def test_numbers_that_are_no_longer_finite_stop_the_run(place):
     with Fault("loss", math.inf, 12).planted(), pytest.raises(GuardStop, match="no longer a finite number"):
         train("gan", place / "stopped", *ON_IT, "guard.every=1")
-
-
-def _stepped(tmp_path, steps, *overrides):
-    """A module after some steps, without a run; and its data."""
-    chosen = config.compose([*overrides, f"run_dir={tmp_path / 'x'}", f"data.cache={cache_root(None)}"])
-    module, data = training.build(chosen)
-    data.prepare(progress=False)
-    data.clock = module.clock
-    training.make_trainer(training.options_of(chosen), [Enough(steps)]).fit(module, datamodule=data)
-    return module, data
-
-
-CHOICES = {
-    **{f"objective {name}": ["gan", f"model.objective={name}"] for name in (
-        "minimax", "non_saturating", "hinge", "least_squares", "relativistic")},
-    **{f"loss {path.stem}": ["sr", f"model/loss={path.stem}", "data.channels=3"]
-       for path in sorted((config.conf_dir() / "model" / "loss").glob("*.yaml"))},
-    **{f"task {name}": ["colour", f"task={name}"] for name in MODELS["pix2pix"] if name != "colorize"},
-    **{f"code {name}": ["latent", f"model/code={name}"] for name in ("relu", "sigmoid")},
-    "fewer generator steps": ["gan", "model.discriminator_steps=2"],
-    "shared fakes": ["gan", "model.share_fakes=true"],
-    "augmented on the way": ["sr", "data.augment=light"],
-    "clipped": ["sr", "model.clip_norm=0.01"],
-    "plateau": ["sr", "model/schedule=plateau"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("choice", CHOICES)
-def test_a_choice_steps_and_validates_to_the_numbers_of_the_cpu(place, tmp_path, choice):
-    scheme, *words = CHOICES[choice]
-    ends = []
-    for gpus in (0, 1):
-        module, data = _stepped(tmp_path, 2, *SCHEMES[scheme], f"trainer.gpus={gpus}", "trainer.precision=32", *words)
-        module.to(devices.best() if gpus else "cpu")
-        scores, grid = module.validate(data), module.pictures(data)
-        assert grid.device.type == "cpu"
-        ends.append((scores, grid, {name: value.cpu() for name, value in module.state_dict().items()}))
-    (scores, grid, weights), (others, another, theirs) = ends
-    assert scores == pytest.approx(others, rel=1e-3, abs=1e-5, nan_ok=True)
-    assert (grid - another).abs().max() <= 2 / 255
-    # the gradients of faces that two networks share add up in either order; Adam makes a step of the least difference
-    close = 5e-3 if choice == "shared fakes" else 1e-5
-    assert all(torch.allclose(weights[name], value, atol=close) for name, value in theirs.items())
 
 
 # ------------------------------------------------------------------------------------------------ what it is asked

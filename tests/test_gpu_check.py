@@ -41,6 +41,7 @@ def test_a_scheme_trains_and_is_measured_beside_its_bare_loop(check):
     assert "emulated on the CPU" in found["bf16"]["not_here"]
 
 
+@pytest.mark.slow
 @pytest.mark.simulated
 def test_an_accelerator_trains_in_every_precision_and_is_waited_for(sim, tmp_path):
     part = Part("train", 1, ("32", "bf16", "16"), PLAYED["train conv_superres"].work)
