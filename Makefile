@@ -25,7 +25,7 @@ app: $(READY) ## Open the studio, a page in the browser; RUNS="runs/a runs/b" of
 
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY) ## Run the tests of every day (about 8 minutes on 2 cores), each process with one thread
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'simulated and not slow' $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'simulated and not slow' $(ARGS) $$(grep -l 'mark.simulated' tests/test_*.py)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-all: $(READY) ## Run every test that needs no GPU
