@@ -3,6 +3,7 @@
 import math
 import signal
 import sys
+import threading
 
 import pytest
 import torch
@@ -90,6 +91,7 @@ def test_a_lower_rate_stays_for_the_rest_of_the_run(tiny):
     assert kept[0]["param_groups"][0]["lr"] == asked / 2
 
 
+@pytest.mark.slow
 def test_looking_changes_nothing(tiny):
     assert same(tiny("a", "guard.every=1"), tiny("b", "guard.every=1000"))
 
@@ -166,5 +168,9 @@ def test_handlers_are_given_back_however_often_they_were_taken():
     signals = Signals()
     signals.install()
     signals.install()
+    listens = [thread for thread in threading.enumerate() if thread.name == "signals"]
     signals.restore()
+    assert len(listens) == 1
+    listens[0].join(5)
+    assert not listens[0].is_alive()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before

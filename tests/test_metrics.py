@@ -275,6 +275,7 @@ def test_real_floor_is_near_zero_and_below_a_changed_set() -> None:
     assert kid(x, gaussian(200, 8, 0.5, seed=2)).low > floor.high
 
 
+@pytest.mark.slow
 def test_kid_on_features_sees_blur_and_noise_in_order() -> None:
     features = Features(size=128)
     x, y = pictures(48, 64, 64), pictures(48, 64, 64, seed=1)

@@ -308,6 +308,7 @@ def small(tmp_path, monkeypatch):
     return table, row, tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_record_and_a_page(small):
     table, row, place = small
     words = [*table.words(row, "cpu", 3), f"run_dir={place / 'any'}", "logger.mode=disabled"]

@@ -155,6 +155,7 @@ def assert_close(first, second):
 PUBLISHED = ["experiment=published/dcgan_taught", "data.size=64", "data.source.count=40"]
 
 
+@pytest.mark.slow
 def test_channels_last_computes_the_same(tmp_path):
     plain, switched = (parts(tmp_path, *PUBLISHED, f"trainer.channels_last={on}") for on in ("false", "true"))
     last = {"memory_format": torch.channels_last}

@@ -129,6 +129,7 @@ def test_nothing_private_leaves(place, name):
     assert set(about["config"]["data"]) <= set(exported.KEPT)
 
 
+@pytest.mark.slow
 def test_one_file_alone(place, tmp_path, capsys):
     command.export(asked(place, "gan", None), tmp_path / "a.safetensors")
     alone, run = (next(open_model(path).faces(2)) for path in (tmp_path / "a.safetensors", place / "gan"))

@@ -55,6 +55,7 @@ def test_killed_while_it_saves_samples_validates_trains_and_starts_it_ends_in_th
     assert (found["identical"], found["different"]) == (found["runs"], [])
 
 
+@pytest.mark.slow
 def test_signals_are_answered_by_a_save_at_the_next_step_and_change_no_bit(tmp_path):
     found = survival.stop_often(tmp_path, count=3, images=80, seed=0)
     assert [(stop["signal"], stop["code"]) for stop in found["stops"]] == [

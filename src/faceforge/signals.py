@@ -32,7 +32,7 @@ class Signals:
         self._beats: Any = shared.RawArray(c_double, 2 * world)  # of each rank its step and its phase
         self._heard = False
         self._before: dict[int, Any] = {}
-        self._wakeup: tuple[socket.socket, socket.socket] | None = None
+        self._wakeup: socket.socket | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """For a rank: what its parent has heard and replaced is its parent's."""
@@ -79,16 +79,17 @@ class Signals:
 
     def _listen(self) -> None:
         """Note signals even while the main thread waits in foreign code, where no handler runs."""
-        self._wakeup = reader, writer = socket.socketpair()
-        writer.setblocking(False)
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        reader, self._wakeup = socket.socketpair()
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._hear, args=(reader,), daemon=True, name="signals").start()
 
     def _hear(self, reader: socket.socket) -> None:
-        while numbers := reader.recv(16):
-            for number in numbers:
-                if number in LISTENED:
-                    self._number.value = self._number.value or number
+        with reader:  # closed here alone: a number that is read from could meanwhile be another file's
+            while numbers := reader.recv(16):
+                for number in numbers:
+                    if number in LISTENED:
+                        self._number.value = self._number.value or number
 
     def restore(self) -> None:
         """Give them back."""
@@ -97,8 +98,7 @@ class Signals:
         self._before = {}
         if self._wakeup:
             signal.set_wakeup_fd(-1)
-            for end in self._wakeup[::-1]:
-                end.close()
+            self._wakeup.close()  # which ends the thread that listens
             self._wakeup = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
