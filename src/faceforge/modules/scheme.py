@@ -164,7 +164,7 @@ class Scheme(pl.LightningModule):
             if key not in self._ahead:
                 options = (partial(noise.counters, self.device),) if there else ()
                 self._ahead[key] = streams.Ahead(draw, *options)
-            drawn: Any = self._ahead[key](counters)
+            drawn = self._ahead[key](counters)
         else:
             drawn = draw(counters.to(self.device) if there else counters.cpu().numpy())
         return drawn if there else torch.from_numpy(drawn).to(self.device)
