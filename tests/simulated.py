@@ -14,7 +14,18 @@ aten = torch.ops.aten
 MOVES = {"aten::copy_", "aten::_to_copy", "aten::_copy_from", "aten::_pin_memory", "aten::is_pinned"}
 # What GPUs do in 16 bits, and the backward passes. Computed in 32 bits and rounded, as their tensor cores do.
 PRODUCTS = {f"aten::{n}" for n in ("convolution", "convolution_backward", "mm", "addmm", "bmm", "baddbmm")}
-CAST = ("conv1d", "conv2d", "conv_transpose2d.input", "linear", "matmul", "mm", "addmm", "bmm", "baddbmm")
+CAST = (
+    "conv1d",
+    "conv2d",
+    "conv2d.padding",
+    "conv_transpose2d.input",
+    "linear",
+    "matmul",
+    "mm",
+    "addmm",
+    "bmm",
+    "baddbmm",
+)
 HALVES = (torch.float16, torch.bfloat16)
 
 

@@ -67,3 +67,17 @@ def test_mixed_precision_really_is(tmp_path):
     image = torch.zeros(1, 3, 16, 16, device="sim")
     with torch.autocast("sim", dtype=torch.bfloat16):
         assert module.to("sim").network.head(image[:, :1]).dtype is torch.bfloat16
+
+
+EXPERIMENTS = sorted(
+    path.relative_to(config.conf_dir() / "experiment").with_suffix("").as_posix()
+    for path in (config.conf_dir() / "experiment").rglob("*.yaml")
+)
+
+
+@pytest.mark.slow  # at their real sizes
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_takes_a_step_on_it(machine, tmp_path, experiment):
+    small = ["data.batch_size=2", "data.source.count=40", "trainer.gpus=1", "logger.mode=disabled"]
+    module, _ = _stepped(tmp_path, 1, f"experiment={experiment}", *small)
+    assert module.clock.images == 2

@@ -53,7 +53,7 @@ def sharpness(face: np.ndarray) -> float:
 def dominant(pixels: np.ndarray) -> np.ndarray:
     """The mean colour (3,) of the fullest of 4 x 4 x 4 cells of the colour cube."""
     colours = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-    cells = (colours // _CELL).astype(int) @ (16, 4, 1)
+    cells = (colours // _CELL).astype(np.int64) @ np.array((16, 4, 1))
     fullest = np.bincount(cells, minlength=64).argmax()
     return colours[cells == fullest].mean(axis=0)
 
