@@ -354,6 +354,7 @@ def test_packing_is_cheaper_than_pillow(tmp_path):
     assert len(speed.first_packing(tmp_path / "packing", tmp_path / "again").array) == 60
 
 
+@pytest.mark.slow
 def test_averaging_is_cheaper_than_torchs():
     found = speed.measure_ema(5, times=5)
     assert found["avg_fn"] > 2 * found["ours"]

@@ -110,6 +110,11 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _interpolated(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import torch  # here, because names and boxes of crops are asked for where nothing else needs it
 
+    if size[1] == 1:  # without AVX2 torch's kernel mistakes the order of bytes in a picture of one column
+        shape = pixels.shape[2:] if pixels.shape[2] == 3 else ()
+        picture = Image.fromarray(pixels.reshape(*pixels.shape[:2], *shape))
+        narrow = picture.resize((1, picture.height), Image.Resampling.BICUBIC)
+        return np.asarray(narrow.resize((1, size[0]), Image.Resampling.BICUBIC)).reshape(*size, -1)
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(planes, size=size, mode="bicubic", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
