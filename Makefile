@@ -24,7 +24,7 @@ app: $(READY) ## Open the studio, a page in the browser; RUNS="runs/a runs/b" of
 	$(BIN)/faceforge app $(RUNS)
 
 test: export OMP_NUM_THREADS ?= 1
-test: $(READY) ## Run the tests of every day (about 8 minutes on 2 cores), each process with one thread
+test: $(READY) ## Run the tests of every day (about ten minutes on 2 cores), each process with one thread
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'simulated and not slow' $(ARGS) $$(grep -l 'mark.simulated' tests/test_*.py)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
