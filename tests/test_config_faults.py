@@ -287,7 +287,8 @@ def test_a_sweep_of_four_with_one_diverging_and_one_illegal(command, tmp_path):
     assert rows[2][2:] == ["-", "failed: model.optimizer_g: Invalid learning rate: -1"]
     assert said.count("faceforge: ") == 2
     assert "Traceback" not in said
-    runs = {int(p.name[0]): json.loads((p / "run.json").read_text())["status"] for p in (tmp_path / "sweep").glob("*/")}
+    records = (tmp_path / "sweep").glob("*/run.json")
+    runs = {int(path.parent.name[0]): json.loads(path.read_text())["status"] for path in records}
     assert runs == {0: "finished", 1: "failed", 3: "finished"}
     assert (tmp_path / "sweep" / "3-model.optimizer_g.lr=0.002").is_dir()
 
