@@ -6,6 +6,7 @@ there are: none, until a test asks for some. Import it where tests run, never wh
 """
 
 import torch
+from torch import library
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -131,12 +132,12 @@ def setup():
     if _libraries:
         return
     _setup_privateuseone_for_python_backend("sim", backend_module=Sim())
-    kernels, everything = torch.library.Library("aten", "IMPL"), torch.library.Library("_", "IMPL")
+    kernels, everything = library.Library("aten", "IMPL"), library.Library("_", "IMPL")
     _libraries.extend((kernels, everything))
     for name in ("empty.memory_format", "empty_strided", "arange.start_step", "randperm"):
         kernels.impl(name, _factory(name), "PrivateUse1")
     kernels.impl("_copy_from", _copy_from, "PrivateUse1")  # torch.tensor() calls it where no subclass is asked
-    everything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    everything.fallback(library.fallthrough_kernel, "AutocastPrivateUse1")
     for name in CAST:
         kernels.impl(name, _autocast(name), "AutocastPrivateUse1")
 
