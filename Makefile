@@ -23,6 +23,9 @@ demo: $(READY) ## Install, train the default model on drawn faces (about 5 minut
 app: $(READY) ## Open the studio, a page in the browser; RUNS="runs/a runs/b" offers your models, without it drawn faces
 	$(BIN)/faceforge app $(RUNS)
 
+# what was compiled is kept: tests start many processes, and each would compile all sources again
+unexport PYTHONDONTWRITEBYTECODE
+
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY) ## Run the tests of every day (about ten minutes on 2 cores), each process with one thread
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'simulated and not slow' $(ARGS) $$(grep -l 'mark.simulated' tests/test_*.py)

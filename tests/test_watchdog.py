@@ -1,10 +1,14 @@
 """A run that no longer answers is ended, whoever it is that does not: what is judged, and what is done about it."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, TINY
@@ -13,6 +17,7 @@ from faceforge import checkpoint, watchdog
 from faceforge.errors import GuardStop
 from faceforge.run import Run
 from faceforge.signals import Signals
+from faceforge.training import _give_up, _unanswered
 from faceforge.watchdog import GRACE_SECONDS, Watchdog
 
 BOUND = 600.0
@@ -118,7 +123,51 @@ def test_a_step_that_never_ends_does_not_outlive_a_signal(tmp_path):
     assert checkpoint.read(folder / "checkpoints" / "last.ckpt")["clock"]["images"] == 24
 
 
-def test_a_rank_that_is_stuck_ends_all(tiny, tmp_path, monkeypatch):
+@pytest.fixture
+def sleeper():
+    """Start a process that sleeps."""
+    processes = []
+
+    def start():
+        processes.append(multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(600,)))
+        processes[-1].start()
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+def test_ranks_are_ended_and_no_other_child(sleeper, tmp_path):
+    """Libraries keep workers too, and some of them cannot be killed by this call."""
+    stranger, ranks = sleeper(), [sleeper(), sleeper()]
+    trainer = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(procs=ranks)))
+    _give_up(tmp_path, Signals(2), trainer, "a rank waits")
+    assert [rank.join(60) or rank.exitcode for rank in ranks] == [-signal.SIGKILL] * 2
+    assert stranger.is_alive()
+
+
+def test_a_signal_to_ranks_that_are_ended_is_no_request():
+    signals = Signals(2)
+    given_up = threading.Event()
+
+    def give_up(why):
+        signals._handle(signal.SIGTERM, None)  # what torch sends to the ranks that are left
+        given_up.set()
+
+    judge = Watchdog(signals, -1.0, give_up)
+    signals.beat(0, 6, "waiting")
+    signals.beat(1, 6, "training")
+    judge.start()
+    assert given_up.wait(60)
+    assert judge.asked is None
+    assert signals.received == signal.SIGTERM
+    assert isinstance(_unanswered(judge.asked, judge.why, Path("run")), GuardStop)
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_stuck_ends_all(tiny, sleeper, tmp_path, monkeypatch):
+    stranger = sleeper()
     monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.1)
     overrides = [
         "trainer.processes=2",
@@ -135,3 +184,4 @@ def test_a_rank_that_is_stuck_ends_all(tiny, tmp_path, monkeypatch):
     assert time.monotonic() - began < 240
     assert checkpoint.read(tmp_path / "a" / "checkpoints" / "last.ckpt")["clock"]["images"] == 16
     assert Run.reopen(tmp_path / "a").record["status"] == "failed"
+    assert stranger.is_alive()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import re
 import shlex
@@ -338,34 +337,35 @@ def _train(recorder: Recorder, module: Scheme, data: Any, resume: Path | None) -
     recorder.stop.begin()
     recorder.stop.install()
     trainer = make_trainer(recorder.options, [recorder])
-    give_up = partial(_give_up, recorder.run.folder, recorder.stop)
+    give_up = partial(_give_up, recorder.run.folder, recorder.stop, trainer)
     watchdog = Watchdog(recorder.stop, 60 * recorder.options.max_wait, give_up)
     watchdog.start()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
     except (ProcessRaisedException, ProcessExitedException) as error:
         if watchdog.why:
-            raise _unanswered(recorder.stop, watchdog.why, recorder.run.folder) from error
+            raise _unanswered(watchdog.asked, watchdog.why, recorder.run.folder) from error
         raise (_raised_in_rank(error) if isinstance(error, ProcessRaisedException) else _killed(error)) from error
     finally:
         watchdog.stop()
 
 
-def _give_up(folder: Path, signals: Signals, why: str) -> None:
+def _give_up(folder: Path, signals: Signals, trainer: pl.Trainer, why: str) -> None:
     """End the processes that do not answer: the ranks, or this one."""
-    ranks = multiprocessing.active_children() if signals.world > 1 else []
+    ranks = getattr(trainer.strategy.launcher, "procs", [])  # not all children: a library may keep workers of its own
     for rank in ranks:
         rank.kill()
     if not ranks:
-        error = _unanswered(signals, why, folder)
+        error = _unanswered(signals.received, why, folder)
         _write_end(folder, "interrupted" if signals.received else "failed")
         print(f"\nfaceforge: {error}", file=sys.stderr, flush=True)
         os._exit(128 + (signals.received or signal.SIGTERM))
 
 
-def _unanswered(signals: Signals, why: str, folder: Path) -> Exception:
+def _unanswered(asked: int, why: str, folder: Path) -> Exception:
+    """What ended the run, by the number of the signal that asked for it, if one did."""
     whole = f"the last checkpoint of {os.path.relpath(folder)} is whole"
-    return Unanswered(f"{why}; {whole}") if signals.received else GuardStop(f"{why}; all processes were ended, {whole}")
+    return Unanswered(f"{why}; {whole}") if asked else GuardStop(f"{why}; all processes were ended, {whole}")
 
 
 class Unanswered(Exception):

@@ -19,12 +19,14 @@ LOOK_SECONDS = 0.5
 class Watchdog:
     """Watches the ranks of a run from a thread of its own, between ``start`` and ``stop``.
 
-    ``give_up(why)`` is called once, in that thread: ``why`` is one line. ``max_wait`` is in seconds.
+    ``give_up(why)`` is called once, in that thread: ``why`` is one line, kept with the number of the signal that had
+    ``asked`` for the end, if one did (ranks that are ended get signals as well). ``max_wait`` is in seconds.
     """
 
     def __init__(self, signals: Signals, max_wait: float, give_up: Callable[[str], None]) -> None:
         self.signals, self.max_wait, self.give_up = signals, max_wait, give_up
         self.why: str | None = None
+        self.asked: int | None = None
         self._over = threading.Event()
         self._seen = signals.beats()
         self._moved = [time.monotonic()] * signals.world
@@ -40,7 +42,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            self.why = self.judge(time.monotonic())
+            self.asked, self.why = self.signals.received, self.judge(time.monotonic())
             if self.why:
                 self.give_up(self.why)
                 return
