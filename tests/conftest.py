@@ -1,3 +1,4 @@
+import copy
 import os
 import sys
 from pathlib import Path
@@ -48,6 +49,28 @@ def _no_curves():
     """Runs draw no curves.png, which takes longer than all else of a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("faceforge.modules.callbacks.write_curves", lambda folder: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _each_choice_composed_once():
+    """Hydra takes half a second to compose what tests compose hundreds of times: a choice of groups, in a folder."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from faceforge import config
+
+    known, whole = {}, config._compose
+
+    def compose(overrides):
+        key = (config.conf_dir(), *overrides)
+        if key not in known:
+            known[key] = whole(overrides)
+        composed = copy.deepcopy(known[key])
+        HydraConfig.instance().set_config(composed)
+        return composed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "_compose", compose)
         yield
 
 

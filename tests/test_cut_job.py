@@ -327,6 +327,7 @@ def many(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_in_the_same_bytes(many, tmp_path):
     whole = cut_haar(many, tmp_path / "whole")
     killed_and_resumed(many, tmp_path / "killed", kills=2, seed=1)

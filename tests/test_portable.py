@@ -72,6 +72,7 @@ def dead():
 # ------------------------------------------------------------------------------------------------------- Windows
 
 
+@pytest.mark.slow
 def test_on_windows_every_module_is_imported_and_the_configuration_printed(tmp_path):
     ascii_alone = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}  # no file is read as UTF-8 by chance
     environment = {**os.environ, **ascii_alone}

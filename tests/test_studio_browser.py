@@ -131,7 +131,7 @@ def photos(tmp_path):
     return paths
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["phone", pytest.param("desktop", marks=pytest.mark.slow)])
 def test_every_tab_from_upload_to_download(visit, photos, tmp_path, size):
     visitor = visit(size)
     assert {tab.get_attribute("id")[4:] for tab in visitor.find("[role=tab]").all()} == {*TABS, "faces", "gallery"}

@@ -189,9 +189,8 @@ def _images(folder):
         return -1
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
-)
+@pytest.mark.slow  # every day test_survival.py sends signals
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_with_a_checkpoint_and_the_line_that_continues(tmp_path, number, code):
     folder = tmp_path / "run"
     command = [

@@ -104,6 +104,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_step_that_never_ends_does_not_outlive_a_signal(tmp_path):
     """Stuck in foreign code, where no handler of Python runs."""
     folder = tmp_path / "run"

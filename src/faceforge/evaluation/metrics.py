@@ -6,6 +6,8 @@ protocols differ are not comparable.
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -75,11 +76,7 @@ class Features(nn.Module):
     def __init__(self, size: int = 224, batch: int | None = None) -> None:
         super().__init__()
         self.size, self.batch = size, batch
-        network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        names = list(network.state_dict())  # both files list their tensors in the order of the layers
-        network.load_state_dict(dict(zip(names, load_weights().values(), strict=True)))
-        network.reset_classifier(0)
-        self.network = _folded(network.eval())
+        self.network = copy.deepcopy(_pretrained())
         self.requires_grad_(False).to(memory_format=torch.channels_last)
         self.eval()
 
@@ -112,6 +109,18 @@ class Features(nn.Module):
         # The network's own normalisation is (byte - 127) / 128.
         x = ((127.5 * x + 0.5) / 128).expand(-1, 3, -1, -1)
         return self.network(x.contiguous(memory_format=torch.channels_last))
+
+
+@functools.cache
+def _pretrained() -> nn.Module:
+    """The network without its classifier; never moved or changed, since it is made once for a process."""
+    import timm  # here: two seconds, W&B among what it loads, which a run without these scores never needs
+
+    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    names = list(network.state_dict())  # both files list their tensors in the order of the layers
+    network.load_state_dict(dict(zip(names, load_weights().values(), strict=True)))
+    network.reset_classifier(0)
+    return _folded(network.eval())
 
 
 def _folded(network: Any) -> Any:
