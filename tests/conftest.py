@@ -53,6 +53,24 @@ def _no_curves():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _each_face_painted_once():
+    """Painting the 60 faces of a tiny run takes longer than training on them."""
+    from faceforge.data import drawn
+
+    known, paint = {}, drawn.paint
+
+    def painted(factors, size):
+        key = (tuple(factors.values()), tuple(size))
+        if key not in known:
+            known[key] = paint(factors, size)
+        return known[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawn, "paint", painted)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _each_choice_composed_once():
     """Hydra takes half a second to compose what tests compose hundreds of times: a choice of groups, in a folder."""
     from hydra.core.hydra_config import HydraConfig

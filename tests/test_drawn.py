@@ -19,6 +19,11 @@ from faceforge.errors import BadInput
 COUNT = 12000
 
 
+@pytest.fixture(autouse=True)
+def _painted_anew(monkeypatch):
+    monkeypatch.setattr(drawn, "paint", paint)  # what conftest.py keeps would prove nothing here
+
+
 @pytest.fixture(scope="module")
 def source():
     return Drawn(count=COUNT)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Work = Callable[[Sequence[int]], list[T]]
 
-PARALLEL_SECONDS = 3.0  # shorter work is done by the time that a second process has loaded its modules
+PARALLEL_SECONDS = 6.0  # shorter work is done by the time that a second process has loaded its modules
 CHUNK = 64
 
 
@@ -28,7 +28,7 @@ def cores() -> int:
 
 
 def in_order(work: Work[T], faces: Sequence[int]) -> Iterator[T]:
-    """What ``work`` gives for each of ``faces``, in their order; a part of them tells how long all would take alone.
+    """What ``work`` gives for each of ``faces``, in their order; a part of them tells how long the rest takes alone.
 
     ``work`` takes some faces at a time, here or in another process, and can be pickled. Where other processes die, this
     one does what is left.
@@ -36,7 +36,7 @@ def in_order(work: Work[T], faces: Sequence[int]) -> Iterator[T]:
     spans = [faces[first : first + CHUNK] for first in range(0, len(faces), CHUNK)]
     begun = time.perf_counter()
     yield from chain.from_iterable(map(work, spans[:1]))
-    alone = (time.perf_counter() - begun) * len(spans)
+    alone = (time.perf_counter() - begun) * (len(faces) / CHUNK - 1)
     processes = min(cores(), 8) if alone > PARALLEL_SECONDS else 1
     rest = spans[1:]
     yield from chain.from_iterable(map(work, rest) if processes == 1 else _by_processes(work, rest, processes))
