@@ -28,8 +28,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY) ## Run the tests of every day (about ten minutes on 2 cores), each process with one thread
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'simulated and not slow' $(ARGS) $$(grep -l 'mark.simulated' tests/test_*.py)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'simulated and not slow' $(ARGS) $$(grep -l 'mark.simulated' tests/test_*.py)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(READY) ## Run every test that needs no GPU
 	$(BIN)/python -m pytest -m simulated

@@ -318,14 +318,10 @@ def _in_child(work: str, alone: bool = False) -> dict[str, Any]:
 @app.command(hidden=True)
 def child(work: str) -> None:
     """What a parent asks for, in this process, as JSON."""
-    watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        works = {"checkpoints": open_checkpoints, "targets": try_targets, "network": offline, "both": _both}
-        print(json.dumps(works[work](Path(folder), watch)))
-
-
-def _both(folder: Path, watch: Watch) -> dict[str, Any]:
-    return {"checkpoints": open_checkpoints(folder, watch), "targets": try_targets(folder, watch)}
+        works = {"network": offline, "checkpoints": open_checkpoints, "targets": try_targets}
+        done = {name: do(Path(folder), Watch()) for name, do in works.items() if work in (name, "all")}
+        print(json.dumps(done if work == "all" else done[work]))
 
 
 @app.command()

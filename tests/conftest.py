@@ -44,6 +44,15 @@ def pytest_configure(config):
         simulated.setup()
 
 
+LONG = ("test_processes.py", "test_studio_export.py", "test_resume_elsewhere.py", "test_hostile.py", "test_survival.py")
+LONG += ("test_studio_browser.py", "test_studio_web.py", "test_every_pair.py", "test_results.py", "test_command.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: a worker that begins one last is waited for."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_curves():
     """Runs draw no curves.png, which takes longer than all else of a tiny run."""

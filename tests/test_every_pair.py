@@ -102,11 +102,7 @@ def test_a_pair_that_cannot_be_is_one_line_that_names_those_that_can(model, task
 
 
 DAILY = {("mlp_autoencoder", "super_resolution"), ("latent_editor", "autoencode"), ("pix2pix", "canny")}
-DAILY |= {
-    ("conv_superres", "deblur"),
-    ("dcgan_cnn", "none"),
-    ("pix2pix", "average"),
-}  # test_accelerator.py steps the rest
+DAILY |= {("dcgan_cnn", "none")}  # test_accelerator.py and test_accelerator_choices.py step the rest
 
 
 @pytest.mark.parametrize(

@@ -416,15 +416,16 @@ class Principal(torch.nn.Module):
         return (z @ self.axes.T + self.mean).unflatten(1, self.shape)
 
 
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory):
+@pytest.fixture
+def faces(request, tmp_path):
+    """Drawn faces, as many as ``indirect`` says."""
     from faceforge import config
 
     overrides = [
         "data.size=32",
-        "data.source.count=400",
+        f"data.source.count={request.param}",
         "data.batch_size=4",
-        f"data.cache={tmp_path_factory.mktemp('c')}",
+        f"data.cache={tmp_path}",
     ]
     data = config.build(config.compose(["model=dcgan_conventional", *overrides])["data"])
     data.prepare(progress=False)
@@ -432,6 +433,7 @@ def faces(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("faces", [400], indirect=True)
 def test_glasses_on_drawn_faces_are_around_the_eyes(faces):
     """The factor is known: adding glasses changes pixels at the height of the eyes more than anywhere else, and the
     orthogonalised smile leaves the code of glasses alone.
@@ -492,6 +494,7 @@ def test_a_run_says_what_its_end_left_out(tmp_path, monkeypatch, capfd):
     assert f"At 8 images: {note['text']}" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("faces", [80], indirect=True)
 def test_the_same_faces_are_encoded_each_time(faces):
     module = Principal(faces.images("train", range(50)))
     order = np.sort(streams.permutation(0, "latent/faces", 0, faces.counts["train"])[:7])

@@ -124,7 +124,7 @@ def pixels(data):
 # The same as elsewhere
 
 
-@pytest.mark.parametrize("name", ["drawn", "gan"])
+@pytest.mark.parametrize("name", ["gan", pytest.param("drawn", marks=pytest.mark.slow)])
 def test_a_seed_is_the_same_faces_from_command_notebook_page_and_onnx(page, models, place, tmp_path, name):
     model = models[NAMES.index(name)]
     settings = {"seed": 7, "truncation": 0.8}

@@ -80,7 +80,7 @@ def mounts(tmp_path_factory):
 @pytest.mark.parametrize(
     "name",
     [
-        n if n in ("kill", "disk_full", "flipped_bit", "two_trainers") else pytest.param(n, marks=pytest.mark.slow)
+        n if n in ("disk_full", "flipped_bit", "two_trainers") else pytest.param(n, marks=pytest.mark.slow)
         for n in survival_faults.SHARES
     ],
 )

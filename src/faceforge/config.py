@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import importlib
 import inspect
 import itertools
@@ -203,13 +204,19 @@ def _check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | 
 
 
 def _parse(overrides: Iterable[str]) -> tuple[list[Override], list[str]]:
-    parser, parsed, problems = OverridesParser.create(), [], []
+    parsed, problems = [], []
     for text in overrides:
         try:
-            parsed.append(parser.parse_override(text))
+            parsed.append(_parse_one(text))
         except HydraException:
             problems.append(f"{text}: not understood; write group=name or dotted.key=value (quote what has spaces)")
     return parsed, problems
+
+
+@functools.lru_cache(1024)
+def _parse_one(text: str) -> Override:
+    """Each word is asked for several times, and Hydra's grammar takes milliseconds."""
+    return OverridesParser.create().parse_override(text)
 
 
 def quote_path(override: str, multirun: bool = False) -> str:

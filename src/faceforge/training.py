@@ -362,7 +362,7 @@ def _give_up(folder: Path, signals: Signals, trainer: pl.Trainer, why: str) -> N
         os._exit(128 + (signals.received or signal.SIGTERM))
 
 
-def _unanswered(asked: int, why: str, folder: Path) -> Exception:
+def _unanswered(asked: int | None, why: str, folder: Path) -> Exception:
     """What ended the run, by the number of the signal that asked for it, if one did."""
     whole = f"the last checkpoint of {os.path.relpath(folder)} is whole"
     return Unanswered(f"{why}; {whole}") if asked else GuardStop(f"{why}; all processes were ended, {whole}")
