@@ -61,7 +61,7 @@ def dominant(pixels: np.ndarray) -> np.ndarray:
 def fingerprint(luma: np.ndarray) -> int:
     """64 bits of the lowest frequencies of a picture (Zauner 2010, "pHash"): alike pictures differ in few."""
     small = cv2.resize(luma, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    low = cv2.dct(small)[:8, :8].ravel()
+    low = np.asarray(cv2.dct(small)[:8, :8].ravel(), dtype=np.float32)
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 

@@ -566,7 +566,7 @@ def brows(s: Scene) -> None:
     rise = size * 0.70 * (1.0 - 1.5 * t[at])
     middle = line[at] + np.stack([0.022 + 0 * at, -rise * 0.3], axis=1)
     tip = line[at] + np.stack([0.046 - 0.012 * t[at], -rise], axis=1)
-    hairs = ribbon(np.stack([root, middle, tip], axis=1), [0.010, 0.008, 0.003])
+    hairs = ribbon(np.stack([root, middle, tip], axis=1).astype(np.float64), [0.010, 0.008, 0.003])
     c.paint(c.mask(h.place(np.concatenate([hairs, hairs * (-1, 1)]), 0.012)), ink * 0.8, 0.5)
 
 

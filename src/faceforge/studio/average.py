@@ -64,7 +64,7 @@ def _laid(pixels: np.ndarray, landmarks: Landmarks | tuple[()], size: tuple[int,
     move, _ = cv2.estimateAffinePartial2D(seen, wanted, method=cv2.LMEDS)
     if move is None:
         raise BadInput("the landmarks of a face lie on top of one another")
-    shrinks = np.sqrt(abs(np.linalg.det(move[:, :2]))) < 1
+    shrinks = np.sqrt(abs(np.linalg.det(np.asarray(move[:, :2], dtype=np.float64)))) < 1
     laid = cv2.warpAffine(
         pixels,
         move,

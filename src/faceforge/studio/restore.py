@@ -102,7 +102,7 @@ def simulate(model: Model, pixels: np.ndarray) -> Result:
     for original in originals:
         small = _pictures(task.reduce(_tensor(original)))[0]
         restored = (_network_at_any_size if model.takes_any_size else _restored)(model, task, small)
-        size = original.shape[1::-1]
+        size = original.shape[1], original.shape[0]
         bicubic = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
         faces.append({"lowered": small, "bicubic": bicubic, "restored": restored, "original": original})
         scores.append([_psnr(restored, original), _psnr(bicubic, original)])
