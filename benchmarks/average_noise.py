@@ -20,11 +20,12 @@ from gan_faces import provenance
 from torch import Tensor
 from torch.nn import functional
 
-from faceforge import checkpoint, config
+from faceforge import config
 from faceforge.data.tasks import Noise
+from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
-from faceforge.evaluation.health import diversity, mean_face_distance, variance_ratio
-from faceforge.images import make_grid, write_png
+from faceforge.io.images import make_grid, write_png
+from faceforge.metrics.health import diversity, mean_face_distance, variance_ratio
 
 ROUNDS = 8  # times an answer is given back
 SHOWN = 8

@@ -54,8 +54,8 @@ from faceforge.cut.detect import (
     overlap,
 )
 from faceforge.cut.frame import Box
-from faceforge.data.download import file_hash
 from faceforge.errors import BadInput
+from faceforge.fetch.download import file_hash
 
 DETECTORS: tuple[DetectorName, ...] = ("haar", "verified", "yunet")
 THRESHOLDS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92)

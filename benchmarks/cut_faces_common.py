@@ -23,9 +23,9 @@ import numpy as np
 
 from faceforge.cut.detect import Found, overlap
 from faceforge.cut.frame import Box
-from faceforge.data.download import file_hash
 from faceforge.errors import BadInput
-from faceforge.images import decode
+from faceforge.fetch.download import file_hash
+from faceforge.io.images import decode
 
 HERE = Path(__file__).resolve().parent
 BOXES = HERE / "cut_faces_boxes.csv"

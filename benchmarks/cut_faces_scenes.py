@@ -16,7 +16,7 @@ from cut_faces_common import Annotated, Scene
 
 from faceforge.cut.detect import overlap
 from faceforge.cut.frame import Box
-from faceforge.images import decode
+from faceforge.io.images import decode
 
 Random = np.random.Generator
 

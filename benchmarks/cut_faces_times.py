@@ -43,9 +43,9 @@ from faceforge.cut import command, engine, frame, work
 from faceforge.cut.detect import SURE_SCORE, DetectorName, find_yunet, make_detector
 from faceforge.cut.frame import Box
 from faceforge.cut.work import Job, Settings, Task
-from faceforge.data.archives import Folder
 from faceforge.errors import BadInput
-from faceforge.images import decode
+from faceforge.io.archives import Folder
+from faceforge.io.images import decode
 
 QUIET = 0.15  # cores that others may keep busy during a turn that counts
 PROCESSES = 2

@@ -23,8 +23,8 @@ import numpy as np
 import typer
 from cut_faces_common import provenance, share, write_record
 
-from faceforge.cut import people
-from faceforge.cut.people import UNIT, groups
+from faceforge.cut import identity_clusters
+from faceforge.cut.identity_clusters import UNIT, groups
 
 NEAREST = 5  # strangers whose distance says how near strangers come
 RIDGE = 1.0
@@ -52,7 +52,7 @@ class Faces:
 def read(target: Path) -> Faces:
     """The first face of each photo whose name says who is on it."""
     found, names = [], []
-    for line in (target / "_review" / people.NAME).read_text().splitlines():
+    for line in (target / "_review" / identity_clusters.NAME).read_text().splitlines():
         face, _, numbers = json.loads(line)
         told = re.fullmatch(r"(?:(.+)/)?(?:[01]_0_)?(.+)_\d+\.jpg-1\.png", face)
         if told:
@@ -65,7 +65,7 @@ def read(target: Path) -> Faces:
 
 
 def calibrate(ordinary: Faces, alike: Faces) -> tuple[float, str]:
-    """NEAR and LEAN of people.py: half of how much nearer strangers come than they do in general, foretold linearly.
+    """NEAR and LEAN of identity_clusters.py: half of how much nearer strangers are than in general, predicted linearly.
 
     Ridge regression of the mean squared distance to the five nearest strangers; both sets count alike.
     """
@@ -130,20 +130,25 @@ def pairs(sizes: Counter[Any]) -> int:
 
 
 def main(grey: Path, colour: Path) -> None:
-    """Fit the constants, show how they differ from those in people.py, and measure these."""
+    """Fit the constants, show how they differ from those in identity_clusters.py, and measure these."""
     ordinary, alike = read(grey), read(colour)
     near, lean = calibrate(ordinary.half(0), alike.half(0))
     print(
-        f"NEAR = {near:.4f} (people.py: {people.NEAR})\nLEAN = {lean!r} (the same in people.py: {lean == people.LEAN})"
+        f"NEAR = {near:.4f} (identity_clusters.py: {identity_clusters.NEAR})\n"
+        f"LEAN = {lean!r} (the same in identity_clusters.py: {lean == identity_clusters.LEAN})"
     )
     record: dict[str, Any] = {**provenance(), "command": "python benchmarks/cut_people.py GREY COLOUR"}
-    record["constants"] = {"SAME": people.SAME, "SAME_MEANS": people.SAME_MEANS, "NEAR": people.NEAR}
+    record["constants"] = {
+        "SAME": identity_clusters.SAME,
+        "SAME_MEANS": identity_clusters.SAME_MEANS,
+        "NEAR": identity_clusters.NEAR,
+    }
     record["grey, other half of the people"] = figures(ordinary.half(1))
     record["colour, other half of the people"] = figures(alike.half(1))
-    near, people.NEAR = people.NEAR, -9.0
+    near, identity_clusters.NEAR = identity_clusters.NEAR, -9.0
     record["colour, other half, as if strangers came equally near to all"] = figures(alike.half(1))
     record["grey, other half, as if strangers came equally near to all"] = figures(ordinary.half(1))
-    people.NEAR = near
+    identity_clusters.NEAR = near
     for part in (4, 2, 1):
         some = [int(hashlib.md5(name.encode()).hexdigest(), 16) % part == 0 for name in ordinary.names.tolist()]
         record[f"grey, 1/{part} of all the people"] = figures(ordinary.of(np.array(some)))

@@ -32,11 +32,12 @@ import torch
 import typer
 from torch import Tensor
 
-from faceforge import checkpoint, config, devices, streams
+from faceforge import config, counter_rng
+from faceforge.engine import checkpoint, devices
+from faceforge.engine.training import make_trainer
 from faceforge.errors import BadInput
-from faceforge.evaluation.metrics import Features, Groups, Score, kid, patch_swd
-from faceforge.images import make_grid, write_png
-from faceforge.training import make_trainer
+from faceforge.io.images import make_grid, write_png
+from faceforge.metrics.features import Features, Groups, Score, kid, patch_swd
 
 SETTINGS = {
     "dcgan_conventional": ["model=dcgan_conventional"],
@@ -99,7 +100,7 @@ class Contender:
     def build(cls, overrides: Sequence[str], least_steps: int) -> Contender:
         """A turn holds whole cycles of penalties and generator steps, or turns would differ in their work."""
         chosen = config.compose([*overrides, "trainer.gpus=0"])
-        torch.manual_seed(streams.key(chosen["seed"], "init") >> 1)
+        torch.manual_seed(counter_rng.key(chosen["seed"], "init") >> 1)
         module, data = config.build(chosen["model"]), config.build(chosen["data"])
         data.prepare()
         cycle = int(np.lcm(module.penalty_every, module.discriminator_steps))
@@ -200,7 +201,7 @@ class Reference:
 
 
 def _some(n: int, count: int, seed: int, purpose: str) -> list[int]:
-    return sorted(int(i) for i in streams.permutation(seed, purpose, 0, n)[:count])
+    return sorted(int(i) for i in counter_rng.permutation(seed, purpose, 0, n)[:count])
 
 
 def _mean(data: Any, batch: int = 512) -> Tensor:

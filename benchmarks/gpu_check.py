@@ -35,9 +35,10 @@ import torch
 import typer
 from gan_faces import provenance
 
-from faceforge import checkpoint, config, devices, training
+from faceforge import config
+from faceforge.engine import checkpoint, devices, training
 from faceforge.errors import BadInput
-from faceforge.modules.latent import LatentModule
+from faceforge.schemes.latent import LatentModule
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -173,7 +174,7 @@ def watched(clock: Clock) -> Iterator[None]:
 
     with (
         mock.patch.object(training, "make_trainer", make_watched),
-        mock.patch.object(LatentModule, "conclude", return_value=None),
+        mock.patch.object(LatentModule, "on_run_end", return_value=None),
     ):
         yield
 

@@ -24,10 +24,11 @@ from cut_faces_common import write_record
 from gan_faces import provenance
 from torch import nn
 
-from faceforge import checkpoint, config, training
+from faceforge import config
+from faceforge.engine import checkpoint, training
+from faceforge.engine.run import Run
 from faceforge.errors import GuardStop
-from faceforge.modules.adversarial import AdversarialModule
-from faceforge.run import Run
+from faceforge.schemes.adversarial import AdversarialModule
 
 PLACES = ("input", "loss", "gradient", "weight")
 BATCH, IMAGES = 4, 600

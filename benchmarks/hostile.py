@@ -35,8 +35,8 @@ from cut_faces_common import write_record
 from gan_faces import provenance
 from PIL import Image
 
-from faceforge import images as pictures
 from faceforge.errors import BadInput
+from faceforge.io import images as pictures
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 ROOT = Path(__file__).parents[1]
@@ -147,7 +147,7 @@ import sys
 from pathlib import Path
 import numpy
 from faceforge.data import archives
-from faceforge.images import ImageError, decode
+from faceforge.io.images import ImageError, decode
 path, warm = Path(sys.argv[1]), sys.argv[2:]
 def status(name):
     return int(next(l for l in open("/proc/self/status") if l.startswith(name)).split()[1])
@@ -246,7 +246,7 @@ def base_checkpoint() -> dict[str, Any]:
 
 def open_checkpoints(folder: Path, watch: Watch) -> dict[str, Any]:
     """Every hostile checkpoint and export through the doors of those who use a run."""
-    from faceforge import checkpoint
+    from faceforge.engine import checkpoint
     from faceforge.studio.model import open_model
 
     canary, base = folder / "canary", base_checkpoint()
@@ -347,7 +347,7 @@ def targets(lines: Annotated[int, typer.Option(help="How many also by train.py."
 
 def open_archives(folder: Path, huge: int) -> dict[str, str]:
     """What became of each archive: refused, or the names that were taken. Raises BadInput where a file escaped."""
-    from faceforge.data.crops import Crops
+    from faceforge.data.sources.crops import Crops
 
     inside = folder / "deep" / "archives"
     inside.mkdir(parents=True)
@@ -394,8 +394,9 @@ def offline(folder: Path, watch: Watch) -> dict[str, Any]:
     watch.on = True
     from typer.testing import CliRunner
 
-    from faceforge import config, training
+    from faceforge import config
     from faceforge.cli import app as commands
+    from faceforge.engine import training
 
     os.environ["FACEFORGE_CACHE"] = str(folder / "cache")
     run, codes = folder / "run", []

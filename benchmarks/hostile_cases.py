@@ -221,7 +221,7 @@ def foreign_models(model: dict[str, Any], canary: str, place: str = "generator")
         "interpolated-target": {**model, "name": "os.system", "_target_": "${name}"},
         "interpolated-environment": {**model, place: "${oc.env:HOME}"},
         "escaped": {**model, place: "\\${oc.env:HOME}"},
-        "alias": {"_target_": "faceforge.training.os.system", "command": f"touch {canary}"},
+        "alias": {"_target_": "faceforge.engine.training.os.system", "command": f"touch {canary}"},
         "instantiate": {"_target_": "hydra.utils.instantiate", "config": call},
         "not-recursive": {**model, "_recursive_": False, place: call},
         "deep": {**model, place: deep},
@@ -327,11 +327,12 @@ _TARGETS = (
     "torch.nn.Module.apply torch.nn.functional.relu torch.nn.modules.module.warnings.warn torch.optim.sys.exit "
     "torch.nn.__builtins__.eval torch.optim.Optimizer.load_state_dict numpy.load yaml.unsafe_load "
     "hydra.utils.instantiate hydra.utils.call omegaconf.OmegaConf.load albumentations.load cv2.imread "
-    "faceforge.training.os.system faceforge.data.faces.np.load faceforge.config.hydra.utils.instantiate "
-    "faceforge.modules.callbacks.checkpoint.load faceforge.checkpoint.torch.load faceforge.checkpoint.Path "
-    "faceforge.data.archives.open_store faceforge.data.download.fetch faceforge.main.main faceforge.training.train "
-    "faceforge.loggers.os.system faceforge.networks..os.system faceforge.evaluation.metrics.torch.hub.load "
-    "faceforge.run.subprocess.run torch.nn torch os.system. .os.system"
+    "faceforge.engine.training.os.system faceforge.data.datamodule.np.load faceforge.config.hydra.utils.instantiate "
+    "faceforge.engine.callbacks.checkpoint.load faceforge.engine.checkpoint.torch.load "
+    "faceforge.engine.checkpoint.Path faceforge.io.archives.open_store faceforge.fetch.download.fetch "
+    "faceforge.main.main faceforge.engine.training.train "
+    "faceforge.engine.loggers.os.system faceforge.networks..os.system faceforge.metrics.features.torch.hub.load "
+    "faceforge.engine.run.subprocess.run torch.nn torch os.system. .os.system"
 )
 TARGETS = _TARGETS.split()
 
@@ -433,7 +434,7 @@ SIZES = ((64, 64), (128, 128), (218, 178), (250, 250))  # of the usual sets of f
 
 def portraits(count: int) -> list[np.ndarray]:
     """Drawn faces (H, W, 3) of several sizes."""
-    from faceforge.data.drawn import Drawn
+    from faceforge.data.sources.drawn import Drawn
 
     source = Drawn(None, count=count, seed=0)
     return [source.read(n, SIZES[n // 4 % len(SIZES)]) for n in range(count)]

@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceforge import checkpoint, config, streams
-from faceforge.data.drawn import Drawn
-from faceforge.data.portrait import paint
+from faceforge import config, counter_rng
+from faceforge.data.sources.drawn import Drawn
+from faceforge.drawn.portrait import paint
+from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
-from faceforge.evaluation.pairs import mae, psnr
-from faceforge.images import from_uint8, make_grid, write_png
-from faceforge.latent_space import logistic, mean_difference
+from faceforge.io.images import from_uint8, make_grid, write_png
+from faceforge.metrics.pairs import mae, psnr
+from faceforge.schemes.latent_space import logistic, mean_difference
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 PASSES, BATCH = 12, 64  # of the classifier
@@ -56,14 +57,14 @@ def small_network(channels: int) -> nn.Module:
 
 def train_classifier(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
     """Adam with one cycle, faces mirrored at random, both classes weighed alike."""
-    torch.manual_seed(streams.key(seed, "edits/classifier") >> 1)
+    torch.manual_seed(counter_rng.key(seed, "edits/classifier") >> 1)
     network = small_network(images.shape[1])
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     steps = PASSES * (len(images) // BATCH)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     weight = (labels == 0).sum() / (labels == 1).sum()
     for step in range(steps):
-        rows = streams.order(seed, len(images), range(step * BATCH, (step + 1) * BATCH))
+        rows = counter_rng.order(seed, len(images), range(step * BATCH, (step + 1) * BATCH))
         batch, mirrored = images[rows], torch.rand(BATCH) < 0.5
         batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
         loss = functional.binary_cross_entropy_with_logits(network(batch)[:, 0], labels[rows], pos_weight=weight)
@@ -126,7 +127,7 @@ def directions(codes: Tensor, labels: Tensor, seed: int) -> dict[str, Tensor]:
         return torch.from_numpy(way(codes[had].double().numpy(), codes[~had].double().numpy())).float()
 
     had = labels > 0.5
-    mixed = had[torch.from_numpy(streams.permutation(seed, "edits/shuffled", 0, len(had)).copy())]
+    mixed = had[torch.from_numpy(counter_rng.permutation(seed, "edits/shuffled", 0, len(had)).copy())]
     true, random = of(mean_difference, had), of(mean_difference, mixed)
     return {
         "mean difference": true,

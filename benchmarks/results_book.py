@@ -11,7 +11,7 @@ from typing import Any
 
 from results_rows import Table
 
-from faceforge.evaluation.table import MEASURES
+from faceforge.metrics.table import MEASURES
 
 Record = Mapping[str, Any]
 OTHERS = ("gan_faces", "latent_edits_smiles", "latent_edits_glasses", "average_noise")  # made by other benchmarks

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from results_book import Book, names, spread, won_from
 
-from faceforge.evaluation.table import MEASURES
+from faceforge.metrics.table import MEASURES
 
 Verdict = Literal["holds", "does not hold", "depends on the seed", "not run yet"]
 Source = Literal["published", "aim", "check"]

@@ -13,7 +13,7 @@ from results_curves import svg
 from results_rows import Row, Size, Table
 
 from faceforge.errors import BadInput
-from faceforge.evaluation.table import MEASURES
+from faceforge.metrics.table import MEASURES
 
 MARKS = ("<!-- results: made by benchmarks/results.py page -->", "<!-- end of results -->")
 TASKS = {"super_resolution": "super-resolution", "none": "generated faces"}

@@ -19,13 +19,14 @@ import torch
 from results_book import walk
 from results_rows import FLAGS, Row, Size, Table
 
-from faceforge import checkpoint, config
+from faceforge import config
+from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
 from faceforge.evaluation.protocol import DENSITIES
-from faceforge.images import make_grid, write_png
-from faceforge.latent_space import LatentSpace
-from faceforge.loggers import read_rows
+from faceforge.io.images import make_grid, write_png
+from faceforge.io.metrics_csv import read_rows
 from faceforge.report.charts import thin
+from faceforge.schemes.latent_space import LatentSpace
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 POINTS = 80  # of a curve

@@ -41,14 +41,14 @@ from speed_pace import LEAST, NVML, Pacer, Turns, alternate, built, composed, pa
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from faceforge.data import cache
-from faceforge.data.crops import Crops
-from faceforge.data.drawn import Drawn
-from faceforge.data.faces import FaceData
+from faceforge.data.datamodule import FaceData
 from faceforge.data.framing import frame
+from faceforge.data.sources.crops import Crops
+from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
-from faceforge.images import decode
-from faceforge.modules import ema
+from faceforge.io.images import decode
 from faceforge.networks.dcgan import ConventionalGenerator
+from faceforge.schemes import ema
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 Rounds = Annotated[int, typer.Option(help="Of each side, in turns.")]

@@ -24,11 +24,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from faceforge.losses import discriminator_loss, generator_loss, gradient_penalty, kl_loss, kl_units
-from faceforge.modules.adversarial import AdversarialModule
-from faceforge.modules.latent import LatentModule
-from faceforge.modules.reconstruction import ReconstructionModule
-from faceforge.modules.scheme import rescale
-from faceforge.modules.translation import TranslationModule
+from faceforge.schemes.adversarial import AdversarialModule
+from faceforge.schemes.base import rescale
+from faceforge.schemes.latent import LatentModule
+from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.translation import TranslationModule
 
 UNIT = (-1.0, 1.0)
 Step = Callable[[int], None]

@@ -14,8 +14,9 @@ from unittest import mock
 
 import pytorch_lightning as pl
 
-from faceforge import config, training
-from faceforge.modules.callbacks import Recorder
+from faceforge import config
+from faceforge.engine import training
+from faceforge.engine.callbacks import Recorder
 
 WAITED = 1.15  # wall over CPU time: above it the processor was taken away meanwhile
 LEAST = 3  # turns that must be left

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from faceforge import checkpoint, main, training
-from faceforge.loggers import read_rows
-from faceforge.modules import callbacks
+from faceforge import main
+from faceforge.engine import callbacks, checkpoint, training
+from faceforge.io.metrics_csv import read_rows
 
 EVERY = 20  # images between checkpoints
 BATCH = 4

@@ -57,14 +57,14 @@ def pytest_collection_modifyitems(items):
 def _no_curves():
     """Runs draw no curves.png, which takes longer than all else of a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("faceforge.modules.callbacks.write_curves", lambda folder: None)
+        patch.setattr("faceforge.engine.callbacks.write_curves", lambda folder: None)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _each_face_painted_once():
     """Painting the 60 faces of a tiny run takes longer than training on them."""
-    from faceforge.data import drawn
+    from faceforge.data.sources.base import drawn
 
     known, paint = {}, drawn.paint
 
@@ -113,7 +113,8 @@ def _threads():
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """Train a tiny run in this process: ``tiny("name", "key=value", ...)`` gives its folder."""
-    from faceforge import config, training
+    from faceforge import config
+    from faceforge.engine import training
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
@@ -129,7 +130,8 @@ def tiny(tmp_path, monkeypatch):
 @pytest.fixture
 def resume(tmp_path):
     """Go on with a run in this process: ``resume(folder, "trainer.max_images=80")``; gives the exit code."""
-    from faceforge import config, training
+    from faceforge import config
+    from faceforge.engine import training
 
     def again(folder, *overrides):
         overrides = [f"resume={folder}", *overrides]

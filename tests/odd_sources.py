@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceforge.data.crops import Crops
+from faceforge.data.sources.crops import Crops
 
 
 class SlowCrops(Crops):

@@ -8,9 +8,9 @@ from conftest import TINY
 from test_every_pair import FACES, SMALL
 from test_studio import FACE
 
-from faceforge import config, training
+from faceforge import config, counter_rng_torch
 from faceforge.cut.detect import Found
-from faceforge.data import noise
+from faceforge.engine import training
 from faceforge.studio import photo
 
 # a gradient penalty is differentiated twice, and its sums are taken in another order on another device
@@ -33,7 +33,7 @@ def machine():
     """This machine has one accelerator; noise comes from the host, so that its numbers are those of the CPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.sim, "count", 1)
-        patch.setattr(noise, "exact", lambda device: False)
+        patch.setattr(counter_rng_torch, "exact", lambda device: False)
         yield torch.sim
 
 

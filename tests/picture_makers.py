@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from faceforge.data.crops import Crops
-from faceforge.data.sources import Source
+from faceforge.data.sources.base import Source
+from faceforge.data.sources.crops import Crops
 from faceforge.data.tasks import NoInput
 
 if TYPE_CHECKING:
-    from faceforge.data.faces import FaceData
+    from faceforge.data.datamodule import FaceData
 
 CELEBA_ATTRIBUTES = ["5_o_Clock_Shadow", *(f"Attribute_{n}" for n in range(38)), "Young"]
 
@@ -110,7 +110,7 @@ def put_tgz(files: dict[str, bytes], path: Path, inside: str = "", extra: tuple[
 
 def face_data(root: str | Path | None, source: Callable[..., Source] = Crops, **changes: Any) -> FaceData:
     """A FaceData with the values of conf/data/base.yaml but 16x16 and batches of 4; ``cache`` must be named."""
-    from faceforge.data.faces import FaceData
+    from faceforge.data.datamodule import FaceData
 
     own = {"cache": changes["cache"]} if getattr(source, "name", "") != "drawn" else {}
     values: dict[str, Any] = {

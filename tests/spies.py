@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from faceforge.modules.adversarial import AdversarialModule
+from faceforge.schemes.adversarial import AdversarialModule
 
 
 def _note(kind: str, value: object) -> None:

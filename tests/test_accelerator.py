@@ -10,8 +10,8 @@ from conftest import ROOT
 from on_accelerator import LIMIT, ON_IT, SCHEMES, again, machine, place, record, train  # noqa: F401
 from test_training import same
 
-from faceforge import checkpoint, devices
-from faceforge.data import noise
+from faceforge import counter_rng_torch
+from faceforge.engine import checkpoint, devices
 from faceforge.errors import BadInput, GuardStop
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -76,7 +76,7 @@ def test_noise_of_the_device_trains_and_resumes(place, monkeypatch):
     """In bf16, with all draws where the network is, as on CUDA."""
     monkeypatch.undo()
     monkeypatch.setattr(torch.sim, "count", 1)
-    noise.exact.cache_clear() if hasattr(noise.exact, "cache_clear") else None
+    counter_rng_torch.exact.cache_clear() if hasattr(counter_rng_torch.exact, "cache_clear") else None
     words = ["trainer.gpus=1", "trainer.deterministic=true"]
     whole = train("cnn", place / "whole-noise", *words)
     parts = train("cnn", place / "parts-noise", *words, "trainer.max_images=8")
@@ -122,12 +122,12 @@ def test_precision_by_static_rules(monkeypatch):
 
 def test_seeds_and_forks_reach_the_device():
     device = devices.best()
-    devices.seed(device, 5)
+    counter_rng_torch.seed(device, 5)
     first = torch.rand(3, device=device).cpu()
-    with devices.fork_rng(device):
+    with counter_rng_torch.fork_rng(device):
         torch.rand(3, device=device)
     second = torch.rand(3, device=device).cpu()
-    devices.seed(device, 5)
+    counter_rng_torch.seed(device, 5)
     assert torch.equal(torch.rand(3, device=device).cpu(), first)
     assert torch.equal(torch.rand(3, device=device).cpu(), second)
 

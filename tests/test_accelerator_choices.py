@@ -6,7 +6,8 @@ from on_accelerator import SCHEMES, machine  # noqa: F401
 from test_every_pair import MODELS
 from test_training import Enough
 
-from faceforge import config, devices, training
+from faceforge import config
+from faceforge.engine import devices, training
 
 pytestmark = pytest.mark.simulated
 

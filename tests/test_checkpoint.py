@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from faceforge import checkpoint
+from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
 
 

@@ -27,7 +27,7 @@ from picture_makers import (
 from PIL import Image
 
 from faceforge import main
-from faceforge.data.storage import cache_root
+from faceforge.io.storage import cache_root
 
 ROOT = Path(__file__).parents[1]
 FILES = [o for o in TINY if not o.startswith("data.source.")]

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from faceforge import config, main, signatures, training
+from faceforge import config, main, signatures
+from faceforge.engine import training
+from faceforge.engine.sweep import Sweep
 from faceforge.errors import BadInput
-from faceforge.sweep import Sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -316,7 +317,7 @@ def test_any_exception_is_a_row_and_keeps_its_traceback(command, trained, monkey
     """And Hydra's sweepers get the score of each job."""
     scores, job_of = [], main._job_of
     monkeypatch.setattr(main, "_job_of", lambda *job: scores.append(job_of(*job)) or scores[-1])
-    monkeypatch.setattr("faceforge.sweep._best", lambda folder: 0.5)
+    monkeypatch.setattr("faceforge.engine.sweep._best", lambda folder: 0.5)
     seeds = trained({1: RuntimeError("out of\nmemory"), 2: BadInput("data.root: nothing there")})
     code, printed, said = command("-m", "seed=range(1,4)", "run_dir=sweep")
     assert (code, seeds) == (1, [1, 2, 3])
@@ -375,7 +376,7 @@ def test_a_signal_between_two_trainings_ends_the_sweep_too(command, trained, mon
         told.append(folder)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("faceforge.sweep._best", best)
+    monkeypatch.setattr("faceforge.engine.sweep._best", best)
     code, printed, _ = command("-m", "seed=1,2,3", "run_dir=sweep")
     assert (code, len(told)) == (143, 1)
     assert printed.count("not started") == 2

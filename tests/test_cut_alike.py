@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceforge.cut import alike
-from faceforge.cut.alike import BITS, Faces, gather, near_duplicates
+from faceforge.cut import near_duplicates as module
 from faceforge.cut.frame import Frame
 from faceforge.cut.frame import cut as cut_frame
-from faceforge.cut.manifest import Row
 from faceforge.cut.measure import measure, thumbnail
+from faceforge.cut.near_duplicates import BITS, Faces, gather, near_duplicates
 from faceforge.cut.work import thumb
-from faceforge.data.drawn import Drawn
+from faceforge.data.sources.drawn import Drawn
+from faceforge.io.manifest import Row
 
 SOURCE = Drawn(count=400)
 
@@ -125,16 +125,16 @@ def test_groups_are_those_of_a_plain_comparison(monkeypatch_module, originals, c
 @pytest.fixture(scope="module")
 def monkeypatch_module():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alike, "_same", lambda *_: True)
+        patch.setattr(module, "_same", lambda *_: True)
         yield
 
 
 def test_blocks_leave_no_pair_out(monkeypatch):
-    monkeypatch.setattr(alike, "BLOCK", 7)
+    monkeypatch.setattr(module, "BLOCK", 7)
     random = np.random.default_rng(0)
     codes = random.integers(0, 2**64, 60, dtype=np.uint64)
     codes[30:] = codes[:30] ^ (np.uint64(1) << random.integers(0, 64, 30, dtype=np.uint64))
-    found = {(a, b) for a, b in alike._candidates(codes)}
+    found = {(a, b) for a, b in near_duplicates._candidates(codes)}
     pairs = itertools.combinations(range(60), 2)
     assert found == {(a, b) for a, b in pairs if bin(int(codes[a] ^ codes[b])).count("1") <= BITS}
     assert {(n, n + 30) for n in range(30)} <= found
@@ -142,7 +142,7 @@ def test_blocks_leave_no_pair_out(monkeypatch):
 
 def test_thousands_of_copies_are_not_millions_of_pairs(monkeypatch):
     looks = []
-    monkeypatch.setattr(alike, "_same", lambda *_: not looks.append(1))
+    monkeypatch.setattr(module, "_same", lambda *_: not looks.append(1))
     count = 30_000
     codes = np.array([0, 2**40 - 1, 5], dtype=np.uint64)[np.arange(count) % 3]
     faces = Faces([f"{n:05d}" for n in range(count)], codes, np.ones(count, np.float32))
@@ -154,7 +154,7 @@ def test_thousands_of_copies_are_not_millions_of_pairs(monkeypatch):
 
 def test_many_different_pictures_of_one_fingerprint(monkeypatch):
     looks = []
-    monkeypatch.setattr(alike, "_same", lambda *_: bool(looks.append(1)))
+    monkeypatch.setattr(module, "_same", lambda *_: bool(looks.append(1)))
     faces = Faces([str(n) for n in range(2000)], np.zeros(2000, np.uint64), np.ones(2000, np.float32))
     assert near_duplicates(faces, Path("nowhere")) == {}
-    assert len(looks) <= 2000 * alike.MOST
+    assert len(looks) <= 2000 * near_duplicates.MOST

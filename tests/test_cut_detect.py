@@ -30,10 +30,10 @@ from faceforge.cut.detect import (
     overlap,
 )
 from faceforge.cut.frame import roll
-from faceforge.data.download import DownloadError
-from faceforge.data.drawn import Drawn
+from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
-from faceforge.images import decode
+from faceforge.fetch.download import DownloadError
+from faceforge.io.images import decode
 
 FACES = Drawn(count=400)
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos_color"

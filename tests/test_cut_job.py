@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceforge.cut import command, job, manifest, work
+from faceforge.cut import command, job, work
 from faceforge.cut.command import cut
-from faceforge.data.crops import Crops
-from faceforge.data.drawn import Drawn
+from faceforge.data.sources.crops import Crops
+from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
+from faceforge.io import manifest
 
 FACES = Drawn(None, 200, seed=3)
 FOUND = (0, 1, 2, 3, 5, 6, 7, 9)  # drawn faces that the Haar cascade finds

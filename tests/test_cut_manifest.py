@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from faceforge.cut import manifest
 from faceforge.cut.edits import FRAME, Ledger, applied
-from faceforge.cut.manifest import COLUMNS, VERDICTS, Row, read, rounded, write
 from faceforge.cut.work import REVIEW, Settings
 from faceforge.errors import BadInput
+from faceforge.io import manifest
+from faceforge.io.manifest import COLUMNS, VERDICTS, Row, read, rounded, write
 
 SETTINGS = Settings(480, 360, "yunet", False, 1.0, 20)
 NAMES = (

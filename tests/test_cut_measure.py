@@ -14,7 +14,7 @@ from scipy import fft
 
 from faceforge.cut import measure
 from faceforge.cut.measure import dominant, fingerprint, inside, sharpness, thumbnail
-from faceforge.data.drawn import Drawn
+from faceforge.data.sources.drawn import Drawn
 
 FACES = Drawn(count=400)
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceforge.cut.manifest import Row, rounded
-from faceforge.cut.memory import Memory
+from faceforge.cut.journal import Memory
 from faceforge.cut.work import Photo
+from faceforge.io.manifest import Row, rounded
 
 
 def make_photo(name, stamp="1:1", faces=1, **changes):

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from faceforge.cut import manifest, summary
-from faceforge.cut.manifest import Row
+from faceforge.cut import summary
 from faceforge.cut.pages import crop, edges, histogram, thumb, write_pages
 from faceforge.cut.summary import Mean, Measure
-from faceforge.data.drawn import Drawn
+from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
+from faceforge.io import manifest
+from faceforge.io.manifest import Row
 
 REASONS = {"accepted": "", "doubtful": "soft: sharpness 21.5", "rejected": "smaller than 40 pixels"}
 

@@ -17,14 +17,14 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 from test_cut_job import cut_haar, edit, photo, rows, save, tree
 
-from faceforge.cut import alike, people, work
+from faceforge.cut import identity_clusters, near_duplicates, work
 from faceforge.cut.frame import HAAR_CENTRE, HAAR_WIDTH
-from faceforge.cut.manifest import Row
-from faceforge.cut.people import SAME, SAME_MEANS, UNIT, groups, joined, look_alikes
+from faceforge.cut.identity_clusters import SAME, SAME_MEANS, UNIT, groups, joined, look_alikes
 from faceforge.cut.work import Job, Settings
-from faceforge.data.archives import Folder
-from faceforge.data.crops import Crops
+from faceforge.data.sources.crops import Crops
 from faceforge.errors import BadInput
+from faceforge.io.archives import Folder
+from faceforge.io.manifest import Row
 
 # --------------------------------------------------------------------------------------------------------- grouping
 
@@ -39,7 +39,7 @@ def in_units(values):
 
 @pytest.fixture
 def no_look_alikes(monkeypatch):
-    monkeypatch.setattr(people, "NEAR", -9.0)
+    monkeypatch.setattr(identity_clusters, "NEAR", -9.0)
 
 
 def people_of(count, faces, seed):
@@ -90,11 +90,11 @@ def test_groups_of_several_faces_join_by_their_means(size, apart, count, no_look
 
 def test_where_strangers_come_near_faces_must_be_nearer():
     """Two faces 0.8 SAME apart, moved together along LEAN: joined on one side, apart on the other."""
-    lean = np.frombuffer(base64.b64decode(people.LEAN), np.int8) / 2048
+    lean = np.frombuffer(base64.b64decode(identity_clusters.LEAN), np.int8) / 2048
     across = np.eye(128)[0] - lean[0] * lean / (lean @ lean)
     pair = np.array([0.0, 1.0])[:, None] * across * (0.8 * SAME) ** 0.5 / np.linalg.norm(across)
     for extra, count in ((-0.05, 1), (0.02, 2)):
-        moved = in_units(pair + lean * (people.NEAR - extra) / (lean @ lean))
+        moved = in_units(pair + lean * (identity_clusters.NEAR - extra) / (lean @ lean))
         assert look_alikes(moved) == pytest.approx(max(extra, 0.0) * UNIT**2, abs=0.002 * UNIT**2)
         assert len(partition(groups(moved))) == count
 
@@ -132,10 +132,10 @@ class Played:
 
 def play(monkeypatch):
     network = Played()
-    monkeypatch.setattr(people, "_weights", lambda where: {})
-    monkeypatch.setattr(people, "_network", lambda: network)
-    monkeypatch.setattr(people, "LEAST_SIDE", 20)
-    monkeypatch.setattr(alike, "LEVELS", -1)  # no near duplicates, which would be doubtful
+    monkeypatch.setattr(identity_clusters, "_weights", lambda where: {})
+    monkeypatch.setattr(identity_clusters, "_network", lambda: network)
+    monkeypatch.setattr(identity_clusters, "LEAST_SIDE", 20)
+    monkeypatch.setattr(near_duplicates, "LEVELS", -1)  # no near duplicates, which would be doubtful
     return network
 
 
@@ -264,8 +264,8 @@ def test_a_crop_that_vanishes_is_one_line(played, album, tmp_path, monkeypatch):
         faces[0].crop.unlink()
         return describe(job, faces)
 
-    describe = people.describe
-    monkeypatch.setattr(people, "describe", gone)
+    describe = identity_clusters.describe
+    monkeypatch.setattr(identity_clusters, "describe", gone)
     with pytest.raises(BadInput, match=r"a1\.png-1\.png: cannot be read any more .*type the same again"):
         cut_haar(album, tmp_path / "out", tell_people=True)
     monkeypatch.undo()
@@ -319,18 +319,18 @@ def row_of(**given):
     [
         {"verdict": "rejected"},
         {"verdict": "none", "n": 0},
-        {"box_h": people.LEAST_SIDE - 1},
-        {"scale": (people.LEAST_SIDE - 1) / 100},
-        {"sharpness": people.LEAST_SHARPNESS - 0.1},
+        {"box_h": identity_clusters.LEAST_SIDE - 1},
+        {"scale": (identity_clusters.LEAST_SIDE - 1) / 100},
+        {"sharpness": identity_clusters.LEAST_SHARPNESS - 0.1},
         {"sharpness": None},
     ],
 )
 def test_faces_that_tell_too_little_are_left_alone(given, tmp_path):
     row = row_of()
-    assert people._face(job_of(tmp_path), row)
+    assert identity_clusters._face(job_of(tmp_path), row)
     for name, value in given.items():
         setattr(row, name, value)
-    assert people._face(job_of(tmp_path), row) is None
+    assert identity_clusters._face(job_of(tmp_path), row) is None
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, -71.0])
@@ -340,7 +340,7 @@ def test_the_place_in_a_crop_is_where_the_face_lies(angle):
     row = row_of(box_x=100.5, box_y=100.5, frame_x=190.0, frame_y=210.0, frame_angle=angle)
     cv2.circle(pixels, (150, 150), 6, (255, 0, 0), -1)
     crop = work.cut_row(row, pixels, Settings(240, 180, "haar", False, 1.0, 20)).astype(float)[..., 0]
-    x, y, width = people._place(row, (240, 180))
+    x, y, width = identity_clusters._place(row, (240, 180))
     down, across = np.indices(crop.shape)
     spot = (crop * across).sum() / crop.sum() + 0.5, (crop * down).sum() / crop.sum() + 0.5
     assert (x, y) == pytest.approx(spot, abs=0.1)
@@ -350,9 +350,9 @@ def test_the_place_in_a_crop_is_where_the_face_lies(angle):
 def test_landmarks_count_more_than_the_box():
     """The Haar box as frame.py foretells it: eyes at 90, mouth at 130."""
     points = ((130, 90), (170, 90), (150, 110), (135, 130), (165, 130))
-    named = zip(people.MARKS, points, strict=True)
+    named = zip(identity_clusters.MARKS, points, strict=True)
     given = {f"{name}_{axis}": float(v) for name, point in named for axis, v in zip("xy", point, strict=True)}
-    place = people._place(row_of(**given), (200, 150))
+    place = identity_clusters._place(row_of(**given), (200, 150))
     assert place == pytest.approx((75, 90 + HAAR_CENTRE * 40 - 50, HAAR_WIDTH * 40), abs=0.02)
 
 
@@ -365,11 +365,12 @@ def test_the_key_changes_with_whatever_decides_the_crop(tmp_path):
         {"quarter": 1},
         {"box_x": 99.0},
     ]
-    keys = [people._face(job_of(tmp_path), row_of(**given)).key for given in changes]
-    keys.append(people._face(job_of(tmp_path, (160, 120)), row_of()).key)
+    keys = [identity_clusters._face(job_of(tmp_path), row_of(**given)).key for given in changes]
+    keys.append(identity_clusters._face(job_of(tmp_path, (160, 120)), row_of()).key)
     assert len(set(keys)) == len(keys)
     assert (
-        people._face(job_of(tmp_path), replace(row_of(sharpness=60.0, person="x"), verdict="doubtful")).key == keys[0]
+        identity_clusters._face(job_of(tmp_path), replace(row_of(sharpness=60.0, person="x"), verdict="doubtful")).key
+        == keys[0]
     )
 
 
@@ -393,8 +394,10 @@ def test_without_the_packages_a_folder_of_people_says_how_to_forget_them(cut_alb
 
 
 def test_other_weights_are_refused(album, tmp_path, monkeypatch):
-    (tmp_path / people.NETWORK).write_bytes(b"other weights")
-    monkeypatch.setattr(people, "_weights", lambda where: {people.NETWORK: tmp_path / people.NETWORK})
+    (tmp_path / identity_clusters.NETWORK).write_bytes(b"other weights")
+    monkeypatch.setattr(
+        identity_clusters, "_weights", lambda where: {identity_clusters.NETWORK: tmp_path / identity_clusters.NETWORK}
+    )
     with pytest.raises(BadInput, match=r"^--people: .*resnet_model_v1\.dat is not the known file; pip install"):
         cut_haar(album, tmp_path / "out", tell_people=True)
     assert not (tmp_path / "out").exists()
@@ -406,8 +409,8 @@ def test_other_weights_are_refused(album, tmp_path, monkeypatch):
 @pytest.fixture
 def network():
     pytest.importorskip("_dlib_pybind11", reason="the packages of the extra people are not installed")
-    people._network.cache_clear()
-    return people._network()
+    identity_clusters._network.cache_clear()
+    return identity_clusters._network()
 
 
 def test_a_turned_crop_is_described_alike(network):
@@ -418,7 +421,7 @@ def test_a_turned_crop_is_described_alike(network):
         frame = {"frame_x": 250.0, "frame_y": 250.0, "frame_w": 280.0, "frame_h": 300.0, "frame_angle": angle}
         row = row_of(box_x=150.0, box_y=150.0, box_w=200.0, box_h=200.0, **frame)
         crop = work.cut_row(row, pixels, Settings(300, 280, "haar", False, 1.0, 20))
-        numbers = np.asarray(network(crop, people._place(row, (300, 280))))
+        numbers = np.asarray(network(crop, identity_clusters._place(row, (300, 280))))
         found.append(numbers / np.linalg.norm(numbers))
     straight, turned, other = found
     assert ((straight - turned) ** 2).sum() < 0.5 * ((straight - other) ** 2).sum()

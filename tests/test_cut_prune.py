@@ -15,8 +15,8 @@ from test_cut_people import file, make_album, play
 
 from faceforge.cut import job, prune
 from faceforge.cut.panel import write_panels
-from faceforge.data.archives import Folder
 from faceforge.errors import BadInput
+from faceforge.io.archives import Folder
 
 NAMES = ("a.png", "again.png", "b.png", "sub/c.png", "sub/deep/d.png", "soft.png", "wall.png")
 

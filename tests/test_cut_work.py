@@ -23,11 +23,11 @@ from yunet import WEIGHTS, needs_yunet
 from faceforge.cut import frame as framing
 from faceforge.cut import measure, work
 from faceforge.cut.detect import SURE_SCORE, Found
-from faceforge.cut.manifest import Row, rounded
 from faceforge.cut.work import TIGHT, Job, Photo, Settings, Task, escaped, face_name, judge, place, thumb
-from faceforge.data.drawn import Drawn
+from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
-from faceforge.images import ImageError
+from faceforge.io.images import ImageError
+from faceforge.io.manifest import Row, rounded
 
 FACES = Drawn(count=400)
 SETTINGS = Settings(80, 60, "haar", False, 1.0, 20)

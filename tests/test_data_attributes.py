@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from faceforge.data.attributes import merge, read_attributes
 from faceforge.errors import BadInput
+from faceforge.io.attributes import merge, read_attributes
 
 IDS = ["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bob/x.jpg", "Cid/x.jpg"]
 

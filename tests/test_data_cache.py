@@ -17,12 +17,13 @@ import pytest
 from odd_sources import FragileCrops, SharedCrops, SlowCrops
 from picture_makers import encode, make_crops, picture, put, write
 
-from faceforge.data import cache, workers
+from faceforge.data import cache
 from faceforge.data.cache import Recipe, digests_of, pack
-from faceforge.data.crops import Crops
 from faceforge.data.framing import frame
-from faceforge.data.storage import cache_root
+from faceforge.data.sources.crops import Crops
 from faceforge.errors import BadInput
+from faceforge.io import workers
+from faceforge.io.storage import cache_root
 
 RECIPE = Recipe("center", (12, 10), 3)
 

@@ -15,11 +15,11 @@ from picture_makers import write as put_file
 from pyarrow import parquet
 
 from faceforge import config
-from faceforge.cut import manifest
-from faceforge.data import check as module
-from faceforge.data.check import check
 from faceforge.data.framing import PROTOCOLS
 from faceforge.errors import BadInput
+from faceforge.fetch import inspect as module
+from faceforge.fetch.inspect import check
+from faceforge.io import manifest
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data"
 

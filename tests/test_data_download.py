@@ -16,7 +16,7 @@ from collections import namedtuple
 import pytest
 from play_server import answer, chunked, drip, good, page, redirect, serving, status
 
-from faceforge.data.download import DownloadError, Limits, fetch, read_json
+from faceforge.fetch.download import DownloadError, Limits, fetch, read_json
 
 BODY = b"PK\x03\x04" + random.Random(0).randbytes(60_000)
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -334,7 +334,7 @@ def test_killed_it_goes_on_where_it_was(stage, tmp_path):
             time.sleep(0.3)
 
     stage.plays["/a.zip"] = slow
-    code = f"from faceforge.data.download import fetch; fetch({stage.url + '/a.zip'!r}, {str(tmp_path / 'a.zip')!r})"
+    code = f"from faceforge.fetch.download import fetch; fetch({stage.url + '/a.zip'!r}, {str(tmp_path / 'a.zip')!r})"
     process = subprocess.Popen([sys.executable, "-c", code])
     part = tmp_path / ".a.zip.part"
     deadline = time.monotonic() + 20

@@ -20,15 +20,15 @@ from picture_makers import (
 )
 from torch.utils.data import DataLoader
 
-from faceforge import streams
+from faceforge import counter_rng
+from faceforge.counter_rng import Clock
 from faceforge.data.augment import Augment
-from faceforge.data.celeba import Celeba
-from faceforge.data.crops import Crops
-from faceforge.data.faces import FaceData, Positions
-from faceforge.data.lfw import Lfw
+from faceforge.data.datamodule import FaceData, Positions
+from faceforge.data.sources.celeba import Celeba
+from faceforge.data.sources.crops import Crops
+from faceforge.data.sources.lfw import Lfw
 from faceforge.data.tasks import Task
 from faceforge.errors import BadInput
-from faceforge.streams import Clock
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -68,13 +68,13 @@ def test_a_batch_is_the_ordered_faces_flipped_by_position(folder, prepare):
     positions = np.arange(60, 64)
     assert wire["target"].dtype == torch.uint8
     assert wire["position"].tolist() == positions.tolist()
-    rows = data.rows["train"][streams.order(0, data.counts["train"], positions)]
+    rows = data.rows["train"][counter_rng.order(0, data.counts["train"], positions)]
     assert wire["index"].tolist() == rows.tolist()
     final = data.on_after_batch_transfer(wire, 0)
     assert sorted(final) == ["index", "position", "target"]
     assert final["target"].dtype == torch.float32
     upright = data.images("train")[[data.rows["train"].tolist().index(row) for row in rows]]
-    flips = streams.uniform(0, "flip", positions) < 0.5
+    flips = counter_rng.uniform(0, "flip", positions) < 0.5
     expected = np.where(flips[:, None, None, None], upright.numpy()[..., ::-1], upright.numpy())
     assert 0 < flips.sum() < 4
     assert np.array_equal(final["target"].numpy(), expected)

@@ -15,7 +15,7 @@ from PIL import Image
 from faceforge.data import framing
 from faceforge.data.framing import PROTOCOLS, RESIZE, check_crop, crop_box, frame, protocol_name
 from faceforge.errors import BadInput
-from faceforge.images import DECODE, ImageError, decode
+from faceforge.io.images import DECODE, ImageError, decode
 
 CELEBA = (218, 178)
 JPEG = (

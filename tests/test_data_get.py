@@ -27,11 +27,11 @@ from play_server import good, page, serving, status
 from pyarrow import parquet
 
 from faceforge import cli
-from faceforge.data import catalog, hub
-from faceforge.data.celeba import Celeba
-from faceforge.data.lfw import Lfw
+from faceforge.data.sources.celeba import Celeba
+from faceforge.data.sources.lfw import Lfw
 from faceforge.errors import BadInput
-from faceforge.images import decode
+from faceforge.fetch import catalog, hub
+from faceforge.io.images import decode
 
 TABLE = b"# attributes\n#\tperson\timagenum\tMale\tSmiling\nPerson 0\t1\t1.0\t-1.0\n"
 

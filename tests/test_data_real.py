@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from picture_makers import face_data
 
-from faceforge.data.crops import Crops
-from faceforge.data.lfw import Lfw
+from faceforge.data.sources.crops import Crops
+from faceforge.data.sources.lfw import Lfw
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = [

@@ -18,12 +18,12 @@ from picture_makers import (
     write,
 )
 
-from faceforge.data import archives
-from faceforge.data.celeba import Celeba
-from faceforge.data.crops import Crops
-from faceforge.data.lfw import Lfw
+from faceforge.data.sources.celeba import Celeba
+from faceforge.data.sources.crops import Crops
+from faceforge.data.sources.lfw import Lfw
 from faceforge.errors import BadInput
-from faceforge.images import ImageError, decode
+from faceforge.io import archives
+from faceforge.io.images import ImageError, decode
 
 
 def ids(source):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceforge.data.sources import Face
+from faceforge.data.sources.base import Face
 from faceforge.data.splits import share_of, split_faces
 from faceforge.errors import BadInput
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from faceforge import checkpoint, config
-from faceforge.modules import diagnosis
-from faceforge.modules.diagnosis import RULES, Remedy, Rule, Watch
-from faceforge.progress import Progress
+from faceforge import config
+from faceforge.engine import alerts, checkpoint
+from faceforge.engine.alerts import RULES, Remedy, Rule, Watch
+from faceforge.engine.progress import Progress
 from faceforge.report import page
 
 ROOT = Path(__file__).parents[1]
@@ -239,7 +239,7 @@ def test_a_run_logs_its_health(tiny):
 
 @pytest.mark.slow
 def test_a_dead_generator_is_told_once_on_the_screen_in_the_record_and_the_report(tiny, resume, monkeypatch, capsys):
-    from faceforge.modules.adversarial import AdversarialModule
+    from faceforge.schemes.adversarial import AdversarialModule
 
     plain = AdversarialModule.decode
     monkeypatch.setattr(AdversarialModule, "decode", lambda self, *rest: plain(self, *rest).mul(0))
@@ -273,7 +273,7 @@ def test_paired_runs_compare_training_with_validation(tiny):
 
 
 def _paired(tiny, small):
-    from faceforge import training
+    from faceforge.engine import training
 
     folder = Path("paired").resolve()
     overrides = [*small, "model=latent_editor", "model.code.latent_size=8", "model.encoder.width=4"]
@@ -285,7 +285,7 @@ def _paired(tiny, small):
 def test_the_same_faces_are_judged_each_time_and_the_error_is_the_plain_one():
     """An oracle for train/mae and the mean face: a scheme that always answers grey."""
     from faceforge.losses import L1
-    from faceforge.modules.paired import PairedScheme
+    from faceforge.schemes.supervised import PairedScheme
 
     class Grey(PairedScheme):
         def predict(self, inputs, averaged=True):
@@ -379,4 +379,4 @@ def test_every_watched_score_is_explained():
 
     needed = {name for rule in RULES for name in rule.needs} - {"latent_size", "logit/real", "logit/fake"}
     assert needed <= FIGURES.keys()
-    assert diagnosis.KEPT >= 5
+    assert alerts.KEPT >= 5

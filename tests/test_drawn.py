@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from faceforge.data import drawn
-from faceforge.data.brush import Canvas, blurred, curve, mix, palette, ramp, ribbon
-from faceforge.data.drawn import FACTORS, PICTURES, STYLES, Drawn, draw_factors
-from faceforge.data.portrait import EYE_HEIGHT, HATS, paint
+from faceforge.data.sources.base import drawn
+from faceforge.data.sources.drawn import FACTORS, PICTURES, STYLES, Drawn, draw_factors
+from faceforge.drawn.canvas import Canvas, blurred, curve, mix, palette, ramp, ribbon
+from faceforge.drawn.portrait import EYE_HEIGHT, HATS, paint
 from faceforge.errors import BadInput
 
 COUNT = 12000
@@ -61,7 +61,7 @@ def test_a_face_is_a_function_of_seed_and_index(source):
 
 def test_another_process_draws_the_same_bytes(source):
     program = (
-        "import hashlib, cv2; cv2.setNumThreads(4); from faceforge.data.drawn import Drawn\n"
+        "import hashlib, cv2; cv2.setNumThreads(4); from faceforge.data.sources.drawn import Drawn\n"
         "print(hashlib.sha256(Drawn().read(4242, (48, 40)).tobytes()).hexdigest())"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -14,14 +14,16 @@ from conftest import TINY
 from test_baselines import smooth
 from test_every_pair import FACES, SMALL
 
-from faceforge import checkpoint, config, training
+from faceforge import config
 from faceforge.data import tasks
+from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
-from faceforge.evaluation import command, protocol, table, verdict
+from faceforge.evaluation import command, comparison, protocol
 from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.command import Asked
-from faceforge.modules.paired import PairedScheme
+from faceforge.metrics import table
 from faceforge.report import page, write_report
+from faceforge.schemes.supervised import PairedScheme
 
 ASKED = Asked(Path(), "test", "best", None, 0, None, False, None, ())
 PAIRED = ["model=conv_superres", *FACES, *SMALL["conv_superres"], "data.source.count=80", "trainer.max_images=16"]
@@ -381,21 +383,21 @@ def row(name, kind, low, value, high, score="mae", **more):
 )
 def test_intervals_that_meet_decide_nothing(score, model, expected):
     baseline = {"low": 0.4, "value": 0.45, "high": 0.5}
-    assert verdict.of_intervals(score, dict(zip(("low", "value", "high"), model, strict=True)), baseline) == expected
+    assert comparison.of_intervals(score, dict(zip(("low", "value", "high"), model, strict=True)), baseline) == expected
 
 
 def test_the_verdict_names_the_best_baseline_and_both_figures():
     rows = [row("model", "model", 0.1, 0.2, 0.3), row("a", "baseline", 0, 0.5, 1), row("b", "baseline", 0, 0.4, 1)]
-    assert verdict.best_baseline(rows, "mae") is rows[2]
-    said = verdict.sentences(rows, rows[0], {"mae": True})
+    assert comparison.best_baseline(rows, "mae") is rows[2]
+    said = comparison.sentences(rows, rows[0], {"mae": True})
     assert said == ["Better than every baseline in MAE (0.2000 against 0.4000, b)."]
 
 
 def test_one_face_repeated_is_no_rival_in_precision():
     once = row("mean", "baseline", 0, 1.0, 1, "precision", diversity={"value": 0.0})
     other = row("other", "baseline", 0, 0.3, 1, "precision", diversity={"value": 0.8})
-    assert verdict.best_baseline([once, other], "precision") is other
-    assert verdict.best_baseline([once], "precision") is None
+    assert comparison.best_baseline([once, other], "precision") is other
+    assert comparison.best_baseline([once], "precision") is None
 
 
 def test_a_paired_difference_sees_what_intervals_do_not():

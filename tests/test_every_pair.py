@@ -7,11 +7,12 @@ import torch
 import yaml
 from test_training import same
 
-from faceforge import checkpoint, config, training
+from faceforge import config
 from faceforge.config import conf_dir
+from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command
-from faceforge.images import decode
+from faceforge.io.images import decode
 
 MODELS = {
     path.stem: yaml.safe_load(path.read_text())["tasks"] for path in sorted((conf_dir() / "model").glob("*.yaml"))

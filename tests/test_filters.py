@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from faceforge import cli
 from faceforge.cut import panel
 from faceforge.data import filters
-from faceforge.data.crops import Crops
-from faceforge.data.drawn import Drawn
 from faceforge.data.filters import FILTERS, LEVELS
+from faceforge.data.sources.crops import Crops
+from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
 
 PICTURES = arrays(np.uint8, st.tuples(st.integers(1, 14), st.integers(1, 15), st.just(3)))

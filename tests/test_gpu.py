@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_training import _parts, same
 
-from faceforge import checkpoint
+from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
 
 pytestmark = [

@@ -10,12 +10,11 @@ import torch
 import yaml
 from conftest import ROOT
 
-from faceforge import checkpoint
+from faceforge.engine import checkpoint, guard
+from faceforge.engine.run import Run
+from faceforge.engine.signals import Signals
 from faceforge.errors import BadInput, GuardStop
-from faceforge.modules import guard
-from faceforge.modules.scheme import Means
-from faceforge.run import Run
-from faceforge.signals import Signals
+from faceforge.schemes.base import Means
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 try:
@@ -70,7 +69,7 @@ def test_going_back_is_bounded_and_each_further_time_learns_at_half_the_rate(tin
         slow_down(optimizers, *words)
         rates.append(optimizers[0].param_groups[0]["lr"])
 
-    monkeypatch.setattr("faceforge.modules.callbacks.slow_down", seen)
+    monkeypatch.setattr("faceforge.engine.callbacks.slow_down", seen)
     with (
         Fault("weight", NAN, 40, times=9).planted(),
         pytest.raises(GuardStop, match="after going back 3 times"),

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceforge.evaluation import health
 from faceforge.losses import OBJECTIVES, generator_loss
+from faceforge.metrics import health
 
 
 def faces(count, size=(64, 64), channels=3, seed=0):

@@ -18,11 +18,13 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import hostile
 import hostile_cases as cases
 
-from faceforge import checkpoint, config, images, jpeg
-from faceforge.data.archives import BOMB_BYTES
-from faceforge.data.crops import Crops
+from faceforge import config
+from faceforge.data.sources.crops import Crops
+from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
-from faceforge.images import ImageError, decode
+from faceforge.io import images, jpeg
+from faceforge.io.archives import BOMB_BYTES
+from faceforge.io.images import ImageError, decode
 
 # ------------------------------------------------------------------------------------------------------------- images
 

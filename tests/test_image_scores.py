@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from skimage.color import deltaE_ciede2000
 
 from faceforge.errors import BadInput
-from faceforge.evaluation import image_scores
-from faceforge.evaluation.bootstrap import Resamples
-from faceforge.evaluation.image_scores import ImageScores, colour_error, perceptual
-from faceforge.evaluation.metrics import FeatureMaps
 from faceforge.losses import Perceptual
+from faceforge.metrics import image_scores
+from faceforge.metrics.bootstrap import Resamples
+from faceforge.metrics.features import FeatureMaps
+from faceforge.metrics.image_scores import ImageScores, colour_error, perceptual
 
 CPU = torch.device("cpu")
 # Sharma, Wu and Dalal 2005, table 1: pairs 1-4, 7, 9, 11, 17-20, 25, 26, 29, 33, 34

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from picture_makers import encode, picture
 from PIL import Image
 
-from faceforge import images
-from faceforge.images import ImageError, decode, from_uint8, make_grid, to_uint8, write_png
+from faceforge.io import images
+from faceforge.io.images import ImageError, decode, from_uint8, make_grid, to_uint8, write_png
 
 # what each EXIF orientation means: the stored picture is this view of the upright one
 STORED = {
@@ -224,7 +224,7 @@ def test_png_is_written_whole_and_without_metadata(tmp_path, monkeypatch):
 
 
 def test_decoding_needs_no_torch():
-    code = "import sys, faceforge.data.cache, faceforge.data.celeba; sys.exit('torch' in sys.modules)"
+    code = "import sys, faceforge.data.cache, faceforge.data.sources.celeba; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 from scipy import stats
 
-from faceforge import latent_space, streams
+from faceforge import counter_rng
 from faceforge.errors import BadInput
-from faceforge.latent_space import LatentSpace, Link
+from faceforge.schemes import latent_space
+from faceforge.schemes.latent_space import LatentSpace, Link
 
 RELU, SIGMOID = (0.0, math.inf), (0.0, 1.0)
 
@@ -455,7 +456,8 @@ def test_glasses_on_drawn_faces_are_around_the_eyes(faces):
 def test_a_finished_run_holds_the_space_of_its_best_checkpoint(tmp_path, monkeypatch):
     from conftest import TINY
 
-    from faceforge import checkpoint, config, training
+    from faceforge import config
+    from faceforge.engine import checkpoint, training
 
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "run"
@@ -481,7 +483,8 @@ def test_a_finished_run_holds_the_space_of_its_best_checkpoint(tmp_path, monkeyp
 def test_a_run_says_what_its_end_left_out(tmp_path, monkeypatch, capfd):
     from conftest import TINY
 
-    from faceforge import config, training
+    from faceforge import config
+    from faceforge.engine import training
 
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(latent_space, "ITERATIONS", 1)
@@ -497,7 +500,7 @@ def test_a_run_says_what_its_end_left_out(tmp_path, monkeypatch, capfd):
 @pytest.mark.parametrize("faces", [80], indirect=True)
 def test_the_same_faces_are_encoded_each_time(faces):
     module = Principal(faces.images("train", range(50)))
-    order = np.sort(streams.permutation(0, "latent/faces", 0, faces.counts["train"])[:7])
+    order = np.sort(counter_rng.permutation(0, "latent/faces", 0, faces.counts["train"])[:7])
     whole = latent_space.encode(module, faces, order)
     parts = latent_space.encode(module, faces, order, chunk=3)
     assert whole == pytest.approx(parts, abs=1e-4)

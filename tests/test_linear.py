@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from faceforge.evaluation.linear import LinearFilter, Pca
+from faceforge.metrics.linear import LinearFilter, Pca
 
 
 def images(n, channels, height, width, seed=0):

@@ -24,8 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from faceforge.engine.loggers import MetricsCsv, Wandb, choose_mode, find_login, make_loggers, reachable
 from faceforge.errors import BadInput
-from faceforge.loggers import MetricsCsv, Wandb, choose_mode, find_login, make_loggers, reachable, read_rows
+from faceforge.io.metrics_csv import read_rows
 
 WANDB = shutil.which("wandb", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 HERE = Path(__file__).parent
@@ -146,7 +147,7 @@ def test_an_open_log_can_be_sent_to_another_process(tmp_path):
 # ------------------------------------------------------------------------------------------- the factory
 def options(**changed):
     config = yaml.safe_load((HERE.parent / "conf" / "logger" / "default.yaml").read_text())
-    assert config.pop("_target_") == "faceforge.loggers.make_loggers"
+    assert config.pop("_target_") == "faceforge.engine.loggers.make_loggers"
     return {**config, **changed}
 
 

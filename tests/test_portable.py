@@ -13,11 +13,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from faceforge import files, portable
-from faceforge.data import workers
+from faceforge.engine.run import hold
 from faceforge.errors import BadInput
-from faceforge.portable import HOST, Held, is_alive, locked
-from faceforge.run import hold
+from faceforge.io import files, portable, workers
+from faceforge.io.portable import HOST, Held, is_alive, locked
 
 WINDOWS = """
 import importlib, multiprocessing.context, os, pathlib, pkgutil, signal, sys
@@ -39,8 +38,8 @@ for module, gone in absent.items():
         vars(module).pop(name, None)
 for name in names:
     importlib.import_module(name)
-assert sys.modules["faceforge.portable"].fcntl is None
-sys.modules["faceforge.run"].Run(pathlib.Path(sys.argv[1]), {}).write_skipped([("M\\u00fcller.jpg", "empty")])
+assert sys.modules["faceforge.io.portable"].fcntl is None
+sys.modules["faceforge.engine.run"].Run(pathlib.Path(sys.argv[1]), {}).write_skipped([("M\\u00fcller.jpg", "empty")])
 sys.argv = ["train.py", "--cfg", "job"]
 sys.modules["faceforge.main"].main()
 """

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from faceforge.evaluation.metrics import diversity
-from faceforge.evaluation.precision_recall import hits, precision_recall, radii
+from faceforge.metrics.features import diversity
+from faceforge.metrics.precision_recall import hits, precision_recall, radii
 
 
 def points(n, d=4, shift=0.0, seed=0):

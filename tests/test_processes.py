@@ -10,10 +10,10 @@ import pytest
 import torch
 from conftest import ROOT, TINY
 
-from faceforge import checkpoint
+from faceforge.engine import checkpoint
+from faceforge.engine.run import Run
+from faceforge.engine.training import _raised_in_rank
 from faceforge.errors import BadInput
-from faceforge.run import Run
-from faceforge.training import _raised_in_rank
 
 SPIED = [
     "trusted_packages=[spies]",
@@ -117,5 +117,5 @@ def test_what_ended_a_rank_is_told_as_if_there_were_one():
     found = raised("faceforge.errors.BadInput: data.root=x: no such folder")
     assert (type(found), str(found)) == (BadInput, "data.root=x: no such folder")
     assert isinstance(raised("OSError: [Errno 28] No space left on device"), OSError)
-    assert type(raised("faceforge.modules.guard.NotFinite: loss")).__name__ == "NotFinite"
+    assert type(raised("faceforge.engine.guard.NotFinite: loss")).__name__ == "NotFinite"
     assert isinstance(raised("ZeroDivisionError: division by zero"), ProcessRaisedException)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from faceforge.progress import Progress, duration
+from faceforge.engine.progress import Progress, duration
 
 
 class Wall:
@@ -14,7 +14,7 @@ class Wall:
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr("faceforge.progress.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("faceforge.engine.progress.time.monotonic", lambda: self.now)
 
 
 class Terminal(io.StringIO):

@@ -13,6 +13,7 @@ import matrix
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PURE = ("losses.py", "diffaugment.py", "counter_rng.py", "counter_rng_torch.py")
 SOURCES = sorted((ROOT / "src/faceforge").rglob("*.py"))
 
 
@@ -41,10 +42,30 @@ def test_who_imports_what():
         names, where = set(imports(path)), relative(path)
         roots = {name.split(".")[0] for name in names}
         assert "lightning" not in roots, where
-        if where.startswith("networks/") or where in ("losses.py", "images.py", "diffaugment.py", "streams.py"):
+        if where.startswith(("networks/", "metrics/", "io/", "drawn/")) or where in PURE:
             assert not roots & {"pytorch_lightning", "hydra", "omegaconf"}, where
         if where not in ("main.py", "config.py"):
             assert "hydra" not in roots, where
+
+
+# Each part of the package uses those after it, never those before.
+FLOORS = (
+    *("cli", "notebook", "studio", "main", "evaluation", "engine", "cut", "fetch", "schemes", "report", "data"),
+    *("metrics", "networks", "config", "signatures", "losses", "diffaugment", "drawn", "io"),
+    *("counter_rng_torch", "counter_rng", "errors"),
+)
+
+
+def test_imports_point_downwards():
+    parts = {path.relative_to(ROOT / "src/faceforge").parts[0].removesuffix(".py") for path in SOURCES}
+    assert parts - {"__init__"} == set(FLOORS)
+    for path in SOURCES:
+        part = relative(path).split("/")[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "faceforge":
+                continue
+            inner = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            assert all(FLOORS.index(part) <= FLOORS.index(name) for name in inner), (relative(path), inner)
 
 
 def test_nothing_loads_unsafely():

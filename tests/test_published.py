@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from faceforge import config, training
+from faceforge import config
 from faceforge.config import conf_dir
+from faceforge.engine import training
 
 COUNTS = {
     "sr_mlp": {"network": 6_702_001},

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from test_every_pair import FACES, SMALL
 
-from faceforge import config, training
+from faceforge import config
+from faceforge.engine import training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command
 

@@ -8,10 +8,11 @@ from PIL import Image
 from test_training import record, rows, same
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from faceforge import checkpoint, config, training
-from faceforge.data.drawn import Drawn
+from faceforge import config
+from faceforge.data.sources.drawn import Drawn
+from faceforge.engine import checkpoint, training
+from faceforge.engine.training import _killed, _raised_in_rank
 from faceforge.errors import BadInput, GuardStop
-from faceforge.training import _killed, _raised_in_rank
 
 CROPS = [word for word in TINY if not word.startswith("data.source")]
 

@@ -11,19 +11,19 @@ import torch
 from test_every_pair import FACES, SMALL
 from torch import nn
 
-from faceforge import checkpoint, config, losses, streams, training
-from faceforge.data import noise
+from faceforge import config, counter_rng, counter_rng_torch, losses
+from faceforge.engine import checkpoint, training
+from faceforge.engine.callbacks import Recorder
+from faceforge.engine.guard import slow_down
 from faceforge.errors import BadInput
-from faceforge.modules.callbacks import Recorder
-from faceforge.modules.guard import slow_down
-from faceforge.modules.latent import LatentModule
-from faceforge.modules.reconstruction import ReconstructionModule
-from faceforge.modules.scheme import Means, _noise_there, optimizer_of, rescale
-from faceforge.modules.stops import EarlyStop, Threshold
-from faceforge.modules.translation import TranslationModule
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
 from faceforge.networks.patch import PatchDiscriminator
 from faceforge.networks.superres import PublishedSuperres, PublishedSuperresDiscriminator
+from faceforge.schemes.base import Means, _noise_there, optimizer_of, rescale
+from faceforge.schemes.early_stopping import EarlyStop, Threshold
+from faceforge.schemes.latent import LatentModule
+from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.translation import TranslationModule
 
 SHARED = {"schedule": None, "stop": None, "clip_norm": None, "ema_half_life": 0.0, "ema_ramp": None, "seed": 3}
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -112,7 +112,7 @@ def by_hand(module, batch, position):
     """Loss of pixels and divergence of the evidence lower bound, written out."""
     network = module.network
     mean, log_variance = network["code"](network["encoder"](batch["input"]))
-    noise = torch.from_numpy(streams.normal(3, "posterior", range(position, position + len(mean)), (6,))).float()
+    noise = torch.from_numpy(counter_rng.normal(3, "posterior", range(position, position + len(mean)), (6,))).float()
     made = network["decoder"](mean + torch.exp(log_variance / 2) * noise)
     error = (((made + 1) / 2 - (batch["target"] + 1) / 2) ** 2).mean()
     prior = torch.distributions.Normal(torch.zeros(6), torch.ones(6))
@@ -297,15 +297,15 @@ def elsewhere(monkeypatch, sim):
     """A device, and a list of how many numbers numpy has drawn since."""
     drawn = []
     for name in ("normal", "uniform"):
-        real = getattr(streams, name)
+        real = getattr(counter_rng, name)
 
         def counted(seed, purpose, counters, shape=(), real=real):
             found = real(seed, purpose, counters, shape)
             drawn.append(found.size)
             return found
 
-        monkeypatch.setattr(streams, name, counted)
-    assert noise.exact(torch.device("sim"))
+        monkeypatch.setattr(counter_rng, name, counted)
+    assert counter_rng_torch.exact(torch.device("sim"))
     drawn.clear()
     return torch.device("sim"), drawn
 

@@ -12,10 +12,11 @@ from conftest import TINY
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from faceforge import bench, checkpoint, config, training
+from faceforge import config
+from faceforge.engine import bench, checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.losses import gradient_penalty
-from faceforge.modules import ema
+from faceforge.schemes import ema
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -205,9 +206,9 @@ def test_penalties_never_meet_a_compiled_network(tmp_path):
     with mock.patch.object(torch, "compile", stand_in):
         module.on_fit_start()
     penalised = []
-    real = sys.modules["faceforge.modules.adversarial"].gradient_penalty
+    real = sys.modules["faceforge.schemes.adversarial"].gradient_penalty
     with mock.patch(
-        "faceforge.modules.adversarial.gradient_penalty",
+        "faceforge.schemes.adversarial.gradient_penalty",
         lambda network, images: penalised.append(network) or real(network, images),
     ):
         losses(module, data, steps=2)

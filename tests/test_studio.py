@@ -12,13 +12,14 @@ from conftest import TINY
 from PIL import Image
 from test_every_pair import FACES, SMALL
 
-from faceforge import checkpoint, cli, config, training
+from faceforge import cli, config
 from faceforge.cut import frame as frames
 from faceforge.cut import framing
 from faceforge.cut.detect import Found
+from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
-from faceforge.images import make_grid, write_png
-from faceforge.studio import average, command, edit, motion, output, photo, restore
+from faceforge.io.images import make_grid, write_png
+from faceforge.studio import animation, average, command, edit, output, photo, restore
 from faceforge.studio.command import Asked
 from faceforge.studio.model import open_model
 
@@ -412,29 +413,29 @@ def test_invert_leaves_a_picture_and_a_code(place, tmp_path, model):
 
 def test_a_walk_is_a_loop_through_its_stops(model):
     found = model("gan")
-    made = list(motion.walk(found, 3, 12, seed=5))
+    made = list(animation.walk(found, 3, 12, seed=5))
     stops = photo.to_pictures(next(found.faces(3, seed=5)))
     assert len(made) == 12
     for n in range(3):
         assert np.abs(made[4 * n].astype(int) - stops[n]).max() <= 1
     with pytest.raises(BadInput, match="at least 2"):
-        list(motion.walk(found, 1, 12))
+        list(animation.walk(found, 1, 12))
 
 
 def test_great_circles_keep_the_length_and_straight_ways_are_straight():
     a, b = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 3.0, 0.0])
-    half = motion.between(a, b, 0.5, True)
+    half = animation.between(a, b, 0.5, True)
     assert torch.allclose(half, torch.tensor([1.0, 1.0, 0.0]) * 3 / 2**0.5, atol=1e-6)
-    assert torch.allclose(motion.between(a, b, 0.25, False), torch.tensor([2.25, 0.75, 0.0]))
+    assert torch.allclose(animation.between(a, b, 0.25, False), torch.tensor([2.25, 0.75, 0.0]))
     for share, right in ((0.0, a), (1.0, b)):
-        assert torch.allclose(motion.between(a, b, share, True), right, atol=1e-6)
-    assert torch.allclose(motion.between(a, a, 0.3, True), a)
+        assert torch.allclose(animation.between(a, b, share, True), right, atol=1e-6)
+    assert torch.allclose(animation.between(a, a, 0.3, True), a)
 
 
 def test_a_sweep_goes_from_low_to_high_and_back(model):
     found = model("latent")
     z, name = found.codes(1), found.space.names[0]
-    made = list(motion.sweep(found, z, name, -2.0, 2.0, 8, "mean_difference"))
+    made = list(animation.sweep(found, z, name, -2.0, 2.0, 8, "mean_difference"))
     ends = [found.space.edit(z, {name: s}, "mean_difference") for s in (-2.0, 2.0)]
     for frame, code in zip((made[0], made[4]), ends, strict=True):
         assert np.abs(frame.astype(int) - photo.to_pictures(found.decode(code))[0]).max() <= 1
@@ -444,7 +445,7 @@ def test_a_sweep_goes_from_low_to_high_and_back(model):
 def test_a_morph_begins_and_ends_at_its_faces(place, model, tmp_path):
     found = model("latent")
     a, b = found.codes(2).split(1)
-    made = list(motion.morph(found, a, b, 5))
+    made = list(animation.morph(found, a, b, 5))
     ends = photo.to_pictures(found.decode(torch.cat([a, b])))
     assert np.abs(made[0].astype(int) - ends[0]).max() <= 1
     assert np.abs(made[-1].astype(int) - ends[1]).max() <= 1

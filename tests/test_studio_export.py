@@ -12,7 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from test_studio import RUNS, asked, picture
 
-from faceforge import config, training
+from faceforge import config
+from faceforge.engine import training
 from faceforge.errors import BadInput
 from faceforge.studio import command, edit, export, exported, photo, restore
 from faceforge.studio.model import open_model

@@ -14,18 +14,19 @@ import torch
 from PIL import Image
 from test_every_pair import FACES, SMALL
 
-from faceforge import checkpoint, config, training
+from faceforge import config
 from faceforge.cut import framing
 from faceforge.cut.detect import Found
 from faceforge.cut.panel import write_panels
+from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
-from faceforge.images import write_png
-from faceforge.latent_space import SPACE, LatentSpace
+from faceforge.io.images import write_png
+from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.studio import command, edit, export, onnx_use, output, photo, restore
 from faceforge.studio.command import Asked
 from faceforge.studio.model import open_model
-from faceforge.studio.web import answers, server
-from faceforge.studio.web.answers import Ask
+from faceforge.studio.web import handlers, server
+from faceforge.studio.web.handlers import Ask
 
 RUNS = {
     "grey": ["model=latent_editor", *FACES, *SMALL["latent_editor"], "data.channels=1", "data.source.count=80"],
@@ -172,10 +173,10 @@ def hostile(run, folder, trap):
 
     def change(saved):
         data = saved["config"]["data"]
-        source = {"_target_": "faceforge.data.crops.Crops", "_partial_": True, "identity": "none"}
+        source = {"_target_": "faceforge.data.sources.crops.Crops", "_partial_": True, "identity": "none"}
         data |= {"root": str(trap), "cache": str(trap / "cache"), "attributes": str(trap / "0.png"), "source": source}
         places = dict.fromkeys(("run_dir", "init_from", "resume"), str(trap))
-        saved["config"] |= {**places, "logger": {"_target_": "faceforge.loggers.make_loggers", "dir": str(trap)}}
+        saved["config"] |= {**places, "logger": {"_target_": "faceforge.engine.loggers.make_loggers", "dir": str(trap)}}
         saved.pop("framing", None)
 
     return changed(run, folder, change)
@@ -206,8 +207,8 @@ def test_whatever_uses_a_run_opens_nothing_that_it_names(place, tmp_path, trap, 
         server.make_app([model])
         words = {"changes": f"{name}=1", "way": "latent", "seconds": "0.5", "kind": "gif"}
         for function in ("generate", "translate", "edit", "faces", "average", "walk", "morph"):
-            answers.answer(function, model, Ask(words, [png(picture(seed=n)) for n in range(2)]))
-    answers.answer("upscale", open_model(sr), Ask({}, [png(picture())]))
+            handlers.answer(function, model, Ask(words, [png(picture(seed=n)) for n in range(2)]))
+    handlers.answer("upscale", open_model(sr), Ask({}, [png(picture())]))
     assert SEEN == []
     assert sorted(path.name for path in trap.iterdir()) == sorted(f"{n}.png" for n in range(12))
     assert SEEN  # the hook sees what it should
@@ -215,7 +216,8 @@ def test_whatever_uses_a_run_opens_nothing_that_it_names(place, tmp_path, trap, 
 
 @pytest.mark.parametrize("where", ["model", "task"])
 @pytest.mark.parametrize(
-    "target", ["faceforge.data.crops.Crops", "faceforge.data.archives.Folder", "faceforge.loggers.MetricsCsv"]
+    "target",
+    ["faceforge.data.sources.crops.Crops", "faceforge.io.archives.Folder", "faceforge.engine.loggers.MetricsCsv"],
 )
 def test_a_file_may_not_name_what_opens_paths(place, tmp_path, trap, where, target):
     node = {"_target_": target, ("folder" if "loggers" in target else "root"): str(trap)}
@@ -384,7 +386,7 @@ def typed(place, folder, photos, what):
         "edit": lambda: command.edit(grey, one, changes, "logistic", False, "photo", None),
         "average": lambda: command.average(photos, place / "grey", "latent", grey.out, False, False, ()),
         "walk": lambda: command.walk(grey, 3, 0.5, 5, 0.5, "gaussian", None, (-2.0, 2.0), "orthogonalised"),
-        "morph": lambda: command.morph(grey, one, two, 0.5, answers.STEPS, False),
+        "morph": lambda: command.morph(grey, one, two, 0.5, handlers.STEPS, False),
     }[what]()
     recipe = output.read_recipe(folder / "faces/1.png" if what == "generate" else folder / f"{what}{kind}")
     by_name = {"photo", "folder"} | ({"photos"} if what == "morph" else set())
@@ -408,7 +410,7 @@ def clicked(place, photos, what):
         "walk": ("walk", "grey", {**drawn, "faces": "3"}, 0),
         "morph": ("morph", "grey", {"seconds": "0.5", "kind": "gif"}, 2),
     }[what]
-    made = answers.answer(function, models[run], Ask(words, uploads[:count])).files["made"]
+    made = handlers.answer(function, models[run], Ask(words, uploads[:count])).files["made"]
     return json.loads(made[1 if what == "generate" else 0].recipe)
 
 
@@ -429,7 +431,7 @@ def test_lines_and_films_are_translated_and_codes_inverted(place, tmp_path, phot
     command.invert(Asked(grey, tmp_path / "c.png", False), photos / "0.png", 0, True)
     monkeypatch.setattr(restore, "takes_lines", lambda model: True)
     command.translate(Asked(grey, tmp_path / "d.png", False), photos / "0.png", False, "photo", lines=True)
-    lines = answers.draw(open_model(grey), Ask({}, [png(picture())])).files["made"][0]
+    lines = handlers.draw(open_model(grey), Ask({}, [png(picture())])).files["made"][0]
     names = [output.read_recipe(tmp_path / name)["command"] for name in ("b.gif", "c.png", "d.png")]
     assert names == ["translate", "invert", "translate"]
     assert json.loads(lines.recipe)["command"] == "translate"

@@ -22,14 +22,15 @@ from PIL import Image
 from test_every_pair import FACES, SMALL
 from test_studio import asked
 
-from faceforge import config, training
+from faceforge import config
 from faceforge.cut.detect import make_detector
-from faceforge.data.drawn import Drawn
+from faceforge.data.sources.drawn import Drawn
+from faceforge.engine import training
 from faceforge.errors import BadInput
-from faceforge.images import MAX_PIXELS, ImageError, decode
+from faceforge.io.images import MAX_PIXELS, ImageError, decode
 from faceforge.studio import command, export, onnx_use, output, photo
 from faceforge.studio.model import WATCH, open_model
-from faceforge.studio.web import answers, server
+from faceforge.studio.web import handlers, server
 from faceforge.studio.web.server import DRAWN, Limits, make_app
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -291,7 +292,7 @@ def test_uploads_that_are_no_photos_crash_nothing(page):
 
 
 def test_an_error_of_our_own_is_told_and_the_page_goes_on(models, monkeypatch, capfd):
-    monkeypatch.setitem(answers.ANSWERS, "generate", ("generate", lambda model, asked: 1 // 0))
+    monkeypatch.setitem(handlers.ANSWERS, "generate", ("generate", lambda model, asked: 1 // 0))
     with serving(models[:1]) as page:
         response = ask(page, "generate")
         assert response.status_code == 500
@@ -358,9 +359,9 @@ def slow(monkeypatch):
         begun.append(1)
         while not go.wait(0.01):
             WATCH.get()()
-        return answers.Answer("done", {"made": []})
+        return handlers.Answer("done", {"made": []})
 
-    monkeypatch.setitem(answers.ANSWERS, "generate", ("generate", wait))
+    monkeypatch.setitem(handlers.ANSWERS, "generate", ("generate", wait))
     yield begun, go
     go.set()
 
@@ -456,7 +457,7 @@ def test_the_page_may_ask_nothing_from_anywhere_else(page):
         assert "//cdn" not in text
 
 
-@pytest.mark.parametrize("path", ["../server.py", "..%2fserver.py", "%2e%2e/answers.py", "/etc/passwd", "page/../.."])
+@pytest.mark.parametrize("path", ["../server.py", "..%2fserver.py", "%2e%2e/handlers.py", "/etc/passwd", "page/../.."])
 def test_no_other_file_can_be_fetched(page, path):
     host = page.removeprefix("http://")
     with socket.create_connection(host.split(":")) as raw:
@@ -549,6 +550,6 @@ def test_a_port_that_is_taken_and_a_run_that_is_none_are_one_line(tmp_path):
 def test_words_are_read_strictly():
     for word in ("1e3", " 1", "+1", "\u0661", "", "0x1"):
         with pytest.raises(BadInput):
-            answers.Ask({"n": word}).count("n", 0, 0, 5000)
-    assert answers.Ask({}).count("n", 3, 0, 9) == 3
-    assert json.dumps(answers.Answer("x", {}).told()) == '{"says": "x", "files": {}}'
+            handlers.Ask({"n": word}).count("n", 0, 0, 5000)
+    assert handlers.Ask({}).count("n", 3, 0, 9) == 3
+    assert json.dumps(handlers.Answer("x", {}).told()) == '{"says": "x", "files": {}}'

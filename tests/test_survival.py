@@ -20,10 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import survival
 import survival_faults
 
-from faceforge import checkpoint, files, training
+from faceforge.engine import checkpoint, training
+from faceforge.engine.progress import Progress
+from faceforge.engine.run import hold
 from faceforge.errors import BadInput
-from faceforge.progress import Progress
-from faceforge.run import hold
+from faceforge.io import files
 
 
 def state(number):

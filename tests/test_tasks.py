@@ -7,8 +7,9 @@ import torch
 from picture_makers import encode, face_data, make_crops, picture, put, write
 from PIL import Image
 
-from faceforge import config, streams
-from faceforge.data import filters, noise, subsets
+from faceforge import config, counter_rng, counter_rng_torch
+from faceforge.counter_rng import Clock
+from faceforge.data import filters, subsets
 from faceforge.data.subsets import Partners
 from faceforge.data.tasks import (
     Autoencode,
@@ -25,8 +26,7 @@ from faceforge.data.tasks import (
     resize,
 )
 from faceforge.errors import BadInput
-from faceforge.images import from_uint8
-from faceforge.streams import Clock
+from faceforge.io.images import from_uint8
 
 LEVELS = [50, 100, 150, 200]
 FILTERED = [
@@ -179,7 +179,7 @@ def test_a_box_around_the_face_stays_sharp():
     task = Deblur(9, 30.0, 12, False, 7)
     made = task.input_for(images, positions, "train")
     everywhere = Deblur(9, 30.0, 0, False, 7).input_for(images)
-    halves = np.floor(streams.uniform(7, "task/deblur/train", positions.numpy(), (2,)) * 12).astype(int)
+    halves = np.floor(counter_rng.uniform(7, "task/deblur/train", positions.numpy(), (2,)) * 12).astype(int)
     assert len(np.unique(halves)) > 2
     for n, (across, down) in enumerate(halves):
         sharp = np.zeros((41, 31), bool)
@@ -197,31 +197,37 @@ def test_a_box_around_the_face_stays_sharp():
 def test_tensor_streams_are_the_counter_streams(counters):
     shape, keys = (3, 7, 5), torch.tensor(counters)
     assert np.array_equal(
-        noise.bits(9, "x", keys, shape).numpy().view(np.uint64), streams.bits(9, "x", counters, shape)
+        counter_rng_torch.bits(9, "x", keys, shape).numpy().view(np.uint64), counter_rng.bits(9, "x", counters, shape)
     )
-    assert np.array_equal(noise.uniform(9, "x", keys, shape).numpy(), streams.uniform(9, "x", counters, shape))
-    normal = noise.normal(9, "x", keys, shape).numpy()
-    assert np.allclose(normal, streams.normal(9, "x", counters, shape), rtol=0, atol=1e-14)
+    assert np.array_equal(
+        counter_rng_torch.uniform(9, "x", keys, shape).numpy(), counter_rng.uniform(9, "x", counters, shape)
+    )
+    normal = counter_rng_torch.normal(9, "x", keys, shape).numpy()
+    assert np.allclose(normal, counter_rng.normal(9, "x", counters, shape), rtol=0, atol=1e-14)
 
 
 def test_a_device_says_whether_it_computes_the_streams(monkeypatch):
     """The CPU does; one without float64, or whose int64 saturates, has its noise made on the CPU."""
     cpu = torch.device("cpu")
-    assert noise.exact.__wrapped__(cpu)
+    assert counter_rng_torch.exact.__wrapped__(cpu)
     keys = torch.arange(4)
-    assert noise.computable(keys) is keys
+    assert counter_rng_torch.computable(keys) is keys
     with monkeypatch.context() as patch:
         patch.setattr(torch.Tensor, "double", lambda tensor: (_ for _ in ()).throw(TypeError("no float64 here")))
-        assert not noise.exact.__wrapped__(cpu)
+        assert not counter_rng_torch.exact.__wrapped__(cpu)
     with monkeypatch.context() as patch:
-        patch.setattr(noise, "bits", lambda seed, purpose, keys, shape: torch.zeros(len(keys), *shape).long())
-        assert not noise.exact.__wrapped__(cpu)
-    assert not noise.exact.__wrapped__(torch.device("meta")), "what has no numbers cannot show that it computes"
+        patch.setattr(
+            counter_rng_torch, "bits", lambda seed, purpose, keys, shape: torch.zeros(len(keys), *shape).long()
+        )
+        assert not counter_rng_torch.exact.__wrapped__(cpu)
+    assert not counter_rng_torch.exact.__wrapped__(torch.device("meta")), (
+        "what has no numbers cannot show that it computes"
+    )
 
 
 def test_counters_are_made_on_their_device():
-    made = noise.counters(torch.device("cpu"), range(8, 40, 16), 3)
-    assert made.tolist() == streams.counters(range(8, 40, 16), 3).tolist() == [8, 9, 10, 24, 25, 26]
+    made = counter_rng_torch.counters(torch.device("cpu"), range(8, 40, 16), 3)
+    assert made.tolist() == counter_rng.counters(range(8, 40, 16), 3).tolist() == [8, 9, 10, 24, 25, 26]
 
 
 def test_noise_is_a_function_of_seed_stream_and_position():
@@ -275,7 +281,7 @@ def test_filters_draw_the_face_as_it_is_trained_on(prepare, task, by_hand):
     data = prepare(task=task, size=[13, 18])
     found = batches(data, 6)
     index, target, made = (joined(found, name) for name in ("index", "target", "input"))
-    flips = streams.uniform(0, "flip", np.arange(24)) < 0.5
+    flips = counter_rng.uniform(0, "flip", np.arange(24)) < 0.5
     assert 0 < flips.sum() < 24
     for row, flip, face, drawn in zip(index, flips, target, made, strict=True):
         packed = data._packed.array[int(row)].transpose(1, 2, 0)
@@ -347,7 +353,7 @@ def test_the_target_is_another_face_of_the_training_set(prepare):
 def test_both_faces_are_mirrored_and_augmented_alike(prepare):
     data = prepare(task=average(), augment=[{"InvertImg": {"p": 0.5}}])
     upright = prepare(task=average(), flip=False)
-    flips = streams.uniform(0, "flip", np.arange(24)) < 0.5
+    flips = counter_rng.uniform(0, "flip", np.arange(24)) < 0.5
     changed, plain = batches(data, 6), batches(upright, 6)
     signs = []
     for name in ("input", "target"):

@@ -15,7 +15,8 @@ import torch
 import yaml
 from conftest import TINY
 
-from faceforge import checkpoint, config, devices, training
+from faceforge import config
+from faceforge.engine import checkpoint, devices, training
 from faceforge.errors import BadInput, GuardStop
 from faceforge.report import write_curves
 
@@ -60,7 +61,7 @@ def measured(folder):
 
 
 def test_a_run_folder_is_complete(tiny, monkeypatch):
-    monkeypatch.setattr("faceforge.modules.callbacks.write_curves", write_curves)
+    monkeypatch.setattr("faceforge.engine.callbacks.write_curves", write_curves)
     folder = tiny("a", "model.val_samples=4")
     names = {p.name for p in folder.iterdir()} - {".lock"}
     assert names == {
@@ -277,7 +278,7 @@ def test_a_second_run_into_the_same_folder_is_refused(tiny):
 
 
 def test_two_processes_in_one_folder(tiny, resume):
-    from faceforge.run import hold
+    from faceforge.engine.run import hold
 
     folder = tiny("a")
     with hold(folder), pytest.raises(BadInput, match="another process is training"):
@@ -473,7 +474,7 @@ def test_samples_do_not_depend_on_the_batch(tmp_path):
 
 def test_the_average_is_what_the_half_life_says(tmp_path):
     """Against a plain loop over the generator's weights."""
-    from faceforge.modules import ema
+    from faceforge.schemes import ema
 
     module, _ = _parts(tmp_path)
     average, network = ema.averaged_copy(module.generator), module.generator

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, TINY
 
-from faceforge import checkpoint, watchdog
+from faceforge.engine import checkpoint, watchdog
+from faceforge.engine.run import Run
+from faceforge.engine.signals import Signals
+from faceforge.engine.training import _give_up, _unanswered
+from faceforge.engine.watchdog import GRACE_SECONDS, Watchdog
 from faceforge.errors import GuardStop
-from faceforge.run import Run
-from faceforge.signals import Signals
-from faceforge.training import _give_up, _unanswered
-from faceforge.watchdog import GRACE_SECONDS, Watchdog
 
 BOUND = 600.0
 
@@ -86,7 +86,7 @@ def test_time_is_up_when_rank_0_says_so():
 STUCK = """
 from faceforge import watchdog
 from faceforge.main import main
-from faceforge.modules.adversarial import AdversarialModule
+from faceforge.schemes.adversarial import AdversarialModule
 from spies import hang
 
 watchdog.GRACE_SECONDS = 1.0

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from faceforge.data import command as data_command
 from faceforge.errors import BadInput
+from faceforge.fetch import command as data_command
 from faceforge.studio import cli as studio_cli
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ def bench(
     compiled: Annotated[bool, typer.Option("--compile", help="Also trainer.compile, which takes minutes.")] = False,
 ) -> None:
     """Time a model's training step on this machine with each switch on and off, and suggest what is faster."""
-    from faceforge.bench import bench
+    from faceforge.engine.bench import bench
 
     print("\n".join(bench(overrides or [], seconds, compiled)))
 

@@ -39,9 +39,9 @@ from faceforge.errors import BadInput
 
 PACKAGE = Path(__file__).parent
 ALLOWED = ("faceforge", "torch.nn", "torch.optim")
-FUNCTIONS = ("faceforge.loggers.make_loggers",)  # every other target is a class
-OWN_PARTS = ("networks", "modules", "losses", "evaluation", "data", "loggers", "training")
-CARRIED = ("networks", "modules", "losses", "evaluation.metrics", "data.tasks")  # none of them takes a path
+FUNCTIONS = ("faceforge.engine.loggers.make_loggers",)  # every other target is a class
+OWN_PARTS = ("networks", "schemes", "losses", "metrics", "data", "engine")
+CARRIED = ("networks", "schemes", "losses", "metrics.features", "data.tasks")  # none of them takes a path
 PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
 NEVER_MISSING = ("_target_", "_partial_", "_convert_", "_recursive_")
 JOBS_CHECKED = 256  # of a sweep, one by one; of a larger one each value once

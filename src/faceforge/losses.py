@@ -12,7 +12,7 @@ saturates in floating point nor needs a clamp.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -205,7 +205,6 @@ class Perceptual(nn.Module):
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
         self._frozen = (features.requires_grad_(False).eval(),)  # in a tuple it is no submodule
-        self.register_load_state_dict_pre_hook(_without_features)
 
     @property
     def features(self) -> nn.Module:
@@ -222,12 +221,6 @@ class Perceptual(nn.Module):
         pairs = zip(self.features(prediction), self.features(target), strict=True)
         distances = [(normalize(a, dim=1) - normalize(b, dim=1)).square().sum(1).mean() for a, b in pairs]
         return torch.stack(distances).mean()
-
-
-def _without_features(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Checkpoints of before hold the features, which never change."""
-    for name in [name for name in state if name.startswith(f"{prefix}features.")]:
-        del state[name]
 
 
 class Weighted(nn.Module):

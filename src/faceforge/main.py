@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from faceforge import config
+from faceforge.engine.sweep import Sweep, tell
 from faceforge.errors import BadInput, GuardStop
-from faceforge.sweep import Sweep, tell
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _train(plain: dict[str, Any]) -> int:
-    from faceforge import training
+    from faceforge.engine import training
 
     return training.train(plain, list(HydraConfig.get().overrides.task))
 

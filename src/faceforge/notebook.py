@@ -19,7 +19,8 @@ def train(folder: str | Path, *overrides: str) -> Path:
 
     So a cell may be run again. Gives the folder. Raises BadInput.
     """
-    from faceforge import config, training
+    from faceforge import config
+    from faceforge.engine import training
 
     folder = Path(folder)
     if _finished(folder):

@@ -9,15 +9,15 @@ import signal
 import sys
 from pathlib import Path
 
-from faceforge.cut import people
+from faceforge.cut import identity_clusters
 from faceforge.cut.detect import DetectorName, find_yunet
 from faceforge.cut.engine import EngineName
 from faceforge.cut.job import How, Summary, run
-from faceforge.cut.manifest import NAME, VERDICTS
 from faceforge.cut.work import REVIEW, Job, Settings
-from faceforge.data.archives import IMAGES, Folder, Store, image_names, open_store
-from faceforge.data.workers import cores
 from faceforge.errors import BadInput
+from faceforge.io.archives import IMAGES, Folder, Store, image_names, open_store
+from faceforge.io.manifest import NAME, VERDICTS
+from faceforge.io.workers import cores
 
 SIZES = {"published": (480, 360), "pix2pix": (320, 256)}  # height, width
 LARGEST = 4096
@@ -49,7 +49,7 @@ def cut(
         raise BadInput(f"--min-face {min_face}: at least 1 pixel is right")
     height, width = parse_size(size)
     settings = Settings(height, width, detector, align, zoom, min_face)
-    tell_people = people.wanted(target.resolve(), tell_people)
+    tell_people = identity_clusters.wanted(target.resolve(), tell_people)
     weights = None if detector == "haar" else find_yunet()
     job = Job(store, target.resolve(), settings, weights, os.getpid() if engine == "loky" else None)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -113,7 +113,9 @@ def _report(summary: Summary, settings: Settings, source: Path, target: Path, ty
     ]
     if summary.people:
         who = f"{len(set(summary.people.values()))} appear more than once, in {len(summary.people)} faces"
-        lines.insert(1, f"people     {who}; mostly right, look at them; remove {REVIEW}/{people.NAME} to forget them")
+        lines.insert(
+            1, f"people     {who}; mostly right, look at them; remove {REVIEW}/{identity_clusters.NAME} to forget them"
+        )
     if summary.lost:
         lines.append(f"missing    crops of {summary.lost} photos, which are gone or have changed since")
     if summary.gone:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from faceforge.cut.frame import Box, Landmarks, Point, roll
-from faceforge.data.download import DownloadError, fetch, file_hash
-from faceforge.data.storage import cache_root
 from faceforge.errors import BadInput
+from faceforge.fetch.download import DownloadError, fetch, file_hash
+from faceforge.io.storage import cache_root
 
 DetectorName = Literal["yunet", "haar", "verified"]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from faceforge.cut import manifest
 from faceforge.cut.frame import Frame, spread
-from faceforge.cut.manifest import Row
 from faceforge.cut.work import REVIEW, Settings
-from faceforge.data.download import file_hash
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path
+from faceforge.fetch.download import file_hash
+from faceforge.io import manifest
+from faceforge.io.files import atomic_path
+from faceforge.io.manifest import Row
 
 FRAME = ("frame_x", "frame_y", "frame_w", "frame_h", "frame_angle")
 EDITABLE = ("verdict", "reason", "person", *FRAME)

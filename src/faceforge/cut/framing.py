@@ -12,7 +12,7 @@ from torch import Tensor
 
 from faceforge.cut.detect import Haar
 from faceforge.cut.frame import GROWN_HEIGHT, Box, Frame
-from faceforge.images import to_uint8
+from faceforge.io.images import to_uint8
 
 Framing = tuple[float, float, float]  # centre x, y and width of the Haar box: shares of the picture's w, h and h
 AS_CUT: Framing = (0.5, 0.5, 1 / GROWN_HEIGHT)  # of `faceforge cut`

@@ -12,18 +12,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from faceforge.cut import alike, manifest, people, prune
+from faceforge.cut import identity_clusters, near_duplicates, prune
 from faceforge.cut.edits import FRAME, Edits, Ledger, applied
 from faceforge.cut.engine import EngineName, spread
-from faceforge.cut.manifest import VERDICTS, Row
-from faceforge.cut.memory import Memory
+from faceforge.cut.journal import Memory
 from faceforge.cut.pages import write_pages
 from faceforge.cut.work import REVIEW, TIGHT, Job, Photo, Settings, Task, place, thumb
-from faceforge.data.archives import Store
-from faceforge.data.attributes import read_attributes
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path
-from faceforge.portable import Held, locked
+from faceforge.io import manifest
+from faceforge.io.archives import Store
+from faceforge.io.attributes import read_attributes
+from faceforge.io.files import atomic_path
+from faceforge.io.manifest import VERDICTS, Row
+from faceforge.io.portable import Held, locked
 
 
 @dataclass
@@ -64,8 +65,8 @@ def run(
     """Cut every photo, obey the edited manifest, write manifest and pages.
 
     ``labels`` is a CSV of attributes of the photos, shown in the pages. With ``tell_people`` the manifest says whose
-    face is whose (people.py). With ``prune_gone`` all that was kept of photos that have gone is removed (prune.py).
-    Raises BadInput.
+    face is whose (identity_clusters.py). With ``prune_gone`` all that was kept of photos that have gone is removed
+    (prune.py). Raises BadInput.
     """
     review = job.target / REVIEW
     with _told(job.target), _held(job.target):
@@ -194,7 +195,7 @@ def _forget_old(target: Path, memory: Memory, photo: Photo) -> None:
 def _settle_crops(job: Job, memory: Memory, edits: Edits, how: How, summary: Summary) -> None:
     """Give every face its last verdict, and set every crop to the place of that verdict."""
     found = (row for photo in memory for row in photo.rows if "frame_h" not in edits.get(row.face, {}))
-    summary.same = alike.near_duplicates(alike.gather(found), job.target)
+    summary.same = near_duplicates.near_duplicates(near_duplicates.gather(found), job.target)
     recut = _Recut(job.target / REVIEW / "recut.json")
     todo: list[Task] = []
     for photo in memory:
@@ -216,10 +217,10 @@ def _settle_crops(job: Job, memory: Memory, edits: Edits, how: How, summary: Sum
 
 
 def _tell_people(job: Job, rows: Iterator[Row], how: How) -> dict[str, str]:
-    with closing(people.Descriptions(job.target / REVIEW / people.NAME)) as known:
+    with closing(identity_clusters.Descriptions(job.target / REVIEW / identity_clusters.NAME)) as known:
         todo = known.missing(job, rows)
         with _bar("telling people apart", len(todo), 0, how, " faces") as bar:
-            for found in spread(job, todo, how.engine, how.processes, people.describe):
+            for found in spread(job, todo, how.engine, how.processes, identity_clusters.describe):
                 known.add(found)
                 bar.update(len(found))
         return known.settle()

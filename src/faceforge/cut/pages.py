@@ -18,12 +18,12 @@ from urllib.parse import quote
 import numpy as np
 
 from faceforge.cut import summary
-from faceforge.cut.manifest import NAME, NONE, VERDICTS, Row
 from faceforge.cut.summary import MEASURES, Mean, Measure, Summary
-from faceforge.data.attributes import Attributes
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path
-from faceforge.images import ImageError, decode, write_png
+from faceforge.io.attributes import Attributes
+from faceforge.io.files import atomic_path
+from faceforge.io.images import ImageError, decode, write_png
+from faceforge.io.manifest import NAME, NONE, VERDICTS, Row
 from faceforge.report import markup
 from faceforge.report.markup import Html, join, name_of, pairs, table, tag
 

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from faceforge.data import filters
-from faceforge.data.archives import Folder
-from faceforge.data.crops import Crops
+from faceforge.data.sources.crops import Crops
 from faceforge.errors import BadInput
-from faceforge.images import ImageError, decode, write_png
+from faceforge.io.archives import Folder
+from faceforge.io.images import ImageError, decode, write_png
 
 TILES: tuple[tuple[str, filters.Filter], ...] = (
     ("original", lambda picture: picture),

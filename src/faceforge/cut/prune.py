@@ -13,16 +13,17 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from faceforge.cut import manifest, people
-from faceforge.cut.manifest import VERDICTS
-from faceforge.cut.memory import Memory
+from faceforge.cut import identity_clusters
+from faceforge.cut.journal import Memory
 from faceforge.cut.panel import HOME
 from faceforge.cut.work import REVIEW, face_name, place, thumb
-from faceforge.data.archives import Folder, Store
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path
+from faceforge.io import manifest
+from faceforge.io.archives import Folder, Store
+from faceforge.io.files import atomic_path
+from faceforge.io.manifest import VERDICTS
 
-KEPT = (people.NAME, "photos.jsonl", "edits.json", "recut.json", manifest.NAME, f"next-{manifest.NAME}")
+KEPT = (identity_clusters.NAME, "photos.jsonl", "edits.json", "recut.json", manifest.NAME, f"next-{manifest.NAME}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,8 @@ def remove(target: Path, memory: Memory, names: Sequence[str]) -> None:
     for path in (review / "edits.json", review / "recut.json"):
         if path.exists():
             _keep_faces(path, known)
-    if (review / people.NAME).exists():
-        with closing(people.Descriptions(review / people.NAME)) as described:
+    if (review / identity_clusters.NAME).exists():
+        with closing(identity_clusters.Descriptions(review / identity_clusters.NAME)) as described:
             described.keep(lambda face: _without_number(face) in known)
     for name in names:
         memory.forget(name)

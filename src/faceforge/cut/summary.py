@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceforge.cut.manifest import NONE, VERDICTS, Row
-from faceforge.data.attributes import Attributes
-from faceforge.data.crops import PEOPLE_FROM
+from faceforge.data.sources.crops import PEOPLE_FROM
+from faceforge.io.attributes import Attributes
+from faceforge.io.manifest import NONE, VERDICTS, Row
 
 FEW = 20  # accepted faces below which nothing is said of them
 AHEAD = 0.15  # of yaw: an angle of some ten degrees

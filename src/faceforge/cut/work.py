@@ -19,10 +19,10 @@ from faceforge.cut import frame as framing
 from faceforge.cut import measure
 from faceforge.cut.detect import LARGEST_SIDE, SURE_SCORE, DetectorName, Found, count_eyes, make_detector
 from faceforge.cut.frame import Frame
-from faceforge.cut.manifest import COLUMNS, NONE, Row, rounded
-from faceforge.data.archives import Store
 from faceforge.errors import BadInput
-from faceforge.images import ImageError, decode
+from faceforge.io.archives import Store
+from faceforge.io.images import ImageError, decode
+from faceforge.io.manifest import COLUMNS, NONE, Row, rounded
 
 REVIEW = "_review"
 _CLIMBING = {"": "%2F", ".": "%2E", "..": "%2E%2E"}  # parts of a name that a path would not keep

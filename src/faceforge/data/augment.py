@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from faceforge.counter_rng import key
 from faceforge.errors import BadInput
-from faceforge.streams import key
 
 Step = tuple[str, dict[str, Any]]
 REFLECT = 4  # cv2.BORDER_REFLECT_101

@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from faceforge.data.archives import Store
 from faceforge.data.framing import RESIZE, frame, protocol_name
-from faceforge.data.sources import Files, Source
-from faceforge.data.workers import in_order, warm
+from faceforge.data.sources.base import Files, Source
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path, sync
-from faceforge.images import DECODE, ImageError
-from faceforge.portable import Held, locked
+from faceforge.io.archives import Store
+from faceforge.io.files import atomic_path, sync
+from faceforge.io.images import DECODE, ImageError
+from faceforge.io.portable import Held, locked
+from faceforge.io.workers import in_order, warm
 
 BUFFER = 2**20  # bytes written at a time: processes wait for each other at the file
 MANY = 8192  # faces that are worth a second process, whatever they are

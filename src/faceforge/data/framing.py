@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from faceforge.errors import BadInput
-from faceforge.images import ImageError
+from faceforge.io.images import ImageError
 
 RESIZE = "torch-bicubic-antialiased/1"  # part of the protocol: change it whenever frame() changes a pixel
 PUBLISHED_BOX = (20, 45, 150, 185)  # left, top, right, bottom in a 178x218 CelebA picture: 130x140

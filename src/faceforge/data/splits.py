@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceforge.data.sources import Face
+from faceforge.counter_rng import key
+from faceforge.data.sources.base import Face
 from faceforge.errors import BadInput
-from faceforge.streams import key
 
 SPLITS = ("train", "val", "test")
 

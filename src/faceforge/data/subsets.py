@@ -7,10 +7,10 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from faceforge import streams
-from faceforge.data.attributes import Attributes
-from faceforge.data.sources import Face
+from faceforge import counter_rng
+from faceforge.data.sources.base import Face
 from faceforge.errors import BadInput
+from faceforge.io.attributes import Attributes
 
 CHUNK = 1024  # faces looked at together
 MAX_VALUES = 50  # an attribute with more different values is a measure, not a kind
@@ -83,7 +83,7 @@ class Partners:
         """Rows of the partners of ``rows`` (B,), drawn evenly for each of ``positions`` (B,) of a stream."""
         place = self._place[rows]
         first, others = self._first[place], self._count[place] - 1
-        draw = streams.uniform(self.seed, f"task/average/{stream}", positions)
+        draw = counter_rng.uniform(self.seed, f"task/average/{stream}", positions)
         step = np.where(others > 0, 1 + np.floor(draw * others).astype(np.int64), 0)
         return self.members[first + (place - first + step) % (others + 1)]
 

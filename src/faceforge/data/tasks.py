@@ -19,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from faceforge.data import filters, noise, subsets
-from faceforge.data.attributes import Attributes
-from faceforge.data.sources import Face
+from faceforge import counter_rng_torch
+from faceforge.data import filters, subsets
+from faceforge.data.sources.base import Face
 from faceforge.data.subsets import LUMA
 from faceforge.errors import BadInput
-from faceforge.images import from_uint8, to_uint8
+from faceforge.io.attributes import Attributes
+from faceforge.io.images import from_uint8, to_uint8
 
 
 class Task(ABC):
@@ -150,8 +151,8 @@ class Noise(Task):
         """(B, C, H, W), a function of each position alone; N(0, 1) leaves [-1, 1]."""
         counters, purpose, shape = _counters(faces, positions), f"task/noise/{stream}", tuple(faces.shape[1:])
         if self.distribution == "normal":
-            return noise.normal(self.seed, purpose, counters, shape).float().to(faces.device)
-        return noise.uniform(self.seed, purpose, counters, shape).mul_(2).sub_(1).float().to(faces.device)
+            return counter_rng_torch.normal(self.seed, purpose, counters, shape).float().to(faces.device)
+        return counter_rng_torch.uniform(self.seed, purpose, counters, shape).mul_(2).sub_(1).float().to(faces.device)
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class Deblur(Task):
     def _sharp(self, faces: Tensor, counters: Tensor, stream: str) -> Tensor:
         """Bool (B, 1, H, W), true inside the boxes."""
         height, width = faces.shape[-2:]
-        draws = noise.uniform(self.seed, f"task/deblur/{stream}", counters, (2,))
+        draws = counter_rng_torch.uniform(self.seed, f"task/deblur/{stream}", counters, (2,))
         half = torch.floor(draws * self.box).long()[:, :, None].to(faces.device)
         columns = torch.arange(width, device=faces.device) - int(0.5 * width)
         rows = torch.arange(height, device=faces.device) - int(0.4 * height)
@@ -335,7 +336,7 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
 def _counters(faces: Tensor, positions: Tensor | None) -> Tensor:
     """Where their noise can be computed, which is the device of the faces if possible."""
     own = torch.arange(len(faces), device=faces.device) if positions is None else positions.to(faces.device)
-    return noise.computable(own)
+    return counter_rng_torch.computable(own)
 
 
 def _check_levels(levels: list[int]) -> None:

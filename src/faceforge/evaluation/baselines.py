@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from faceforge import streams
+from faceforge import counter_rng
 from faceforge.data import tasks
-from faceforge.evaluation.linear import LinearFilter, Pca
+from faceforge.metrics.linear import LinearFilter, Pca
 
 Batch = Mapping[str, Tensor]
 FITTED = 5_000  # training faces at most
@@ -40,7 +40,7 @@ class Fitting:
         count = data.counts["train"]
         least = min(count, FITTED, max(2, VALUES // (data.channels * data.height * data.width)))
         self.data, self.chunk = data, chunk
-        self.chosen = np.sort(streams.permutation(seed, "evaluate/fit", 0, count)[:least])
+        self.chosen = np.sort(counter_rng.permutation(seed, "evaluate/fit", 0, count)[:least])
 
     @property
     def count(self) -> int:
@@ -202,7 +202,7 @@ def samplers(fitting: Fitting, seed: int) -> Sequence[Sampler]:
     mean, pca = fitting.mean(), Pca(fitting.targets(), CODE)
 
     def gaussian(count: int) -> Tensor:
-        draws = streams.normal(seed, "evaluate/gaussian", np.arange(count), (pca.size,))
+        draws = counter_rng.normal(seed, "evaluate/gaussian", np.arange(count), (pca.size,))
         return pca.decode(torch.from_numpy(draws).float() * pca.deviations.float()).clamp(-1, 1)
 
     how = f"each of {pca.size} components by itself normal, as in {fitting.count:,} training faces"

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import faceforge
-from faceforge import checkpoint, devices
 from faceforge import config as configuration
+from faceforge.engine import checkpoint, devices
+from faceforge.engine.progress import Progress
+from faceforge.engine.run import Run, hold, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
-from faceforge.evaluation import protocol, table
-from faceforge.progress import Progress
+from faceforge.evaluation import protocol
+from faceforge.metrics import table
 from faceforge.report import write_report
-from faceforge.run import Run, hold, now, sources_commit, write_atomic
 
 NAME = "evaluation.json"
 

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceforge import streams
-from faceforge.evaluation import baselines, verdict
+from faceforge import counter_rng
+from faceforge.evaluation import baselines, comparison
 from faceforge.evaluation.baselines import Fitting, Sampler
-from faceforge.evaluation.bootstrap import Resamples
-from faceforge.evaluation.image_scores import ImageScores
-from faceforge.evaluation.metrics import Features, Groups, Score, diversity, kid, patch_swd
-from faceforge.evaluation.precision_recall import precision_recall
-from faceforge.evaluation.table import MEASURES
-from faceforge.latent_space import Density, LatentSpace
-from faceforge.modules.paired import PairedScheme
+from faceforge.metrics.bootstrap import Resamples
+from faceforge.metrics.features import Features, Groups, Score, diversity, kid, patch_swd
+from faceforge.metrics.image_scores import ImageScores
+from faceforge.metrics.precision_recall import precision_recall
+from faceforge.metrics.table import MEASURES
+from faceforge.schemes.latent_space import Density, LatentSpace
+from faceforge.schemes.supervised import PairedScheme
 
 GENERATED = 1000  # faces, where nothing else is asked for
 PIXELS = 1 << 20  # of targets looked at together
@@ -54,7 +54,7 @@ class Judged:
         """At most so many of them, by a keyed choice."""
         if count >= len(self.places):
             return self
-        chosen = np.sort(streams.permutation(seed, "evaluate/faces", 0, len(self.places))[:count])
+        chosen = np.sort(counter_rng.permutation(seed, "evaluate/faces", 0, len(self.places))[:count])
         return Judged(self.data, self.split, self.places[chosen], [self.groups[n] for n in chosen])
 
     def chunks(self, size: int) -> list[np.ndarray]:
@@ -70,7 +70,7 @@ class Part:
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     how: dict[str, str] = field(default_factory=dict)
-    beats: dict[str, verdict.Flag] = field(default_factory=dict)
+    beats: dict[str, comparison.Flag] = field(default_factory=dict)
     verdict: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -152,7 +152,7 @@ def score_images(
     part.beats = {
         name: flag for name in scores.names if (flag := _paired_flag(part.rows, joined, name, who)) is not None
     }
-    part.verdict = verdict.sentences(part.rows, part.rows[0], part.beats)
+    part.verdict = comparison.sentences(part.rows, part.rows[0], part.beats)
     return part
 
 
@@ -173,13 +173,13 @@ def _image_row(name: str, values: Mapping[str, np.ndarray], who: Resamples) -> d
 
 def _paired_flag(
     rows: Sequence[Mapping[str, Any]], values: Mapping[str, Mapping[str, np.ndarray]], score: str, who: Resamples
-) -> verdict.Flag | None:
-    other = verdict.best_baseline(rows, score)
+) -> comparison.Flag | None:
+    other = comparison.best_baseline(rows, score)
     if other is None:
         return None
     gain = values["model"][score] - values[other["name"]][score]
     low, high = who.interval(gain if MEASURES[score].better == "higher" else -gain)
-    return verdict.of_gain(low, high) if who.people > 1 else "unclear"
+    return comparison.of_gain(low, high) if who.people > 1 else "unclear"
 
 
 def _about(score: str) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def score_generated(module: Any, judged: Judged, others: Judged, fitting: Fittin
     models = [row for row in part.rows if row["kind"] == "model"]
     model = min(models, key=_kid_of)  # of densities the best
     part.beats = _flags(part.rows, model)
-    said = verdict.sentences(part.rows, model, part.beats)
+    said = comparison.sentences(part.rows, model, part.beats)
     part.verdict = [f"{model['name']}: {line}" if len(models) > 1 else line for line in said]
     return part
 
@@ -241,12 +241,12 @@ def _decoded(module: Any, codes: Tensor) -> Tensor:
     return torch.cat([module.decode(part.to(module.device)).cpu() for part in codes.split(AT_ONCE)])
 
 
-def _flags(rows: Sequence[Mapping[str, Any]], model: Mapping[str, Any]) -> dict[str, verdict.Flag]:
-    flags: dict[str, verdict.Flag] = {}
+def _flags(rows: Sequence[Mapping[str, Any]], model: Mapping[str, Any]) -> dict[str, comparison.Flag]:
+    flags: dict[str, comparison.Flag] = {}
     for score, found in model["scores"].items():
-        other = verdict.best_baseline(rows, score)
+        other = comparison.best_baseline(rows, score)
         if other is not None:
-            flags[score] = verdict.of_intervals(score, found, other["scores"][score])
+            flags[score] = comparison.of_intervals(score, found, other["scores"][score])
     return flags
 
 

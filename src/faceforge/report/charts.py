@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from faceforge.loggers import read_rows, replacing
+from faceforge.io.files import replacing
+from faceforge.io.metrics_csv import read_rows
 from faceforge.report.diagnosis import FIGURES
 
 BINS = 300

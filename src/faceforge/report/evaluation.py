@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from faceforge.evaluation.table import MEASURES, WAYS, Table, tables
+from faceforge.metrics.table import MEASURES, WAYS, Table, tables
 from faceforge.report.markup import Html, join, pairs, table, tag
 
 

@@ -60,3 +60,15 @@ def times(sizes: Iterable[object]) -> str:
 def name_of(value: object) -> Html:
     """A name from outside (a file, a person), kept from turning the direction of the words around it."""
     return tag("bdi", value)
+
+
+def duration(seconds: float) -> str:
+    """A time a person reads at a glance: 42 s, 3 min 05 s, 2 h 07 min, 3 d 4 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

@@ -15,10 +15,9 @@ from typing import Any
 
 import yaml
 
-from faceforge.loggers import replacing
-from faceforge.progress import duration
+from faceforge.io.files import replacing
 from faceforge.report import charts, diagnosis, diagram, evaluation, pictures
-from faceforge.report.markup import Html, join, name_of, pairs, table, tag, text, times
+from faceforge.report.markup import Html, duration, join, name_of, pairs, table, tag, text, times
 
 SKIPPED_SHOWN = 50
 ABOVE = ("source", "size", "height", "width", "channels")  # said once, above the protocol

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import faceforge
-from faceforge.evaluation import table
+from faceforge.metrics import table
 from faceforge.studio.model import Model, record
 
 ETHICS = """\

@@ -12,14 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from faceforge.engine.progress import Progress
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path
-from faceforge.images import make_grid
-from faceforge.latent_space import Density, Kind
-from faceforge.progress import Progress
+from faceforge.io.files import atomic_path
+from faceforge.io.images import make_grid
+from faceforge.schemes.latent_space import Density, Kind
+from faceforge.studio import animation, output, recipes, restore
 from faceforge.studio import average as averages
 from faceforge.studio import edit as edits
-from faceforge.studio import motion, output, recipes, restore
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Ability, Model, open_model
 from faceforge.studio.output import VIDEOS, Recipe, Target
@@ -220,9 +220,9 @@ def walk(
     target = asked.target(model, name, VIDEOS)
     way: dict[str, Any] = {"faces": stops}
     if attribute is None:
-        made = motion.walk(model, stops, frames, seed, truncation, density)
+        made = animation.walk(model, stops, frames, seed, truncation, density)
     else:
-        made, way = motion.one_face(model, attribute, span, frames, seed, truncation, density, kind)
+        made, way = animation.one_face(model, attribute, span, frames, seed, truncation, density, kind)
     recipe = recipes.walk(model, recipes.drawn(model, seed, truncation, density), seconds, way)
     _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")), recipe)
 
@@ -237,11 +237,11 @@ def morph(asked: Asked, first: Path, second: Path, seconds: float, steps: int, w
     strip = path.suffix.lower() == ".png"
     recipe = recipes.morph(model, steps, whole, None if strip else seconds, first.name, second.name)
     if strip:
-        pictures = np.concatenate(list(motion.morph(model, *ends, frames=8)), axis=1)
+        pictures = np.concatenate(list(animation.morph(model, *ends, frames=8)), axis=1)
         output.save_png(pictures, path, recipe)
         _say("eight steps", path)
         return
-    _write_film(motion.morph(model, *ends, frames=frames), frames, path, recipe)
+    _write_film(animation.morph(model, *ends, frames=frames), frames, path, recipe)
 
 
 def average(
@@ -290,13 +290,13 @@ def average(
 def _frames(seconds: float) -> int:
     if not 0.1 <= seconds <= 600:
         raise BadInput(f"--seconds {seconds}: 0.1 to 600 is right")
-    return max(2, round(seconds * motion.FPS))
+    return max(2, round(seconds * animation.FPS))
 
 
 def _write_film(made: Iterable[np.ndarray], frames: int, path: Path, recipe: Recipe) -> None:
     with Bar(frames) as progress:
-        output.save_video(progress.over(made), path, motion.FPS, recipe)
-    _say(f"{frames / motion.FPS:.1f} s of film", path)
+        output.save_video(progress.over(made), path, animation.FPS, recipe)
+    _say(f"{frames / animation.FPS:.1f} s of film", path)
 
 
 # -------------------------------------------------------------------------------------------------------------- export

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from faceforge.errors import BadInput
-from faceforge.latent_space import Kind, LatentSpace
+from faceforge.schemes.latent_space import Kind, LatentSpace
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Model
 from faceforge.studio.photo import to_pictures

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from faceforge.errors import BadInput, to_install
-from faceforge.files import atomic_path
-from faceforge.modules.scheme import rescale
+from faceforge.io.files import atomic_path
+from faceforge.schemes.base import rescale
 from faceforge.studio import exported
 from faceforge.studio.card import make_card
 from faceforge.studio.model import Model

@@ -18,11 +18,12 @@ from torch import Tensor
 
 import faceforge
 from faceforge import config as configuration
+from faceforge.engine.migration import VERSION, migrate_config
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path
-from faceforge.latent_space import LatentSpace
+from faceforge.io.files import atomic_path
+from faceforge.schemes.latent_space import LatentSpace
 
-FORMAT, VERSION = "faceforge model", 1
+FORMAT = "faceforge model"
 NAME = "model.safetensors"  # in a folder
 SPACE = "space/"  # before the names of the arrays of a latent space
 USED = "average."  # before the names of the weights that inference uses
@@ -132,11 +133,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
         raise _foreign(path) from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise _foreign(path)
-    if about.get("version") != VERSION:
+    if about.get("version") not in range(1, VERSION + 1):
         found = f"version {about.get('version')}, this one reads {VERSION}"
         raise BadInput(f"{path}: written by another faceforge ({found})")
     if any(not isinstance(about.get(key), kind) for key, kind in KINDS.items()) or "space" not in about:
         raise _foreign(path)
     if not all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):
         raise _foreign(path)
+    if about["version"] < VERSION:
+        about = {**about, "config": migrate_config(about["config"]), "version": VERSION}
     return about, tensors, digest

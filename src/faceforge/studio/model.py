@@ -14,12 +14,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from faceforge import checkpoint, config, devices
+from faceforge import config
 from faceforge.cut import framing
 from faceforge.cut.framing import Framing
 from faceforge.data.tasks import Task
+from faceforge.engine import checkpoint, devices
 from faceforge.errors import BadInput
-from faceforge.latent_space import SPACE, Density, LatentSpace
+from faceforge.schemes.latent_space import SPACE, Density, LatentSpace
 from faceforge.studio import exported
 
 Ability = Literal["generate", "walk", "morph", "edit", "invert", "upscale", "translate", "average"]

@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 import faceforge
 from faceforge.errors import BadInput
-from faceforge.files import atomic_path
+from faceforge.io.files import atomic_path
 from faceforge.studio.model import Ability, Model
 
 Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]

@@ -19,7 +19,7 @@ from faceforge.cut.frame import Frame
 from faceforge.cut.framing import framed
 from faceforge.data.framing import frame as whole
 from faceforge.errors import BadInput
-from faceforge.images import ImageError, decode, from_uint8, to_uint8
+from faceforge.io.images import ImageError, decode, from_uint8, to_uint8
 from faceforge.studio.model import WATCH, Model
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"}

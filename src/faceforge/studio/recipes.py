@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from faceforge.latent_space import Density, Kind
+from faceforge.schemes.latent_space import Density, Kind
 from faceforge.studio.model import Model
 from faceforge.studio.output import COMPOSITE, Recipe
 

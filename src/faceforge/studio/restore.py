@@ -14,8 +14,8 @@ from torch import Tensor
 
 from faceforge.data.tasks import Canny, Contours, SuperResolution, luma
 from faceforge.errors import BadInput
-from faceforge.evaluation.pairs import psnr
-from faceforge.images import from_uint8, make_grid
+from faceforge.io.images import from_uint8, make_grid
+from faceforge.metrics.pairs import psnr
 from faceforge.studio import photo as photos
 from faceforge.studio.model import MULTIPLE, Model
 from faceforge.studio.photo import Spot

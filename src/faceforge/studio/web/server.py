@@ -31,11 +31,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from faceforge.errors import BadInput
-from faceforge.latent_space import Density
+from faceforge.schemes.latent_space import Density
 from faceforge.studio import photo as photos
 from faceforge.studio import restore
 from faceforge.studio.model import WATCH, Model, open_model
-from faceforge.studio.web.answers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer, ways_of
+from faceforge.studio.web.handlers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer, ways_of
 
 PAGE = Path(__file__).parent / "page"
 DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the model that is there without a run

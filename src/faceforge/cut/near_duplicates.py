@@ -1,0 +1,97 @@
+"""Which crops show the same picture again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from faceforge.cut.work import thumb
+from faceforge.io.manifest import Row
+
+BITS = 8  # of 64 in which the fingerprints of two copies may differ ...
+LEVELS = 12.0  # ... while their thumbnails differ by so many grey levels on average, each brought to one brightness
+COMPARED = 48  # side of the thumbnails when they are compared
+BLOCK = 64  # fingerprints compared with all others at a time
+MOST = 8  # pictures of one fingerprint that may differ from each other; a further one is compared with these alone
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """What is kept in memory of each face: its name, fingerprint, and how large it was in its photo."""
+
+    names: list[str]
+    prints: np.ndarray  # uint64 (N,)
+    widths: np.ndarray  # float32 (N,)
+
+
+def gather(rows: Iterable[Row]) -> Faces:
+    """The faces that are not rejected already."""
+    kept = [(r.face, int(r.fingerprint, 16), r.frame_w or 0.0) for r in rows if r.n and r.verdict != "rejected"]
+    names = [face for face, _, _ in kept]
+    prints = np.array([bits for _, bits, _ in kept], dtype=np.uint64)
+    return Faces(names, prints, np.array([width for _, _, width in kept], dtype=np.float32))
+
+
+def near_duplicates(faces: Faces, target: Path) -> dict[str, str]:
+    """For each face that shows a picture again: the one to keep, the largest of them (the first among equals)."""
+    leader = list(range(len(faces.names)))
+
+    def join(a: int, b: int) -> bool:
+        roots = _find(leader, a), _find(leader, b)
+        if roots[0] != roots[1]:
+            if not _same(target, faces.names[a], faces.names[b]):
+                return False
+            first, second = sorted(roots, key=lambda n: (-faces.widths[n], n))
+            leader[second] = first
+        return True
+
+    distinct: dict[int, list[int]] = {}  # by fingerprint, so that a thousand copies are not a million pairs
+    for n, bits in enumerate(faces.prints.tolist()):
+        others = distinct.setdefault(bits, [])
+        if not any(join(other, n) for other in others) and len(others) < MOST:
+            others.append(n)
+    groups = list(distinct.values())
+    for a, b in _candidates(np.array(list(distinct), dtype=np.uint64)):
+        for one, other in product(groups[a], groups[b]):
+            join(one, other)
+    roots = [_find(leader, n) for n in range(len(leader))]
+    return {faces.names[n]: faces.names[root] for n, root in enumerate(roots) if root != n}
+
+
+def _find(leader: list[int], n: int) -> int:
+    while leader[n] != n:
+        leader[n] = n = leader[leader[n]]
+    return n
+
+
+def _candidates(prints: np.ndarray) -> Iterable[tuple[int, int]]:
+    """Pairs (a < b) of fingerprints that differ in few bits, found a block at a time."""
+    if len(prints) < 2:
+        return
+    codes = prints.astype(">u8").view(np.uint8).reshape(-1, 8)
+    matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
+    for first in range(0, len(codes), BLOCK):
+        for matches in matcher.radiusMatch(codes[first : first + BLOCK], codes[first:], BITS + 0.5):
+            yield from ((first + m.queryIdx, first + m.trainIdx) for m in matches if m.queryIdx < m.trainIdx)
+
+
+def _same(target: Path, a: str, b: str) -> bool:
+    first, second = (_levelled(thumb(target, face)) for face in (a, b))
+    return first is not None and second is not None and float(np.abs(first - second).mean()) <= LEVELS
+
+
+def _levelled(path: Path) -> np.ndarray | None:
+    try:
+        coded = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError:
+        return None
+    picture = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE) if len(coded) else None
+    if picture is None:
+        return None
+    small = cv2.resize(picture, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return small - small.mean()

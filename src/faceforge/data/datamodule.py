@@ -1,0 +1,349 @@
+"""The datamodule: from a source of faces to batches that depend on nothing but seed and clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from faceforge import counter_rng
+from faceforge.counter_rng import Clock
+from faceforge.data import cache
+from faceforge.data.augment import Augment
+from faceforge.data.framing import check_crop
+from faceforge.data.sources.base import Face, Source
+from faceforge.data.splits import SPLITS, share_of, split_faces
+from faceforge.data.subsets import Partners
+from faceforge.data.tasks import Filtered, Task
+from faceforge.errors import BadInput
+from faceforge.io.attributes import Attributes, merge, read_attributes
+from faceforge.io.images import from_uint8
+from faceforge.io.storage import cache_root
+from faceforge.io.workers import leave_to_parent
+
+Batch = dict[str, Tensor]
+
+
+class FaceData(pl.LightningDataModule):
+    """Faces of one source: packed once, split by person, drawn in an order that is a function of seed and clock.
+
+    ``source(root=root)`` makes the source. ``size`` is [height, width] or one number; ``batch_size`` counts over
+    all ranks. Whoever trains sets ``clock``, ``rank``, ``world`` and ``pin_memory``. Raises BadInput naming the key.
+    """
+
+    def __init__(
+        self,
+        source: Callable[..., Source],
+        root: str | None,
+        attributes: str | None,
+        size: int | tuple[int, int],
+        channels: int,
+        batch_size: int,
+        crop: str,
+        fraction: float,
+        split: Literal["identity", "official"],
+        val_share: float,
+        test_share: float,
+        flip: bool,
+        augment: str | list | None,
+        workers: int,
+        max_bad_share: float,
+        cache: str | None,
+        seed: int,
+        task: Task,
+    ) -> None:
+        super().__init__()
+        self._source, self.root, self._labels = source, root, attributes
+        self.height, self.width = _size(size)
+        self.channels, self.batch_size, self.crop = channels, batch_size, crop
+        self.fraction, self.split, self.shares = fraction, split, (val_share, test_share)
+        self.flip, self.workers, self.max_bad_share = flip, workers, max_bad_share
+        self.cache, self.seed, self.task = cache, seed, task
+        self._check()
+        wanted = None if augment is None else (self.height, self.width)
+        self._augment = None if wanted is None else Augment(augment or [], seed, wanted, channels)
+        self.clock, self.rank, self.world, self.pin_memory = Clock(), 0, 1, False
+        self._ready = False
+
+    def _check(self) -> None:
+        check_crop(self.crop)
+        val_share, test_share = self.shares
+        _require(self.channels in (1, 3), "channels", self.channels, "1 (grey) or 3 (colour)")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        _require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
+        _require(self.split in ("identity", "official"), "split", self.split, "identity or official")
+        _require(0 <= val_share < 1, "val_share", val_share, "at least 0 and below 1")
+        _require(0 <= test_share < 1 - val_share, "test_share", test_share, "at least 0, below 1 with val_share")
+        _require(self.workers >= 0, "workers", self.workers, "at least 0")
+        _require(0 <= self.max_bad_share <= 1, "max_bad_share", self.max_bad_share, "between 0 and 1")
+        self.task.check(self.height, self.width, self.channels)
+
+    def prepare(self, progress: bool = True) -> None:
+        """List, pack and split the faces, once; everything that follows is in memory or mapped.
+
+        Sets counts, skipped, manifest, protocol, attribute_names and attributes. Raises BadInput.
+        """
+        if self._ready:
+            return
+        source = self._source(root=self.root)
+        self._pack(source, progress)
+        faces = self._keep(source)
+        self._people = [face.identity for face in faces]
+        self._split(faces)
+        self._pair(faces)
+        self._describe(source, faces)
+        self._ready = True
+
+    def setup(self, stage: str) -> None:
+        """Lightning's call in each process; it finds everything done."""
+        self.prepare(progress=False)
+
+    def _pack(self, source: Source, progress: bool) -> None:
+        recipe = cache.Recipe(self.crop, (self.height, self.width), self.channels)
+        root = cache_root(self.cache)
+        digests = cache.digests_of(source, root, progress)
+        self.protocol = recipe.protocol(source.name)
+        self.manifest = cache.manifest_of(source, digests)
+        self._packed = cache.pack(source, recipe, root, digests, progress)
+        self.skipped = self._packed.skipped()
+        total = len(source.faces)
+        if len(self.skipped) > self.max_bad_share * total:
+            limit = f"more than data.max_bad_share={self.max_bad_share} allows"
+            raise BadInput(f"data.root={self.root}: {cache.refusal(self.skipped, total)}, {limit}")
+
+    def _keep(self, source: Source) -> list[Face]:
+        """The faces in the packed set, in its order, with their attributes beside them."""
+        unusable = {face for face, _ in self.skipped}
+        kept = [n for n, face in enumerate(source.faces) if face.id not in unusable]
+        faces = [source.faces[n] for n in kept]
+        own = source.attributes()
+        own = (own[0], own[1][kept]) if own else None
+        added = read_attributes(self._labels, [face.id for face in faces]) if self._labels else None
+        self._attributes: Attributes | None = merge(own, added)
+        return faces
+
+    def _split(self, faces: list[Face]) -> None:
+        rows = split_faces(faces, self.split, self.seed, *self.shares)
+        ids = [faces[n].id for n in rows["train"]]
+        rows["train"] = rows["train"][share_of(ids, self.fraction, self.seed)]
+        self.rows = rows
+        self.counts = {name: len(rows[name]) for name in SPLITS}
+        if self.batch_size > self.counts["train"]:
+            found = f"more than the {self.counts['train']} faces to train on"
+            raise BadInput(f"data.batch_size={self.batch_size}: {found}; at most that many are possible")
+
+    def _pair(self, faces: list[Face]) -> None:
+        """Where targets are other faces: those of the same split and subset."""
+        labels = self.task.labels(self._packed.array, faces, self._attributes)
+        self._partners: dict[str, Partners] = {}
+        if labels is None:
+            return
+        self._partners = {name: Partners(labels, rows, self.seed) for name, rows in self.rows.items() if len(rows)}
+        if self._partners["train"].alone == self.counts["train"]:
+            raise BadInput("task.subset: no two of the faces to train on share one; all is always possible")
+
+    def _describe(self, source: Source, faces: list[Face]) -> None:
+        people = {name: {faces[n].identity for n in rows} - {None} for name, rows in self.rows.items()}
+        self._summary = {
+            "source": source.name,
+            "protocol": self.protocol,
+            "protocol_hash": cache.sha256(self.protocol),
+            "manifest": self.manifest,
+            "counts": self.counts,
+            "identities": {name: len(found) for name, found in people.items()},
+            "skipped": [list(item) for item in self.skipped],
+            "size": [self.height, self.width],
+            "channels": self.channels,
+            "attributes": _shares(self._attributes),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What the run was trained on, as plain data for run.json."""
+        return self._summary
+
+    @property
+    def attributes(self) -> Attributes | None:
+        """Names and float32 (N, A) values of all packed faces (the ``index`` of a batch is the row), or None."""
+        return self._attributes
+
+    @property
+    def people(self) -> list[str | None]:
+        """Whose face each row of the packed set is; None where nobody knows."""
+        return self._people
+
+    def images(self, split: str, indices: Sequence[int] | None = None) -> Tensor:
+        """Faces of a split, or those at ``indices`` within it, as float32 (N, C, H, W) in [-1, 1], never altered."""
+        return self._faces(self._rows(split, indices))
+
+    def pairs(self, split: str, indices: Sequence[int] | None = None) -> Batch:
+        """What a model is judged by: never altered faces of a split with the inputs that the task makes of them.
+
+        ``target`` (N, C, H, W) and, where the task makes one, ``input`` (N, C', H', W'): float32 in [-1, 1] on the
+        CPU. The same for each call, whatever else is asked for: what a task draws is keyed to the face.
+        """
+        rows = self._rows(split, indices)
+        faces, keys = self._faces(rows), torch.from_numpy(rows)
+        made = self.task.input_for(faces, keys, "fixed")
+        if self._partners:
+            target = self._faces(self._partners[split](rows, rows, "fixed")) if len(rows) else faces
+        else:
+            target = self.task.target_for(faces, keys, "fixed")
+        return {"target": target, **({} if made is None else {"input": made})}
+
+    def pairs_in_chunks(self, split: str, chunk: int = 256) -> Iterator[Batch]:
+        """All pairs of a split in its order, ``chunk`` faces at a time."""
+        for first in range(0, self.counts[split], chunk):
+            yield self.pairs(split, range(first, min(first + chunk, self.counts[split])))
+
+    def _rows(self, split: str, indices: Sequence[int] | None) -> np.ndarray:
+        rows = self.rows[split]
+        return rows if indices is None else rows[np.asarray(indices, dtype=np.int64)]
+
+    def _faces(self, rows: np.ndarray) -> Tensor:
+        return from_uint8(torch.from_numpy(_gather(self._packed.array, rows)))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches for ever, beginning at the clock's images.
+
+        ``target`` uint8, ``position``, ``index``, ``flip``, and ``input`` uint8 where it is made on the way.
+        """
+        rows, partners = self.rows["train"], self._partners.get("train")
+        faces = TrainFaces(self._packed, rows, self.seed, self.flip, self._augment, self.task, partners)
+        workers = self.workers if self._augment or isinstance(self.task, Filtered) else 0
+        return DataLoader(
+            faces,
+            batch_sampler=Positions(self.clock, self.batch_size, self.rank, self.world),  # type: ignore[arg-type]
+            collate_fn=_as_is,
+            num_workers=workers,
+            worker_init_fn=_begin_worker if workers else None,
+            pin_memory=self.pin_memory,
+        )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Onto the device without waiting for it; on the CPU the batch itself."""
+        if device.type == "cpu":
+            return batch
+        return {name: values.to(device, non_blocking=True) for name, values in batch.items()}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """On the device: flip, make float, apply the task. ``target`` (and ``input``) in [-1, 1]."""
+        batch = dict(batch)
+        flip, position = batch.pop("flip")[:, None, None, None], batch["position"]
+        faces = from_uint8(torch.where(flip, batch["target"].flip(-1), batch["target"]))
+        if "input" in batch:
+            made = from_uint8(torch.where(flip, batch["input"].flip(-1), batch["input"]))
+        else:
+            made = self.task.input_for(faces, position, "train")
+        target = self.task.target_for(faces, position, "train")
+        return {**batch, "target": target, **({} if made is None else {"input": made})}
+
+
+class TrainFaces(Dataset[Batch]):
+    """The training faces by position of the clock; a list of positions gives a whole batch."""
+
+    def __init__(
+        self,
+        packed: cache.Packed,
+        rows: np.ndarray,
+        seed: int,
+        flip: bool,
+        augment: Augment | None,
+        task: Task,
+        partners: Partners | None,
+    ) -> None:
+        self.packed, self.rows = packed, rows
+        self.augment, self.task, self.partners = augment, task, partners
+        self._order = counter_rng.Ahead(partial(counter_rng.order, seed, len(rows)))
+        self._flip = counter_rng.Ahead(partial(_flips, seed, 0.5 if flip else 0.0))
+
+    def __getitems__(self, positions: range) -> Batch:
+        """``index`` is the row in the packed set; ``flip`` says which faces are yet to be mirrored, on the device.
+
+        A partner as target is augmented and mirrored like the face that is the input, which ``index`` names. A
+        filter draws faces that are mirrored already: its lines are not those of the other side mirrored.
+        """
+        index, flip = self.rows[self._order(positions)], self._flip(positions)
+        batch = {"target": self._faces(index, positions)}
+        if self.partners:
+            partners = self.partners(index, positions, "train")
+            batch = {"input": batch["target"], "target": self._faces(partners, positions)}
+        if isinstance(self.task, Filtered):
+            batch["target"][flip] = batch["target"][flip][..., ::-1]
+            batch["input"] = self.task.draw(batch["target"])
+            flip = np.zeros_like(flip)
+        batch |= {"position": np.arange(positions.start, positions.stop), "index": index, "flip": flip}
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+    def _faces(self, rows: np.ndarray, positions: range) -> np.ndarray:
+        """Faces as augmented at the positions, uint8 (B, C, H, W)."""
+        faces = _gather(self.packed.array, rows)
+        if self.augment:
+            for n, position in enumerate(positions):
+                faces[n] = self.augment(faces[n], position)
+        return faces
+
+
+def _flips(seed: int, share: float, counters: np.ndarray) -> np.ndarray:
+    return counter_rng.uniform(seed, "flip", counters) < share
+
+
+class Positions(Sampler[range]):
+    """This rank's positions, batch after batch for ever, from where the clock stands when iteration begins."""
+
+    def __init__(self, clock: Clock, batch_size: int, rank: int, world: int) -> None:
+        if batch_size % world:
+            raise BadInput(f"data.batch_size={batch_size}: cannot be divided among {world} processes")
+        self.clock, self.batch_size, self.rank = clock, batch_size, rank
+        self.share = batch_size // world
+
+    def __iter__(self) -> Iterator[range]:
+        first = self.clock.images + self.rank * self.share
+        while True:
+            yield range(first, first + self.share)
+            first += self.batch_size
+
+
+def _gather(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows of a mapped array as a copy, read in the order of the file, which is kinder to disks."""
+    order = np.argsort(rows, kind="stable")
+    gathered = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
+    gathered[order] = array[rows[order]]
+    return gathered
+
+
+def _shares(attributes: Attributes | None) -> dict[str, float | None]:
+    """The mean of each attribute over the faces for which it is known."""
+    shares: dict[str, float | None] = {}
+    for name, column in zip(attributes[0], attributes[1].T, strict=True) if attributes else ():
+        known = column[~np.isnan(column)]
+        shares[name] = round(float(known.mean()), 4) if len(known) else None
+    return shares
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _begin_worker(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)  # as many threads as workers already run
+    leave_to_parent()
+
+
+def _size(size: int | Sequence[int]) -> tuple[int, int]:
+    values = [size, size] if isinstance(size, int) else list(size)
+    if len(values) != 2 or any(not isinstance(value, int) or value < 1 for value in values):
+        raise BadInput(f"data.size={size}: one number or [height,width], each at least 1")
+    return values[0], values[1]
+
+
+def _require(holds: bool, name: str, value: Any, right: str) -> None:
+    if not holds:
+        raise BadInput(f"data.{name}={value}: {right} is right")

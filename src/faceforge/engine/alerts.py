@@ -1,0 +1,314 @@
+"""What goes wrong in a training, seen in its scores and said once, in words, with what to do about it.
+
+A rule speaks when its condition holds for several rows in a row and does not mend by itself: one bad value, a start
+or a step on the way is no fault. Figures are defined in ``metrics/health.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Row = Mapping[str, float]
+Kind = Literal["training", "validation"]
+MISSING = object()
+CONSTANTS = {"latent_size": "model.code.latent_size"}  # what a rule may need beside scores, and its key
+
+
+def _setting(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return MISSING
+        node = node[name]
+    return node
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Advice for runs whose config has ``key``, with the value ``when`` where one is given."""
+
+    key: str
+    advice: str
+    when: str | None = None
+
+    def fits(self, config: Mapping[str, Any]) -> bool:
+        """Whether a config has the key, and the value."""
+        value = _setting(config, self.key)
+        return value is not MISSING and self.when in (None, value)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``bad`` is asked with the last ``over`` rows that have all of ``needs``; ``text`` is filled from the last one."""
+
+    name: str
+    kind: Kind
+    needs: tuple[str, ...]
+    over: int
+    bad: Callable[[Sequence[Row]], bool]
+    text: str
+    remedies: tuple[Remedy, ...]
+    unless: tuple[Remedy, ...] = ()  # runs in which it is no fault
+
+    def speaks(self, rows: Sequence[Row], config: Mapping[str, Any]) -> bool:
+        """Whether it has something to say."""
+        known = [row for row in rows if all(name in row for name in self.needs)][-self.over :]
+        return len(known) == self.over and self.bad(known) and not any(case.fits(config) for case in self.unless)
+
+    def say(self, row: Row, config: Mapping[str, Any]) -> str:
+        """Its sentence, with the first advice that fits."""
+        advice = next((f" {remedy.advice}" for remedy in self.remedies if remedy.fits(config)), "")
+        return self.text.format_map(row) + advice
+
+
+class Watch:
+    """Asks the rules as rows come in. Its state is plain data: a run that is resumed says nothing twice.
+
+    ``batch`` is the number of images in one: rows of training are averaged over ten batches or more, and validations
+    that follow within twenty are passed over, so that logging every batch does not make a rule hasty. A note is
+    ``{"images", "rule", "text"}``.
+    """
+
+    def __init__(self, config: Mapping[str, Any], batch: int) -> None:
+        self.config = config
+        found = {name: _setting(config, key) for name, key in CONSTANTS.items()}
+        self.constants = {name: value for name, value in found.items() if isinstance(value, int)}
+        self.spans: dict[Kind, int] = {"training": 10 * batch, "validation": 20 * batch}
+        self.notes: list[dict[str, Any]] = []
+        self._rows: dict[str, list[dict[str, float]]] = {"training": [], "validation": []}
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._ends: dict[str, int] = {"training": 0, "validation": 0}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        rows = {kind: [dict(row) for row in rows] for kind, rows in self._rows.items()}
+        state = {"rows": rows, "sums": dict(self._sums), "count": self._count, "ends": dict(self._ends)}
+        return {**state, "notes": [dict(note) for note in self.notes]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up where it was saved."""
+        self._rows = {kind: [dict(row) for row in rows] for kind, rows in state["rows"].items()}
+        self._sums, self._count = dict(state["sums"]), state["count"]
+        self._ends, self.notes = dict(state["ends"]), [dict(note) for note in state["notes"]]
+
+    def training(self, images: int, means: Row) -> list[dict[str, Any]]:
+        """Means of the steps up to ``images``; returns fresh notes."""
+        for name in self._watched("training"):
+            if name in means:
+                self._sums[name] = self._sums.get(name, 0.0) + means[name]
+        self._count += 1
+        if images - self._ends["training"] < self.spans["training"]:
+            return []
+        row = {name: total / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return self._see("training", images, row)
+
+    def validation(self, images: int, scores: Row) -> list[dict[str, Any]]:
+        """Scores of a validation at ``images``; returns fresh notes."""
+        if images - self._ends["validation"] < self.spans["validation"]:
+            return []
+        return self._see("validation", images, {k: v for k, v in scores.items() if k in self._watched("validation")})
+
+    def _watched(self, kind: Kind) -> set[str]:
+        return {name for rule in RULES if rule.kind == kind for name in rule.needs}
+
+    def _see(self, kind: Kind, images: int, row: dict[str, float]) -> list[dict[str, Any]]:
+        self._ends[kind] = images
+        self._rows[kind] = [*self._rows[kind], row][-KEPT:]
+        rows = [{**self.constants, **row} for row in self._rows[kind]]
+        said = {note["rule"] for note in self.notes}
+        due = [rule for rule in RULES if rule.kind == kind and rule.name not in said]
+        fresh = [
+            {"images": images, "rule": rule.name, "text": rule.say(rows[-1], self.config)}
+            for rule in due
+            if rule.speaks(rows, self.config)
+        ]
+        self.notes += fresh
+        return fresh
+
+
+# --------------------------------------------------------------------------------------------------------------- rules
+
+
+def _below(name: str, limit: float) -> Callable[[Sequence[Row]], bool]:
+    return lambda rows: all(row[name] < limit for row in rows)
+
+
+def _above(name: str, limit: float) -> Callable[[Sequence[Row]], bool]:
+    return lambda rows: all(row[name] > limit for row in rows)
+
+
+def _grows(rows: Sequence[Row], name: str, factor: float) -> bool:
+    """Whether the last value is so much larger than the first: it mends by itself."""
+    return rows[-1][name] > factor * rows[0][name]
+
+
+def _dead(rows: Sequence[Row]) -> bool:
+    """The same picture, and not the mean face. Fresh networks of every kind here have ratios above 1e-3."""
+    return _below("val/variance_ratio", 1e-3)(rows) and _above("val/mean_face_distance", 0.5)(rows)
+
+
+def _mean_face(rows: Sequence[Row]) -> bool:
+    """Less than a tenth of the faces' variance, around the mean face. Whatever finds a face in its input is far above:
+    a code of four principal components explains more than a third of it (drawn faces and LFW, 64x64).
+    """
+    small = _below("val/variance_ratio", 0.1)(rows) and _below("val/mean_face_distance", 0.5)(rows)
+    return small and not _grows(rows, "val/variance_ratio", 1.3)
+
+
+def _overfitted(rows: Sequence[Row]) -> bool:
+    """A gap between the published networks, of which one is called overfitted (0.46) and one not (0.24); and no
+    better validation for three in a row, because a gap alone costs nothing while both errors fall.
+    """
+    worse = all(row["val/mae"] >= rows[0]["val/mae"] for row in rows[1:])
+    return worse and _above("val/gap", 0.35)(rows[1:])
+
+
+def _collapsed(rows: Sequence[Row]) -> bool:
+    """Healthy runs have 0.9 and more in both from the first 1500 images on; a poor one that does make different
+    faces 0.73 and 0.61, the published collapse 0.04 and 0.03, a generator of 64 faces 0.99 and 0.03.
+    """
+    few = all(row["val/diversity"] < 0.5 or row["val/nearest"] < 0.3 for row in rows)
+    return few and not _grows(rows, "val/diversity", 1.3) and not _grows(rows, "val/nearest", 1.3)
+
+
+def _checkered(rows: Sequence[Row]) -> bool:
+    """Healthy runs start at 4 and fall to 1.2; 5 is what a pattern of 0.7 of 255 levels gives, the least to be seen."""
+    return (
+        _above("val/checkerboard", 5.0)(rows) and not rows[-1]["val/checkerboard"] < 0.7 * rows[0]["val/checkerboard"]
+    )
+
+
+def _inactive(rows: Sequence[Row]) -> bool:
+    """A variational code switches off units that it does not need (Burda et al. 2016, table 2: half and more of 50), so
+    most must be gone before it is a fault.
+    """
+    few = all(row["val/active_units"] < 0.1 * row["latent_size"] for row in rows)
+    return few and not _grows(rows, "val/active_units", 1.3)
+
+
+def _blind(rows: Sequence[Row]) -> bool:
+    """It rates real faces no higher than generated ones, or lower. Healthy runs keep a distance of 0.6 and more on
+    logits, and a least-squares one, between labels 1 apart, begins at 0.01 and rises at once; the published one
+    stays below 0.03 for tens of thousands of images, and one that does not learn falls far below 0.
+    """
+    apart = [row["logit/real"] - row["logit/fake"] for row in rows]
+    return max(apart) < 0.03 and apart[-1] < max(1.3 * apart[0], 0.005)
+
+
+STRONGER_PENALTY = Remedy("model.r1_gamma", "A larger model.r1_gamma or a lower model.optimizer_d.lr holds it back.")
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "constant output",
+        "validation",
+        ("val/variance_ratio", "val/mean_face_distance"),
+        2,
+        _dead,
+        "Every output is the same picture ({val/variance_ratio:.1g} of the targets' variance), and no face: part of "
+        "the network has died.",
+        (
+            Remedy("model.optimizer.lr", "A lower model.optimizer.lr, or model.clip_norm=1, and a new start."),
+            Remedy("model.optimizer_g.lr", "A lower model.optimizer_g.lr, or model.clip_norm=1, and a new start."),
+        ),
+    ),
+    Rule(
+        "mean face",
+        "validation",
+        ("val/variance_ratio", "val/mean_face_distance"),
+        3,
+        _mean_face,
+        "The outputs are nearly the mean face of the training set: they have {val/variance_ratio:.1%} of the targets' "
+        "variance and lie at {val/mean_face_distance:.0%} of the faces' distance from it. The model does not use its "
+        "input.",
+        (
+            Remedy("model.code.log_variance", "A lower model.kl_weight leaves the code more room."),
+            Remedy("model.optimizer.lr", "Another model.optimizer.lr, or a longer run (trainer.max_images)."),
+            Remedy("model.loss_weight", "A larger model.loss_weight ties the output to its target."),
+        ),
+        (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),  # there it is the right answer
+    ),
+    Rule(
+        "overfitting",
+        "validation",
+        ("val/mae", "train/mae", "val/gap"),
+        4,
+        _overfitted,
+        "The error on faces not trained on ({val/mae:.4f}) is {val/gap:.0%} above that on training faces "
+        "({train/mae:.4f}) and has not fallen for three validations: the model learns its training set by heart. "
+        "best.ckpt is from before.",
+        (Remedy("data.augment", "data.augment=light or more faces help; model/stop=early ends such a run."),),
+        (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),
+    ),
+    Rule(
+        "inactive code",
+        "validation",
+        ("val/active_units", "latent_size"),
+        3,
+        _inactive,
+        "Only {val/active_units:.0f} of {latent_size:.0f} units of the code still depend on the face (posterior "
+        "collapse).",
+        (
+            Remedy("model.code.log_variance", "A lower model.kl_weight, or model.free_nats=0.1, keeps more of them."),
+            Remedy("model.optimizer.lr", "A lower model.optimizer.lr, or a smaller model.code.latent_size."),
+        ),
+    ),
+    Rule(
+        "collapse",
+        "validation",
+        ("val/diversity", "val/nearest"),
+        3,
+        _collapsed,
+        "The generator makes the same few faces: two of them differ {val/diversity:.0%} as much as real faces do, and "
+        "the most similar ones {val/nearest:.0%} as much.",
+        (
+            Remedy("model.objective", "model.objective=non_saturating or relativistic often prevents it.", "minimax"),
+            Remedy("model.r1_gamma", "A larger model.r1_gamma, or lower learning rates of both, often prevent it."),
+        ),
+    ),
+    Rule(
+        "checkerboard",
+        "validation",
+        ("val/checkerboard",),
+        3,
+        _checkered,
+        "The pictures have a checkerboard pattern: energy at its frequencies stands out {val/checkerboard:.0f} times "
+        "as much as in real faces.",
+        (
+            Remedy("model.generator.upsampling", "model.generator.upsampling=nearest has none.", "transposed"),
+            Remedy("model.decoder.upsampling", "model.decoder.upsampling=nearest has none.", "transposed"),
+            Remedy("choices.model/generator", "model/generator=conventional ends without one.", "taught"),
+            Remedy(
+                "choices.model/generator", "model/generator=conventional ends without one.", "published_conventional"
+            ),
+        ),
+    ),
+    Rule(
+        "discriminator won",
+        "training",
+        ("discriminator/saturation", "discriminator/signal"),
+        4,
+        # Healthy runs start below 0.5 and stay below 0.1.
+        _above("discriminator/saturation", 0.95),
+        "The discriminator is sure and right on {discriminator/saturation:.0%} of the faces; "
+        "{discriminator/signal:.1%} of the full signal reaches the generator.",
+        (
+            Remedy("model.objective", "model.objective=non_saturating keeps the signal whole.", "minimax"),
+            STRONGER_PENALTY,
+            Remedy("model.optimizer_d.lr", "A lower model.optimizer_d.lr holds it back."),
+        ),
+    ),
+    Rule(
+        "discriminator blind",
+        "training",
+        ("logit/real", "logit/fake"),
+        5,
+        _blind,
+        "The discriminator does not rate real faces above generated ones (logits {logit/real:.3f} and "
+        "{logit/fake:.3f}), so the generator learns nothing from it.",
+        (Remedy("model.optimizer_d.lr", "A higher model.optimizer_d.lr, as high as model.optimizer_g.lr, wakes it."),),
+    ),
+)
+KEPT = max(rule.over for rule in RULES)

@@ -1,0 +1,154 @@
+"""What suits this machine: training steps of a model, timed with each switch on and off; `faceforge bench`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from faceforge import config as configuration
+from faceforge import counter_rng
+from faceforge.engine import devices, training
+from faceforge.engine.callbacks import quieten
+from faceforge.errors import BadInput
+from faceforge.io.workers import cores
+
+WORTH = 1.03  # smaller gains are not told from noise
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to train: what is written on the command line, threads (None: as they are), settings of ``trainer``."""
+
+    words: str
+    threads: int | None
+    trainer: Mapping[str, Any]
+
+    def beside(self, other: Choice) -> Choice:
+        """Both at once; ``other`` wins."""
+        words = " ".join(word for word in (self.words, other.words) if word)
+        threads = self.threads if other.threads is None else other.threads
+        return Choice(words, threads, {**self.trainer, **other.trainer})
+
+
+def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]:
+    """Time what can be chosen, one thing after the other, each on top of what was faster so far; the lines to print.
+
+    ``seconds`` is for each of about ten measurements, on noise instead of faces. Raises BadInput.
+    """
+    if seconds <= 0:
+        raise BadInput(f"--seconds={seconds:g}: more than 0 is right")
+    quieten()
+    config = configuration.compose(list(overrides))
+    gpus = training.options_of(config).gpus or 0
+    best, threads = Choice("", None, {}), torch.get_num_threads()
+    lines = [devices.name(gpus)]
+    try:
+        for candidate in candidates(gpus, compiled):
+            ratio = compared(config, best, best.beside(candidate), seconds)
+            lines.append(f"  {candidate.words:30} {ratio:.2f} times as fast")
+            if ratio >= WORTH:
+                best = best.beside(candidate)
+    finally:
+        torch.set_num_threads(threads)
+    return [*lines, f"Suggested: {_suggested(best, overrides)}"]
+
+
+def _suggested(best: Choice, overrides: Sequence[str]) -> str:
+    if not best.words:
+        return "the settings as they are; nothing else is faster here"
+    words = best.words.split()
+    before = [word for word in words if word.startswith("OMP_NUM_THREADS")][-1:]
+    after = [word for word in words if not word.startswith("OMP_NUM_THREADS")]
+    return " ".join([*before, "python train.py", *overrides, *after])
+
+
+def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:
+    """What is worth a measurement on this kind of device."""
+    if gpus:
+        for precision in ("32", "bf16", "16"):
+            if precision != "bf16" or devices.native_bf16():
+                yield Choice(f"trainer.precision={precision}", None, {"precision": precision})
+    else:
+        every, now = cores(), torch.get_num_threads()
+        for number in sorted({1, max(1, every // 2), every} - {now}):
+            yield Choice(f"OMP_NUM_THREADS={number}", number, {})
+    yield Choice("trainer.channels_last=true", None, {"channels_last": True})
+    if compiled:
+        yield Choice("trainer.compile=true", None, {"compile": True})
+
+
+def compared(config: dict[str, Any], first: Choice, second: Choice, seconds: float) -> float:
+    """How many times as fast the second choice is: the quickest blocks of steps of both, measured in turns."""
+    least = {False: float("inf"), True: float("inf")}
+    for _ in range(ROUNDS):
+        for is_second, choice in ((False, first), (True, second)):
+            least[is_second] = min(least[is_second], step_seconds(config, choice, seconds / ROUNDS))
+    return least[False] / least[True]
+
+
+def step_seconds(config: dict[str, Any], choice: Choice, seconds: float) -> float:
+    """Seconds of a training step through Lightning's trainer, on one batch of noise."""
+    chosen = {**config, "trainer": {**config["trainer"], **choice.trainer}}
+    options = training.options_of(chosen)
+    if choice.threads is not None:
+        torch.set_num_threads(choice.threads)
+    module, data = training.build(chosen)
+    block = getattr(module, "penalty_every", 1)  # lazy penalties make one step in so many a heavier one
+    stop_watch = _StopWatch(seconds, block)
+    trainer = training.make_trainer(options, [stop_watch])
+    trainer.fit(module, train_dataloaders=_Same(_noise(data)))
+    return stop_watch.least / block
+
+
+def _noise(data: Any) -> dict[str, Tensor]:
+    """A batch as the datamodule would give, of no faces."""
+    shape = data.channels, data.height, data.width
+    positions = torch.arange(data.batch_size)
+    drawn = counter_rng.uniform(0, "bench", positions.numpy(), shape)
+    faces = torch.from_numpy(drawn).float() * 2 - 1
+    made = data.task.input_for(faces, positions, "train")
+    target = data.task.target_for(faces, positions, "train")
+    return {"target": target, "position": positions, **({} if made is None else {"input": made})}
+
+
+class _Same:
+    """One batch for ever."""
+
+    def __init__(self, batch: dict[str, Tensor]) -> None:
+        self.batch = batch
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        while True:
+            yield self.batch
+
+
+class _StopWatch(pl.Callback):
+    """The quickest block of steps after the first one, for some seconds and at least two blocks."""
+
+    def __init__(self, seconds: float, block: int) -> None:
+        self.seconds, self.block = seconds, block
+        self.least = float("inf")
+        self._steps, self._began, self._lap = 0, 0.0, 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The end of a step; at the end of a block the device is waited for."""
+        self._steps += 1
+        if self._steps % self.block:
+            return
+        devices.synchronize()
+        now, blocks = time.perf_counter(), self._steps // self.block
+        if blocks == 1:
+            self._began = now
+        else:
+            self.least = min(self.least, now - self._lap)
+        self._lap = now
+        trainer.should_stop = blocks > 2 and now - self._began >= self.seconds

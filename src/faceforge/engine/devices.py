@@ -1,0 +1,186 @@
+"""The accelerator of this machine, whatever its kind: how many there are, their names, precision, seeds and memory.
+
+All other code asks here. The answers come from ``torch.accelerator`` and the torch module of its kind, so CUDA, ROCm,
+Apple and Intel GPUs, and a device that a package adds to torch, take the same lines.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+
+from faceforge.errors import BadInput
+
+Resolved = Literal["32", "bf16", "16"]
+MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "16": "16-mixed"}
+CPU = torch.device("cpu")
+
+
+def accelerator() -> torch.device | None:
+    """The kind of accelerator that is usable here, without an index; None where there is none."""
+    return torch.accelerator.current_accelerator(check_available=True)
+
+
+def count() -> int:
+    """How many accelerators can be used."""
+    return torch.accelerator.device_count() if accelerator() else 0
+
+
+def best() -> torch.device:
+    """Where a trained model works fastest: the accelerator, else the CPU."""
+    return accelerator() or CPU
+
+
+def _module() -> Any:
+    """The torch module of the accelerator: ``torch.cuda``, ``torch.mps``, ``torch.xpu``, ..."""
+    return torch.get_device_module(best())
+
+
+# --------------------------------------------------------------------------------------------------- what to train on
+
+
+def gpus(asked: int | None, batch_size: int) -> int:
+    """How many accelerators to use, 0 for the CPU, for ``trainer.gpus`` and ``data.batch_size``. Raises BadInput.
+
+    None takes all of them, or as many as share a batch evenly; in an interactive session one, since it cannot start
+    more processes.
+    """
+    found = count()
+    if asked is None:
+        most = min(found, 1) if hasattr(sys, "ps1") else found
+        return next((number for number in range(most, 0, -1) if batch_size % number == 0), 0)
+    if asked < 0:
+        raise BadInput(f"trainer.gpus: {asked} must be 0 (the CPU), a number of GPUs, or null for all there are")
+    if asked > found:
+        kind = best().type.upper()
+        has = f"{found} {kind} GPU{'s' * (found != 1)}" if found else "no GPU that torch can use"
+        raise BadInput(
+            f"trainer.gpus: {asked} asked for, this machine has {has}; use trainer.gpus={found}"
+            + " (the CPU)" * (not found)
+        )
+    return asked
+
+
+def precision(asked: str, number: int) -> Resolved:
+    """What ``trainer.precision`` means on ``number`` accelerators, by static rules. Raises BadInput.
+
+    auto is bf16 where it is native, else 16 with a gradient scaler; 32 on the CPU, and where torch does not say.
+    """
+    if not number:
+        if asked in MIXED:
+            raise BadInput(f"trainer.precision: {asked} is emulated on the CPU and many times slower; use 32 or auto")
+        return "32"
+    native = native_bf16()
+    if asked == "auto":
+        return "32" if native is None else "bf16" if native else "16"
+    if asked == "bf16" and native is False:
+        raise BadInput("trainer.precision: this GPU has no native bf16; use 16, 32 or auto")
+    return asked  # type: ignore[return-value]
+
+
+def native_bf16() -> bool | None:
+    """Whether the accelerator computes in bf16 itself; None where torch cannot tell."""
+    supported = getattr(_module(), "is_bf16_supported", None)
+    return None if supported is None else bool(supported(including_emulation=False))
+
+
+def name(number: int) -> str:
+    """The accelerators' own name with their number, or the CPU's with its threads."""
+    if number:
+        named = getattr(_module(), "get_device_name", None)
+        return f"{number} x {named(0) if named else best().type.upper()}"
+    return f"CPU, {_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _cpu_name() -> str:
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
+
+
+# ------------------------------------------------------------------------------------------------ what Lightning needs
+
+
+class TorchAccelerator(Accelerator):
+    """Lightning's view of any kind of accelerator that torch knows and Lightning's registry does not."""
+
+    def setup_device(self, device: torch.device) -> None:
+        """Make it the current one."""
+        torch.accelerator.set_device_index(device.index or 0)
+
+    def teardown(self) -> None:
+        """Nothing is held."""
+
+    def get_device_stats(self, device: int | str | torch.device) -> dict[str, Any]:
+        """Memory figures of torch, where it has them for this kind."""
+        with suppress(RuntimeError, AttributeError):
+            return dict(torch.accelerator.memory_stats(device))
+        return {}
+
+    @staticmethod
+    def parse_devices(devices: Any) -> Any:
+        """As given: a number, or a list of indices."""
+        return devices
+
+    @staticmethod
+    def get_parallel_devices(devices: Any) -> list[torch.device]:
+        """The first so many, or those at the indices."""
+        indices = range(int(devices)) if isinstance(devices, int | str) else devices
+        return [torch.device(best().type, index) for index in indices]
+
+    @staticmethod
+    def auto_device_count() -> int:
+        """All."""
+        return count()
+
+    @staticmethod
+    def is_available() -> bool:
+        """Whether torch has one."""
+        return accelerator() is not None
+
+    @staticmethod
+    def name() -> str:
+        """The kind."""
+        return best().type
+
+
+def lightning_accelerator(number: int) -> str | Accelerator:
+    """What to give Lightning's Trainer for so many accelerators."""
+    if not number:
+        return "cpu"
+    kind = best().type
+    return kind if kind in AcceleratorRegistry.available_accelerators() else TorchAccelerator()
+
+
+def lightning_precision(resolved: str, number: int) -> Precision:
+    """Lightning's plugin: mixed precision of the accelerator's own kind, or none."""
+    return MixedPrecision(MIXED[resolved], best().type) if number and resolved in MIXED else Precision()
+
+
+# -------------------------------------------------------------------------------------------------- the rest
+
+
+def synchronize() -> None:
+    """Wait until the accelerator has done what it was given; nothing on a machine without one."""
+    if accelerator():
+        _module().synchronize()
+
+
+@cache
+def can_pin() -> bool:
+    """Whether host memory can be pinned, so that copies to the accelerator do not wait."""
+    if accelerator() is None:
+        return False
+    try:
+        return torch.empty(1).pin_memory().is_pinned()
+    except (RuntimeError, NotImplementedError):
+        return False

@@ -1,0 +1,71 @@
+"""Training that leaves the finite world: found within a few batches; the run stops, or goes back and on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from faceforge.errors import BadInput, GuardStop
+from faceforge.schemes.base import Scheme
+
+LEAST_SCALE = 2.0**-14  # of a gradient scaler; it begins at 2^16 and halves whenever a gradient overflows
+RATES = {"lr", "initial_lr", "max_lr", "min_lr"}  # of a group; all but the first are what schedules compute it from
+
+
+class NotFinite(GuardStop):
+    """A loss, a weight or a statistic is NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The ``guard`` node. Looking at the numbers waits for the device once in ``every`` batches and changes nothing.
+
+    ``rollback`` goes on from the last checkpoint, at most ``rollbacks`` times in the life of a run. The first return
+    to a checkpoint repeats what was done, since a fault of the machine does not come again; each further one to the
+    same checkpoint halves the learning rates.
+    """
+
+    action: Literal["stop", "rollback"] = "stop"
+    every: int = 25
+    rollbacks: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("every", "rollbacks"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"guard.{name}: {getattr(self, name)} is not a positive number")
+
+
+def look(module: Scheme) -> str | None:
+    """What is not finite: a loss since the last log, a weight or a statistic, by name; None where all is well."""
+    numbers = {**module.means.numbers(), **_floats(module)}
+    flat = [values.detach().flatten() for values in numbers.values() if values.numel()]
+    largest = torch.stack([n.float() for n in torch._foreach_norm(flat, float("inf"))])  # pyright: ignore[reportPrivateImportUsage]
+    if bool(largest.isfinite().all()):
+        return None
+    return next(name for name, values in numbers.items() if not values.isfinite().all())
+
+
+def _floats(module: Scheme) -> dict[str, Tensor]:
+    return {name: values for name, values in module.state_dict().items() if values.is_floating_point()}
+
+
+def overflowing(scaler: Any) -> str | None:
+    """What to say of a gradient scaler that has fallen so far that nothing is learnt any more."""
+    if scaler is None or scaler.get_scale() > LEAST_SCALE:
+        return None
+    return "gradients overflow in 16 bits at every step; trainer.precision=32, or bf16 where there is any, is right"
+
+
+def slow_down(optimizers: Iterable[torch.optim.Optimizer], record: Mapping[str, Any], images: int) -> float:
+    """Lower the learning rates of a run that went back to this checkpoint before; by which factor."""
+    returns = sum(entry["to"] == images for entry in record.get("rollbacks", []))
+    factor = 0.5 ** max(0, returns - 1)
+    for optimizer in optimizers if factor < 1 else ():
+        for group in optimizer.param_groups:
+            for rate in RATES & group.keys():
+                group[rate] *= factor
+    return factor

@@ -1,0 +1,73 @@
+"""Checkpoints and exports of older versions, brought up to the present one; nothing else knows of older versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+VERSION = 2  # of checkpoints and exports
+MOVED = {  # version 1: where the parts of the package lay
+    "training": "engine.training",
+    "loggers": "engine.loggers",
+    "modules.guard": "engine.guard",
+    "modules.adversarial": "schemes.adversarial",
+    "modules.latent": "schemes.latent",
+    "modules.reconstruction": "schemes.reconstruction",
+    "modules.stops": "schemes.early_stopping",
+    "modules.translation": "schemes.translation",
+    "evaluation.metrics": "metrics.features",
+    "data.faces": "data.datamodule",
+    "data.celeba": "data.sources.celeba",
+    "data.crops": "data.sources.crops",
+    "data.drawn": "data.sources.drawn",
+    "data.lfw": "data.sources.lfw",
+}
+ABSENT = {"channels_last": False, "compile": False, "max_wait": 10}  # keys of the trainer that version 1 began without
+GUARD = {"_target_": "faceforge.engine.guard.Guard", "action": "stop", "every": 25, "rollbacks": 3}  # as is this node
+
+
+def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint as the present version writes it. What is damaged in it stays so, for its reader to name."""
+    if checkpoint["version"] >= VERSION:
+        return checkpoint
+    config = {"guard": GUARD, **migrate_config(checkpoint["config"])}
+    if isinstance(config.get("trainer"), Mapping):
+        config["trainer"] = {**ABSENT, **config["trainer"]}
+    means = checkpoint.get("means")
+    if isinstance(means, Mapping):
+        means = {"pending": {}, **means}
+    kept = {name: value for name, value in checkpoint["state_dict"].items() if not _is_frozen_feature(name)}
+    return {
+        **{"framing": None, "end": None},
+        **checkpoint,
+        "config": config,
+        "means": means,
+        "state_dict": kept,
+        "version": VERSION,
+    }
+
+
+def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration in a file of version 1, under the present names."""
+    model = config.get("model")
+    if isinstance(model, Mapping) and "discriminator_steps" in model:
+        config = {**config, "model": {"share_fakes": False, **model}}
+    return {key: _renamed(node) for key, node in config.items()}
+
+
+def _renamed(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        named = {key: _renamed(child) for key, child in node.items()}
+        return {**named, "_target_": _target(str(node["_target_"]))} if "_target_" in node else named
+    return [_renamed(child) for child in node] if isinstance(node, list | tuple) else node
+
+
+def _target(name: str) -> str:
+    module, _, kind = name.rpartition(".")
+    moved = MOVED.get(module.removeprefix("faceforge."))
+    return f"faceforge.{moved}.{kind}" if moved and module.startswith("faceforge.") else name
+
+
+def _is_frozen_feature(name: str) -> bool:
+    """A weight of the network that a perceptual loss compares features of."""
+    return name.startswith("loss.") and ".features." in f".{name.removeprefix('loss.')}"

@@ -1,0 +1,157 @@
+"""How far a run is: a bar where a person looks on, a line now and then where nobody does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TextIO
+
+from tqdm import tqdm
+
+from faceforge.report.markup import duration
+
+BAR_SECONDS = 0.5
+LINE_SECONDS = 30.0
+WINDOW_SECONDS = 20.0
+LEAST_SECONDS = 1.0  # before which there is no speed to speak of
+
+
+class _Bar(tqdm):
+    monitor_interval = 0  # no watching thread: redrawing is decided below
+
+
+class Progress:
+    """Images seen of a limit, the latest values, images a second, time left and what is going on besides.
+
+    Draws by the clock on the wall (at most twice a second; one line every 30 s where `stream` is no terminal), so
+    `update` may be called for every batch. It takes plain floats and touches no device.
+    """
+
+    def __init__(self, total_images: int | None, stream: TextIO | None = None) -> None:
+        self.total = total_images
+        self.stream = stream or sys.stderr
+        self._bar: _Bar | None = None
+        self._shown: dict[str, float] = {}
+        self._note = ""
+        self._images = self._first = 0
+        self._began = self._drawn = 0.0
+        self._recent: deque[tuple[float, int]] = deque()
+        self._paused = 0.0
+        self._pause_began: float | None = None
+
+    def start(self, images: int = 0) -> None:
+        """Begin at `images` seen (more than 0 where a run is resumed)."""
+        self._images = self._first = images
+        self._began = time.monotonic()
+        self._recent.append((0.0, images))
+        if self.stream.isatty():
+            self._bar = _Bar(total=self.total, initial=images, file=self.stream, dynamic_ncols=True, leave=True)
+        self._draw()
+
+    def update(self, images: int, scalars: Mapping[str, float] | None = None) -> None:
+        """The clock stands at `images`; `scalars` replace those shown. Ends a note."""
+        begins = self._pause_began is not None and self._images == self._first
+        self._images = images
+        if scalars is not None:
+            self._shown = dict(scalars)
+        self._resume()
+        if begins:  # the first images were made during a note: their time is not known
+            self._recent.clear()
+            self._remember()
+        if self._due():
+            self._remember()
+            self._draw()
+
+    def note(self, text: str) -> None:
+        """What goes on instead of training ("saving"), until the next update; it does not count in images/s."""
+        self._note = text
+        if self._pause_began is None:
+            self._pause_began = time.monotonic()
+        if self._bar is not None or self._due():
+            self._draw()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar where there is one."""
+        with suppress(OSError):  # a terminal that is gone, a full disk under a log: no reason to stop training
+            if self._bar is not None:
+                self._bar.write(text, file=self.stream)
+            else:
+                print(text, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """The last state stays on the screen."""
+        if self._began:
+            self._resume()
+            self._remember()
+            self._draw()
+        if self._bar is not None:
+            with suppress(OSError):
+                self._bar.close()
+            self._bar = None
+
+    def describe(self) -> str:
+        """What stands behind the bar: images, speed, time left, note, losses; the least needed last."""
+        note = [f"[{self._note}]"] if self._note else []
+        return "  ".join([self._position(), *self._speed(), *note, *_losses(self._shown)])
+
+    def _due(self) -> bool:
+        wait = BAR_SECONDS if self._bar is not None else LINE_SECONDS
+        return time.monotonic() - self._drawn >= wait
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        with suppress(OSError):
+            self._show()
+
+    def _show(self) -> None:
+        if self._bar is None:
+            print(f"{self._percent()}{self.describe()}", file=self.stream, flush=True)
+            return
+        text = self.describe().replace("{", "{{").replace("}", "}}")
+        self._bar.bar_format = f"{{percentage:3.0f}}% |{{bar:12}}| {text}" if self.total else text
+        self._bar.n = min(self._images, self.total) if self.total else self._images
+        self._bar.refresh()
+
+    def _percent(self) -> str:
+        return f"{100 * self._images / self.total:3.0f}%  " if self.total else ""
+
+    def _position(self) -> str:
+        return f"{self._images:,}/{self.total:,}" if self.total else f"{self._images:,} images"
+
+    def _resume(self) -> None:
+        if self._pause_began is not None:
+            self._paused += time.monotonic() - self._pause_began
+            self._pause_began, self._note = None, ""
+
+    def _remember(self) -> None:
+        """Keep the last seconds of training time, pauses taken out, for the speed shown."""
+        now = time.monotonic() - self._began - self._paused
+        self._recent.append((now, self._images))
+        while len(self._recent) > 2 and now - self._recent[1][0] >= WINDOW_SECONDS:
+            self._recent.popleft()
+
+    def _speed(self) -> list[str]:
+        (start, before), (end, after) = self._recent[0], self._recent[-1]
+        if after <= before or end - start < LEAST_SECONDS:
+            ended = self.total is not None and self._images >= self.total > self._first
+            if ended:
+                return [f"{duration(time.monotonic() - self._began)} in all"]
+            return ["starting"] if not self._note else []
+        speed = (after - before) / (end - start)
+        # the whole time so far, saving and validating included, is what the rest will be like
+        elapsed = time.monotonic() - self._began
+        rate = f"{speed:,.0f} images/s" if speed >= 10 else f"{speed:.1f} images/s"
+        if self.total is None:
+            return [rate, f"{duration(elapsed)} gone"]
+        if self._images >= self.total:
+            return [rate, f"{duration(elapsed)} in all"]
+        left = (self.total - self._images) * elapsed / (self._images - self._first)
+        return [rate, f"{duration(left)} left"]
+
+
+def _losses(scalars: Mapping[str, float]) -> list[str]:
+    """The losses among the values, by the last part of their names."""
+    return [f"{name.split('/', 1)[1]} {value:.3g}" for name, value in scalars.items() if name.startswith("loss/")]

@@ -1,0 +1,182 @@
+"""A run's folder: complete by itself, owned by one process at a time, never half written."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import faceforge
+from faceforge.errors import BadInput
+from faceforge.io.files import atomic_path
+from faceforge.io.portable import Held, locked
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "numpy",
+    "opencv-python-headless",
+    "albumentations",
+    "wandb",
+)
+
+
+class Run:
+    """One run folder. ``record`` is run.json."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder, self.record = folder, record
+
+    @classmethod
+    def create(cls, folder: Path, config: Mapping[str, Any], command: str) -> Run:
+        """Begin a run in a folder that ``make_folder`` gave and ``hold`` has locked. Raises BadInput where it holds a
+        run already: another process may have trained there a moment ago.
+        """
+        require_free(folder)
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        (folder / "samples").mkdir(exist_ok=True)
+        run = cls(folder, _new_record(config, command))
+        run.write_config(config)
+        run.save()
+        return run
+
+    @classmethod
+    def reopen(cls, folder: Path) -> Run:
+        """Take an existing folder. Raises BadInput where it is none."""
+        try:
+            record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise BadInput(f"resume: {folder} has no readable run.json; name a run folder") from None
+        return cls(folder, record)
+
+    def update(self, **values: Any) -> None:
+        """Change run.json, in one step."""
+        self.record.update(values)
+        self.save()
+
+    def save(self) -> None:
+        """Write run.json."""
+        write_atomic(self.folder / "run.json", json.dumps(self.record, indent=1, default=str))
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write config.yaml."""
+        write_atomic(self.folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+
+    def write_skipped(self, skipped: Iterable[tuple[str, str]]) -> None:
+        """The files that could not be used, with the reasons."""
+        lines = ["id,reason", *(f"{_cell(i)},{_cell(reason)}" for i, reason in skipped)]
+        write_atomic(self.folder / "skipped.csv", "\n".join(lines) + "\n")
+
+    def cut_samples(self, images: int) -> None:
+        """Remove the grids that lie after the clock."""
+        for grid in (self.folder / "samples").glob("*.png"):
+            if grid.stem.isdigit() and int(grid.stem) > images:
+                grid.unlink()
+
+
+def make_folder(config: Mapping[str, Any]) -> Path:
+    """The folder of a new run with a resolved configuration, made. Raises BadInput."""
+    named = config["run_dir"]
+    try:
+        if not named:
+            return _make_unused(_default_folder(config))
+        Path(named).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"run_dir: {named or 'runs'} cannot be made ({error.strerror})") from None
+    return Path(named)
+
+
+def require_free(folder: Path) -> None:
+    """Raises BadInput where a run already lies in ``folder``; one that ended before its first checkpoint is none."""
+    if (folder / "config.yaml").exists() and any((folder / "checkpoints").glob("*.ckpt")):
+        raise BadInput(
+            f"run_dir: {folder} already holds a run; continue it with resume={folder} or name another folder"
+        )
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a text file in one step."""
+    with atomic_path(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def _default_folder(config: Mapping[str, Any]) -> Path:
+    names = [str(config["choices"][group]).replace("/", "-") for group in ("model", "task", "data")]
+    return Path("runs") / "-".join([time.strftime("%Y%m%d-%H%M%S"), *names])
+
+
+def _make_unused(folder: Path) -> Path:
+    for name in itertools.chain([folder.name], (f"{folder.name}-{number}" for number in itertools.count(2))):
+        with suppress(FileExistsError):
+            folder.with_name(name).mkdir(parents=True)
+            return folder.with_name(name)
+    raise AssertionError
+
+
+def hold(folder: Path) -> ExitStack:
+    """Lock a run folder until what is returned is closed. Raises BadInput where another process holds it."""
+    lock = ExitStack()
+    try:
+        lock.enter_context(locked(folder / ".lock"))
+    except Held as held:
+        raise BadInput(
+            f"{folder}: another process is training in this folder; wait for it or name another run_dir{held.hint}"
+        ) from None
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
+    return lock
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+
+
+def _new_record(config: Mapping[str, Any], command: str) -> dict[str, Any]:
+    return {
+        "faceforge": faceforge.__version__,
+        "status": "running",
+        "created": now(),
+        "finished": None,
+        "command": command,
+        **sources_commit(),
+        "python": sys.version.split()[0],
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "platform": platform.platform(terse=True),
+        "seed": config["seed"],
+        "images": 0,
+        "seconds": 0.0,
+        "best": None,
+        "wandb": None,
+        "resumed": [],
+    }
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def sources_commit() -> dict[str, Any]:
+    """The commit of the sources, where they lie in a repository of their own."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return {"commit": None, "dirty": None}
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}

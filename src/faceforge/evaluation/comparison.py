@@ -1,0 +1,64 @@
+"""Whether a model is better than the best of its baselines, and the same in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from faceforge.metrics.table import MEASURES
+
+Flag = Literal[True, False, "unclear"]
+Row = Mapping[str, Any]
+ONE_FACE_ENOUGH = ("precision", "density")
+WORDS: Mapping[Flag, str] = {
+    True: "Better than every baseline in",
+    False: "Worse than the best baseline in",
+    "unclear": "Not to be told from the best baseline in",
+}
+
+
+def best_baseline(rows: Sequence[Row], score: str) -> Row | None:
+    """The baseline with the best value of a score, without one face repeated where that can have any value."""
+    having = [row for row in rows if row["kind"] == "baseline" and score in row["scores"]]
+    if score in ONE_FACE_ENOUGH:
+        having = [row for row in having if row["scores"].get("diversity", {}).get("value") != 0]
+    return max(having, key=lambda row: MEASURES[score].rank(row["scores"][score]["value"]), default=None)
+
+
+def of_gain(low: float, high: float) -> Flag:
+    """By the interval of a gain (positive is better)."""
+    return True if low > 0 else (False if high < 0 else "unclear")
+
+
+def of_intervals(score: str, model: Mapping[str, Any], baseline: Mapping[str, Any]) -> Flag:
+    """By two intervals that meet or do not; without an interval nothing is clear."""
+    if MEASURES[score].better == "one" or None in (model["low"], baseline["low"]):
+        return "unclear"
+    above, below = model["low"] > baseline["high"], model["high"] < baseline["low"]
+    won, lost = (above, below) if MEASURES[score].better == "higher" else (below, above)
+    return True if won else (False if lost else "unclear")
+
+
+def sentences(rows: Sequence[Row], model: Row, flags: Mapping[str, Flag]) -> list[str]:
+    """What the flags of a model say, a sentence for each kind of flag, with the figures.
+
+    Of scores without an interval or without a better side nothing is said.
+    """
+    said = []
+    told = [score for score in flags if MEASURES[score].better != "one" and model["scores"][score]["low"] is not None]
+    for flag, words in WORDS.items():
+        parts = [_against(rows, model, score) for score in told if flags[score] == flag]
+        if parts:
+            said.append(f"{words} {_listed(parts)}.")
+    return said
+
+
+def _against(rows: Sequence[Row], model: Row, score: str) -> str:
+    measure, other = MEASURES[score], best_baseline(rows, score)
+    assert other is not None
+    ours, theirs = (measure.text(row["scores"][score]["value"]) for row in (model, other))
+    return f"{measure.label} ({ours} against {theirs}{' ' * bool(measure.unit)}{measure.unit}, {other['name']})"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))

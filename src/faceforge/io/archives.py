@@ -1,0 +1,262 @@
+"""Where files lie: a folder, a zip, or a tar that becomes a zip once. Nothing is ever unpacked into paths."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from stat import S_ISREG
+from typing import IO, Any, Protocol
+
+from faceforge.errors import BadInput
+from faceforge.io.files import atomic_path
+from faceforge.io.images import ImageError, what_is
+from faceforge.io.storage import cache_root, fingerprint
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".avif")
+TABLES = (".txt", ".csv")
+SUMS = "SHA256SUMS"
+MAX_FILE_BYTES = 64 * 2**20  # of one member, unpacked
+MAX_TAR_BYTES = 64 * 2**30  # of all members that are taken from a tar
+BOMB_BYTES, BOMB_RATIO = 2**30, 100  # above both a member is refused with its archive, unread
+SKIPPED_FOLDERS = {"_review", "__MACOSX"}
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
+
+
+class Store(Protocol):
+    """Files by their relative, slash-separated names."""
+
+    root: Path
+
+    def names(self) -> list[str]:
+        """All names in sorted order, without hidden files and folders that hold no data."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes. Raises ImageError where it cannot be read or is too large."""
+        ...
+
+    def status(self, name: str) -> os.stat_result:
+        """Of the file on disk that holds ``name``. Raises OSError."""
+        ...
+
+
+class Folder:
+    """A folder and all below it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self, failed: Callable[[OSError], object] | None = None) -> list[str]:
+        """As Store.names; links to folders are not followed. ``failed`` gets errors of folders."""
+        found: list[str] = []
+        for folder, folders, files in os.walk(self.root, onerror=failed):
+            folders[:] = [name for name in folders if _wanted(name)]
+            inside = os.path.relpath(folder, self.root)
+            above = "" if inside == "." else f"{inside}/"
+            found += [above + name for name in files if _wanted(name)]
+        return sorted(found)
+
+    def read(self, name: str) -> bytes:
+        """As Store.read."""
+        try:
+            status = self.status(name)
+            if not S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
+                raise ImageError(f"not a file of at most {MAX_FILE_BYTES} bytes")
+            with open(f"{self.root}/{name}", "rb", buffering=0) as file:
+                return file.read()
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
+
+    def status(self, name: str) -> os.stat_result:
+        """As Store.status."""
+        return os.stat(f"{self.root}/{name}")  # noqa: PTH116  (joining Paths takes as long as reading)
+
+    def file(self, name: str) -> Path:
+        """The path below the root."""
+        return self.root / name
+
+
+class Zip:
+    """The members of a zip file, read where they lie; it opens its file anew in each process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._open: zipfile.ZipFile | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "_open": None}
+
+    @property
+    def _zip(self) -> zipfile.ZipFile:
+        if self._open is None:
+            self._open = zipfile.ZipFile(self.root)
+        return self._open
+
+    def names(self) -> list[str]:
+        """As Store.names. Raises BadInput where the zip's directory is damaged or hostile."""
+        try:
+            members = self._zip.infolist()
+        except _DAMAGE as error:
+            raise BadInput(f"{self.root}: {_damage(self.root)} ({error})") from error
+        for member in members:
+            _require_inside(member.filename, self.root)
+            _require_no_bomb(member.filename, member.file_size, self.root)
+        names = {member.filename for member in members}
+        return sorted(name for name in names if not name.endswith("/") and all(map(_wanted, name.split("/"))))
+
+    def read(self, name: str) -> bytes:
+        """As Store.read."""
+        try:
+            with self._zip.open(name) as member:
+                data = member.read(MAX_FILE_BYTES + 1)
+        except Exception as error:  # encryption, checksums, unknown methods: each its own type in zipfile
+            raise ImageError(f"damaged in its zip: {error}") from error
+        if len(data) > MAX_FILE_BYTES:
+            raise ImageError(f"unpacks to more than {MAX_FILE_BYTES} bytes")
+        return data
+
+    def status(self, name: str) -> os.stat_result:
+        """Of the zip itself."""
+        return self.root.stat()
+
+
+def _wanted(name: str) -> bool:
+    return not name.startswith(".") and name not in SKIPPED_FOLDERS
+
+
+def open_store(root: str | Path | None, cache: str | None) -> Store:
+    """The folder or archive at ``data.root``. Raises BadInput where there is none that can be read."""
+    if root is None or str(root).strip() == "":
+        raise BadInput("data.root is not set: name the folder or archive of pictures, data.root=PATH")
+    path = Path(root).expanduser()
+    if path.is_dir():
+        return Folder(path)
+    if not path.exists():
+        raise BadInput(f"data.root={root}: no such folder or file")
+    if zipfile.is_zipfile(path):
+        return Zip(path)
+    if _is_tar(path):
+        return Zip(_tar_to_zip(path, cache))
+    raise BadInput(f"data.root={root}: {_damage(path)}; a folder, .zip or .tar(.gz) is needed")
+
+
+def find_tables(root: str | Path | None, store: Store, listed: list[str], wanted: Iterable[str]) -> dict[str, bytes]:
+    """The bytes of each wanted file that lies anywhere in the store, or else in the folder that holds ``root``.
+
+    Raises BadInput for a file that is there but cannot be read.
+    """
+    places: dict[str, tuple[Store, str]] = {}
+    for name in listed:
+        places.setdefault(PurePosixPath(name).name, (store, name))
+    beside = Folder(Path(root or "").expanduser().absolute().parent)
+    found = {}
+    for name in wanted:
+        place, inside = places.get(name, (beside, name))
+        if name not in places and not beside.file(name).is_file():
+            continue
+        try:
+            found[name] = place.read(inside)
+        except ImageError as error:
+            raise BadInput(f"{place.root}/{inside}: {error}; take a fresh copy of the file") from error
+    return found
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except _DAMAGE:
+        return False
+
+
+def _damage(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(b"PK"):
+        return "a truncated or damaged zip"
+    if head.startswith(b"\x1f\x8b"):
+        return "a truncated or damaged .tgz"
+    return f"not an archive ({what_is(head)})"
+
+
+def _tar_to_zip(path: Path, cache: str | None) -> Path:
+    """Copy a tar's pictures and tables into a zip in the cache, once, because a tar cannot be read at random.
+
+    Links and devices are not followed but left out; what is taken is bounded.
+    """
+    target = cache_root(cache) / "archives" / f"{path.name}-{fingerprint(path)}.zip"
+    if target.exists():
+        return target
+    try:
+        with atomic_path(target) as beside, tarfile.open(path) as tar, zipfile.ZipFile(beside, "w") as packed:
+            for name, content in _members(tar, path):
+                packed.writestr(zipfile.ZipInfo(name), content.read())
+    except BadInput:
+        raise
+    except _DAMAGE as error:
+        from_system = isinstance(error, OSError) and error.errno is not None  # gzip's own errors have no number
+        found = f"cannot be copied to {target.parent}" if from_system else "a truncated or damaged archive"
+        raise BadInput(f"data.root={path}: {found} ({error})") from error
+    return target
+
+
+def _taken(name: str) -> bool:
+    return name.lower().endswith(IMAGES + TABLES) or name.removeprefix("./") == SUMS
+
+
+def _require_inside(name: str, path: Path) -> None:
+    """Raises BadInput for a name that would leave a folder into which it were unpacked."""
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name):
+        raise BadInput(f"data.root={path}: holds {name[:80]!r}, which would lie outside of it; nothing was unpacked")
+
+
+def _require_no_bomb(name: str, size: int, path: Path) -> None:
+    """Raises BadInput for a member that is no file of anybody's: huge, and packed a hundred times smaller."""
+    if size > BOMB_BYTES and size > BOMB_RATIO * path.stat().st_size:
+        raise BadInput(f"data.root={path}: {name[:80]!r} unpacks to {size:,} bytes; nothing was unpacked")
+
+
+def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    taken, most = 0, min(MAX_TAR_BYTES, max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size))
+    for member in tar:
+        _require_inside(member.name, path)
+        _require_no_bomb(member.name, member.size, path)
+        content = tar.extractfile(member) if member.isreg() else None
+        if content is None or not _taken(member.name):
+            continue
+        taken += member.size
+        if member.size > MAX_FILE_BYTES or taken > most:
+            limits = f"{MAX_FILE_BYTES} bytes a file or {most} in all"
+            raise BadInput(f"data.root={path}: at {member.name} it unpacks to more than {limits}")
+        yield member.name.removeprefix("./"), content
+
+
+def known_hashes(store: Store) -> dict[str, str]:
+    """What a ``SHA256SUMS`` at the top of a store, as sha256sum writes it, knows of its files. Raises BadInput."""
+    if not (store.file(SUMS).is_file() if isinstance(store, Folder) else SUMS in store.names()):
+        return {}
+    try:
+        lines = store.read(SUMS).decode().splitlines()
+    except (ImageError, UnicodeDecodeError) as error:
+        raise BadInput(f"{store.root}/{SUMS}: {error}; write it again with sha256sum") from error
+    found = [re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line) for line in lines]
+    for number, match in enumerate(found, 1):
+        if match is None:
+            raise BadInput(f"{store.root}/{SUMS}: line {number} is not a hash and a name; write it with sha256sum")
+    return {match[2]: match[1].lower() for match in found if match}
+
+
+def image_names(names: list[str], root: Path) -> list[str]:
+    """Those names that end as pictures do. Raises BadInput saying what was found instead."""
+    images = [name for name in names if name.lower().endswith(IMAGES)]
+    if images:
+        return images
+    kinds = Counter(PurePosixPath(name).suffix or "no ending" for name in names)
+    found = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(3)) or "nothing"
+    raise BadInput(f"data.root={root}: no pictures ({' '.join(IMAGES)}) at any depth; found {found}")

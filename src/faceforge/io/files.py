@@ -1,0 +1,84 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from faceforge.io.portable import HOST, is_alive
+
+TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)\.tmp")
+HOST_KEY = hashlib.sha256(HOST.encode()).hexdigest()[:8]  # short: file names have an end
+UNKNOWN_SECONDS = 86_400  # temporary files of other machines are swept once they are older: nobody can say who writes
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
+
+
+def sync(path: Path) -> None:
+    """Make a file or folder last through a loss of power; folders where the system can."""
+    if path.is_dir():
+        try:
+            _sync(path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno not in NO_FOLDER_SYNC:
+                raise
+    else:
+        _sync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows syncs only what may be written
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def temporary(target: Path) -> Path:
+    """A hidden name beside ``target`` that tells which process of which machine writes it."""
+    return target.with_name(f".{target.name}.{HOST_KEY}-{os.getpid()}.tmp")
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A path beside ``target`` to write to; synced, it becomes ``target`` at the end, or vanishes with an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = temporary(target)
+    try:
+        yield beside
+        sync(beside)
+        beside.replace(target)
+        sync(target.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the files of ``temporary`` that killed processes left in ``folder``; of other machines, old ones."""
+    for orphan in folder.glob(".*.tmp"):
+        if not _may_be_written(orphan):
+            orphan.unlink(missing_ok=True)
+
+
+def _may_be_written(path: Path) -> bool:
+    known = TEMPORARY.fullmatch(path.name)
+    if known and known[1] == HOST_KEY:
+        return int(known[2]) != os.getpid() and is_alive(int(known[2]))
+    try:
+        return time.time() - path.stat().st_mtime < UNKNOWN_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
+    """A file that takes the place of `path` when the block ends well, and leaves no trace otherwise."""
+    how: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "replace"}
+    with atomic_path(path) as beside, open(beside, "wb" if binary else "w", **how) as file:
+        yield file

@@ -1,0 +1,179 @@
+"""`manifest.csv`: one row a face, one for each photo without any; a person may edit it.
+
+It is read and written as a stream, so that a hundred thousand photos need no more memory than a hundred.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from pathlib import Path
+from types import UnionType
+from typing import Any, TextIO, get_args, get_type_hints
+
+from faceforge.errors import BadInput
+from faceforge.io.files import atomic_path
+
+NAME = "manifest.csv"
+VERDICTS = ("accepted", "doubtful", "rejected")
+NONE = "none"  # the verdict of a photo in which there is nothing to judge
+
+
+@dataclass(slots=True)
+class Row:
+    """A face, or a photo without one (``n`` 0, verdict ``none``, everything that is measured empty).
+
+    Places are pixels of the photo after its EXIF orientation and ``quarter``, x to the right and y down. Left and
+    right are the viewer's. ``frame_*`` is the cut rectangle: its centre, its size and by how many degrees it is turned
+    clockwise against the photo.
+    """
+
+    face: str  # the crop's file below DST or below _review/<verdict>/, "" where there is no face
+    source: str  # the photo below SRC; control characters and undecodable bytes as %XX
+    n: int  # 1, 2, ... among the faces of the photo from the largest, 0 where there is none
+    verdict: str  # accepted | doubtful | rejected | none
+    reason: str  # why it is not accepted, or "by hand"; "" where there is nothing to say
+    detector: str = ""  # yunet | haar | verified
+    score: float | None = None  # YuNet's, 0-1
+    neighbours: int | None = None  # Haar: how many overlapping windows agree
+    agreement: float | None = None  # verified: overlap (IoU, 0-1) of the Haar box with YuNet's
+    eyes: int | None = None  # Haar: eyes that the eye cascade finds in the box; evidence only
+    quarter: int | None = None  # quarter turns clockwise (0-3) that set the photo upright for this face
+    box_x: float | None = None  # the detected box: left, top, width, height
+    box_y: float | None = None
+    box_w: float | None = None
+    box_h: float | None = None
+    left_eye_x: float | None = None
+    left_eye_y: float | None = None
+    right_eye_x: float | None = None
+    right_eye_y: float | None = None
+    nose_x: float | None = None
+    nose_y: float | None = None
+    mouth_left_x: float | None = None
+    mouth_left_y: float | None = None
+    mouth_right_x: float | None = None
+    mouth_right_y: float | None = None
+    roll: float | None = None  # degrees clockwise by which the eyes are turned
+    yaw: float | None = None  # -1 to 1: the nose's way from between the eyes towards one of them, 0 frontal
+    frame_x: float | None = None
+    frame_y: float | None = None
+    frame_w: float | None = None
+    frame_h: float | None = None
+    frame_angle: float | None = None
+    moved: float | None = None  # how far the frame was moved to stay inside the photo, in frame widths
+    shrunk: float | None = None  # the share of its size that it kept to fit into the photo, at most 1
+    scale: float | None = None  # crop pixels per photo pixel: above 1 it is enlarged
+    sharpness: float | None = None  # variance of the Laplacian of the face's luma at 128 pixels
+    brightness: float | None = None  # mean luma of the crop, 0-255
+    contrast: float | None = None  # standard deviation of the crop's luma, 0-127.5
+    mean_colour: str = ""  # #rrggbb
+    dominant_colour: str = ""  # #rrggbb, the mean of the fullest of 4x4x4 cells of the colour cube
+    fingerprint: str = ""  # 64 bits in hex: pictures that look alike differ in few of them
+    same_as: str = ""  # the first face of which this is a near duplicate
+    person: str = ""  # whose face it is where --people was asked for: the first face of the same person
+    photo_w: int | None = None  # after EXIF orientation and quarter
+    photo_h: int | None = None
+    source_sha256: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+_TYPES = get_type_hints(Row)
+
+
+def rounded(row: Row) -> Row:
+    """The row as it will be read again."""
+    given = {name: getattr(row, name) for name in COLUMNS}
+    floats = {name: float(_text(value)) for name, value in given.items() if isinstance(value, float)}
+    return replace(row, **floats, **{name: _text(value) for name, value in given.items() if isinstance(value, str)})
+
+
+def write(path: Path, rows: Iterable[Row]) -> int:
+    """Write a manifest in one step; the number of rows."""
+    count = 0
+    with atomic_path(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow([_text(getattr(row, name)) for name in COLUMNS])
+            count += 1
+    return count
+
+
+def read(path: Path) -> Iterator[Row]:
+    """The rows of a manifest as they stand there, one by one.
+
+    It may come back from a spreadsheet: with a byte order mark, semicolons, other line ends, columns in another
+    order or additional ones. Raises BadInput naming row and column where a value makes no sense.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield from parse(file, str(path))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def parse(file: TextIO, where: str) -> Iterator[Row]:
+    """As read(), from a text file that was opened with newline=""; ``where`` names it in messages."""
+    number = 1
+    try:
+        header = file.readline()
+        reader = csv.reader(chain([header], file), delimiter=_delimiter(header), strict=True)
+        names = next(reader, [])
+        wrong = next((name for name in COLUMNS if names.count(name) != 1), None)
+        if wrong:
+            count = "two columns" if wrong in names else "no column"
+            raise BadInput(f"{where}: {count} {wrong}; keep the header line as it was written")
+        for number, values in enumerate(reader, start=2):
+            if values:
+                yield _row(f"{where}: row {number}", names, values)
+    except csv.Error as error:
+        raise BadInput(f"{where}: cannot be read as CSV after row {number} ({error})") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where}: not UTF-8 after row {number}; save it as UTF-8") from error
+
+
+def is_one(header: str) -> bool:
+    """Whether the first line of a CSV is a manifest's, and not that of a table of somebody's own."""
+    return {"face", "source", "verdict"} <= set(header.strip("\ufeff\r\n").split(_delimiter(header)))
+
+
+def _delimiter(header: str) -> str:
+    return ";" if header.count(";") > header.count(",") else ","
+
+
+def _row(where: str, names: list[str], values: list[str]) -> Row:
+    if len(values) != len(names):
+        raise BadInput(f"{where}: {len(values)} values, the header has {len(names)}")
+    given = dict(zip(names, values, strict=True))
+    row = Row(**{name: _value(where, name, given[name]) for name in COLUMNS})
+    verdicts = VERDICTS if row.n else (NONE,)
+    if row.verdict not in verdicts:
+        raise BadInput(f"{where}: verdict {row.verdict!r}; {' or '.join(verdicts)} is right")
+    return row
+
+
+def _value(where: str, name: str, text: str) -> Any:
+    kind = _TYPES[name]
+    if kind is str:
+        return _text(text)
+    if not text and isinstance(kind, UnionType):
+        return None
+    kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or abs(value) > 1e9 or value != value:
+        right = "a whole number" if kind is int else "a number"
+        raise BadInput(f"{where}: {name} is {text!r}; {right} is right")
+    return value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):  # spreadsheets end lines within a cell in their own ways, csv.writer trips over one
+        return value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,92 @@
+"""Every score of images that have a right answer, for many rows of outputs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from skimage.color import deltaE_ciede2000, rgb2lab
+from torch import Tensor, nn
+
+from faceforge.errors import BadInput
+from faceforge.losses import Perceptual
+from faceforge.metrics import pairs
+from faceforge.metrics.features import FeatureMaps
+
+HOW = {
+    "psnr": "mean over images of -10 log10(MSE), range 1, at most 100",
+    "ssim": "window 11, sigma 1.5, mirrored borders, range 1, mean over channels (torchmetrics)",
+    "mae": "mean absolute error, range 1",
+    "mse": "mean squared error, range 1",
+    "ciede2000": "mean over pixels of CIEDE2000, sRGB, D65 (scikit-image)",
+    "perceptual": "squared distance of feature maps of unit length, mean over places and maps (Zhang et al. 2018)",
+}
+
+
+def colour_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """CIEDE2000 (Sharma, Wu and Dalal 2005) of each sRGB image (N, 3, H, W) in [0, 1], mean over pixels: (N,) float64.
+
+    White is D65, seen by the 2 degree observer. A difference of 1 is about the least that a person sees.
+    """
+    a, b = (rgb2lab(images.detach().cpu().double().numpy(), channel_axis=1) for images in (prediction, target))
+    return torch.from_numpy(deltaE_ciede2000(a, b, channel_axis=1)).flatten(1).mean(1)
+
+
+def perceptual(maps: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """`losses.Perceptual` of each image (N,), from feature maps of predictions and targets, each (N, C_l, H_l, W_l)."""
+    distance = Perceptual(nn.Identity())
+    images = range(len(maps[0]))
+    return torch.stack([distance([m[n : n + 1] for m in maps], [m[n : n + 1] for m in right]) for n in images])
+
+
+class ImageScores:
+    """Scores of each image against its target; ``reasons`` says which are left out for images of this kind."""
+
+    def __init__(self, channels: int, height: int, width: int, device: torch.device) -> None:
+        self.device = device
+        self.reasons: dict[str, str] = {}
+        self._maps = self._feature_maps()
+        if channels != 3:
+            self.reasons["ciede2000"] = "the targets are grey"
+        if min(height, width) < pairs.LEAST_SSIM:
+            self.reasons["ssim"] = f"needs {pairs.LEAST_SSIM} pixels a side, the targets have {min(height, width)}"
+
+    def _feature_maps(self) -> FeatureMaps | None:
+        try:
+            return FeatureMaps().to(self.device)
+        except BadInput as error:  # without its weights the other scores still stand
+            self.reasons["perceptual"] = str(error)
+            return None
+
+    @property
+    def names(self) -> list[str]:
+        """The scores that are made."""
+        return [name for name in HOW if name not in self.reasons]
+
+    def protocol(self, name: str) -> dict[str, Any]:
+        """How a score is made."""
+        extra = self._maps.protocol if name == "perceptual" and self._maps else {}
+        return {"metric": HOW[name], **extra, "outputs": "clamped to [0, 1], not rounded"}
+
+    @torch.no_grad()
+    def __call__(self, rows: Mapping[str, Tensor], target: Tensor) -> dict[str, dict[str, Tensor]]:
+        """{row: {score: (N,) float64}} of outputs (N, C, H, W) in [-1, 1], clamped, against targets like them."""
+        right = _unit(target)
+        maps = self._maps(right.float().to(self.device)) if self._maps else None
+        return {row: self._score(_unit(outputs), right, maps) for row, outputs in rows.items()}
+
+    def _score(self, made: Tensor, right: Tensor, maps: list[Tensor] | None) -> dict[str, Tensor]:
+        scores = {"mae": pairs.mae(made, right), "mse": pairs.mse(made, right), "psnr": pairs.psnr(made, right)}
+        if "ssim" not in self.reasons:
+            scores["ssim"] = pairs.ssim(made.float(), right.float()).double()  # many times faster than float64
+        if "ciede2000" not in self.reasons:
+            scores["ciede2000"] = colour_error(made, right)
+        if self._maps is not None and maps is not None:
+            scores["perceptual"] = perceptual(self._maps(made.float().to(self.device)), maps).cpu().double()
+        return scores
+
+
+def _unit(images: Tensor) -> Tensor:
+    """[-1, 1] to [0, 1] in float64, in which sums do not depend on how many images are looked at together."""
+    return (images.double() + 1).div(2).clamp(0, 1)

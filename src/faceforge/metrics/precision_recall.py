@@ -1,0 +1,74 @@
+"""How many generated faces look real, and how much of what is real they reach: nearest neighbours of features.
+
+Each set is taken for the union of balls around its points, each ball as wide as the distance to the k-th neighbour of
+its centre in the same set (the point itself not counted).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from faceforge.metrics.bootstrap import Resamples
+from faceforge.metrics.features import Groups, Score
+
+K = 3  # of precision and recall, as published
+K_DENSITY = 5  # of density and coverage, as published
+BLOCK = 1024
+
+
+def precision_recall(
+    real: Tensor,
+    fake: Tensor,
+    real_groups: Groups | None = None,
+    seed: int = 0,
+    protocol: Mapping[str, Any] | None = None,
+) -> dict[str, Score]:
+    """Precision, recall, density and coverage of features (N, D) and (M, D).
+
+    Kynkaanniemi et al. 2019 (arXiv 1904.06991), eq. 2: precision is the share of fake points in a ball of the real
+    set, recall the share of real points in a ball of the fake set. Naeem et al. 2020 (arXiv 2002.09797), eq. 3 and 4:
+    density counts the real balls that a fake point lies in, over k (above 1 where fakes crowd together); coverage is
+    the share of real balls with a fake point inside. All depend on the counts: compare at equal ones only. The 95 %
+    intervals resample the points that are counted (real ones by person), not the balls; where all of n fell on one side
+    the other end lies 3/n away (Hanley and Lippman-Hand 1983). Raises ValueError where a set has no k-th neighbour.
+    """
+    x, y = real.detach().cpu().double(), fake.detach().cpu().double()
+    if min(len(x), len(y)) <= K_DENSITY:
+        raise ValueError(f"{min(len(x), len(y))} faces have no {K_DENSITY} neighbours each")
+    in_real, _ = hits(y, x, radii(x, K))
+    in_fake, _ = hits(x, y, radii(y, K))
+    crowd, held = hits(y, x, radii(x, K_DENSITY))
+    of_fakes, of_reals = Resamples([None] * len(y), seed), Resamples(real_groups or [None] * len(x), seed)
+    parts = {
+        "precision": (in_real > 0, of_fakes, K),
+        "recall": (in_fake > 0, of_reals, K),
+        "density": (crowd / K_DENSITY, of_fakes, K_DENSITY),
+        "coverage": (held > 0, of_reals, K_DENSITY),
+    }
+    stamp = {"interval": "95 %, bootstrap, balls as they are", "real": len(x), "fake": len(y), **(protocol or {})}
+    return {name: _score(values.double(), who, {"k": k, **stamp}) for name, (values, who, k) in parts.items()}
+
+
+def _score(values: Tensor, who: Resamples, protocol: Mapping[str, Any]) -> Score:
+    low, high = who.interval(values.numpy())
+    if values.max() == 0:
+        high = min(1.0, 3 / who.people)
+    elif values.min() == values.max() == 1:
+        low = max(0.0, 1 - 3 / who.people)
+    return Score(float(values.mean()), low, high, protocol)
+
+
+def radii(points: Tensor, k: int) -> Tensor:
+    """Distance of each point (N, D) to its k-th neighbour among the others: (N,)."""
+    parts = [torch.cdist(part, points).kthvalue(k + 1, dim=1).values for part in points.split(BLOCK)]
+    return torch.cat(parts)
+
+
+def hits(points: Tensor, centres: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """In how many balls each of (M, D) points lies, and how many of them each of (N, D) balls holds: (M,), (N,)."""
+    found = [torch.cdist(part, centres) <= radius for part in points.split(BLOCK)]
+    return torch.cat([part.sum(1) for part in found]), torch.stack([part.sum(0) for part in found]).sum(0)

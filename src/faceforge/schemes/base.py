@@ -1,0 +1,288 @@
+"""What every training scheme shares: the clock, keyed randomness, losses kept on the device, checkpoint contents."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from faceforge import counter_rng, counter_rng_torch
+
+Batch = dict[str, Tensor]
+PENDING = 64  # batches that wait to be added up
+BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
+Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Best = Callable[[], tuple[Mapping[str, Tensor], str]]
+Say = Callable[[str], None]
+
+
+class Means:
+    """Running means of scalars, kept on the device: adding never waits for it, reading does.
+
+    What is added is only kept at first: each sum or figure costs the host ten times as much, and one of many batches
+    no more than one of one. ``figures`` (by the name that ``keep`` is given) makes scalars of tensors of whole batches.
+    """
+
+    def __init__(self, **figures: Callable[..., dict[str, Tensor]]) -> None:
+        self._figures = figures
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._pending: dict[str, list[tuple[Tensor, ...]]] = {}
+
+    def add(self, **values: Tensor) -> None:
+        """Count one more value of each named scalar."""
+        for name, value in values.items():
+            self.keep(name, value)
+
+    def keep(self, name: str, *tensors: Tensor) -> None:
+        """One more batch of what the figures of this name are made of."""
+        pending = self._pending.setdefault(name, [])
+        pending.append(tuple(tensor.detach() for tensor in tensors))
+        if len(pending) == PENDING:
+            self._add_up(name)
+
+    def _add_up(self, name: str) -> None:
+        pending = self._pending.pop(name)
+        columns = zip(*pending, strict=True)
+        if name in self._figures:
+            means = self._figures[name](*(torch.cat(column) for column in columns))
+        else:
+            means = {name: torch.stack(next(columns)).float().mean()}
+        for figure, mean in means.items():
+            total = mean * len(pending)
+            self._sums[figure] = self._sums[figure] + total if figure in self._sums else total
+            self._counts[figure] = self._counts.get(figure, 0) + len(pending)
+
+    def numbers(self) -> dict[str, Tensor]:
+        """What shows if anything since the last drain was not finite, by name."""
+        found = {name: [total.reshape(-1)] for name, total in self._sums.items()}
+        for name, pending in self._pending.items():
+            found.setdefault(name, []).extend(tensor.reshape(-1) for tensors in pending for tensor in tensors)
+        return {name: torch.cat(tensors) for name, tensors in found.items()}
+
+    def drain(self) -> dict[str, float]:
+        """The means since the last drain, as floats."""
+        for name in list(self._pending):
+            self._add_up(name)
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means
+
+    def to(self, device: torch.device) -> None:
+        """Move what was added; a checkpoint is read on the CPU, and what is added next lies on the device."""
+        self._sums = {name: total.to(device) for name, total in self._sums.items()}
+        moved = {name: [tuple(t.to(device) for t in row) for row in rows] for name, rows in self._pending.items()}
+        self._pending = moved
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors."""
+        pending = {name: [torch.stack(c) for c in zip(*rows, strict=True)] for name, rows in self._pending.items()}
+        return {"sums": dict(self._sums), "counts": dict(self._counts), "pending": pending}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what was saved."""
+        self._sums, self._counts = {k: v.clone() for k, v in state["sums"].items()}, dict(state["counts"])
+        self._pending = {n: list(zip(*(c.clone() for c in cs), strict=True)) for n, cs in state["pending"].items()}
+
+
+class Scheme(pl.LightningModule):
+    """Base of the LightningModules, one for each training scheme. ``clock.images`` is moved by ``training_step``."""
+
+    monitor: ClassVar[tuple[str, str]]  # the metric that `best` follows, and its mode: min or max
+    shows: ClassVar[str] = "generated"  # what its grids show; "real-derived" goes nowhere unless asked
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.seed = seed
+        self.clock = counter_rng.Clock()
+        self.means = Means()
+        self.config: dict[str, Any] = {}
+        self.framing: Sequence[float] | None = None  # of the training faces (cut/framing.py); None in older runs
+        self.end: str | None = None  # why the run ended before its limits, once it did
+        self.tell: Callable[[str], None] = _tell_nobody  # whoever watches the ranks hears what this one does
+        self.compiles = False
+        self._compiled: dict[nn.Module, Any] = {}
+        self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.Ahead] = {}
+
+    @property
+    def world(self) -> int:
+        """How many ranks share a batch."""
+        return self._trainer.world_size if self._trainer else 1
+
+    def trained(self) -> list[nn.Module]:
+        """The networks that a step runs, each of which can be compiled by itself."""
+        raise NotImplementedError
+
+    def on_fit_start(self) -> None:
+        """Compile, where asked, in the process that trains; what is saved and sampled from stays as it is."""
+        self.means.to(self.device)
+        if self.compiles:
+            self._compiled = {network: torch.compile(network) for network in self.trained()}
+
+    def on_fit_end(self) -> None:
+        """Nothing compiled outlives training."""
+        self._compiled = {}
+
+    def quick(self, network: nn.Module) -> Any:
+        """A network, compiled where that was asked for. Not for what is differentiated twice."""
+        return self._compiled.get(network, network)
+
+    def reseed(self) -> None:
+        """Key torch's own generators (dropout and the like) to the clock, each rank with its own stream."""
+        seed = counter_rng.key(self.seed, "torch", self.clock.images, self.global_rank) >> 1
+        counter_rng_torch.seed(self.device, seed)
+
+    def positions(self, count: int) -> range:
+        """Of this rank's ``count`` images on the clock: batch["position"], but without asking the device for it."""
+        first = self.clock.images + self.global_rank * count
+        return range(first, first + count)
+
+    def noise(self, purpose: str, counters: range | Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
+        """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1).
+
+        Computed on the device, so that a host's work does not grow with pictures of noise; normal numbers may differ
+        from the CPU's by one unit in the last place.
+        """
+        there = self.device.type != "cpu" and counter_rng_torch.exact(self.device)
+        draw = partial(_noise_there if there else _noise, self.seed, purpose, shape, kind)
+        drawn: Any
+        if isinstance(counters, range):
+            key = purpose, shape, kind, self.device
+            if key not in self._ahead:
+                options = (partial(counter_rng_torch.counters, self.device),) if there else ()
+                self._ahead[key] = counter_rng.Ahead(draw, *options)
+            drawn = self._ahead[key](counters)
+        else:
+            drawn = draw(counters.to(self.device) if there else counters.cpu().numpy())
+        return drawn if there else torch.from_numpy(drawn).to(self.device)
+
+    def step_optimizer(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        clip_norm: float | None,
+        meanwhile: Callable[[], Any] | None = None,
+    ) -> Any:
+        """Backward, unscale, clip, step, and leave no gradient behind.
+
+        While ranks send their gradients they do ``meanwhile``, whose result is returned: more of this step, that needs
+        neither these gradients nor the weights that they change. Raw optimisers and our own call of the scaler:
+        Lightning clips nothing under manual optimisation, and its wrapper would unscale a second time.
+        """
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is None:
+            loss.backward()  # Lightning's own way there costs the host as much again
+        else:
+            self.manual_backward(loss)
+        strategy: Any = self.trainer.strategy  # several ranks have one of ours
+        receive = strategy.share(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
+        made = meanwhile() if meanwhile else None
+        if receive:
+            self.tell("waiting")
+            receive()
+            self.tell("training")
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+        if scaler is not None:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return made
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what makes a checkpoint complete by itself."""
+        checkpoint["config"] = self.config
+        checkpoint["framing"] = self.framing and list(self.framing)
+        checkpoint["clock"] = self.clock.state_dict()
+        checkpoint["means"] = self.means.state_dict()
+        checkpoint["end"] = self.end
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Set the clock before the sampler asks for it."""
+        self.clock.load_state_dict(checkpoint["clock"])
+        self.means.load_state_dict(checkpoint["means"])
+        self.end, self.framing = checkpoint["end"], checkpoint["framing"]
+
+    def after_validation(self, scores: dict[str, float]) -> None:
+        """Whatever follows the scores: learning rates, or the end of the run."""
+
+    def on_run_end(self, data: Any, folder: Path, best: Best, say: Say = lambda text: None) -> str | None:
+        """Whatever is made once of a run, in its ``folder``, when it has reached its end, on the main rank.
+
+        ``best()`` gives the weights of the best checkpoint and its digest; ``say`` is told what is being made. The
+        result is a sentence on what was left out, if anything was.
+        """
+        return None
+
+    @contextmanager
+    def evaluating(self, network: nn.Module) -> Iterator[nn.Module]:
+        """The network in eval mode, and afterwards in the modes it had."""
+        modes = {module: module.training for module in network.modules()}
+        network.eval()
+        try:
+            yield network
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    def validate(self, data: Any) -> dict[str, float]:
+        """Scores on the validation split, in [0, 1] units where they are pixel errors."""
+        raise NotImplementedError
+
+    def pictures(self, data: Any) -> Tensor:
+        """(N, C, H, W) in [-1, 1]: the same fixed inputs each time, for the grids over time."""
+        raise NotImplementedError
+
+    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
+        """The networks by name, each followed by an example of every input, for the report's diagram."""
+        raise NotImplementedError
+
+
+def _tell_nobody(phase: str) -> None:
+    pass
+
+
+def optimizer_of(factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a network, its step in one kernel where it has such and nothing else was asked for."""
+    chosen = factory.keywords if isinstance(factory, partial) else {}
+    free = "fused" not in chosen and "foreach" not in chosen
+    kernel = isinstance(factory, partial) and free and "fused" in inspect.signature(factory.func).parameters
+    return factory(network.parameters(), **({"fused": True} if kernel else {}))
+
+
+def _noise(seed: int, purpose: str, shape: tuple[int, ...], kind: str, counters: NDArray[np.int64]) -> NDArray[Any]:
+    draw = counter_rng.uniform if kind == "uniform" else counter_rng.normal
+    return draw(seed, purpose, counters, shape).astype(np.float32)
+
+
+def _noise_there(seed: int, purpose: str, shape: tuple[int, ...], kind: str, counters: Tensor) -> Tensor:
+    """The same on the device of the counters."""
+    draw = counter_rng_torch.uniform if kind == "uniform" else counter_rng_torch.normal
+    return draw(seed, purpose, counters, shape).float()
+
+
+def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:
+    """Map one value range linearly to another; a range without upper bound counts as one of length 1 from its foot."""
+    if source == target:
+        return images
+    (a, b), (c, d) = _bounded(source), _bounded(target)
+    return (images - a) * ((d - c) / (b - a)) + c
+
+
+def _bounded(span: tuple[float, float]) -> tuple[float, float]:
+    return span if math.isfinite(span[1]) else (span[0], span[0] + 1.0)

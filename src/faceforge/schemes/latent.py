@@ -1,0 +1,198 @@
+"""A face as a few numbers: encoder, code and decoder trained together, to encode, decode, sample and edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from faceforge.errors import BadInput
+from faceforge.losses import kl_loss, kl_units
+from faceforge.metrics import health
+from faceforge.schemes.base import BATCH_NORM, Batch, Best, Optimizer, Say, rescale
+from faceforge.schemes.early_stopping import Stop
+from faceforge.schemes.latent_space import SPACE, LatentSpace
+from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.supervised import COMPARED, SHOWN, Schedule
+
+Code = Tensor | tuple[Tensor, Tensor]
+Reduction = Literal["value", "face"]
+
+
+class LatentModule(ReconstructionModule):
+    """An autoencoder; with a Gaussian code a variational one (Kingma and Welling 2014, arXiv 1312.6114).
+
+    ``code(features=...)`` makes the layer between ``encoder.features`` and the decoder: it gives z, or mean and log
+    variance of a posterior from which z is drawn in training (eq. 4). Then ``kl_weight`` times the divergence
+    from N(0, 1), summed over units of which each counts at least ``free_nats``, is added to the ``loss``, a mean over
+    the values of a face in [0, 1]. ``reduction`` = value divides the divergence by the number of values, as the
+    loss is; face multiplies the loss by it instead, so that both are sums over one face, and their sum with a weight
+    of 1 the negative evidence lower bound of a loss that is a negative log likelihood. The two differ by the factor
+    of all values and nothing else. The weight grows from 0 over the first ``kl_anneal`` images (Bowman et al. 2016,
+    arXiv 1511.06349). After ``freeze_statistics`` images batch norm keeps the statistics it has.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        code: Callable[..., nn.Module],
+        decoder: nn.Module,
+        optimizer: Optimizer,
+        loss: nn.Module,
+        kl_weight: float,
+        kl_anneal: int,
+        free_nats: float,
+        reduction: Reduction,
+        freeze_statistics: int | None,
+        schedule: Schedule | None,
+        stop: Stop | None,
+        clip_norm: float | None,
+        ema_half_life: float,
+        ema_ramp: float | None,
+        seed: int,
+    ) -> None:
+        if reduction not in get_args(Reduction):
+            raise BadInput(f"model.reduction={reduction}: value or face is right")
+        if min(kl_weight, kl_anneal, free_nats) < 0:
+            found = f"model.kl_weight={kl_weight}, kl_anneal={kl_anneal}, free_nats={free_nats}"
+            raise BadInput(f"{found}: none may be below 0")
+        parts = {"encoder": encoder, "code": code(features=encoder.features), "decoder": decoder}
+        network = nn.ModuleDict(parts)
+        super().__init__(network, optimizer, loss, schedule, stop, clip_norm, ema_half_life, ema_ramp, seed)
+        self.kl_weight, self.kl_anneal, self.free_nats = kl_weight, kl_anneal, free_nats
+        self.reduction, self.freeze_statistics = reduction, freeze_statistics
+
+    @property
+    def latent_size(self) -> int:
+        """The numbers in a code."""
+        return self.average["code"].latent_size  # type: ignore[index, return-value]
+
+    @property
+    def code_range(self) -> tuple[float, float] | None:
+        """Where codes lie; None for a posterior, whose prior is N(0, 1)."""
+        return getattr(self.average["code"], "output_range", None)  # type: ignore[index]
+
+    def trained(self) -> list[nn.Module]:
+        """Encoder, code and decoder."""
+        return list(self.network.children())
+
+    def objective(self, batch: Batch) -> Tensor:
+        """What a step minimises, a scalar."""
+        self._freeze()
+        code = self._code(self.network, batch["input"])
+        z = code if isinstance(code, Tensor) else self._drawn(*code)
+        loss = self.loss(self._decoded(self.network, z, (0.0, 1.0)), (batch["target"] + 1) / 2)
+        self.means.add(**{"loss/train": loss})
+        if isinstance(code, Tensor):
+            return loss
+        units = kl_units(*code)
+        self.means.add(**{"loss/kl": units.sum()})
+        return self._weighed(loss, kl_loss(units, self.free_nats), values=batch["target"][0].numel())
+
+    def _weighed(self, loss: Tensor, divergence: Tensor, values: int) -> Tensor:
+        grown = min(1.0, self.clock.images / self.kl_anneal) if self.kl_anneal else 1.0
+        weighed = loss + self.kl_weight * grown * divergence / values
+        return weighed * values if self.reduction == "face" else weighed
+
+    def _freeze(self) -> None:
+        if self.freeze_statistics is None or self.clock.images < self.freeze_statistics:
+            return
+        for module in self.network.modules():
+            if isinstance(module, BATCH_NORM):
+                module.eval()
+
+    def _code(self, network: nn.Module, images: Tensor) -> Code:
+        encoder = self.quick(network["encoder"])  # type: ignore[index]
+        return network["code"](encoder(rescale(images, (-1.0, 1.0), encoder.input_range)))  # type: ignore[index]
+
+    def _drawn(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        noise = self.noise("posterior", self.positions(len(mean)), (mean.shape[1],))
+        return mean + (0.5 * log_variance).exp() * noise
+
+    def _decoded(self, network: nn.Module, z: Tensor, span: tuple[float, float]) -> Tensor:
+        decoder = self.quick(network["decoder"])  # type: ignore[index]
+        return rescale(decoder(z), decoder.output_range, span)
+
+    def _outputs(self, network: nn.Module, inputs: Tensor, span: tuple[float, float]) -> Tensor:
+        code = self._code(network, inputs)
+        return self._decoded(network, code if isinstance(code, Tensor) else code[0], span)
+
+    @torch.no_grad()
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and log variance (N, Z) of the codes of images (N, C, H, W) in [-1, 1]; None for a plain code."""
+        with self.evaluating(self.average) as network:
+            code = self._code(network, images)
+        return None if isinstance(code, Tensor) else (code[0].float(), code[1].float())
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes (N, Z) of images (N, C, H, W) in [-1, 1]; of a posterior the mean."""
+        with self.evaluating(self.average) as network:
+            code = self._code(network, images)
+        return (code if isinstance(code, Tensor) else code[0]).float()
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] of codes (N, Z)."""
+        with self.evaluating(self.average) as network:
+            return self._decoded(network, z, (-1.0, 1.0)).float().clamp(-1, 1)
+
+    def invert(self, images: Tensor, steps: int, rate: float = 0.05, pull: float = 1e-3) -> Tensor:
+        """Codes (N, Z) that decode closer to images (N, C, H, W) in [-1, 1] than the encoder's own do.
+
+        From there ``steps`` of Adam on the squared error of pixels in [0, 1] plus ``pull`` times the squared way
+        from the encoder's code, in deviations of these codes: without it codes leave where faces are (Zhu et al. 2020,
+        arXiv 2004.00049). Codes with a range stay in it. Each face goes its own way, whatever others are beside it.
+        """
+        first = self.encode(images)
+        scale = first.std().clamp(min=1e-3)
+        with torch.enable_grad(), self.evaluating(self.average) as network:
+            z = first.clone().requires_grad_(True)
+            optimizer = torch.optim.Adam([z], lr=rate * float(scale))
+            for _ in range(steps):
+                error = (self._decoded(network, z, (0.0, 1.0)) - (images + 1) / 2).square().flatten(1).mean(1)
+                away = ((z - first) / scale).square().mean(1)
+                optimizer.zero_grad()
+                (error + pull * away).sum().backward()
+                optimizer.step()
+                if self.code_range:
+                    z.data.clamp_(*self.code_range)
+        return z.detach()
+
+    def validate(self, data: Any) -> dict[str, float]:
+        """As PairedScheme.validate; then how much of the code is in use."""
+        scores = super().validate(data)
+        if not scores:
+            return {}
+        images = data.images("val", range(min(data.counts["val"], COMPARED))).to(self.device)
+        mean, log_variance = self.posterior(images) or (self.encode(images), None)
+        return {**scores, **health.of_codes(mean.cpu(), None if log_variance is None else log_variance.cpu())}
+
+    def on_run_end(self, data: Any, folder: Path, best: Best, say: Say = lambda text: None) -> str | None:
+        """Of the best checkpoint, whose weights the module then has: ``latent.safetensors``."""
+        weights, digest = best()
+        self.load_state_dict(weights)
+        space = LatentSpace.fit(self, data, digest, self.seed, say)
+        space.save(folder / SPACE)
+        return space.left_out
+
+    def pictures(self, data: Any) -> Tensor:
+        """Rows of eight: faces, what their codes give, and faces from random codes, N(0, 1) or U[0, 1) if plain."""
+        rows = super().pictures(data)
+        shown = len(rows) // 3
+        kind = "normal" if self.code_range is None else "uniform"
+        z = self.noise("pictures", torch.arange(SHOWN), (self.latent_size,), kind)
+        return torch.cat([rows[: 2 * shown], self.decode(z).cpu()])
+
+    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
+        """Encoder, code and decoder with examples of batch 1."""
+        network: Any = self.average
+        features = torch.zeros(1, network["encoder"].features)
+        return {
+            "encoder": (network["encoder"], data.pairs("train", [0])["input"]),
+            "code": (network["code"], features),
+            "decoder": (network["decoder"], torch.zeros(1, self.latent_size)),
+        }

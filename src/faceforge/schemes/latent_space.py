@@ -1,0 +1,519 @@
+"""The space of an autoencoder's codes: where faces lie in it, and which way a smile is.
+
+A ``LatentSpace`` is made once from the codes of training faces and stored beside the run as plain arrays: densities to
+draw codes from, and directions of attributes. Codes are z (N, Z) float32.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isinf
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from scipy.special import ndtr, ndtri
+from torch import Tensor
+
+from faceforge import counter_rng
+from faceforge.errors import BadInput
+from faceforge.io.files import atomic_path
+
+Array = NDArray[np.floating[Any]]
+Range = tuple[float, float] | None
+Density = Literal["prior", "uniform", "gaussian", "mixture"]
+Kind = Literal["mean_difference", "logistic", "orthogonalised"]
+Say = Callable[[str], None]
+SPACE = "latent.safetensors"  # in a run folder
+FORMAT, VERSION = "faceforge latent space", 1
+FACES = 5000  # faces encoded at most: a covariance of 1024 units, shrunk, gains little from more
+FEWEST = 3  # faces of either kind that a direction needs
+COMPONENTS = (1, 2, 4, 8, 16)
+MIXED = 32  # principal components in which a mixture is fitted; the others are normal
+ITERATIONS = 100  # of a logistic regression; codes of faces take about 20
+ALL_ITERATIONS = 1500  # for all attributes: 20 s on one core for 5000 codes of 1024 numbers
+GIVEN_UP = 3  # attributes without a direction, after which the others are not tried: the codes tell nothing apart
+RESOLUTION = 1e-6  # of its largest value: a unit that varies less than that is constant, but for rounding to float32
+ALIKE = 0.9  # cosine from which two directions mean the same and are not taken out of one another
+EDGE = 1e-4  # codes nearer to the ends of (0, 1) count as this far from them
+
+
+# ----------------------------------------------------------------------------------------------------- ranges of codes
+
+
+@dataclass(frozen=True)
+class Link:
+    """Between codes in their range and a space without bounds, in which densities are fitted.
+
+    - no range: the codes themselves
+    - (0, 1), a sigmoid: its inverse, the logit
+    - [0, inf), a ReLU: half of the codes are exactly 0, which no density has. They are taken for normal numbers cut
+      off at 0 (Tobin 1958): from the share of zeros and the mean of a unit follow its ``location`` and ``scale``. A
+      zero stands for the mean of what was cut off, and ``spread``, the deviation that is left, gives back the
+      variance that this costs; ``restore`` the correlation.
+    """
+
+    code_range: Range
+    location: Array
+    scale: Array
+    spread: Array
+
+    @classmethod
+    def fit(cls, codes: Array, code_range: Range) -> Link:
+        """From codes (N, Z)."""
+        ones = np.ones(codes.shape[1])
+        if code_range is None or not isinf(code_range[1]):
+            return cls(code_range, 0 * ones, ones, ones)
+        location, scale = map(_single, _censored(codes))
+        spread = cls(code_range, location, scale, ones).free(codes).std(0)
+        return cls(code_range, location, scale, _single(np.where(spread > 0, spread, 1.0)))
+
+    def free(self, codes: Array) -> Array:
+        """Codes in their range -> the space without bounds."""
+        if self.code_range is None:
+            return codes
+        if not isinf(self.code_range[1]):
+            inside = np.clip(codes, EDGE, 1 - EDGE)
+            return np.log(inside / (1 - inside))
+        scale = np.where(self.scale > 0, self.scale, 1.0)
+        edge = -self.location / scale
+        below = -_density(edge) / np.maximum(ndtr(edge), 1e-12)  # mean of a normal number, given that it is below
+        return np.where(codes > 0, (codes - self.location) / scale, below) / self.spread
+
+    def restore(self, axes: Array) -> Array:
+        """Axes (Z, Z) of points, given the correlations of the numbers before they were cut off.
+
+        To first order a unit that stands for its mean where it is cut off keeps spread^2 of its covariance with any
+        other (Kendall's attenuation), of which ``free`` gives back one factor of spread. A unit that is nearly always 0
+        knows too little to be given back more.
+        """
+        if self.code_range is None or not isinf(self.code_range[1]):
+            return axes
+        known = axes.T @ axes
+        whole = known / np.outer(*[np.maximum(self.spread, 0.7)] * 2)
+        np.fill_diagonal(whole, known.diagonal())
+        restored = axes @ _power(known, -0.5) @ _power(whole, 0.5)
+        variance = (restored**2).sum(0)
+        return restored * np.sqrt(known.diagonal() / np.where(variance > 0, variance, 1.0))
+
+    def bound(self, points: Array) -> Array:
+        """Back to codes in their range."""
+        if self.code_range is None:
+            return points
+        if not isinf(self.code_range[1]):
+            return 1 / (1 + np.exp(-points))
+        return np.maximum(self.location + self.scale * points, 0)
+
+
+def _power(covariance: Array, exponent: float) -> Array:
+    """Of a symmetric matrix, negative eigenvalues taken for none."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.maximum(values, 1e-6 * values.max()) ** exponent) @ vectors.T
+
+
+def _density(x: Array) -> Array:
+    return np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi)
+
+
+def _censored(codes: Array) -> tuple[Array, Array]:
+    """Location and scale (Z,) of normal numbers of which those below 0 are seen as 0.
+
+    With a = location / scale, the share of zeros is P(-a), and the mean scale * (a P(a) + p(a)).
+    """
+    share, mean = (codes <= 0).mean(0), codes.mean(0)
+    a = ndtri(1 - np.clip(share, 0.5 / len(codes), 1 - 0.5 / len(codes)))
+    scale = np.where(share > 0, mean / (a * ndtr(a) + _density(a)), codes.std(0))
+    return np.where(share > 0, a * scale, mean), scale
+
+
+# ------------------------------------------------------------------------------------------------------------ densities
+
+
+def fit_gaussian(points: Array) -> tuple[Array, Array]:
+    """Mean (Z,) and axes (Z, Z), longest first, of points (N, Z): mean + normal numbers @ axes has their distribution.
+
+    The covariance is shrunk towards its mean variance (Ledoit and Wolf 2004), so that it exists for fewer points than
+    dimensions too.
+    """
+    from sklearn.covariance import LedoitWolf  # only fitting needs it, and it takes a second
+
+    if len(points) < 2:
+        return points.mean(0), np.eye(points.shape[1])
+    values, vectors = np.linalg.eigh(LedoitWolf().fit(points).covariance_)
+    return points.mean(0), (vectors * np.sqrt(np.maximum(values, 0))).T[::-1].copy()
+
+
+def fit_mixture(white: Array, seed: int) -> tuple[Array, Array, Array]:
+    """Weights (K,), means and deviations (K, D) of normal distributions with independent axes, for (N, D) points.
+
+    Of 1, 2, 4, 8 and 16 distributions those with the least BIC (Schwarz 1978): one, the Gaussian itself, unless
+    the points speak for more.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    state = counter_rng.key(seed, "latent/mixture") % 2**32
+    counts = [count for count in COMPONENTS if count == 1 or len(white) >= 20 * count]
+    options = {"covariance_type": "diag", "reg_covar": 1e-3, "max_iter": 300, "random_state": state}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not at rest yet is judged by its BIC too
+        fits = [GaussianMixture(k, **options).fit(white) for k in counts]
+    best: Any = min(fits, key=lambda fit: fit.bic(white))
+    return best.weights_, best.means_, np.sqrt(best.covariances_)
+
+
+# ----------------------------------------------------------------------------------------------------------- directions
+
+
+def mean_difference(having: Array, lacking: Array) -> Array:
+    """From the mean of the faces (N, Z) without to the mean of those with: (Z,), as published."""
+    return having.mean(0) - lacking.mean(0)
+
+
+def logistic(having: Array, lacking: Array) -> Array | None:
+    """The normal (Z,) of a logistic regression between the two sets, as long as the way between their means along it.
+
+    Units are brought to mean 0 and variance 1 first, both sets weigh the same, the penalty is scikit-learn's (C = 1).
+    None where no unit varies, or where 100 iterations do not find it, as happens when codes have collapsed.
+    """
+    return _regress(having, lacking, ITERATIONS)[0]
+
+
+def _regress(having: Array, lacking: Array, most: int) -> tuple[Array | None, int]:
+    """As logistic, with the bound of iterations and how many there were."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    codes = np.concatenate([having, lacking])
+    deviation = codes.std(0)
+    scale = np.where(deviation > RESOLUTION * np.abs(codes).max(0), deviation, np.inf)
+    labels = np.arange(len(codes)) < len(having)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        regression = LogisticRegression(class_weight="balanced", max_iter=most)
+        fit = regression.fit((codes - codes.mean(0)) / scale, labels)
+    normal = fit.coef_[0] / scale
+    length, iterations = normal @ normal, int(fit.n_iter_[0])
+    if length == 0 or iterations >= most:
+        return None, iterations
+    return normal * (mean_difference(having, lacking) @ normal / length), iterations
+
+
+def normals_of(sets: Mapping[str, tuple[Array, Array]], say: Say) -> tuple[list[Array], list[str]]:
+    """The logistic normal of each attribute, and the names of those without, which have their mean difference instead.
+
+    After ``GIVEN_UP`` attributes without one, or ``ALL_ITERATIONS``, the others are not tried, so that collapsed codes
+    cost no minutes. What is bounded is iterations, not time: the same codes have the same directions on any machine.
+    """
+    found: list[Array] = []
+    without: list[str] = []
+    left = ALL_ITERATIONS
+    for number, (name, pair) in enumerate(sets.items()):
+        say(f"direction {number + 1} of {len(sets)}: {name}")
+        normal, spent = None, 0
+        if left and len(without) < GIVEN_UP:
+            normal, spent = _regress(*pair, min(left, ITERATIONS))
+        left -= spent
+        without += [name] if normal is None else []
+        found.append(mean_difference(*pair) if normal is None else normal)
+    return found, without
+
+
+def orthogonalised(differences: Array, normals: Array) -> Array:
+    """Mean differences (A, Z) without what the other attributes are told by: their normals (A, Z) are projected out.
+
+    A mean difference takes along whatever goes with an attribute: those who smile wear more glasses. Conditional
+    manipulation as in Shen et al. 2020 (InterFaceGAN, arXiv 1907.10786, section 2.3), against all others at once; of
+    many those that it moves most, a quarter of the units at most. Those at a cosine beyond 0.9 are the same
+    thing by another name and stay in.
+    """
+    units = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    apart = np.abs(units @ units.T) < ALIKE
+    found = []
+    for n, difference in enumerate(differences):
+        moved = np.where(apart[n] & (np.arange(len(units)) != n), np.abs(units @ difference), 0.0)
+        most = np.argsort(-moved)[: max(1, units.shape[1] // 4)]
+        others = units[most[moved[most] > 0]]
+        found.append(difference - np.linalg.pinv(others, rcond=1e-6) @ (others @ difference))
+    return np.array(found).reshape(differences.shape)
+
+
+# ------------------------------------------------------------------------------------------------------------ the space
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """Densities and directions of the codes of one checkpoint.
+
+    ``names`` are the attributes with a direction in ``differences`` and ``normals`` (A, Z): mean difference and
+    logistic. ``made`` says of what: split, count, checkpoint, manifest and seed; and ``without_logistic``, the
+    attributes whose normal is their mean difference, because no logistic direction was found.
+    """
+
+    link: Link
+    mean: Array
+    axes: Array
+    weights: Array
+    centres: Array
+    deviations: Array
+    names: tuple[str, ...]
+    differences: Array
+    normals: Array
+    made: Mapping[str, Any]
+
+    @classmethod
+    def fit(
+        cls, module: Any, data: Any, checkpoint: str | None = None, seed: int = 0, say: Say = lambda text: None
+    ) -> LatentSpace:
+        """From the training faces of a datamodule, at most 5000 of them, and their labels where there are some.
+
+        ``module`` has ``encode`` and ``code_range``; ``checkpoint`` is the hash of the file its weights come from;
+        ``say`` is told what is being made.
+        """
+        say("codes of training faces")
+        order = counter_rng.permutation(seed, "latent/faces", 0, data.counts["train"])
+        chosen = np.sort(order[:FACES])
+        codes = encode(module, data, chosen)
+        labels = data.attributes and (data.attributes[0], data.attributes[1][data.rows["train"][chosen]])
+        made = {
+            "split": "train",
+            "count": len(codes),
+            "checkpoint": checkpoint,
+            "manifest": data.manifest,
+            "seed": seed,
+        }
+        return cls.of_codes(codes, module.code_range, labels, made, say)
+
+    @classmethod
+    def of_codes(
+        cls,
+        codes: Array,
+        code_range: Range,
+        labels: tuple[Sequence[str], Array] | None,
+        made: Mapping[str, Any],
+        say: Say = lambda text: None,
+    ) -> LatentSpace:
+        """From codes (N, Z) and labels (names, (N, A) with nan where unknown)."""
+        codes = np.asarray(codes, dtype=np.float64)
+        say("densities of codes")
+        link = Link.fit(codes, code_range)
+        points = link.free(codes)
+        mean, axes = fit_gaussian(points)
+        leading = axes[:MIXED]
+        white = (points - mean) @ (leading / np.maximum((leading**2).sum(1, keepdims=True), 1e-12)).T
+        mixture = fit_mixture(white, int(made.get("seed", 0)))
+        sets = dict(_sets(codes, *labels)) if labels else {}
+        differences = [mean_difference(*pair) for pair in sets.values()]
+        normals, without = normals_of(sets, say)
+        shape = (len(sets), codes.shape[1])
+        mean, axes, weights, centres, deviations, *rows = map(
+            _single, (mean, link.restore(axes), *mixture, np.reshape(differences, shape), np.reshape(normals, shape))
+        )
+        return cls(
+            link,
+            mean,
+            axes,
+            weights,
+            centres,
+            deviations,
+            tuple(sets),
+            rows[0],
+            rows[1],
+            {**made, "without_logistic": without},
+        )
+
+    @property
+    def without_logistic(self) -> list[str]:
+        """Attributes whose normal is their mean difference."""
+        names = self.made.get("without_logistic")  # files of before do not say
+        return names if isinstance(names, list) else []
+
+    @property
+    def left_out(self) -> str | None:
+        """In a sentence, which attributes have no logistic direction; None where all have one."""
+        names = self.without_logistic
+        if not names:
+            return None
+        listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        return (
+            f"No logistic direction was found for {len(names)} of {len(self.names)} attributes ({listed}) within "
+            f"{ITERATIONS} iterations; their mean difference stands in."
+        )
+
+    def sample(self, density: Density, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
+        """Codes ``start ...`` of a seed: (count, Z) float32, within rounding the same for any count. Raises BadInput.
+
+        ``prior``: normal numbers, brought into the range of the code. ``uniform``: U[0, 1), as published.
+        ``gaussian`` and ``mixture``: as the codes of training faces are distributed. All are brought to
+        ``truncation`` of their way from the middle.
+        """
+        positions = np.arange(start, start + count)
+        if density not in get_args(Density):
+            raise BadInput(f"density={density}: one of {', '.join(get_args(Density))} is right")
+        if density == "uniform":
+            numbers = counter_rng.uniform(seed, "latent/uniform", positions, self.mean.shape)
+            return _tensor(0.5 + truncation * (numbers - 0.5))
+        noise = counter_rng.normal(seed, f"latent/{density}", positions, self.mean.shape)
+        if density == "prior":
+            return _tensor(_linked(truncation * noise, self.link.code_range))
+        if density == "mixture":
+            noise[:, :MIXED] = self._mixed(noise[:, :MIXED], counter_rng.uniform(seed, "latent/component", positions))
+        return _tensor(self.link.bound(self.mean + truncation * noise @ self.axes))
+
+    def _mixed(self, noise: Array, uniforms: Array) -> Array:
+        which = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.weights) - 1)
+        return self.centres[which] + self.deviations[which] * noise
+
+    def directions(self, kind: Kind = "orthogonalised") -> dict[str, Tensor]:
+        """By attribute, (Z,) float32: 1.0 times it is the way from the mean face without to the one with."""
+        if kind not in get_args(Kind):
+            raise BadInput(f"direction={kind}: one of {', '.join(get_args(Kind))} is right")
+        found = self.normals if kind == "logistic" else self.differences
+        found = orthogonalised(found, self.normals) if kind == "orthogonalised" else found
+        return {name: _tensor(row) for name, row in zip(self.names, found, strict=True)}
+
+    def edit(self, z: Tensor, strengths: Mapping[str, float], kind: Kind = "orthogonalised") -> Tensor:
+        """Codes (N, Z) moved along attributes, each times its strength, and kept in their range. Raises BadInput."""
+        known = self.directions(kind)
+        for name in strengths:
+            if name not in known:
+                right = (
+                    f"known are {', '.join(known)}" if known else "this run has learnt none: its faces have no labels"
+                )
+                raise BadInput(f"{name}: no such attribute; {right}")
+        moved = z + sum((s * known[name].to(z) for name, s in strengths.items()), torch.zeros_like(z))
+        return moved if self.link.code_range is None else moved.clamp(*self.link.code_range)
+
+    def with_attribute(self, name: str, having: Array, lacking: Array) -> LatentSpace:
+        """This space and one attribute more, from two sets of codes (N, Z). Raises BadInput for fewer than 3 a side."""
+        if min(len(having), len(lacking)) < FEWEST:
+            found = f"{len(having)} faces with and {len(lacking)} without"
+            raise BadInput(f"{name}: {found}; at least {FEWEST} of either are needed")
+        kept = [n for n, other in enumerate(self.names) if other != name]
+        sets = np.asarray(having, dtype=np.float64), np.asarray(lacking, dtype=np.float64)
+        names = (*(self.names[n] for n in kept), name)
+        differences = np.concatenate([self.differences[kept], mean_difference(*sets)[None]])
+        (normal,), without = normals_of({name: sets}, say=lambda text: None)
+        normals = np.concatenate([self.normals[kept], normal[None]])
+        others = [other for other in self.without_logistic if other != name]
+        made = {**self.made, "without_logistic": [*others, *without]}
+        return replace(self, names=names, differences=_single(differences), normals=_single(normals), made=made)
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+        """As plain data: what is to be said of the arrays, and the arrays."""
+        low, high = self.link.code_range or (None, None)
+        about = {"format": FORMAT, "version": VERSION, "names": self.names, "made": self.made}
+        about["range"] = None if low is None or high is None else [low, None if isinf(high) else high]
+        own = {name: getattr(self, name) for name in ARRAYS if name not in LINK}
+        arrays = own | {name: getattr(self.link, name) for name in LINK}
+        return about, {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
+
+    @classmethod
+    def unpack(cls, about: Mapping[str, Any], arrays: Mapping[str, Array], where: str) -> LatentSpace:
+        """What was packed. Raises BadInput naming ``where`` it lay, if it is damaged or foreign."""
+        if about.get("format") != FORMAT:
+            raise _foreign(where)
+        if about.get("version") != VERSION:
+            found = f"version {about.get('version')}, this one reads {VERSION}"
+            raise BadInput(f"{where}: written by another faceforge ({found})")
+        if not _fits(about, arrays):
+            raise _foreign(where)
+        doubles = {name: array.astype(np.float64) for name, array in arrays.items()}
+        found = about["range"]
+        code_range = None if found is None else (found[0], float("inf") if found[1] is None else found[1])
+        link = Link(code_range, *(doubles.pop(name) for name in LINK))
+        return cls(link=link, **doubles, names=tuple(about["names"]), made=about["made"])  # type: ignore[arg-type]
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, written in one step."""
+        about, arrays = self.pack()
+        with atomic_path(path) as beside:
+            beside.write_bytes(save(arrays, {"about": json.dumps(about)}))
+
+    @classmethod
+    def load(cls, path: Path, checkpoint: str | None = None) -> LatentSpace:
+        """What was saved. Raises BadInput where the file is damaged or foreign, or, with the hash of a ``checkpoint``,
+        where it was made from another one.
+        """
+        space = cls.unpack(*_read(path), where=str(path))
+        if checkpoint is not None and space.made.get("checkpoint") != checkpoint:
+            raise BadInput(f"{path}: made from another checkpoint than the run's best; finish the run to renew it")
+        return space
+
+
+LINK = ("location", "scale", "spread")
+ARRAYS = ("mean", "axes", "weights", "centres", "deviations", "differences", "normals", *LINK)
+
+
+def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int = 256) -> Array:
+    """Codes (N, Z) of training faces, a chunk at a time."""
+    parts = [indices[n : n + chunk] for n in range(0, len(indices), chunk)]
+    device = next(module.parameters()).device
+    codes = [module.encode(data.images("train", part).to(device)).cpu() for part in parts]
+    return torch.cat(codes).double().numpy()
+
+
+def _sets(codes: Array, names: Sequence[str], values: Array) -> Any:
+    """(name, (codes with, codes without)) of each attribute that enough faces have and lack.
+
+    An attribute of other values than 0 and 1 is had by those above its median.
+    """
+    for name, column in zip(names, values.T, strict=True):
+        known = ~np.isnan(column)
+        limit = 0.5 if set(np.unique(column[known])) <= {0.0, 1.0} else np.median(column[known])
+        having, lacking = codes[known & (column > limit)], codes[known & (column <= limit)]
+        if min(len(having), len(lacking)) >= FEWEST:
+            yield name, (having, lacking)
+
+
+def _linked(noise: Array, code_range: Range) -> Array:
+    """Normal numbers in a range: what a ReLU or a sigmoid makes of them, as batch norm feeds it."""
+    if code_range is None:
+        return noise
+    return np.maximum(noise, 0) if isinf(code_range[1]) else 1 / (1 + np.exp(-noise))
+
+
+def _single(values: Array) -> Array:
+    """As a file will hold them, so that what is loaded gives what was fitted."""
+    return np.asarray(values, dtype=np.float32).astype(np.float64)
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    try:
+        with safe_open(path, "np") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file; a latent run makes it at its end") from None
+    except (SafetensorError, OSError, ValueError):
+        raise _foreign(str(path)) from None
+    return about if isinstance(about, dict) else {}, arrays
+
+
+def _foreign(where: str) -> BadInput:
+    return BadInput(f"{where}: not a latent space of faceforge, or damaged; finish the run to make it anew")
+
+
+def _fits(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> bool:
+    """Whether all parts are there, finite and of shapes that belong together."""
+    if set(arrays) != set(ARRAYS) or not all(np.isfinite(array).all() for array in arrays.values()):
+        return False
+    units, names = arrays["mean"].shape, about.get("names")
+    if not isinstance(names, list) or not isinstance(about.get("made"), dict) or len(units) != 1:
+        return False
+    mixed = (*arrays["weights"].shape, min(MIXED, *units))
+    shapes = dict.fromkeys(LINK, units) | {"mean": units, "axes": units * 2, "weights": arrays["weights"].shape}
+    shapes |= {"centres": mixed, "deviations": mixed}
+    shapes |= dict.fromkeys(("differences", "normals"), (len(names), *units))
+    return all(arrays[name].shape == shape for name, shape in shapes.items())

@@ -1,0 +1,160 @@
+"""What every scheme with an input and a target shares: prediction, validation, grids, learning rates, early ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from faceforge import counter_rng
+from faceforge.errors import BadInput
+from faceforge.metrics import health
+from faceforge.metrics.pairs import PairScores, mae
+from faceforge.schemes.base import Batch, Scheme
+from faceforge.schemes.early_stopping import Stop
+
+Schedule = Callable[[torch.optim.Optimizer], LRScheduler]
+COMPARED = 256  # validation faces on which health is judged
+RECALLED = 128  # training faces beside them: their mean error within 3 %, and a validation little longer
+AT_ONCE = 64
+SHOWN = 8  # faces in a grid: a row of inputs, one of outputs, one of targets
+
+
+class PairedScheme(Scheme):
+    """Base of reconstruction, latent and translation modules. ``best`` follows val/mae.
+
+    A ReduceLROnPlateau as ``schedule`` is told val/loss after each validation; any other is stepped once a batch, so
+    that its T_max, step_size and the like count batches of the clock.
+    """
+
+    monitor: ClassVar[tuple[str, str]] = ("val/mae", "min")
+    shows: ClassVar[str] = "real-derived"
+
+    def __init__(self, loss: nn.Module, schedule: Schedule | None, stop: Stop | None, seed: int) -> None:
+        super().__init__(seed)
+        self.loss, self.schedule, self.stop = loss, schedule, stop
+        if schedule:
+            _try(schedule)
+        self._rates: LRScheduler | None = None
+        self._saved_rates: dict[str, Any] | None = None
+
+    def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
+        """Outputs (N, C, H, W) in [-1, 1] for inputs (N, C', H', W'): eval mode, averaged weights."""
+        raise NotImplementedError
+
+    def shown(self, inputs: Tensor, size: tuple[int, int]) -> Tensor:
+        """Inputs as pictures of a size in colour or grey like the output: pixels are repeated, never smoothed."""
+        return torch.nn.functional.interpolate(inputs.float().clamp(-1, 1), size=size, mode="nearest")
+
+    @torch.no_grad()
+    def validate(self, data: Any) -> dict[str, float]:
+        """Means over the validation split, in [0, 1] units: loss, mae, mse, psnr (dB), ssim, variance_ratio; then
+        how healthy the outputs are, and the mae of training faces.
+        """
+        if not data.counts["val"]:
+            return {}
+        scores, loss = PairScores(), 0.0
+        found: dict[str, float] = {}
+        for pair in data.pairs_in_chunks("val", COMPARED):
+            outputs, targets = self._outputs_of(pair), pair["target"]
+            prediction, target = (outputs + 1) / 2, (targets + 1) / 2
+            scores.add(prediction, target)
+            loss += self._loss_of(prediction, target)
+            found = found or self._health(data, outputs, targets)
+        means = {"loss": loss / data.counts["val"], **scores.means()}
+        found["val/gap"] = health.gap(found["train/mae"], means["mae"])
+        return {**{f"val/{name}": value for name, value in means.items()}, **found}
+
+    def _loss_of(self, prediction: Tensor, target: Tensor) -> float:
+        """Summed over images, on the module's device; a few at a time where its memory is not the host's."""
+        size = len(target) if self.device.type == "cpu" else AT_ONCE
+        pairs = zip(prediction.split(size), target.split(size), strict=True)
+        return sum(float(self.loss(p.to(self.device), t.to(self.device))) * len(t) for p, t in pairs)
+
+    def _outputs_of(self, pair: Batch) -> Tensor:
+        """Predictions in [-1, 1] on the CPU, a few at a time: large ones would not fit otherwise."""
+        return torch.cat([self.predict(part.to(self.device)).cpu() for part in pair["input"].split(AT_ONCE)])
+
+    def _health(self, data: Any, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Of some outputs, beside the error on no more training faces than that, the same each time."""
+        count = min(len(targets), data.counts["train"], RECALLED)
+        chosen = counter_rng.permutation(self.seed, "train/mae", 0, data.counts["train"])[:count]
+        seen = data.pairs("train", chosen)
+        error = float(mae(self._outputs_of(seen), seen["target"]).mean()) / 2
+        return {"train/mae": error, **health.of_outputs(outputs, targets, seen["target"].mean(0))}
+
+    @torch.no_grad()
+    def pictures(self, data: Any) -> Tensor:
+        """Rows of eight: inputs, outputs and targets of the same validation faces each time."""
+        split = "val" if data.counts["val"] else "train"
+        total = data.counts[split]
+        pair = data.pairs(split, [n * total // SHOWN for n in range(SHOWN)])  # fewer than eight come again
+        target = pair["target"]
+        output = self.predict(pair["input"].to(self.device)).cpu()
+        rows = self.shown(pair["input"], (target.shape[-2], target.shape[-1])), output, target
+        channels = max(row.shape[1] for row in rows)
+        return torch.cat([row.expand(-1, channels, -1, -1) for row in rows])
+
+    def after_validation(self, scores: dict[str, float]) -> None:
+        """Lower the learning rate on a plateau of val/loss, and end where the stop says so."""
+        if not scores:
+            return
+        if isinstance(self._rates, ReduceLROnPlateau):
+            self._rates.step(scores["val/loss"])
+        if self.stop is not None:
+            self.end = self.stop.update(scores)
+
+    def planned(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimiser, its learning rate in the hands of the schedule."""
+        self._rates = self.schedule(optimizer) if self.schedule else None
+        return optimizer
+
+    def after_step(self) -> None:
+        """The learning rate of the next batch, where the schedule counts batches."""
+        if self._rates is not None and not isinstance(self._rates, ReduceLROnPlateau):
+            try:
+                self._rates.step()
+            except ValueError as error:  # a schedule of a fixed length, such as OneCycleLR
+                raise BadInput(
+                    f"model.schedule: it ends before the run does ({' '.join(str(error).split())})"
+                ) from None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """With the states of schedule and stop."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["stop"] = self.stop.state_dict() if self.stop else None
+        checkpoint["schedule"] = _plain(self._rates.state_dict()) if self._rates else None
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them up again; the schedule itself is made later, with its optimiser."""
+        super().on_load_checkpoint(checkpoint)
+        if self.stop and checkpoint.get("stop") is not None:
+            self.stop.load_state_dict(checkpoint["stop"])
+        self._saved_rates = checkpoint.get("schedule", checkpoint.get("plateau"))  # as it was called before
+
+    def on_train_start(self) -> None:
+        """The optimisers exist and hold their saved state."""
+        if not self._rates or not self._saved_rates:
+            return
+        self._rates.load_state_dict(self._saved_rates)
+        if not isinstance(self._rates, ReduceLROnPlateau):  # the guard may have lowered what rates are computed from
+            self._rates.base_lrs = [group["initial_lr"] for group in self._rates.optimizer.param_groups]
+
+
+def _try(schedule: Schedule) -> None:
+    """On an optimiser of nothing, before a run has a folder. Raises BadInput."""
+    name = getattr(getattr(schedule, "func", schedule), "__name__", str(schedule))
+    try:
+        made = schedule(torch.optim.Adam([nn.Parameter(torch.zeros(1))]))
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = str(error).removeprefix(f"{name}.__init__() ")
+        raise BadInput(f"model.schedule: {name} cannot be made ({' '.join(reason.split())})") from None
+    if not isinstance(made, LRScheduler):
+        raise BadInput(f"model.schedule: {name} must be a scheduler of torch.optim.lr_scheduler")
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in state.items() if isinstance(v, int | float | str | bool | list | None)}

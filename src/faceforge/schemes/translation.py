@@ -1,0 +1,141 @@
+"""Translation of pictures into pictures (pix2pix; Isola et al. 2017, arXiv 1611.07004): a conditional adversarial loss
+beside an error of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from faceforge import counter_rng, counter_rng_torch
+from faceforge.losses import Objective, discriminator_loss, generator_loss
+from faceforge.metrics import health
+from faceforge.schemes import ema
+from faceforge.schemes.base import BATCH_NORM, Batch, Means, Optimizer, optimizer_of, rescale
+from faceforge.schemes.early_stopping import Stop
+from faceforge.schemes.supervised import PairedScheme
+
+DROPOUT = (nn.Dropout, nn.Dropout2d)
+
+
+class TranslationModule(PairedScheme):
+    """For each batch one discriminator step and one generator step on the same translated images.
+
+    The discriminator's loss is eq. 1 of the paper times ``discriminator_weight``; the generator's is
+    ``adversarial_weight`` times its own plus ``loss_weight`` times ``loss`` of images in [0, 1] (the published 100 of
+    an L1 in [-1, 1] is 200 here). ``test_dropout`` and ``test_batch_statistics`` keep dropout and statistics of the
+    batch at test time, as the paper does on purpose and the published code always.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        optimizer_g: Optimizer,
+        optimizer_d: Optimizer,
+        objective: Literal["minimax", "non_saturating", "hinge", "least_squares"],
+        discriminator_weight: float,
+        adversarial_weight: float,
+        loss: nn.Module,
+        loss_weight: float,
+        test_dropout: bool,
+        test_batch_statistics: bool,
+        stop: Stop | None,
+        clip_norm: float | None,
+        ema_half_life: float,
+        ema_ramp: float | None,
+        seed: int,
+    ) -> None:
+        super().__init__(loss, None, stop, seed)
+        self.generator, self.discriminator = generator, discriminator
+        self.average = ema.averaged_copy(generator)
+        self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
+        self.objective: Objective = objective
+        self.means = Means(logits=partial(health.of_discriminator, objective))
+        self.discriminator_weight, self.adversarial_weight = discriminator_weight, adversarial_weight
+        self.loss_weight = loss_weight
+        self.test_dropout, self.test_batch_statistics = test_dropout, test_batch_statistics
+        self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
+
+    def trained(self) -> list[nn.Module]:
+        """Generator and discriminator."""
+        return [self.generator, self.discriminator]
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Generator first."""
+        return [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One batch of the clock."""
+        self.reseed()
+        source, target = batch["input"], batch["target"]
+        images = len(target) * self.world
+        made = self._translate(self.quick(self.generator), source)
+        optimizer_g, optimizer_d = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
+        self._discriminator_step(source, target, made.detach(), optimizer_d)
+        self._generator_step(source, target, made, optimizer_g)
+        self.clock.images += images
+        self.clock.generator_steps += 1
+        keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
+        ema.update(self.average, self.generator, keep)
+
+    def _discriminator_step(
+        self, source: Tensor, target: Tensor, made: Tensor, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.discriminator.requires_grad_(True)
+        real, fake = self._judged(source, target), self._judged(source, made)
+        loss = discriminator_loss(self.objective, real, fake)
+        self.means.add(**{"loss/discriminator": loss})
+        self.means.keep("logits", real, fake)
+        self.step_optimizer(optimizer, self.discriminator_weight * loss, self.clip_norm)
+
+    def _generator_step(self, source: Tensor, target: Tensor, made: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        self.discriminator.requires_grad_(False)
+        adversarial = generator_loss(self.objective, self._judged(source, made))
+        pixels = self.loss((made + 1) / 2, (target + 1) / 2)
+        self.means.add(**{"loss/generator": adversarial, "loss/train": pixels})
+        loss = self.adversarial_weight * adversarial + self.loss_weight * pixels
+        self.step_optimizer(optimizer, loss, self.clip_norm)
+
+    def _translate(self, generator: nn.Module, source: Tensor) -> Tensor:
+        seen = rescale(source, (-1.0, 1.0), generator.input_range)  # type: ignore[arg-type]
+        return rescale(generator(seen), generator.output_range, (-1.0, 1.0))  # type: ignore[arg-type]
+
+    def _judged(self, source: Tensor, image: Tensor) -> Tensor:
+        span = self.discriminator.input_range
+        return self.quick(self.discriminator)(rescale(source, (-1.0, 1.0), span), rescale(image, (-1.0, 1.0), span))  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
+        """As PairedScheme.predict; with dropout at test time its draws are keyed to the seed, the same each time."""
+        network = self.average if averaged else self.generator
+        left = _left_in_training(network, self.test_dropout, self.test_batch_statistics)
+        with self.evaluating(network), left, counter_rng_torch.fork_rng(inputs.device):
+            counter_rng_torch.seed(inputs.device, counter_rng.key(self.seed, "test/dropout") >> 1)
+            return self._translate(network, inputs).float().clamp(-1, 1)
+
+    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
+        """Generator and discriminator; the discriminator's example is the pair that it is given."""
+        pair = data.pairs("train", [0])
+        return {
+            "generator": (self.average, pair["input"]),
+            "discriminator": (self.discriminator, pair["input"], pair["target"]),
+        }
+
+
+@contextmanager
+def _left_in_training(network: nn.Module, dropout: bool, batch_statistics: bool) -> Iterator[None]:
+    """Some layers of a network in eval mode stay as in training; statistics of the batch leave no trace."""
+    norms = [m for m in network.modules() if batch_statistics and isinstance(m, BATCH_NORM)]
+    drops = [m for m in network.modules() if dropout and isinstance(m, DROPOUT)]
+    for module in norms:
+        module.track_running_stats = False
+    for module in (*norms, *drops):
+        module.train()
+    yield
+    for module in norms:
+        module.track_running_stats = True

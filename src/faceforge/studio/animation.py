@@ -1,0 +1,101 @@
+"""Ways through the space of faces: from random face to random face, along an attribute, from one person to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faceforge.errors import BadInput
+from faceforge.schemes.latent_space import Density, Kind
+from faceforge.studio.model import AT_ONCE, Model
+from faceforge.studio.photo import to_pictures
+
+FPS = 24.0
+
+
+def walk(
+    model: Model, stops: int, frames: int, seed: int = 0, truncation: float = 1.0, density: Density = "mixture"
+) -> Iterator[np.ndarray]:
+    """``frames`` faces, uint8 (H, W, 3), along a loop through ``stops`` random ones; the last leads to the first.
+
+    Normal z of a GAN go along great circles, as far from the middle as samples lie (White 2016, arXiv 1609.04468);
+    codes of an autoencoder and uniform z go straight. Raises BadInput for fewer than 2 stops.
+    """
+    model.require("walk")
+    if stops < 2:
+        raise BadInput(f"--faces {stops}: at least 2 are needed for a way between them")
+    z = model.codes(stops, seed, 0, truncation, density)
+    round_ = _is_normal(model)
+    places = np.arange(frames) * stops / frames
+
+    def at(place: float) -> Tensor:
+        first = int(place) % stops
+        share = _eased(place - int(place))
+        return between(z[first], z[(first + 1) % stops], share, round_)
+
+    return _frames(model, (at(place) for place in places))
+
+
+def one_face(
+    model: Model,
+    name: str,
+    span: tuple[float, float],
+    frames: int,
+    seed: int = 0,
+    truncation: float = 1.0,
+    density: Density = "mixture",
+    kind: Kind = "orthogonalised",
+) -> tuple[Iterator[np.ndarray], dict[str, Any]]:
+    """``frames`` of the first face of a seed along an attribute, and what a recipe says of the way."""
+    model.require("edit")
+    z = model.codes(1, seed, 0, truncation, density)
+    return sweep(model, z, name, *span, frames, kind), {"attribute": name, "from_to": span, "direction": kind}
+
+
+def sweep(model: Model, z: Tensor, name: str, low: float, high: float, frames: int, kind: Kind) -> Iterator[np.ndarray]:
+    """``frames`` of one face with code z (1, Z), from ``low`` to ``high`` of an attribute and back."""
+    model.require("edit")
+    shares = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frames) / frames)
+    return _frames(model, (model.space.edit(z, {name: low + (high - low) * s}, kind)[0] for s in shares.tolist()))
+
+
+def morph(model: Model, start: Tensor, end: Tensor, frames: int) -> Iterator[np.ndarray]:
+    """``frames`` from the face of code ``start`` (1, Z) to that of ``end``, both included."""
+    model.require("morph")
+    shares = np.linspace(0, 1, frames).tolist()
+    return _frames(model, (between(start[0], end[0], _eased(share), False) for share in shares))
+
+
+def between(a: Tensor, b: Tensor, share: float, round_: bool) -> Tensor:
+    """A code on the way from ``a`` (share 0) to ``b`` (1): straight, or ``round_`` along the great circle."""
+    if not round_:
+        return torch.lerp(a, b, share)
+    cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if angle < 1e-4:
+        return torch.lerp(a, b, share)
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def _is_normal(model: Model) -> bool:
+    return not hasattr(model.module, "encode") and model.module.generator.latent == "normal"
+
+
+def _eased(share: float) -> float:
+    """Slow at both ends, so that a film rests at its faces."""
+    return share * share * (3 - 2 * share)
+
+
+def _frames(model: Model, codes: Iterator[Tensor]) -> Iterator[np.ndarray]:
+    waiting: list[Tensor] = []
+    for z in codes:
+        waiting.append(z)
+        if len(waiting) == AT_ONCE:
+            yield from to_pictures(model.decode(torch.stack(waiting)))
+            waiting = []
+    if waiting:
+        yield from to_pictures(model.decode(torch.stack(waiting)))

@@ -1,0 +1,295 @@
+"""What the page can ask for: the studio's functions, from checked parameters and uploaded photos to files in memory."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, get_args
+
+import numpy as np
+
+from faceforge.errors import BadInput
+from faceforge.io.images import ImageError, decode
+from faceforge.schemes.latent_space import Density, Kind
+from faceforge.studio import animation, recipes, restore
+from faceforge.studio import average as averages
+from faceforge.studio import edit as edits
+from faceforge.studio import photo as photos
+from faceforge.studio.model import Ability, Model
+from faceforge.studio.output import VIDEOS, Recipe, save_video, to_png
+from faceforge.studio.restore import NoFace, Result
+
+SEEDS = 2**53 - 1  # the largest whole number that a browser knows exactly
+MOST_FACES = 36  # drawn at a time
+MOST_SECONDS = 12.0  # of film
+STRONGEST = 10.0  # change of an attribute
+MOST_PIXELS = 24_000_000  # of an uploaded photo
+STEPS = 60  # of optimisation, for the ends of a morph
+NO_FACE = "No face was found in this photo. A larger, lighter or more frontal one is found more easily."
+WHOLE = " Or tick that the whole picture is one face."
+ALSO_WHOLE = ("translate", "faces")
+
+
+@dataclass(frozen=True)
+class File:
+    """Something made: its name, media type, bytes and the recipe inside it ("" where it is not synthetic)."""
+
+    name: str
+    kind: str
+    data: bytes
+    recipe: str = ""
+
+    def told(self) -> dict[str, str]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "data": b64encode(self.data).decode("ascii"),
+            "recipe": self.recipe,
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sentence, and files by the role that they have on the page."""
+
+    says: str
+    files: Mapping[str, list[File]]
+
+    def told(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"says": self.says, "files": {role: [file.told() for file in some] for role, some in self.files.items()}}
+
+
+class Ask:
+    """What was asked: words by name, and photos as they were uploaded. Each look is checked and raises BadInput."""
+
+    def __init__(self, words: Mapping[str, str], uploads: Sequence[bytes] = ()) -> None:
+        self.words, self.uploads = words, uploads
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """A number within bounds."""
+        try:
+            value = float(self.words.get(name, default))
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise BadInput(f"{name} {self.words[name][:40]!r}: a number from {low:g} to {high:g} is right")
+        return value
+
+    def count(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number within bounds."""
+        word = self.words.get(name, str(default))
+        if not (word.isascii() and word.isdigit() and len(word) < 20 and low <= int(word) <= high):
+            raise BadInput(f"{name} {word[:40]!r}: a whole number from {low} to {high} is right")
+        return int(word)
+
+    def choice(self, name: str, options: Sequence[str]) -> Any:
+        """One of some words, the first if none is said."""
+        word = self.words.get(name, options[0])
+        if word not in options:
+            raise BadInput(f"{name} {word[:40]!r}: {', '.join(options)} are known")
+        return word
+
+    def flag(self, name: str) -> bool:
+        """Whether it was said."""
+        return self.words.get(name, "") in ("1", "true", "on")
+
+    def photo(self, number: int = 0) -> np.ndarray:
+        """One of the photos, uint8 RGB (H, W, 3)."""
+        if number >= len(self.uploads):
+            raise BadInput("a photo is needed: choose one, take one, or drop one here")
+        where = f"photo {number + 1}" if len(self.uploads) > 1 else "this photo"
+        try:
+            return photos.in_colour(decode(self.uploads[number], most=MOST_PIXELS))
+        except ImageError as error:
+            raise BadInput(f"{where} cannot be used: {error}") from None
+
+    def photos(self) -> Iterator[np.ndarray]:
+        """All photos, each decoded when it is its turn."""
+        return map(self.photo, range(len(self.uploads)))
+
+
+# --------------------------------------------------------------------------------------------------------- random faces
+
+
+def generate(model: Model, ask: Ask) -> Answer:
+    """Faces of a seed, the same as those that `faceforge generate` writes."""
+    drawn, count = _drawn(model, ask), ask.count("count", 16, 1, MOST_FACES)
+    parts = model.faces(count, drawn["seed"], drawn["truncation"], drawn.get("density", "mixture"))
+    faces = [face for part in parts for face in photos.to_pictures(part)]
+    files = [
+        _png(face, f"face-{drawn['seed']}-{n}", recipes.generate(model, drawn, count, n))
+        for n, face in enumerate(faces)
+    ]
+    return Answer(f"{count} face{'s' * (count != 1)} of seed {drawn['seed']}. Nobody has them.", {"made": files})
+
+
+def _drawn(model: Model, ask: Ask) -> dict[str, Any]:
+    """The settings by which faces are drawn."""
+    seed, truncation = ask.count("seed", 0, 0, SEEDS), ask.number("truncation", 1.0, 0.0, 2.0)
+    densities = ("mixture", *(density for density in get_args(Density) if density != "mixture"))
+    density = ask.choice("density", densities) if hasattr(model.module, "encode") else "mixture"
+    return recipes.drawn(model, seed, truncation, density)
+
+
+# --------------------------------------------------------------------------------------------------------------- photos
+
+
+def upscale(model: Model, ask: Ask) -> Answer:
+    """A photo larger; or lowered first, and the four pictures of it."""
+    if ask.flag("simulate"):
+        result = restore.simulate(model, ask.photo())
+        restored, bicubic = result.scores["restored"], result.scores["bicubic"]
+        says = f"Made smaller, bicubic ({bicubic:.1f} dB PSNR), restored ({restored:.1f} dB), original: from the left."
+    else:
+        result = restore.upscale(model, ask.photo())
+        says = f"{result.photo.shape[1]} x {result.photo.shape[0]} pixels. Fine details are plausible, not evidence."
+    recipe = recipes.upscale(model, ask.flag("simulate"))
+    return Answer(says, {"made": [_png(result.photo, recipe.command, recipe)]})
+
+
+def translate(model: Model, ask: Ask) -> Answer:
+    """A photo with its faces translated; beside it each face by steps, and the lines that a hand may change."""
+    whole = ask.flag("whole")
+    result = restore.translate(model, ask.photo(), whole)
+    recipe = recipes.translate(model, whole)
+    answer = _photo(result, f"{_faces(result)}; what was added is a guess.", recipe)
+    if not restore.takes_lines(model):
+        return answer
+    lines = File("lines.png", "image/png", to_png(result.faces[0]["input"], None))
+    return Answer(answer.says, {**answer.files, "lines": [lines]})
+
+
+def draw(model: Model, ask: Ask) -> Answer:
+    """The face that belongs to drawn lines."""
+    made = _png(restore.from_lines(model, ask.photo()), "drawn", recipes.from_lines(model))
+    return Answer("A face for these lines.", {"made": [made]})
+
+
+def faces(model: Model, ask: Ask) -> Answer:
+    """The faces of a photo, cut as the model knows them; not synthetic, so without a recipe."""
+    pixels = ask.photo()
+    crops = [photos.cut(pixels, spot, model.size) for spot in restore.faces_of(pixels, model)[:MOST_FACES]]
+    files = [File(f"face-{n}.png", "image/png", to_png(crop, None)) for n, crop in enumerate(crops)]
+    return Answer(f"{len(files)} face{'s' * (len(files) != 1)} found.", {"faces": files})
+
+
+def edit(model: Model, ask: Ask) -> Answer:
+    """A photo, a cut face (``whole``), or the random face of a seed, with attributes changed."""
+    words = [word for word in ask.words.get("changes", "").split(",") if word]
+    strengths = edits.parse_strengths(words)
+    if any(abs(strength) > STRONGEST for strength in strengths.values()):
+        raise BadInput(f"changes {ask.words['changes'][:80]!r}: from -{STRONGEST:g} to {STRONGEST:g} is right")
+    kind: Kind = ask.choice("direction", ("orthogonalised", "mean_difference", "logistic"))
+    if ask.uploads:
+        whole = ask.flag("whole")
+        result = edits.edit(model, ask.photo(), strengths, kind, whole)
+        return _photo(result, f"{_faces(result)} changed.", recipes.edit(model, strengths, kind, whole))
+    drawn = _drawn(model, ask)
+    z = model.codes(1, drawn["seed"], 0, drawn["truncation"], drawn["density"])
+    (face,) = photos.to_pictures(model.decode(model.space.edit(z, strengths, kind)))
+    made = _png(face, f"edited-{drawn['seed']}", recipes.edit_drawn(model, strengths, kind, drawn))
+    return Answer(f"The face of seed {drawn['seed']}, changed.", {"made": [made]})
+
+
+def _photo(result: Result, says: str, recipe: Recipe) -> Answer:
+    steps = _png(result.panel(), f"{recipe.command}-steps", recipe)
+    return Answer(says, {"made": [_png(result.photo, recipe.command, recipe)], "steps": [steps]})
+
+
+def _faces(result: Result) -> str:
+    return f"{len(result.faces)} face{'s' * (len(result.faces) != 1)}"
+
+
+# ------------------------------------------------------------------------------------------------------ means and films
+
+
+def average(model: Model | None, ask: Ask) -> Answer:
+    """The mean face of the photos."""
+    if len(ask.uploads) < 2:
+        raise BadInput("a mean needs at least 2 photos: choose several at once")
+    way = ask.choice("way", ways_of(model))
+    made: Iterable[np.ndarray]
+    if way == "landmarks" or model is None:
+        made = averages.by_landmarks(ask.photos(), model.size if model else averages.SIZE)
+    else:
+        made = (averages.by_translation if way == "translation" else averages.by_codes)(model, ask.photos())
+    (*_, mean) = made
+    recipe = recipes.average(model, way, len(ask.uploads))
+    return Answer(f"The mean of {len(ask.uploads)} photos, by {way}.", {"made": [_png(mean, "mean", recipe)]})
+
+
+def ways_of(model: Model | None) -> tuple[str, ...]:
+    """In which ways a mean can be had."""
+    if model is None or "average" not in model.abilities:
+        return ("landmarks",)
+    return ("translation" if model.task.name == "average" else "latent", "landmarks")
+
+
+def walk(model: Model, ask: Ask) -> Answer:
+    """A film from random face to random face, or of one face along an attribute."""
+    drawn, seconds = _drawn(model, ask), ask.number("seconds", 6.0, 0.5, MOST_SECONDS)
+    seed, truncation, density = drawn["seed"], drawn["truncation"], drawn.get("density", "mixture")
+    frames, attribute = max(2, round(seconds * animation.FPS)), ask.words.get("attribute")
+    if attribute:
+        made, way = animation.one_face(model, attribute, (-2.0, 2.0), frames, seed, truncation, density)
+    else:
+        stops = ask.count("faces", 6, 2, MOST_FACES)
+        made, way = animation.walk(model, stops, frames, seed, truncation, density), {"faces": stops}
+    return _film(made, f"walk-{seed}", ask, recipes.walk(model, drawn, seconds, way))
+
+
+def morph(model: Model, ask: Ask) -> Answer:
+    """A film from the face of one photo to that of another."""
+    seconds = ask.number("seconds", 3.0, 0.5, MOST_SECONDS)
+    ends = []
+    for pixels in (ask.photo(0), ask.photo(1)):
+        spot = restore.faces_of(pixels, model)[0]
+        ends.append(edits.invert(model, photos.cut(pixels, spot, model.size), STEPS, whole=True)[0])
+    made = animation.morph(model, *ends, frames=max(2, round(seconds * animation.FPS)))
+    return _film(made, "morph", ask, recipes.morph(model, STEPS, False, seconds))
+
+
+def _film(frames: Iterable[np.ndarray], name: str, ask: Ask, recipe: Recipe) -> Answer:
+    suffix = "." + ask.choice("kind", [kind.removeprefix(".") for kind in VIDEOS])
+    with TemporaryDirectory(prefix="faceforge-") as folder:  # ffmpeg writes to files only
+        data = save_video(frames, Path(folder) / f"{name}{suffix}", animation.FPS, recipe).read_bytes()
+    kind = "video/mp4" if suffix == ".mp4" else "image/gif"
+    return Answer(
+        f"{recipe.settings['seconds']:g} seconds of film.",
+        {"made": [File(f"{name}{suffix}", kind, data, recipe.line())]},
+    )
+
+
+def _png(pixels: np.ndarray, name: str, recipe: Recipe) -> File:
+    return File(f"{name}.png", "image/png", to_png(pixels, recipe), recipe.line())
+
+
+ANSWERS: Mapping[str, tuple[Ability, Callable[[Any, Ask], Answer]]] = {
+    "generate": ("generate", generate),
+    "upscale": ("upscale", upscale),
+    "translate": ("translate", translate),
+    "draw": ("translate", draw),
+    "faces": ("edit", faces),
+    "edit": ("edit", edit),
+    "average": ("average", average),
+    "walk": ("walk", walk),
+    "morph": ("morph", morph),
+}
+
+
+def answer(name: str, model: Model | None, ask: Ask) -> Answer:
+    """What was asked for by name. Raises BadInput."""
+    ability, function = ANSWERS[name]
+    if model is None and name != "average":
+        raise BadInput(f"{name} needs a run")
+    if model is not None and not (name == "average" and ask.words.get("way") == "landmarks"):
+        model.require(ability)
+    try:
+        return function(model, ask)
+    except NoFace:
+        raise BadInput(NO_FACE + WHOLE if name in ALSO_WHOLE else NO_FACE) from None
