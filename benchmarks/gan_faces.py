@@ -34,6 +34,7 @@ from torch import Tensor
 
 from faceforge import config, counter_rng
 from faceforge.engine import checkpoint, devices
+from faceforge.engine.plan import Plan, make_plan
 from faceforge.engine.training import make_trainer
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
@@ -91,7 +92,7 @@ class Lap(pl.Callback):
 class Contender:
     """One setting, built as a run would build it."""
 
-    options: Any
+    plan: Plan
     module: Any
     data: Any
     steps: int
@@ -104,12 +105,12 @@ class Contender:
         module, data = config.build(chosen["model"]), config.build(chosen["data"])
         data.prepare()
         cycle = int(np.lcm(module.penalty_every, module.discriminator_steps))
-        return cls(config.build(chosen["trainer"]), module, data, -(-least_steps // cycle) * cycle)
+        return cls(make_plan(chosen), module, data, -(-least_steps // cycle) * cycle)
 
     def turn(self) -> dict[str, float]:
         """Time one turn: images a second, images a second of CPU, and the cores that other processes kept busy."""
         lap = Lap(self.steps)
-        make_trainer(self.options, [lap]).fit(self.module, datamodule=self.data)
+        make_trainer(self.plan, [lap]).fit(self.module, datamodule=self.data)
         images = self.steps * self.data.batch_size
         return {
             "images_per_second": images / lap.seconds,

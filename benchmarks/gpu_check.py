@@ -37,6 +37,7 @@ from gan_faces import provenance
 
 from faceforge import config
 from faceforge.engine import checkpoint, devices, training
+from faceforge.engine.plan import Plan
 from faceforge.errors import BadInput
 from faceforge.schemes.latent import LatentModule
 
@@ -169,8 +170,8 @@ def watched(clock: Clock) -> Iterator[None]:
     """
     make = training.make_trainer
 
-    def make_watched(options: Any, callbacks: Sequence[pl.Callback], *rest: Any, **more: Any) -> pl.Trainer:
-        return make(options, [*callbacks, clock], *rest, **more)
+    def make_watched(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+        return make(plan, [*callbacks, clock])
 
     with (
         mock.patch.object(training, "make_trainer", make_watched),

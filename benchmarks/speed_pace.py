@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 from faceforge import config
 from faceforge.engine import training
 from faceforge.engine.callbacks import Recorder
+from faceforge.engine.plan import Plan
 
 WAITED = 1.15  # wall over CPU time: above it the processor was taken away meanwhile
 LEAST = 3  # turns that must be left
@@ -160,8 +161,8 @@ def paced(pacer: Pacer) -> Iterator[None]:
         if name in ("sample", "validate"):
             pacer.set_apart(watch.read())
 
-    def make_paced(options: Any, callbacks: Sequence[pl.Callback], *rest: Any, **more: Any) -> pl.Trainer:
-        return make(options, [*callbacks, pacer], *rest, **more)
+    def make_paced(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+        return make(plan, [*callbacks, pacer])
 
     with mock.patch.object(training, "make_trainer", make_paced), mock.patch.object(Recorder, "_timed", watched):
         yield

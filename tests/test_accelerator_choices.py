@@ -8,6 +8,7 @@ from test_training import Enough
 
 from faceforge import config
 from faceforge.engine import devices, training
+from faceforge.engine.plan import make_plan
 
 pytestmark = pytest.mark.simulated
 
@@ -26,7 +27,7 @@ def _stepped(tmp_path, steps, *overrides):
     module, data = training.build(chosen)
     data.prepare(progress=False)
     data.clock = module.clock
-    training.make_trainer(training.options_of(chosen), [Enough(steps)]).fit(module, datamodule=data)
+    training.make_trainer(make_plan(chosen), [Enough(steps)]).fit(module, datamodule=data)
     return module, data
 
 

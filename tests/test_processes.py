@@ -12,7 +12,7 @@ from conftest import ROOT, TINY
 
 from faceforge.engine import checkpoint
 from faceforge.engine.run import Run
-from faceforge.engine.training import _raised_in_rank
+from faceforge.engine.strategy import raised_in_rank
 from faceforge.errors import BadInput
 
 SPIED = [
@@ -112,7 +112,7 @@ def test_what_ended_a_rank_is_told_as_if_there_were_one():
     from torch.multiprocessing.spawn import ProcessRaisedException
 
     def raised(line):
-        return _raised_in_rank(ProcessRaisedException(f"\n\n-- Process 1 ...\n  File x\n{line}\n", 1, 1))
+        return raised_in_rank(ProcessRaisedException(f"\n\n-- Process 1 ...\n  File x\n{line}\n", 1, 1))
 
     found = raised("faceforge.errors.BadInput: data.root=x: no such folder")
     assert (type(found), str(found)) == (BadInput, "data.root=x: no such folder")

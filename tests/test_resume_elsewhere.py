@@ -11,7 +11,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from faceforge import config
 from faceforge.data.sources.drawn import Drawn
 from faceforge.engine import checkpoint, training
-from faceforge.engine.training import _killed, _raised_in_rank
+from faceforge.engine.strategy import killed, raised_in_rank
 from faceforge.errors import BadInput, GuardStop
 
 CROPS = [word for word in TINY if not word.startswith("data.source")]
@@ -97,16 +97,16 @@ def test_two_processes_whose_time_is_up_end_together(tiny):
 
 def test_an_error_of_several_lines_in_a_rank_is_told_whole():
     trace = "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  File x\n"
-    found = _raised_in_rank(ProcessRaisedException(f"{trace}faceforge.errors.BadInput: one\nand two\n", 1, 1))
+    found = raised_in_rank(ProcessRaisedException(f"{trace}faceforge.errors.BadInput: one\nand two\n", 1, 1))
     assert (type(found), str(found)) == (BadInput, "one\nand two")
     other = ProcessRaisedException(
         f"{trace}faceforge.errors.BadInput: one\n\nDuring handling another exception occurred:\n\n"
         "Traceback (most recent call last):\n  File y\nZeroDivisionError: division by zero\n", 1, 1,
     )  # fmt: skip
-    assert _raised_in_rank(other) is other
+    assert raised_in_rank(other) is other
 
 
 def test_a_rank_that_was_killed_is_one_line():
-    said = _killed(ProcessExitedException("x", 1, 99, -9, "SIGKILL"))
+    said = killed(ProcessExitedException("x", 1, 99, -9, "SIGKILL"))
     assert isinstance(said, GuardStop)
     assert str(said) == "rank 1 was ended by SIGKILL (out of memory?); the last checkpoint is whole"

@@ -5,6 +5,7 @@ import json
 import math
 import random
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -673,7 +674,8 @@ def test_a_score_of_nan_ends_and_lowers_as_one_that_is_no_better():
 def test_nan_is_never_the_best_score_and_is_always_beaten(mode):
     module = ReconstructionModule(Halves(), SGD, losses.MSE(), **SHARED)
     module.monitor = ("val/x", mode)
-    recorder = Recorder(None, None, {"data": {"batch_size": 4}}, None)
+    plan = SimpleNamespace(config={"data": {"batch_size": 4}}, options=None)
+    recorder = Recorder(plan, None, None)
     for value, best in ((math.nan, None), (math.inf, None), (0.5, 0.5), (math.nan, 0.5), (-math.inf, 0.5)):
         recorder._compare(module, {"val/x": value})
         assert (recorder.best or {}).get("value") == best

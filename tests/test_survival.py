@@ -23,6 +23,7 @@ import survival_faults
 from faceforge.engine import checkpoint, training
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import hold
+from faceforge.engine.signals import Signals
 from faceforge.errors import BadInput
 from faceforge.io import files
 
@@ -219,7 +220,7 @@ def test_processes_must_divide_the_batch_before_anything_is_packed(tiny, resume,
 
 
 def test_a_second_signal_is_harmless_and_a_second_ctrl_c_stops_at_once():
-    signals = training.Signals()
+    signals = Signals()
     signals.install()
     try:
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1):

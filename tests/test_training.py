@@ -17,6 +17,7 @@ from conftest import TINY
 
 from faceforge import config
 from faceforge.engine import checkpoint, devices, training
+from faceforge.engine.plan import make_plan
 from faceforge.errors import BadInput, GuardStop
 from faceforge.report import write_curves
 
@@ -120,7 +121,7 @@ def test_one_clock(tiny, n, half_life):
     assert kept["clock"]["generator_steps"] == 40 // 4 // n
     assert [int(o["state"][0]["step"]) for o in kept["optimizers"]] == [40 // 4 // n, 10]
     assert [int(r["images"]) for r in rows(folder) if r["loss/discriminator"]] == [8, 16, 24, 32, 40]
-    torch.manual_seed(training.streams.key(0, "init") >> 1)
+    torch.manual_seed(training.counter_rng.key(0, "init") >> 1)
     start = config.build(kept["config"]["model"]).state_dict()
     weights = kept["state_dict"]
     assert not torch.equal(weights["average.expand.weight"], start["average.expand.weight"])
@@ -386,8 +387,8 @@ def test_the_plain_loop_trains_as_lightnings_own(tmp_path, model):
     torch.manual_seed(0)
     plain = _parts(tmp_path, *model, tiny=words)
     _fit(*own)
-    options = config.build(config.compose([*words, "trainer.gpus=0"])["trainer"])
-    training.make_trainer(options, [Enough(6)]).fit(plain[0], datamodule=plain[1])
+    plan = make_plan(config.compose([*words, "trainer.gpus=0"]))
+    training.make_trainer(plan, [Enough(6)]).fit(plain[0], datamodule=plain[1])
     assert own[0].clock.images == plain[0].clock.images == 24
     theirs = own[0].state_dict()
     assert all(torch.equal(values, theirs[name]) for name, values in plain[0].state_dict().items())

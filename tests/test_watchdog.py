@@ -16,8 +16,7 @@ from conftest import ROOT, TINY
 from faceforge.engine import checkpoint, watchdog
 from faceforge.engine.run import Run
 from faceforge.engine.signals import Signals
-from faceforge.engine.training import _give_up, _unanswered
-from faceforge.engine.watchdog import GRACE_SECONDS, Watchdog
+from faceforge.engine.watchdog import GRACE_SECONDS, Watchdog, give_up, unanswered
 from faceforge.errors import GuardStop
 
 BOUND = 600.0
@@ -143,7 +142,7 @@ def test_ranks_are_ended_and_no_other_child(sleeper, tmp_path):
     """Libraries keep workers too, and some of them cannot be killed by this call."""
     stranger, ranks = sleeper(), [sleeper(), sleeper()]
     trainer = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(procs=ranks)))
-    _give_up(tmp_path, Signals(2), trainer, "a rank waits")
+    give_up(tmp_path, Signals(2), trainer, "a rank waits")
     assert [rank.join(60) or rank.exitcode for rank in ranks] == [-signal.SIGKILL] * 2
     assert stranger.is_alive()
 
@@ -163,7 +162,7 @@ def test_a_signal_to_ranks_that_are_ended_is_no_request():
     assert given_up.wait(60)
     assert judge.asked is None
     assert signals.received == signal.SIGTERM
-    assert isinstance(_unanswered(judge.asked, judge.why, Path("run")), GuardStop)
+    assert isinstance(unanswered(judge.asked, judge.why, Path("run")), GuardStop)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from faceforge import config as configuration
 from faceforge import counter_rng
 from faceforge.engine import devices, training
 from faceforge.engine.callbacks import quieten
+from faceforge.engine.plan import make_plan
 from faceforge.errors import BadInput
 from faceforge.io.workers import cores
 
@@ -46,7 +47,7 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
         raise BadInput(f"--seconds={seconds:g}: more than 0 is right")
     quieten()
     config = configuration.compose(list(overrides))
-    gpus = training.options_of(config).gpus or 0
+    gpus = make_plan(config).gpus
     best, threads = Choice("", None, {}), torch.get_num_threads()
     lines = [devices.name(gpus)]
     try:
@@ -96,13 +97,13 @@ def compared(config: dict[str, Any], first: Choice, second: Choice, seconds: flo
 def step_seconds(config: dict[str, Any], choice: Choice, seconds: float) -> float:
     """Seconds of a training step through Lightning's trainer, on one batch of noise."""
     chosen = {**config, "trainer": {**config["trainer"], **choice.trainer}}
-    options = training.options_of(chosen)
+    plan = make_plan(chosen)
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
     module, data = training.build(chosen)
     block = getattr(module, "penalty_every", 1)  # lazy penalties make one step in so many a heavier one
     stop_watch = _StopWatch(seconds, block)
-    trainer = training.make_trainer(options, [stop_watch])
+    trainer = training.make_trainer(plan, [stop_watch])
     trainer.fit(module, train_dataloaders=_Same(_noise(data)))
     return stop_watch.least / block
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -18,8 +18,9 @@ from faceforge import config as configuration
 from faceforge.cut import framing
 from faceforge.engine import checkpoint, devices
 from faceforge.engine.alerts import Watch
-from faceforge.engine.guard import Guard, NotFinite, look, overflowing, slow_down
+from faceforge.engine.guard import NotFinite, look, overflowing, slow_down
 from faceforge.engine.loggers import MetricsCsv
+from faceforge.engine.plan import Plan
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import Run
 from faceforge.engine.signals import Signals
@@ -27,10 +28,6 @@ from faceforge.errors import GuardStop
 from faceforge.io.images import make_grid, write_png
 from faceforge.report import describe, write_curves
 from faceforge.schemes.base import Scheme
-
-if TYPE_CHECKING:
-    from faceforge.engine.training import Options
-
 
 CURVES_EVERY = 60.0  # seconds
 NOTES = {"validate": "validating", "sample": "drawing a grid", "checkpoint": "saving"}
@@ -47,14 +44,11 @@ class Recorder(pl.Callback):
     the checkpoint.
     """
 
-    def __init__(
-        self, options: Options, run: Run, config: dict[str, Any], stop: Signals, guard: Guard | None = None
-    ) -> None:
-        self.options, self.run, self.config, self.stop = options, run, config, stop
-        self.guard = guard or Guard()
+    def __init__(self, plan: Plan, run: Run, stop: Signals) -> None:
+        self.plan, self.options, self.run, self.stop = plan, plan.options, run, stop
         self.best: dict[str, Any] | None = None
         self.timings = {"train": 0.0, "validate": 0.0, "sample": 0.0, "checkpoint": 0.0}
-        self.watch = Watch(config, config["data"]["batch_size"])
+        self.watch = Watch(plan.config, plan.config["data"]["batch_size"])
         self.loggers: list[Any] = []
         self.progress: Progress | None = None
         self._images = self._steps = self._rank = 0
@@ -88,7 +82,7 @@ class Recorder(pl.Callback):
         self.stop.install()
         self._images = module.clock.images
         slow_down(trainer.optimizers, self.run.record, self._images)
-        self._limit = self.options.limit_images(data.counts["train"], data.batch_size)
+        self._limit = self.plan.limit_images(data.counts["train"], data.batch_size)
         if trainer.is_global_zero:
             self._open(module, data)
         if self._images == 0:
@@ -115,9 +109,9 @@ class Recorder(pl.Callback):
         table.cut(images)
         earlier = self.run.record["wandb"] or {}
         others = configuration.build(
-            self.config["logger"],
+            self.plan.config["logger"],
             folder=self.run.folder,
-            config=self.config,
+            config=self.plan.config,
             run_id=earlier.get("id"),
             resumed_at=images if self.run.record["resumed"] else None,
             kind=kind,
@@ -142,7 +136,7 @@ class Recorder(pl.Callback):
         self._count_time(module)
         why = self.stop.ends(self._rank, self._steps, late=self._is_late(module))
         done, stopped = why == "time" or self._is_done(module), why == "signal"
-        if done or crossed(self.guard.every * data.batch_size, before, now):
+        if done or crossed(self.plan.guard.every * data.batch_size, before, now):
             self._look(trainer, module)
         if done or crossed(self.options.log_every, before, now):
             self._log(trainer, module, seen=crossed(self.options.log_every, before, now))
@@ -173,8 +167,7 @@ class Recorder(pl.Callback):
 
     def _is_late(self, module: Scheme) -> bool:
         """By this rank's own clock."""
-        minutes = self.options.max_minutes
-        return minutes is not None and module.clock.seconds >= 60 * minutes
+        return self.plan.is_late(module.clock.seconds)
 
     @contextmanager
     def _timed(self, module: Scheme, name: str) -> Iterator[None]:

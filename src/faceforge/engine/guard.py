@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from faceforge.engine import checkpoint
+from faceforge.engine.run import Run
 from faceforge.errors import BadInput, GuardStop
 from faceforge.schemes.base import Scheme
 
@@ -69,3 +72,22 @@ def slow_down(optimizers: Iterable[torch.optim.Optimizer], record: Mapping[str, 
             for rate in RATES & group.keys():
                 group[rate] *= factor
     return factor
+
+
+def go_back(guard: Guard, run: Run, error: NotFinite) -> tuple[Run, Path]:
+    """The checkpoint to go on from. Raises GuardStop where the run shall stop, or went back often enough."""
+    before = run.record.get("rollbacks", [])
+    path = checkpoint.find(run.folder, "last")
+    images = checkpoint.read(path)["clock"]["images"]
+    if guard.action == "stop" or len(before) >= guard.rollbacks:
+        often = f" after going back {len(before)} times" if before else ""
+        raise GuardStop(
+            f"{error}{often}; {path} of image {images} is good (a lower learning rate often helps, and "
+            f"guard.action=rollback goes on by itself)"
+        )
+    rollbacks = [*before, {"what": str(error), "to": images}]
+    run.update(rollbacks=rollbacks, resumed=[*run.record["resumed"], images])
+    same = sum(entry["to"] == images for entry in rollbacks) - 1
+    slower = f", learning rates times {0.5**same:g}" if same else ""
+    print(f"{error}: back to image {images}{slower} (rollback {len(rollbacks)} of {guard.rollbacks})", flush=True)
+    return run, path

@@ -7,7 +7,6 @@ from typing import Any
 
 VERSION = 2  # of checkpoints and exports
 MOVED = {  # version 1: where the parts of the package lay
-    "training": "engine.training",
     "loggers": "engine.loggers",
     "modules.guard": "engine.guard",
     "modules.adversarial": "schemes.adversarial",
@@ -22,6 +21,7 @@ MOVED = {  # version 1: where the parts of the package lay
     "data.drawn": "data.sources.drawn",
     "data.lfw": "data.sources.lfw",
 }
+RENAMED = {"faceforge.training.Options": "faceforge.engine.plan.TrainerOptions"}
 ABSENT = {"channels_last": False, "compile": False, "max_wait": 10}  # keys of the trainer that version 1 began without
 GUARD = {"_target_": "faceforge.engine.guard.Guard", "action": "stop", "every": 25, "rollbacks": 3}  # as is this node
 
@@ -63,6 +63,8 @@ def _renamed(node: Any) -> Any:
 
 
 def _target(name: str) -> str:
+    if name in RENAMED:
+        return RENAMED[name]
     module, _, kind = name.rpartition(".")
     moved = MOVED.get(module.removeprefix("faceforge."))
     return f"faceforge.{moved}.{kind}" if moved and module.startswith("faceforge.") else name

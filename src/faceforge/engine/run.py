@@ -21,6 +21,7 @@ import faceforge
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
 from faceforge.io.portable import Held, locked
+from faceforge.report import write_report
 
 PACKAGES = (
     "torch",
@@ -180,3 +181,13 @@ def sources_commit() -> dict[str, Any]:
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+
+
+def write_end(folder: Path, status: str) -> Exception | None:
+    """The last words into run.json and the report; what prevents them must not hide why a run has ended."""
+    try:
+        Run.reopen(folder).update(status=status, finished=now())
+        write_report(folder)
+    except (OSError, BadInput) as error:
+        return error
+    return None

@@ -5,11 +5,19 @@ The last checkpoint is whole at any moment, so nothing is lost but the work sinc
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import pytorch_lightning as pl
+
+from faceforge.engine.run import write_end
 from faceforge.engine.signals import Signals
+from faceforge.errors import GuardStop
 
 GRACE_SECONDS = 60.0  # from a signal to the end of a step; batch systems often kill soon after
 START_SECONDS = 300.0  # for ranks to load torch and find each other
@@ -75,3 +83,25 @@ class Watchdog:
         others = [f"rank {n} ({phase})" for n, (_, phase) in enumerate(self._seen) if n not in waiting]
         at = f"rank {waiting[0]} has waited {still:.0f} s at step {steps[waiting[0]] + 1}"
         return f"{at} for {', '.join(others) or 'the other ranks, which wait as well'}"
+
+
+def give_up(folder: Path, signals: Signals, trainer: pl.Trainer, why: str) -> None:
+    """End the processes that do not answer: the ranks, or this one."""
+    ranks = getattr(trainer.strategy.launcher, "procs", [])  # not all children: a library may keep workers of its own
+    for rank in ranks:
+        rank.kill()
+    if not ranks:
+        error = unanswered(signals.received, why, folder)
+        write_end(folder, "interrupted" if signals.received else "failed")
+        print(f"\nfaceforge: {error}", file=sys.stderr, flush=True)
+        os._exit(128 + (signals.received or signal.SIGTERM))
+
+
+def unanswered(asked: int | None, why: str, folder: Path) -> Exception:
+    """What ended the run, by the number of the signal that asked for it, if one did."""
+    whole = f"the last checkpoint of {os.path.relpath(folder)} is whole"
+    return Unanswered(f"{why}; {whole}") if asked else GuardStop(f"{why}; all processes were ended, {whole}")
+
+
+class Unanswered(Exception):
+    """A signal asked for the end, and no step answered it."""

@@ -1,0 +1,107 @@
+"""Going on with a run: which checkpoint, what of its configuration may change, and whether its faces are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from faceforge.data.datamodule import FaceData
+from faceforge.engine import checkpoint
+from faceforge.engine.plan import Plan, make_plan
+from faceforge.engine.run import Run, hold
+from faceforge.errors import BadInput
+
+LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
+PLACES = ("data.root", "data.cache", "data.workers", "data.attributes")  # the manifest and the labels prove the faces
+RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes", "trainer.max_wait", *PLACES)
+
+
+def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> tuple[Plan, Run, dict[str, Any]]:
+    """The plan, the run (locked until ``stack`` closes) and the checkpoint behind ``resume=``. Raises BadInput."""
+    path = checkpoint.find(config["resume"], "last")
+    folder = path.resolve().parent.parent
+    run = Run.reopen(folder)
+    stack.enter_context(hold(folder))
+    checkpoint.sweep_orphans(path.parent)
+    saved = checkpoint.read(path)
+    _require_newest(path, saved)
+    merged = merge_resumed(saved["config"], config, overrides)
+    plan = make_plan({**merged, "trusted_packages": config["trusted_packages"]}, path)
+    return replace(plan, folder=folder), run, saved
+
+
+def require_same_faces(run: Run, data: FaceData) -> None:
+    """Raises BadInput where the prepared ``data`` is not what the run was trained on."""
+    if data.manifest != run.record["data"]["manifest"]:
+        raise BadInput(
+            f"resume: the faces of {run.folder} have changed since (another data manifest); "
+            f"start a new run with init_from={run.folder}"
+        )
+    if data.summary()["attributes"] != run.record["data"].get("attributes"):
+        raise BadInput(
+            f"resume: the labels of {run.folder} have changed since; data.attributes must name the same ones"
+        )
+
+
+def is_finished(plan: Plan, data: FaceData, saved: Mapping[str, Any]) -> bool:
+    """Whether nothing is left to train by the plan's limits, or the run has ended itself."""
+    limit = plan.limit_images(data.counts["train"], data.batch_size)
+    clock = saved["clock"]
+    done = limit is not None and clock["images"] >= limit
+    return saved["end"] is not None or done or plan.is_late(clock["seconds"])
+
+
+def _require_newest(path: Path, saved: Mapping[str, Any]) -> None:
+    """Going on from an older checkpoint would drop what came after it. Raises BadInput."""
+    last = path.with_name("last.ckpt")
+    if path.name == last.name or not last.is_file():
+        return
+    try:
+        newest = checkpoint.read(last)["clock"]["images"]
+    except BadInput:
+        return
+    if newest > saved["clock"]["images"]:
+        folder = path.parent.parent
+        raise BadInput(
+            f"resume: {path} is of image {saved['clock']['images']}, the run has come to {newest} since; "
+            f"resume={folder} goes on from there, init_from={path} starts a new run from these weights"
+        )
+
+
+def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A run's own configuration with the limits, devices and logger named in ``overrides``; limits named replace all.
+
+    Raises BadInput naming any other key whose value differs from the run's.
+    """
+    overrides = list(overrides)
+    merged = {name: dict(node) if isinstance(node, Mapping) else node for name, node in saved.items()}
+    if any(override.startswith(LIMITS) for override in overrides):
+        merged["trainer"] |= dict.fromkeys((limit.partition(".")[2] for limit in LIMITS), None)
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        if key in ("resume", "trusted_packages") or key.startswith("hydra"):
+            continue
+        mine, theirs = _value(asked, key), _value(saved, key)
+        if key in RESUMABLE or key.startswith(("logger", "guard")):
+            node, _, name = key.partition(".")
+            merged[node] = {**merged.get(node, asked[node]), name: mine} if name else mine
+            if key == "data.cache" and "cache" in merged["data"]["source"]:
+                merged["data"]["source"] = {**merged["data"]["source"], "cache": mine}
+        elif mine != theirs:
+            raise BadInput(
+                f"resume: {key} is {theirs!r} in this run, {mine!r} was asked for; a resumed run keeps its own "
+                f"configuration (only limits, gpus, processes, guard, logger and where the data lies may change)"
+            )
+    return merged
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    if key in config["choices"]:
+        return config["choices"][key] if key != "logger" else config[key]
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
