@@ -66,6 +66,8 @@ def cpu_seconds() -> tuple[float, float]:
 class Lap(pl.Callback):
     """Times ``steps`` training steps after a few to warm up, then stops; clocks start at the end of a step."""
 
+    lean = True
+
     def __init__(self, steps: int, warm: int = 3) -> None:
         self.steps, self.warm, self.done = steps, warm, 0
 

@@ -132,6 +132,8 @@ class Check:
 class Clock(pl.Callback):
     """The pace of steps by marks, at each of which the device is waited for; the first marks do not count."""
 
+    lean = True
+
     def __init__(self, device: torch.device, warm: float) -> None:
         self.device, self.warm = device, warm
         self.steps = 0
@@ -170,8 +172,8 @@ def watched(clock: Clock) -> Iterator[None]:
     """
     make = training.make_trainer
 
-    def make_watched(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
-        return make(plan, [*callbacks, clock])
+    def make_watched(plan: Plan, callbacks: Sequence[pl.Callback], *rest: Any) -> pl.Trainer:
+        return make(plan, [*callbacks, clock], *rest)
 
     with (
         mock.patch.object(training, "make_trainer", make_watched),

@@ -146,7 +146,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import numpy
-from faceforge.data import archives
+from faceforge.io import archives
 from faceforge.io.images import ImageError, decode
 path, warm = Path(sys.argv[1]), sys.argv[2:]
 def status(name):

@@ -241,7 +241,7 @@ def wrong_kinds(base: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in {"version": "9", "clock": [1], "state_dict": [torch.zeros(1)], "config": "x"}.items():
         yield f"{key}-wrong", {**base, key: value}
     yield "clock-empty", {**base, "clock": {}}
-    yield "newer", {**base, "version": 2}
+    yield "newer", {**base, "version": 99}
     for name, value in {"text": "x", "sparse": torch.eye(3).to_sparse(), "claimed": claimed}.items():
         yield f"weight-{name}", {**base, "state_dict": {**weights, first: value}}
     yield "weight-missing", {**base, "state_dict": {k: v for k, v in weights.items() if k != first}}
@@ -328,7 +328,7 @@ _TARGETS = (
     "torch.nn.__builtins__.eval torch.optim.Optimizer.load_state_dict numpy.load yaml.unsafe_load "
     "hydra.utils.instantiate hydra.utils.call omegaconf.OmegaConf.load albumentations.load cv2.imread "
     "faceforge.engine.training.os.system faceforge.data.datamodule.np.load faceforge.config.hydra.utils.instantiate "
-    "faceforge.engine.callbacks.checkpoint.load faceforge.engine.checkpoint.torch.load "
+    "faceforge.engine.callbacks.checkpointing.checkpoint.load faceforge.engine.checkpoint.torch.load "
     "faceforge.engine.checkpoint.Path faceforge.io.archives.open_store faceforge.fetch.download.fetch "
     "faceforge.main.main faceforge.engine.training.train "
     "faceforge.engine.loggers.os.system faceforge.networks..os.system faceforge.metrics.features.torch.hub.load "

@@ -470,7 +470,7 @@ PACKER = """
 import sys
 from pathlib import Path
 import speed
-from faceforge.data import workers
+from faceforge.io import workers
 faces, root, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 if processes:
     workers.cores = lambda: processes

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 
 from faceforge import config
 from faceforge.engine import training
-from faceforge.engine.callbacks import Recorder
+from faceforge.engine.callbacks.session import Session
 from faceforge.engine.plan import Plan
 
 WAITED = 1.15  # wall over CPU time: above it the processor was taken away meanwhile
@@ -117,6 +117,8 @@ class Pacer(pl.Callback):
     off the present block.
     """
 
+    lean = True
+
     def __init__(self, other: Callable[[int], None], every: int, kind: Callable[[int], str | None]) -> None:
         self.other, self.every, self.kind = other, every, kind
         self.turns, self.steps = Turns(), 0
@@ -151,20 +153,20 @@ class Pacer(pl.Callback):
 @contextmanager
 def paced(pacer: Pacer) -> Iterator[None]:
     """Runs of faceforge get the pacer as their last callback; sampling and validation are set apart."""
-    make, timed = training.make_trainer, Recorder._timed
+    make, timed = training.make_trainer, Session.timed
 
     @contextmanager
-    def watched(self: Recorder, module: Any, name: str) -> Iterator[None]:
+    def watched(self: Session, module: Any, name: str) -> Iterator[None]:
         watch = Watch()
         with timed(self, module, name):
             yield
         if name in ("sample", "validate"):
             pacer.set_apart(watch.read())
 
-    def make_paced(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
-        return make(plan, [*callbacks, pacer])
+    def make_paced(plan: Plan, callbacks: Sequence[pl.Callback], *rest: Any) -> pl.Trainer:
+        return make(plan, [*callbacks, pacer], *rest)
 
-    with mock.patch.object(training, "make_trainer", make_paced), mock.patch.object(Recorder, "_timed", watched):
+    with mock.patch.object(training, "make_trainer", make_paced), mock.patch.object(Session, "timed", watched):
         yield
 
 

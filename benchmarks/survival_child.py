@@ -13,7 +13,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ from typing import Any
 import torch
 
 from faceforge import main
-from faceforge.engine import callbacks, checkpoint, training
+from faceforge.engine import checkpoint, training
+from faceforge.engine.callbacks import checkpointing
+from faceforge.engine.callbacks.clock import Clock
+from faceforge.engine.callbacks.session import Session
 from faceforge.io.metrics_csv import read_rows
 
 EVERY = 20  # images between checkpoints
@@ -63,29 +67,25 @@ def announce(pipe: int) -> None:
     def say(phase: str, images: int) -> None:
         os.write(pipe, f"{phase} {images}\n".encode())
 
-    def wrap(name: str, phase: str) -> None:
-        real = getattr(callbacks.Recorder, name)
+    timed, step, end = Session.timed, Clock.on_train_batch_end, Clock.on_fit_end
+    phases = {"sample": "sampling", "validate": "validating", "checkpoint": "saving"}
 
-        def told(self: Any, trainer: Any, module: Any, **words: Any) -> None:
-            say(phase, module.clock.images)
-            real(self, trainer, module, **words)
-            say("training", module.clock.images)
-
-        setattr(callbacks.Recorder, name, told)
-
-    for name, phase in (("_sample", "sampling"), ("_validate", "validating"), ("_save", "saving")):
-        wrap(name, phase)
-    step, end = callbacks.Recorder._count_time, callbacks.Recorder.on_fit_end
-
-    def counted(self: Any, module: Any) -> None:
+    @contextmanager
+    def told(self: Session, module: Any, name: str) -> Iterator[None]:
+        say(phases[name], module.clock.images)
+        with timed(self, module, name):
+            yield
         say("training", module.clock.images)
-        step(self, module)
 
-    def ended(self: Any, trainer: Any, module: Any) -> None:
+    def counted(self: Clock, trainer: Any, module: Any, *rest: Any) -> None:
+        say("training", module.clock.images)
+        step(self, trainer, module, *rest)
+
+    def ended(self: Clock, trainer: Any, module: Any) -> None:
         say("ending", module.clock.images)
         end(self, trainer, module)
 
-    callbacks.Recorder._count_time, callbacks.Recorder.on_fit_end = counted, ended
+    Session.timed, Clock.on_train_batch_end, Clock.on_fit_end = told, counted, ended  # type: ignore[method-assign]
 
 
 def _become(words: list[str], log: Path, prepare: Callable[[], None]) -> int:
@@ -223,7 +223,7 @@ def to_the_end(words: list[str], log: Path) -> Child:
 
 def without_curves() -> None:
     """No curves.png from this process."""
-    callbacks.write_curves = lambda run: Path(run)
+    checkpointing.write_curves = lambda run: Path(run)
 
 
 # ------------------------------------------------------------------------------------------------------- what is left

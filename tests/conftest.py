@@ -57,14 +57,14 @@ def pytest_collection_modifyitems(items):
 def _no_curves():
     """Runs draw no curves.png, which takes longer than all else of a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("faceforge.engine.callbacks.write_curves", lambda folder: None)
+        patch.setattr("faceforge.engine.callbacks.checkpointing.write_curves", lambda folder: None)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _each_face_painted_once():
     """Painting the 60 faces of a tiny run takes longer than training on them."""
-    from faceforge.data.sources.base import drawn
+    from faceforge.data.sources import drawn
 
     known, paint = {}, drawn.paint
 

@@ -109,7 +109,7 @@ def test_every_parameter_of_ours_is_listed_in_yaml():
         "faceforge.engine.training.os.system",
         "faceforge.data.datamodule.np.load",
         "faceforge.config.hydra.utils.instantiate",
-        "faceforge.engine.callbacks.checkpoint.load",
+        "faceforge.engine.callbacks.checkpointing.checkpoint.load",
         "subprocess.run",
         "albumentations.load",
     ],

@@ -179,8 +179,8 @@ def test_every_text_with_few_meanings_is_found_without_torch():
 @pytest.mark.parametrize(
     ("target", "name", "meaning"),
     [
-        ("modules.adversarial.AdversarialModule", "objective", "Literal['minimax', 'non_saturating'"),
-        ("modules.adversarial.AdversarialModule", "optimizer_g", "Callable["),
+        ("schemes.adversarial.AdversarialModule", "objective", "Literal['minimax', 'non_saturating'"),
+        ("schemes.adversarial.AdversarialModule", "optimizer_g", "Callable["),
         ("networks.unet.UNet", "size", "int | Sequence[int]"),
     ],
 )

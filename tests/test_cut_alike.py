@@ -134,7 +134,7 @@ def test_blocks_leave_no_pair_out(monkeypatch):
     random = np.random.default_rng(0)
     codes = random.integers(0, 2**64, 60, dtype=np.uint64)
     codes[30:] = codes[:30] ^ (np.uint64(1) << random.integers(0, 64, 30, dtype=np.uint64))
-    found = {(a, b) for a, b in near_duplicates._candidates(codes)}
+    found = {(a, b) for a, b in module._candidates(codes)}
     pairs = itertools.combinations(range(60), 2)
     assert found == {(a, b) for a, b in pairs if bin(int(codes[a] ^ codes[b])).count("1") <= BITS}
     assert {(n, n + 30) for n in range(30)} <= found
@@ -157,4 +157,4 @@ def test_many_different_pictures_of_one_fingerprint(monkeypatch):
     monkeypatch.setattr(module, "_same", lambda *_: bool(looks.append(1)))
     faces = Faces([str(n) for n in range(2000)], np.zeros(2000, np.uint64), np.ones(2000, np.float32))
     assert near_duplicates(faces, Path("nowhere")) == {}
-    assert len(looks) <= 2000 * near_duplicates.MOST
+    assert len(looks) <= 2000 * module.MOST

@@ -506,7 +506,7 @@ def later(rows):
 @pytest.mark.parametrize(
     "when", ["both", *(pytest.param(w, marks=pytest.mark.slow) for w in ("never", "before", "after"))]
 )
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_kill_makes_no_edits_and_loses_none(tmp_path, when, first):
     """A cut is killed at every step, a person edits before or after it (or not): the next finds just those edits."""
     step, more, hers = 0, True, {"verdict": "rejected", "reason": "mine", "person": "Ann"}

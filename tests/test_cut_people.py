@@ -275,11 +275,11 @@ SLOW = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from faceforge.cut import alike, engine, people
+from faceforge.cut import engine, identity_clusters, near_duplicates
 from test_cut_people import Played, cut_haar
 played = Played()
-people._weights, people.LEAST_SIDE, alike.LEVELS = lambda where: {{}}, 20, -1
-people._network = lambda: lambda pixels, at: (time.sleep(0.1), played(pixels, at))[1]
+identity_clusters._weights, identity_clusters.LEAST_SIDE, near_duplicates.LEVELS = lambda where: {{}}, 20, -1
+identity_clusters._network = lambda: lambda pixels, at: (time.sleep(0.1), played(pixels, at))[1]
 engine.CHUNK = 1
 cut_haar({source!r}, {target!r}, tell_people=True)
 """

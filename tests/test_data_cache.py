@@ -163,7 +163,8 @@ def test_a_damaged_set_is_made_again(tmp_path, damage):
 def test_killed_while_packing_nothing_half_made_is_seen(tmp_path):
     root, place = make_crops(tmp_path / "in", 300, 8, 8), tmp_path / "c"
     code = (
-        "from pathlib import Path; from faceforge.data import cache, workers; from odd_sources import SlowCrops\n"
+        "from pathlib import Path; from faceforge.data import cache; from faceforge.io import workers\n"
+        "from odd_sources import SlowCrops\n"
         "workers.PARALLEL_SECONDS, workers.CHUNK, workers.cores = 0, 5, lambda: 2\n"
         f"source, place = SlowCrops({str(root)!r}), Path({str(place)!r})\n"
         "recipe = cache.Recipe('center', (12, 10), 3)\n"

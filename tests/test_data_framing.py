@@ -166,7 +166,8 @@ def golden() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("processor", ["default", pytest.param("avx2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["default", "avx2"])
 def test_the_pixels_are_the_same_on_any_processor(processor):
     """Pictures of one column too: torch's kernel without vector instructions has their bytes in a wrong order."""
     code = (

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceforge.data.sources.base import drawn
+from faceforge.data.sources import drawn
 from faceforge.data.sources.drawn import FACTORS, PICTURES, STYLES, Drawn, draw_factors
 from faceforge.drawn.canvas import Canvas, blurred, curve, mix, palette, ramp, ribbon
 from faceforge.drawn.portrait import EYE_HEIGHT, HATS, paint

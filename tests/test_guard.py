@@ -69,7 +69,7 @@ def test_going_back_is_bounded_and_each_further_time_learns_at_half_the_rate(tin
         slow_down(optimizers, *words)
         rates.append(optimizers[0].param_groups[0]["lr"])
 
-    monkeypatch.setattr("faceforge.engine.callbacks.slow_down", seen)
+    monkeypatch.setattr("faceforge.engine.callbacks.finite.slow_down", seen)
     with (
         Fault("weight", NAN, 40, times=9).planted(),
         pytest.raises(GuardStop, match="after going back 3 times"),
@@ -99,15 +99,15 @@ def test_what_is_not_finite_is_named():
     module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     module.means = Means()
     module.means.add(**{"loss/x": torch.tensor(1.0)})
-    assert guard.look(module) is None
+    assert guard.find_nonfinite(module) is None
     module[1].running_var[1] = INF
-    assert guard.look(module) == "1.running_var"
+    assert guard.find_nonfinite(module) == "1.running_var"
     module.means.add(**{"loss/x": torch.tensor(NAN)})
-    assert guard.look(module) == "loss/x"
+    assert guard.find_nonfinite(module) == "loss/x"
     module[1].running_var[1] = torch.finfo(torch.float32).max  # large, and yet a number
     module.means.drain()
     module.means.add(**{"loss/x": torch.tensor(-3e38)})
-    assert guard.look(module) is None
+    assert guard.find_nonfinite(module) is None
 
 
 def test_a_storm_of_overflows_is_told():

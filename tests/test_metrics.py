@@ -26,7 +26,7 @@ from torchmetrics.image.kid import poly_mmd
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid
 from faceforge.metrics import features
-from faceforge.metrics.features import Features, KidMonitor, Score, halves, kid, patch_swd, real_floor
+from faceforge.metrics.features import WEIGHTS_SHA256, Features, KidMonitor, Score, halves, kid, patch_swd, real_floor
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,7 @@ def test_monitor_equals_the_plain_computation_and_carries_its_protocol() -> None
     features = Features(size=64)
     assert score == kid(features(x), features(y), groups, protocol=features.protocol)
     assert score == monitor(y)
-    assert score.protocol["weights_sha256"] == features.WEIGHTS_SHA256
+    assert score.protocol["weights_sha256"] == WEIGHTS_SHA256
     assert (score.protocol["real"], score.protocol["fake"]) == (12, 9)
     assert "64x64" in score.protocol["resize"]
 
@@ -494,7 +494,7 @@ def test_score_ranks_the_rows_and_says_how_it_was_made(scored: Path) -> None:
     assert sharp["kid"]["value"] < blurred["kid"]["value"] < mean["kid"]["value"]
     assert sharp["swd"]["32"] < blurred["swd"]["32"]
     assert sharp["count"] == mean["count"] == 48
-    assert sharp["kid"]["protocol"]["weights_sha256"] == features.WEIGHTS_SHA256
+    assert sharp["kid"]["protocol"]["weights_sha256"] == WEIGHTS_SHA256
     assert sharp["run"]["images"] == 12800
     assert record["data"]["scored_against"]["held_out"] == 30
     assert {"command", "commit", "machine", "packages", "seed", "checkpoint"} <= set(record)

@@ -55,3 +55,24 @@ def test_what_version_1_called_otherwise_is_renamed_at_any_depth():
 def test_a_checkpoint_of_this_version_stays_as_it_is():
     present = {"version": migration.VERSION, "config": {"model": {"_target_": "faceforge.training.X"}}}
     assert migration.migrate(present) is present
+
+
+def test_what_version_1_began_without_has_its_default():
+    config = {"trainer": {"gpus": 0}, "logger": {"mode": "auto"}, "model": {"discriminator_steps": 1}}
+    recorder = {"best": None, "timings": {"train": 1.0}}
+    older = {"version": 1, "config": config, "state_dict": {}, "means": {}, "callbacks": {"Recorder": recorder}}
+    now = migration.migrate(older)
+    assert now["config"]["trainer"] == {
+        "gpus": 0,
+        "channels_last": False,
+        "compile": False,
+        "max_wait": 10,
+        "extra": {},
+    }
+    assert now["config"]["model"]["share_fakes"] is False
+    assert now["callbacks"] == {"Clock": {"timings": {"train": 1.0}}, "Validation": {"best": None}}
+    assert config_of_today(now["config"]["callbacks"])
+
+
+def config_of_today(callbacks):
+    return callbacks == config.compose()["callbacks"]

@@ -35,7 +35,9 @@ SR = ["model=conv_superres", *FACES[1:], *SMALL["conv_superres"], "data.source.c
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-@pytest.mark.parametrize("name", TABLE.rows)
+@pytest.mark.parametrize(
+    "name", [n if i % 4 == 0 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(TABLE.rows)]
+)
 def test_every_row_composes_at_both_sizes(name):
     row = TABLE.rows[name]
     for size in ("cpu", "full"):

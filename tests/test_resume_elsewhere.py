@@ -85,6 +85,7 @@ def test_the_best_may_be_the_last(tiny, resume):
     assert [int(row["images"]) for row in rows(folder)][-1] == 48
 
 
+@pytest.mark.slow
 def test_two_processes_whose_time_is_up_end_together(tiny):
     """Their clocks differ by the first grid, which rank 0 alone draws."""
     limits = ["trainer.max_images=null", "trainer.max_minutes=0.02", "trainer.processes=2", "trainer.max_wait=1"]

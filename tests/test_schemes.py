@@ -14,7 +14,8 @@ from torch import nn
 
 from faceforge import config, counter_rng, counter_rng_torch, losses
 from faceforge.engine import checkpoint, training
-from faceforge.engine.callbacks import Recorder
+from faceforge.engine.callbacks.session import Session
+from faceforge.engine.callbacks.validation import Validation
 from faceforge.engine.guard import slow_down
 from faceforge.errors import BadInput
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
@@ -408,7 +409,7 @@ def frozen(folder):
     path = folder / "checkpoints/last.ckpt"
     kept = torch.load(path, weights_only=True)
     extra = {f"loss.losses.1.features.{name}": torch.ones(3) for name in ("weight", "bias")}
-    kept["state_dict"] = {**kept["state_dict"], **extra}
+    kept |= {"state_dict": {**kept["state_dict"], **extra}, "version": 1}
     torch.save(kept, path)
     (folder / "checkpoints/best.ckpt").unlink()
     (folder / "checkpoints/hashes.txt").unlink()
@@ -675,13 +676,18 @@ def test_nan_is_never_the_best_score_and_is_always_beaten(mode):
     module = ReconstructionModule(Halves(), SGD, losses.MSE(), **SHARED)
     module.monitor = ("val/x", mode)
     plan = SimpleNamespace(config={"data": {"batch_size": 4}}, options=None)
-    recorder = Recorder(plan, None, None)
+    recorder = Validation(session=Session(plan, None, None))
     for value, best in ((math.nan, None), (math.inf, None), (0.5, 0.5), (math.nan, 0.5), (-math.inf, 0.5)):
-        recorder._compare(module, {"val/x": value})
-        assert (recorder.best or {}).get("value") == best
-    recorder.best = {"metric": "val/x", "mode": mode, "value": math.nan, "images": 0}  # of a checkpoint of before
-    recorder._compare(module, {"val/x": 0.7})
-    assert recorder.best["value"] == 0.7
+        recorder.compare(module, {"val/x": value})
+        assert (recorder.session.best or {}).get("value") == best
+    recorder.session.best = {
+        "metric": "val/x",
+        "mode": mode,
+        "value": math.nan,
+        "images": 0,
+    }  # of an older run
+    recorder.compare(module, {"val/x": 0.7})
+    assert recorder.session.best["value"] == 0.7
 
 
 def test_a_metric_that_is_not_scored_is_named(run):

@@ -173,14 +173,6 @@ def test_channels_last_resumes_in_the_same_bits(tiny, resume):
     assert all(torch.equal(first["state_dict"][key], value) for key, value in second["state_dict"].items())
 
 
-def test_a_run_of_before_the_switches_goes_on(tiny, resume):
-    """Keys that a checkpoint does not have keep their defaults."""
-    node = config.compose(TINY)["trainer"]
-    old = {key: value for key, value in node.items() if key not in ("channels_last", "compile")}
-    options = config.build(old)
-    assert (options.channels_last, options.compile) == (False, False)
-
-
 def test_penalties_are_in_float32_under_autocast():
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
     with torch.autocast("cpu", dtype=torch.bfloat16):

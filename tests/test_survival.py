@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import survival
 import survival_faults
 
-from faceforge.engine import checkpoint, training
+from faceforge.engine import checkpoint
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import hold
 from faceforge.engine.signals import Signals
@@ -236,7 +236,7 @@ def test_a_disk_that_is_full_at_the_end_does_not_hide_what_was_trained(tiny, tmp
     def full(run):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training, "write_report", full)
+    monkeypatch.setattr("faceforge.engine.run.write_report", full)
     with pytest.raises(BadInput, match=r"No space left on device.*the last checkpoint is whole.*resume=a") as error:
         tiny("a", "trainer.max_images=8")
     assert "\n" not in str(error.value)

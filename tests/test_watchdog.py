@@ -83,7 +83,7 @@ def test_time_is_up_when_rank_0_says_so():
 
 
 STUCK = """
-from faceforge import watchdog
+from faceforge.engine import watchdog
 from faceforge.main import main
 from faceforge.schemes.adversarial import AdversarialModule
 from spies import hang

@@ -38,7 +38,7 @@ from faceforge import signatures
 from faceforge.errors import BadInput
 
 PACKAGE = Path(__file__).parent
-ALLOWED = ("faceforge", "torch.nn", "torch.optim")
+ALLOWED = ("faceforge", "torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers")
 FUNCTIONS = ("faceforge.engine.loggers.make_loggers",)  # every other target is a class
 OWN_PARTS = ("networks", "schemes", "losses", "metrics", "data", "engine")
 CARRIED = ("networks", "schemes", "losses", "metrics.features", "data.tasks")  # none of them takes a path
@@ -509,7 +509,8 @@ def resolve(target: str, trusted: Iterable[str] = ()) -> Any:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
         raise BadInput(f"{shorten(target)} does not exist") from None
-    if not _is_ours(target, found) and not _is_torch_class(target, found) and not _is_trusted(found, trusted):
+    known = _is_ours(target, found) or _is_torch_class(target, found) or _is_lightning_class(target, found)
+    if not known and not _is_trusted(found, trusted):
         raise BadInput(f"{shorten(target)} is not a network, loss, module, data source, optimiser or scheduler")
     return found
 
@@ -531,6 +532,15 @@ def _is_torch_class(target: str, found: Any) -> bool:
         and issubclass(found, bases)
         and found.__module__.startswith(("torch.nn.", "torch.optim."))
     )
+
+
+def _is_lightning_class(target: str, found: Any) -> bool:
+    if not target.startswith("pytorch_lightning."):
+        return False
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import Logger
+
+    return inspect.isclass(found) and issubclass(found, (pl.Callback, Logger))
 
 
 def _is_trusted(found: Any, trusted: Iterable[str]) -> bool:

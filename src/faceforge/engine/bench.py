@@ -14,7 +14,6 @@ from torch import Tensor
 from faceforge import config as configuration
 from faceforge import counter_rng
 from faceforge.engine import devices, training
-from faceforge.engine.callbacks import quieten
 from faceforge.engine.plan import make_plan
 from faceforge.errors import BadInput
 from faceforge.io.workers import cores
@@ -45,7 +44,7 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
     """
     if seconds <= 0:
         raise BadInput(f"--seconds={seconds:g}: more than 0 is right")
-    quieten()
+    training.filter_warnings()
     config = configuration.compose(list(overrides))
     gpus = make_plan(config).gpus
     best, threads = Choice("", None, {}), torch.get_num_threads()
@@ -132,6 +131,8 @@ class _Same:
 
 class _StopWatch(pl.Callback):
     """The quickest block of steps after the first one, for some seconds and at least two blocks."""
+
+    lean = True
 
     def __init__(self, seconds: float, block: int) -> None:
         self.seconds, self.block = seconds, block

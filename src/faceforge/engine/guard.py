@@ -1,4 +1,4 @@
-"""Training that leaves the finite world: found within a few batches; the run stops, or goes back and on."""
+"""NaN and infinite values during training, found within a few batches: the run stops, or goes back and on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class Guard:
                 raise BadInput(f"guard.{name}: {getattr(self, name)} is not a positive number")
 
 
-def look(module: Scheme) -> str | None:
+def find_nonfinite(module: Scheme) -> str | None:
     """What is not finite: a loss since the last log, a weight or a statistic, by name; None where all is well."""
     numbers = {**module.means.numbers(), **_floats(module)}
     flat = [values.detach().flatten() for values in numbers.values() if values.numel()]
@@ -61,6 +62,21 @@ def overflowing(scaler: Any) -> str | None:
     if scaler is None or scaler.get_scale() > LEAST_SCALE:
         return None
     return "gradients overflow in 16 bits at every step; trainer.precision=32, or bf16 where there is any, is right"
+
+
+def require_finite(trainer: pl.Trainer, module: Scheme) -> None:
+    """Raises NotFinite on all ranks where a number of one is NaN or infinite, GuardStop where 16 bits overflow."""
+    agree(trainer, module, find_nonfinite(module))
+    overflow = overflowing(getattr(trainer.precision_plugin, "scaler", None))
+    if overflow:
+        raise GuardStop(f"at image {module.clock.images} {overflow}")
+
+
+def agree(trainer: pl.Trainer, module: Scheme, bad: str | None) -> None:
+    """What is bad on one rank ends all, so that none is left waiting for another."""
+    if trainer.strategy.reduce_boolean_decision(bad is not None, all=False):
+        what = bad or "a number of another rank"
+        raise NotFinite(f"{what} is no longer a finite number at image {module.clock.images}")
 
 
 def slow_down(optimizers: Iterable[torch.optim.Optimizer], record: Mapping[str, Any], images: int) -> float:

@@ -9,6 +9,7 @@ import csv
 import functools
 import glob
 import heapq
+import inspect
 import logging
 import netrc
 import operator
@@ -28,7 +29,7 @@ from urllib.parse import urlsplit
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from faceforge.errors import BadInput
+from faceforge.errors import BadInput, to_install
 from faceforge.io.files import replacing
 from faceforge.io.metrics_csv import drop_torn_row, header, read_rows
 
@@ -72,8 +73,8 @@ class RunLogger(Logger):
         """What run.json keeps of it; None where there is nothing to keep."""
         return None
 
-    def start(self) -> None:
-        """Begin, before the first value."""
+    def start(self, images: int = 0) -> None:
+        """Begin, before the first value, where the clock stands at ``images``."""
 
     def log_picture(self, path: Path, images: int, kind: str | None = None) -> None:
         """A picture file that belongs to the clock's position `images`."""
@@ -104,7 +105,9 @@ class MetricsCsv(RunLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append one row at `step` images seen; a key `images` among the metrics goes before `step`."""
-        values = {name: float(value) for name, value in metrics.items()}
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}  # Lightning's: always 0
+        if metrics and not values:
+            return
         images = values.pop("images", step)
         if images is None:
             raise ValueError("metrics need the number of images seen: step=, or 'images' among them")
@@ -115,6 +118,10 @@ class MetricsCsv(RunLogger):
     def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
         """(images, {name: value}) for each row, in the order written; blanks are left out."""
         return read_rows(self.path)
+
+    def start(self, images: int = 0) -> None:
+        """As cut()."""
+        self.cut(images)
 
     @rank_zero_only
     def cut(self, images: int) -> None:
@@ -236,7 +243,7 @@ class Wandb(RunLogger):
         return self._run
 
     @_harmless
-    def start(self) -> None:
+    def start(self, images: int = 0) -> None:
         """Begin the run, or go on with it; further calls do nothing."""
         if self._run is not None:
             return
@@ -254,7 +261,7 @@ class Wandb(RunLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Numbers at `step` images seen. W&B's own step is never set: it would drop what comes late."""
         if self.experiment is not None:
-            self._run.log({"images": step, **metrics})
+            self._run.log({"images": step, **{name: value for name, value in metrics.items() if name != "epoch"}})
 
     @_harmless
     def log_picture(self, path: Path, images: int, kind: str | None = None) -> None:
@@ -424,22 +431,38 @@ def make_loggers(
     group: str | None,
     tags: Sequence[str],
     images: Policy,
+    also: Mapping[str, Any],
     *,
     folder: str | Path,
     config: Mapping[str, Any],
     run_id: str | None = None,
     resumed_at: int | None = None,
     kind: str = "generated",
-) -> list[Wandb]:
-    """The W&B logger, or none where its mode is disabled; what follows the star comes from training.
+) -> list[Logger]:
+    """The W&B logger, unless its mode is disabled, and those of ``also``; what follows the star comes from training.
 
+    ``also`` are other loggers of Lightning's, or the means to make them: they get the folder as their ``save_dir``.
     `run_id` and `resumed_at` (the clock) continue an earlier W&B run; `kind` as in `Wandb`. Raises BadInput.
     """
     for key, value, legal in [("mode", mode, get_args(Mode)), ("images", images, POLICIES)]:
         if value not in legal:
             raise BadInput(f"logger.{key}: {value!r} is none of {', '.join(legal)}")
+    others = [_made(name, logger, Path(folder)) for name, logger in also.items() if logger is not None]
     if mode == "disabled" or (mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
-        return []
+        return others
     about: dict[str, Any] = {"project": project, "entity": entity, "name": name, "group": group, "tags": tags}
     again: dict[str, Any] = {"run_id": run_id, "resumed_at": resumed_at}
-    return [Wandb(folder, mode=mode, images_policy=images, config=config, kind=kind, **about, **again)]
+    return [Wandb(folder, mode=mode, images_policy=images, config=config, kind=kind, **about, **again), *others]
+
+
+def _made(name: str, logger: Any, folder: Path) -> Logger:
+    if isinstance(logger, functools.partial):
+        place = {"save_dir": str(folder)} if "save_dir" in inspect.signature(logger).parameters else {}
+        try:
+            logger = logger(**{**place, **logger.keywords})
+        except ModuleNotFoundError as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(f"logger.also.{name}: {reason}; {to_install('loggers')}") from None
+    if not isinstance(logger, Logger):
+        raise BadInput(f"logger.also.{name}: {type(logger).__name__} must be a logger of Lightning's")
+    return logger

@@ -22,29 +22,57 @@ MOVED = {  # version 1: where the parts of the package lay
     "data.lfw": "data.sources.lfw",
 }
 RENAMED = {"faceforge.training.Options": "faceforge.engine.plan.TrainerOptions"}
-ABSENT = {"channels_last": False, "compile": False, "max_wait": 10}  # keys of the trainer that version 1 began without
-GUARD = {"_target_": "faceforge.engine.guard.Guard", "action": "stop", "every": 25, "rollbacks": 3}  # as is this node
+ABSENT = {
+    "channels_last": False,
+    "compile": False,
+    "max_wait": 10,
+    "extra": {},
+}  # of the trainer
+GUARD = {"_target_": "faceforge.engine.guard.Guard", "action": "stop", "every": 25, "rollbacks": 3}
+CALLBACKS = {
+    name: {"_target_": f"faceforge.engine.callbacks.{path}"}
+    for name, path in {
+        "clock": "clock.Clock",
+        "finite": "finite.FiniteCheck",
+        "logging": "logging.Logging",
+        "sampling": "sampling.Sampling",
+        "validation": "validation.Validation",
+        "alerts": "alerts.Alerts",
+        "checkpointing": "checkpointing.Checkpointing",
+        "progress": "progress.ProgressLine",
+    }.items()
+}
 
 
 def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint as the present version writes it. What is damaged in it stays so, for its reader to name."""
     if checkpoint["version"] >= VERSION:
         return checkpoint
-    config = {"guard": GUARD, **migrate_config(checkpoint["config"])}
+    config = {"guard": GUARD, "callbacks": CALLBACKS, **migrate_config(checkpoint["config"])}
+    if isinstance(config.get("logger"), Mapping):
+        config["logger"] = {"also": {}, **config["logger"]}
     if isinstance(config.get("trainer"), Mapping):
         config["trainer"] = {**ABSENT, **config["trainer"]}
     means = checkpoint.get("means")
     if isinstance(means, Mapping):
         means = {"pending": {}, **means}
+    recorder = (checkpoint.get("callbacks") or {}).get("Recorder")
     kept = {name: value for name, value in checkpoint["state_dict"].items() if not _is_frozen_feature(name)}
     return {
         **{"framing": None, "end": None},
         **checkpoint,
         "config": config,
         "means": means,
+        "callbacks": _states(recorder) if isinstance(recorder, Mapping) else checkpoint.get("callbacks"),
         "state_dict": kept,
         "version": VERSION,
     }
+
+
+def _states(recorder: Mapping[str, Any]) -> dict[str, Any]:
+    """One callback did what several do now."""
+    parts = {"Clock": "timings", "Validation": "best", "Alerts": "watch"}
+    return {name: {key: recorder[key]} for name, key in parts.items() if key in recorder}
 
 
 def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:

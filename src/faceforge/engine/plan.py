@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pytorch_lightning as pl
 import torch
 
 from faceforge import config as configuration
 from faceforge.engine import devices
 from faceforge.engine.guard import Guard
 from faceforge.errors import BadInput
+
+CLOCK = "faceforge.engine.callbacks.clock.Clock"
+DECIDED = (  # arguments of Lightning's Trainer
+    *(
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "precision",
+        "deterministic",
+        "plugins",
+        "logger",
+        "callbacks",
+    ),
+    *("max_epochs", "max_steps", "max_time", "enable_checkpointing", "use_distributed_sampler", "fast_dev_run"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,7 @@ class TrainerOptions:
     deterministic: bool
     channels_last: bool
     compile: bool
+    extra: dict[str, Any]
 
     def __post_init__(self) -> None:
         for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
@@ -47,6 +66,11 @@ class TrainerOptions:
             raise BadInput(f"trainer.max_wait: {self.max_wait} must be a positive number of minutes")
         if self.max_images is self.max_epochs is self.max_steps is self.max_minutes is None:
             raise BadInput("trainer: no limit is set; give max_images, max_epochs, max_steps or max_minutes")
+        for name in self.extra:
+            if name not in inspect.signature(pl.Trainer).parameters:
+                raise BadInput(f"trainer.extra.{name}: Lightning's Trainer has no such argument")
+            if name in DECIDED:
+                raise BadInput(f"trainer.extra.{name}: is decided by faceforge; see conf/trainer/default.yaml")
 
 
 @dataclass(frozen=True)
@@ -98,6 +122,7 @@ def make_plan(config: Mapping[str, Any], resumed: Path | None = None) -> Plan:
     gpus = devices.gpus(options.gpus, batch_size)
     precision = devices.precision("32" if resumed and not gpus else str(options.precision), gpus)
     kept = config if resumed else {**config, "trainer": {**config["trainer"], "precision": precision}}
+    _try_callbacks(config)
     plan = Plan(kept, options, guard, gpus, precision, resume=resumed)
     if batch_size % plan.world:
         raise BadInput(f"data.batch_size: {batch_size} cannot be shared evenly by {plan.world} processes")
@@ -105,6 +130,31 @@ def make_plan(config: Mapping[str, Any], resumed: Path | None = None) -> Plan:
 
 
 def _check(config: Mapping[str, Any]) -> None:
-    nodes = {key: config[key] for key in ("model", "data", "trainer", "logger", "guard") if key in config}
+    nodes = {key: config[key] for key in ("model", "data", "trainer", "logger", "callbacks", "guard")}
     if problems := configuration.check_targets(nodes, config["trusted_packages"]):
         raise BadInput("\n".join(problems))
+
+
+def _try_callbacks(config: Mapping[str, Any]) -> None:
+    """What a user's callback does not take is said before a folder is made."""
+    kinds = [node["_target_"] for node in config["callbacks"].values() if node]
+    if CLOCK not in kinds:
+        raise BadInput("callbacks.clock: must be among the callbacks, since nothing else ends a run")
+    make_callbacks({name: node for name, node in config["callbacks"].items() if node and not _is_ours(node)}, config)
+
+
+def make_callbacks(nodes: Mapping[str, Any], config: Mapping[str, Any], **shared: Any) -> list[pl.Callback]:
+    """The callbacks of some nodes of a configuration, in their order; ours are given what they ``share``."""
+    trusted = config["trusted_packages"]
+    made = []
+    for name, node in nodes.items():
+        if node:
+            callback = configuration.build(node, trusted, f"callbacks.{name}", **(shared if _is_ours(node) else {}))
+            if not isinstance(callback, pl.Callback):
+                raise BadInput(f"callbacks.{name}: {node['_target_']} must be a pytorch_lightning.Callback")
+            made.append(callback)
+    return made
+
+
+def _is_ours(node: Mapping[str, Any]) -> bool:
+    return str(node["_target_"]).startswith("faceforge.engine.callbacks.")

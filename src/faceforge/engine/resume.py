@@ -85,7 +85,9 @@ def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides:
         if key in ("resume", "trusted_packages") or key.startswith("hydra"):
             continue
         mine, theirs = _value(asked, key), _value(saved, key)
-        if key in RESUMABLE or key.startswith(("logger", "guard")):
+        if key.startswith("callbacks"):
+            merged["callbacks"] = asked["callbacks"]
+        elif key in RESUMABLE or key.startswith(("logger", "guard")):
             node, _, name = key.partition(".")
             merged[node] = {**merged.get(node, asked[node]), name: mine} if name else mine
             if key == "data.cache" and "cache" in merged["data"]["source"]:
@@ -93,7 +95,7 @@ def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides:
         elif mine != theirs:
             raise BadInput(
                 f"resume: {key} is {theirs!r} in this run, {mine!r} was asked for; a resumed run keeps its own "
-                f"configuration (only limits, gpus, processes, guard, logger and where the data lies may change)"
+                f"configuration (limits, gpus, processes, guard, logger, callbacks and where the data lies may change)"
             )
     return merged
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,6 +17,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -22,10 +26,11 @@ from faceforge import config as configuration
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices, messages, resume
-from faceforge.engine.callbacks import Recorder, quieten
+from faceforge.engine.callbacks.session import Session
 from faceforge.engine.guard import NotFinite, go_back
-from faceforge.engine.loop import PlainLoop
-from faceforge.engine.plan import Plan, make_plan
+from faceforge.engine.loggers import MetricsCsv
+from faceforge.engine.loop import LeanLoop, needs_lightnings_loop
+from faceforge.engine.plan import Plan, make_callbacks, make_plan
 from faceforge.engine.run import Run, hold, make_folder, now, require_free, write_end
 from faceforge.engine.signals import Signals
 from faceforge.engine.strategy import Ranks, killed, raised_in_rank
@@ -41,7 +46,7 @@ def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
     Raises BadInput before anything is written where the request cannot be met, GuardStop where a number is NaN or
     infinite.
     """
-    quieten()
+    filter_warnings()
     try:
         with ExitStack() as stack:
             return _resume(config, overrides, stack) if config["resume"] else _start(config, stack)
@@ -111,8 +116,16 @@ def build(config: Mapping[str, Any]) -> tuple[Scheme, FaceData]:
     return module, configuration.build(config["data"], trusted, "data")
 
 
-def make_trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
-    """Lightning's trainer for a plan: one endless epoch, which a callback ends by the clock."""
+def make_trainer(
+    plan: Plan,
+    callbacks: Sequence[pl.Callback],
+    module: pl.LightningModule | None = None,
+    loggers: Sequence[Logger] = (),
+) -> pl.Trainer:
+    """Lightning's trainer for a plan: one endless epoch, which a callback ends by the clock.
+
+    Its loop is the lean one unless ``module``, a callback or ``trainer.extra`` asks for more.
+    """
     if not plan.gpus:
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 opens a library at every optimiser step
     trainer = pl.Trainer(
@@ -121,15 +134,21 @@ def make_trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         strategy=Ranks(plan.device) if plan.world > 1 else SingleDeviceStrategy(plan.device),
         deterministic=plan.options.deterministic or None,
         max_epochs=-1,
-        logger=False,
+        logger=list(loggers),
         callbacks=list(callbacks),
         plugins=[checkpoint.Store(), devices.lightning_precision(plan.precision, plan.gpus)],
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),  # else Lightning adds one
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        **{"log_every_n_steps": 1, **plan.options.extra},
     )
-    trainer.fit_loop.epoch_loop = PlainLoop(trainer)
+    if isinstance(module, Scheme):
+        module.lean = lean = not plan.options.extra and not needs_lightnings_loop(module, callbacks)
+    else:
+        lean = not plan.options.extra and not needs_lightnings_loop(None, callbacks)
+    if lean:
+        trainer.fit_loop.epoch_loop = LeanLoop(trainer)
     return trainer
 
 
@@ -168,7 +187,7 @@ def _train_through_faults(plan: Plan, run: Run, module: Scheme, data: FaceData, 
     """Train to the end; where a number is NaN or infinite, from the last checkpoint, as often as the guard allows."""
     while True:
         try:
-            _train(plan, Recorder(plan, run, signals), module, data, signals)
+            _train(plan, Session(plan, run, signals), module, data)
             return
         except NotFinite as error:
             run, path = go_back(plan.guard, Run.reopen(run.folder), error)
@@ -177,12 +196,29 @@ def _train_through_faults(plan: Plan, run: Run, module: Scheme, data: FaceData, 
             data.prepare()
 
 
-def _train(plan: Plan, recorder: Recorder, module: Scheme, data: FaceData, signals: Signals) -> None:
+def _loggers(plan: Plan, run: Run, kind: str) -> list[Logger]:
+    """metrics.csv, and what the ``logger`` node asks for."""
+    resumed, earlier = run.record["resumed"], run.record["wandb"] or {}
+    others = configuration.build(
+        plan.config["logger"],
+        plan.config["trusted_packages"],
+        "logger",
+        folder=run.folder,
+        config=plan.config,
+        run_id=earlier.get("id"),
+        resumed_at=resumed[-1] if resumed else None,
+        kind=kind,
+    )
+    return [MetricsCsv(run.folder), *others]
+
+
+def _train(plan: Plan, session: Session, module: Scheme, data: FaceData) -> None:
     """Train to the end, or raise what ended it, in whichever process that was."""
+    signals, folder = session.signals, session.run.folder
     signals.begin()
     signals.install()
-    trainer = make_trainer(plan, [recorder])
-    folder = recorder.run.folder
+    callbacks = make_callbacks(plan.config["callbacks"], plan.config, session=session)
+    trainer = make_trainer(plan, callbacks, module, _loggers(plan, session.run, module.shows))
     watchdog = Watchdog(signals, 60 * plan.options.max_wait, partial(give_up, folder, signals, trainer))
     watchdog.start()
     try:
@@ -194,3 +230,17 @@ def _train(plan: Plan, recorder: Recorder, module: Scheme, data: FaceData, signa
         raise (raised_in_rank(error) if isinstance(error, ProcessRaisedException) else killed(error)) from error
     finally:
         watchdog.stop()
+
+
+def filter_warnings() -> None:
+    """Silence what Lightning says about choices made here on purpose; every other warning stays."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for expected in (
+        ".*does not have many workers.*",
+        ".*found .* module.* in eval mode at the start of training.*",
+        ".*GPU available but not used.*",
+        ".*IterableDataset.*__len__.*",
+        ".*`max_epochs` was not set.*",
+        ".*LeafSpec.*is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=expected)

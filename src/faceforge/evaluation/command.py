@@ -14,6 +14,7 @@ from typing import Any
 import faceforge
 from faceforge import config as configuration
 from faceforge.engine import checkpoint, devices
+from faceforge.engine.loggers import RunLogger
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import Run, hold, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
@@ -179,7 +180,7 @@ def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
     with lock:
         again = {"run_id": earlier["id"], "resumed_at": run.record["images"], "kind": module.shows}
         loggers = configuration.build(module.config["logger"], folder=folder, config=module.config, **again)
-        for logger in loggers:
+        for logger in [logger for logger in loggers if isinstance(logger, RunLogger)]:
             logger.start()
             logger.summary(_summary(run.record, result))
             run.update(wandb=logger.info or earlier)

@@ -112,6 +112,7 @@ class Scheme(pl.LightningModule):
         self.end: str | None = None  # why the run ended before its limits, once it did
         self.tell: Callable[[str], None] = _tell_nobody  # whoever watches the ranks hears what this one does
         self.compiles = False
+        self.lean = True  # no hooks of Lightning's around a backward pass and an optimiser's step
         self._compiled: dict[nn.Module, Any] = {}
         self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.Ahead] = {}
 
@@ -181,7 +182,7 @@ class Scheme(pl.LightningModule):
         Lightning clips nothing under manual optimisation, and its wrapper would unscale a second time.
         """
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is None:
+        if scaler is None and self.lean:
             loss.backward()  # Lightning's own way there costs the host as much again
         else:
             self.manual_backward(loss)
@@ -196,13 +197,23 @@ class Scheme(pl.LightningModule):
             scaler.unscale_(optimizer)
         if clip_norm is not None:
             nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+        if not self.lean:
+            self._call_hooks("on_before_optimizer_step", optimizer)
         if scaler is not None:
             scaler.step(optimizer)
             scaler.update()
         else:
             optimizer.step()
+        if not self.lean:
+            self._call_hooks("on_before_zero_grad", optimizer)
         optimizer.zero_grad(set_to_none=True)
         return made
+
+    def _call_hooks(self, name: str, optimizer: torch.optim.Optimizer) -> None:
+        """What Lightning calls by itself where it steps the optimisers."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            getattr(callback, name)(self.trainer, self, optimizer)
+        getattr(self, name)(optimizer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes a checkpoint complete by itself."""

@@ -1,0 +1,50 @@
+"""What goes wrong in a training, told once on the screen and kept in run.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from faceforge.engine.alerts import Watch
+from faceforge.engine.callbacks.session import ClockCallback, Session
+
+
+class Alerts(ClockCallback):
+    """Shows each row and each validation to the rules of ``engine/alerts.py``, on the main rank.
+
+    They are not asked where a run happens to end: it may go on as if it had not.
+    """
+
+    def __init__(self, *, session: Session) -> None:
+        super().__init__(session=session)
+        self.watch = Watch(session.plan.config, session.plan.config["data"]["batch_size"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows not yet judged, and what was told."""
+        return {"watch": self.watch.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint was written."""
+        self.watch.load_state_dict(state_dict["watch"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What was told so far."""
+        self.session.notes = self.watch.notes
+        if trainer.is_global_zero:
+            self.session.run.update(notes=self.watch.notes)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Whatever was logged or scored in this batch."""
+        session, options, fresh = self.session, self.session.plan.options, []
+        if session.is_due(options.log_every):
+            fresh += self.watch.training(session.images, session.means)
+        if session.is_due(options.checkpoint_every) and trainer.is_global_zero:
+            fresh += self.watch.validation(session.images, session.scores)
+        session.notes = self.watch.notes
+        if session.progress and fresh:
+            session.run.update(notes=self.watch.notes)
+            for note in fresh:
+                session.say(note)

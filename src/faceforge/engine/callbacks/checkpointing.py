@@ -1,0 +1,100 @@
+"""Checkpoints, the record of the run beside them, and what is made once at its end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+
+from faceforge.cut import framing
+from faceforge.engine import checkpoint
+from faceforge.engine.callbacks.session import ClockCallback, Session, parts
+from faceforge.engine.guard import require_finite
+from faceforge.report import describe, write_curves
+from faceforge.schemes.base import Scheme
+
+CURVES_EVERY = 60.0  # seconds
+
+
+class Checkpointing(ClockCallback):
+    """Saves every ``trainer.checkpoint_every`` images, at image 0, and at the end; ``best`` follows the validation."""
+
+    def __init__(self, *, session: Session) -> None:
+        super().__init__(session=session)
+        self._drawn = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A new run saves its untrained state."""
+        module, data = parts(trainer, pl_module)
+        session = self.session
+        if trainer.is_global_zero:
+            described = {name: describe(*network) for name, network in module.networks(data).items()}
+            if hasattr(module, "predict") and not module.framing:  # whoever uses the run has no data to measure it on
+                module.framing = framing.of_training_faces(data)
+            session.run.update(networks=described, framing=module.framing)
+        if session.images == 0:
+            self._save(trainer, module)
+        elif session.best and session.best["images"] == session.images and trainer.is_global_zero:
+            self._keep_best()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """When due, at the end, and where a signal ends the run."""
+        session = self.session
+        if session.done or session.stopped or session.is_due(session.plan.options.checkpoint_every):
+            module, _ = parts(trainer, pl_module)
+            self._save(trainer, module)
+
+    def _save(self, trainer: pl.Trainer, module: Scheme) -> None:
+        session = self.session
+        require_finite(trainer, module)
+        with session.timed(module, "checkpoint"):
+            trainer.save_checkpoint(session.run.folder / "checkpoints" / "last.ckpt")
+            if trainer.is_global_zero:
+                if session.best and session.best["images"] == module.clock.images:
+                    self._keep_best()
+                self._draw_curves()
+                self._update_record(module)
+
+    def _draw_curves(self) -> None:
+        """Now and then: drawing takes a second, and reads the whole table."""
+        if time.monotonic() - self._drawn > CURVES_EVERY:
+            write_curves(self.session.run.folder)
+            self._drawn = time.monotonic()
+
+    def _keep_best(self) -> None:
+        folder = self.session.run.folder / "checkpoints"
+        checkpoint.link(folder / "last.ckpt", folder / "best.ckpt")
+
+    def _update_record(self, module: Scheme) -> None:
+        train = self.session.timings["train"]
+        self.session.run.update(
+            images=module.clock.images,
+            generator_steps=module.clock.generator_steps,
+            seconds=module.clock.seconds,
+            timings=self.session.timings,
+            images_per_second=module.clock.images / train if train else None,
+            best=self.session.best,
+        )
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What is made once of a run that has reached its end."""
+        session = self.session
+        if trainer.is_global_zero and session.signals.received in (None, signal.SIGINT):
+            write_curves(session.run.folder)
+        if not trainer.is_global_zero or session.signals.received:
+            return
+        module, data = parts(trainer, pl_module)
+        say = session.progress.note if session.progress else print
+        say("finishing")
+        best = partial(checkpoint.best, session.run.folder)
+        left_out = module.on_run_end(data, session.run.folder, best, lambda text: say(f"finishing: {text}"))
+        if left_out:
+            note = {"images": module.clock.images, "rule": "left out", "text": left_out}
+            session.notes.append(note)
+            session.run.update(notes=session.notes)
+            session.say(note)

@@ -1,0 +1,75 @@
+"""The one clock: images drawn. It says when a run ends, and how long it took."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from faceforge.engine import devices
+from faceforge.engine.callbacks.session import ClockCallback, parts
+
+
+class Clock(ClockCallback):
+    """First of the callbacks: ties the data to the clock, counts time, and decides whether this batch is the last."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds of training and of what interrupts it."""
+        return {"timings": dict(self.session.timings)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint was written."""
+        self.session.timings = dict(state_dict["timings"])
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Tie the data to the module's clock before anything is drawn."""
+        module, data = parts(trainer, pl_module)
+        data.clock, data.rank, data.world = module.clock, trainer.global_rank, trainer.world_size
+        data.pin_memory = trainer.strategy.root_device.type != "cpu" and devices.can_pin()
+        self.session.rank = trainer.global_rank
+        module.tell = self.session.tell_phase
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Where the clock stands, and where it ends."""
+        module, data = parts(trainer, pl_module)
+        session = self.session
+        session.signals.install()
+        session.images = session.before = module.clock.images
+        session.limit = session.plan.limit_images(data.counts["train"], data.batch_size)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Time begins to count."""
+        self.session.lap = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the clock on. A signal adds nothing but a checkpoint: whoever sent it waits, and what is not measured
+        now cannot differ from a run that was never stopped.
+        """
+        module, _ = parts(trainer, pl_module)
+        session, now = self.session, time.monotonic()
+        session.before, session.images, session.steps = session.images, module.clock.images, session.steps + 1
+        session.tell_phase("training")
+        module.clock.seconds += now - session.lap
+        session.timings["train"] += now - session.lap
+        session.lap = now
+        late = session.plan.is_late(module.clock.seconds)
+        why = session.signals.ends(session.rank, session.steps, late=late)
+        reached = session.limit is not None and session.images >= session.limit
+        session.done, session.stopped = why == "time" or reached or module.end is not None, why == "signal"
+        trainer.should_stop = trainer.should_stop or session.done or session.stopped
+        trainer.fit_loop.epoch_loop._batches_that_stepped = session.images  # Lightning's x, for what it logs itself
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The limit was reached, or a signal asked for the end."""
+        self.session.tell_phase("finishing")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Signals are the caller's again."""
+        self.session.signals.restore()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """The same after an error."""
+        self.session.signals.restore()

@@ -1,0 +1,44 @@
+"""Grids of pictures over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.engine.loggers import RunLogger
+from faceforge.io.images import make_grid, write_png
+from faceforge.schemes.base import Scheme
+
+
+class Sampling(ClockCallback):
+    """samples/<images>.png: fixed pictures every ``trainer.sample_every`` images, the first of the untrained model."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Grids that lie after the clock are drawn again; a new run shows its untrained state."""
+        if trainer.is_global_zero:
+            self.session.run.cut_samples(self.session.images)
+        if self.session.images == 0:
+            self._sample(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """When due, and at the end."""
+        if self.session.done or self.session.is_due(self.session.plan.options.sample_every):
+            self._sample(trainer, pl_module)
+
+    def _sample(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        module, data = parts(trainer, pl_module)
+        with self.session.timed(module, "sample"):
+            self._write(trainer, module, data)
+
+    def _write(self, trainer: pl.Trainer, module: Scheme, data: Any) -> None:
+        path = self.session.run.folder / "samples" / f"{module.clock.images:09d}.png"
+        write_png(make_grid(module.pictures(data), 8), path)
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.log_picture(path, module.clock.images)

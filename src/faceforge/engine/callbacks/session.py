@@ -1,0 +1,86 @@
+"""What the callbacks of a run share, in each of its processes, and when each is due: the one clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+
+from faceforge.data.datamodule import FaceData
+from faceforge.engine.plan import Plan
+from faceforge.engine.progress import Progress
+from faceforge.engine.run import Run
+from faceforge.engine.signals import Signals
+from faceforge.schemes.base import Scheme
+
+NOTES = {"validate": "validating", "sample": "drawing a grid", "checkpoint": "saving"}
+PHASES = {"validate": "validating", "sample": "sampling", "checkpoint": "saving"}
+
+
+def crossed(every: int, before: int, now: int) -> bool:
+    """Whether the clock passed a multiple of ``every`` on its way from ``before`` to ``now``."""
+    return now // every > before // every
+
+
+class Session:
+    """The state of a training between two batches. ``done``: its end is reached; ``stopped``: a signal ends it."""
+
+    def __init__(self, plan: Plan, run: Run, signals: Signals) -> None:
+        self.plan, self.run, self.signals = plan, run, signals
+        self.rank = self.steps = self.before = self.images = 0
+        self.done = self.stopped = False
+        self.limit: int | None = None
+        self.best: dict[str, Any] | None = None
+        self.timings = {"train": 0.0, "validate": 0.0, "sample": 0.0, "checkpoint": 0.0}
+        self.notes: list[dict[str, Any]] = []
+        self.means: dict[str, float] = {}  # of the last row
+        self.scores: dict[str, float] = {}  # of the last validation
+        self.progress: Progress | None = None
+        self.lap = 0.0
+
+    def is_due(self, every: int) -> bool:
+        """Whether the last batch passed a multiple of ``every`` images."""
+        return crossed(every, self.before, self.images)
+
+    def tell_phase(self, phase: str) -> None:
+        """For whoever watches the ranks."""
+        self.signals.beat(self.rank, self.steps, phase)
+
+    @contextmanager
+    def timed(self, module: Scheme, name: str) -> Iterator[None]:
+        """Time that belongs to ``name`` and not to training; it counts for ``trainer.max_minutes``."""
+        if self.progress:
+            self.progress.note(NOTES[name])
+        start = time.monotonic()
+        self.tell_phase(PHASES[name])
+        yield
+        self.tell_phase("training")
+        spent = time.monotonic() - start
+        self.timings[name] += spent
+        module.clock.seconds += spent
+        self.lap = time.monotonic()
+
+    def say(self, note: Mapping[str, Any]) -> None:
+        """A note on the screen."""
+        if self.progress:
+            self.progress.say(f"At {note['images']:,} images: {note['text']}")
+
+
+class ClockCallback(pl.Callback):
+    """Base of our callbacks: each does its part in ``on_train_batch_end``, in the order of conf/callbacks."""
+
+    lean = True  # nothing here needs more than the lean loop gives
+
+    def __init__(self, *, session: Session) -> None:
+        self.session = session
+
+
+def parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Scheme, FaceData]:
+    """The scheme and the data of a training."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(module, Scheme)
+    assert isinstance(data, FaceData)
+    return module, data

@@ -1,0 +1,52 @@
+"""Scores on faces of people not trained on, and which checkpoint is the best."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+
+from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.schemes.base import Scheme
+
+
+class Validation(ClockCallback):
+    """Scores the model every ``trainer.checkpoint_every`` images, before it is saved, and tells the scheme."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far."""
+        return {"best": self.session.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint was written."""
+        self.session.best = state_dict["best"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """When due, and at the end."""
+        session = self.session
+        if not session.done and not session.is_due(session.plan.options.checkpoint_every):
+            return
+        module, data = parts(trainer, pl_module)
+        scores: dict[str, float] = {}
+        if trainer.is_global_zero:
+            with session.timed(module, "validate"):
+                scores = module.validate(data)
+            for logger in trainer.loggers:
+                logger.log_metrics(scores, session.images)
+            self.compare(module, scores)
+        session.scores = scores
+        module.after_validation(trainer.strategy.broadcast(scores))  # every rank ends, or slows, at the same step
+        trainer.should_stop = trainer.should_stop or module.end is not None
+
+    def compare(self, module: Scheme, scores: dict[str, float]) -> None:
+        """Keep a score that is finite and better than the best."""
+        metric, mode = module.monitor
+        if metric not in scores:
+            return
+        sign, value, best = 1 if mode == "min" else -1, scores[metric], self.session.best
+        beaten = best is None or not math.isfinite(best["value"]) or sign * value < sign * best["value"]
+        if math.isfinite(value) and beaten:
+            self.session.best = {"metric": metric, "mode": mode, "value": value, "images": module.clock.images}
