@@ -27,7 +27,7 @@ app: $(READY) ## Open the studio, a page in the browser; RUNS="runs/a runs/b" of
 unexport PYTHONDONTWRITEBYTECODE
 
 test: export OMP_NUM_THREADS ?= 1
-test: $(READY) ## Run the tests of every day (about ten minutes on 2 cores), each process with one thread
+test: $(READY) ## Run the tests of every day (eight or nine minutes on 2 cores), each process with one thread
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'simulated and not slow' $(ARGS) $$(grep -l 'mark.simulated' tests/test_*.py)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 

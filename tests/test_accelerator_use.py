@@ -73,7 +73,7 @@ def test_every_command_makes_on_it_what_it_makes_on_the_cpu(place, tmp_path, mon
         assert np.abs(here - there).max() <= 1, name
 
 
-@pytest.mark.parametrize("name", ["gan", "latent"])
+@pytest.mark.parametrize("name", ["gan", pytest.param("latent", marks=pytest.mark.slow)])
 def test_an_export_is_proven_and_leaves_the_model_where_it_was(place, tmp_path, name):
     command.export(asked(place, name, None), tmp_path / "out")  # which compares the graph with torch
     again = open_model(tmp_path / "out")

@@ -367,6 +367,7 @@ def test_ctrl_c_ends_the_whole_sweep(tmp_path, end):
     assert sweep.table().count("not started") == 1
 
 
+@pytest.mark.slow
 def test_a_signal_between_two_trainings_ends_the_sweep_too(command, trained, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     trained({})

@@ -330,7 +330,7 @@ def test_turned_photos_are_set_upright(yunet, quarter):
 
 
 @needs_yunet
-@pytest.mark.parametrize("side", [110, 300])
+@pytest.mark.parametrize("side", [110, pytest.param(300, marks=pytest.mark.slow)])
 def test_the_roll_of_faces_of_any_size(yunet, side):
     """At a first look the net hardly sees the roll of faces below some 120 pixels."""
     errors = []

@@ -350,6 +350,7 @@ def test_killed_at_ten_moments_ends_in_the_same_bytes(many, tmp_path):
     assert tree(tmp_path / "killed") == tree(whole)
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_cut(many, tmp_path):
     process = start(many, tmp_path / "out", "--processes", "2")
     deadline = time.time() + 20
@@ -365,7 +366,9 @@ def test_no_process_outlives_a_killed_cut(many, tmp_path):
     assert not any(alive(pid) for pid in children)
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_interrupted_politely(many, tmp_path, sent, code):
     process = start(many, tmp_path / "out", "--processes", "2")
     deadline = time.time() + 20

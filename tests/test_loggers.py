@@ -352,6 +352,7 @@ def test_errors_of_wandb_are_said_once_and_end_nothing(tmp_path, caplog, monkeyp
     ]
 
 
+@pytest.mark.slow
 def test_a_relative_folder_is_found_from_wherever_the_process_goes(tmp_path, monkeypatch):
     for place in ("first", "second"):  # W&B's service outlives the first run and stays in its folder
         (tmp_path / place / "run").mkdir(parents=True)

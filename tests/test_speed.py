@@ -241,6 +241,7 @@ def test_bench_suggests_what_is_faster(monkeypatch):
     assert lines[3] == "Suggested: python train.py seed=1 trainer.channels_last=true"
 
 
+@pytest.mark.slow
 def test_bench_times_a_real_step(capsys):
     lines = bench.bench([*TINY, "seed=1"], 0.05, False)
     assert lines[-1].startswith("Suggested: ")

@@ -225,6 +225,7 @@ def test_lines_drawn_by_hand_become_a_face(visit):
     assert "Pen up" in visitor.find("#panel-contours span[role=status]").inner_text()
 
 
+@pytest.mark.slow
 def test_a_picture_is_taken_by_the_camera(visit):
     visitor = visit()
     visitor.open("sharpen")

@@ -259,6 +259,7 @@ def test_a_cut_file_is_told_in_one_line(place, tmp_path, keep):
 # What it costs
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_both_ways(place):
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:

@@ -408,6 +408,7 @@ def until(condition, seconds=20.0):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_many_clients_at_once(models):
     """The short form of benchmarks/studio_page.py load: everybody is served, and nobody waits for ever."""
 

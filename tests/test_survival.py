@@ -79,13 +79,8 @@ def mounts(tmp_path_factory):
     return survival_faults.can_mount(tmp_path_factory.mktemp("mounts"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        n if n in ("disk_full", "flipped_bit", "two_trainers") else pytest.param(n, marks=pytest.mark.slow)
-        for n in survival_faults.SHARES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", survival_faults.SHARES)
 def test_a_fault_leaves_a_valid_checkpoint_and_one_line(injector, mounts, name):
     if name in survival_faults.NEEDS_MOUNT and not mounts:
         pytest.skip("only root may mount a small file system")
