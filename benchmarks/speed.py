@@ -82,7 +82,7 @@ def tell(name: str, value: float, **about: Any) -> float:
     """Print a figure and put it into the record."""
     limit = LIMITS.get(name)
     holds = None if limit is None else bool(value <= limit if name in MOST else value >= limit)
-    notes = [f"does not hold: {limit} is right"] * (holds is False) + ["on a busy machine"] * disturbed(about)
+    notes = [f"does not hold: must be {limit}"] * (holds is False) + ["on a busy machine"] * disturbed(about)
     print(f"{name} {value:.3f}" + "".join(f"  ({note})" for note in notes), flush=True)
     figures = earlier("speed").get("figures", {})
     entry = {"value": round(value, 4), "limit": limit, "holds": holds, "made": provenance(), **about}

@@ -23,7 +23,7 @@ def state(number: float) -> dict:
 
 def save(folder, *numbers):
     for number in numbers:
-        checkpoint.Store().save_checkpoint(state(number), folder / "last.ckpt")
+        checkpoint.AtomicCheckpointIO().save_checkpoint(state(number), folder / "last.ckpt")
 
 
 def images(path) -> int:
@@ -40,7 +40,7 @@ def test_last_and_previous_are_kept_and_hashed(tmp_path):
 
 def test_lightning_sees_its_own_names(tmp_path):
     save(tmp_path, 1)
-    assert "optimizer_states" in checkpoint.Store().load_checkpoint(tmp_path / "last.ckpt")
+    assert "optimizer_states" in checkpoint.AtomicCheckpointIO().load_checkpoint(tmp_path / "last.ckpt")
     assert "optimizers" in checkpoint.read(tmp_path / "last.ckpt")
 
 

@@ -469,7 +469,7 @@ def test_wrong_weights_are_one_line(places, where):
     path = places[where] / detect.YUNET[0].name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"something else")
-    with pytest.raises(BadInput, match=r"\.onnx: SHA-256 \w{12}\.\.\., ebafce4e3c11\.\.\. is right") as caught:
+    with pytest.raises(BadInput, match=r"\.onnx: its SHA-256 is \w{12}\.\.\., must be ebafce4e3c11\.\.\.") as caught:
         find_yunet()
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

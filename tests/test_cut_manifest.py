@@ -209,19 +209,19 @@ def nonsense(tmp_path, column, value, row=1):
 def test_numbers_that_are_none(tmp_path, column, value, right):
     message = nonsense(tmp_path, column, value, 2)
     assert f"m.csv: row 3: {column} is " in message
-    assert f"{right} is right" in message
+    assert f"must be {right}" in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize("verdict", ["", "accept", "Accepted", "none", "yes"])
 def test_verdicts_that_are_none(tmp_path, verdict):
     message = nonsense(tmp_path, "verdict", verdict)
-    assert f"row 2: verdict {verdict!r}; accepted or doubtful or rejected is right" in message
+    assert f"row 2: verdict {verdict!r}; must be accepted or doubtful or rejected" in message
 
 
 def test_a_photo_without_a_face_cannot_be_accepted(tmp_path):
     write(tmp_path / "m.csv", [replace(without_face(1), verdict="accepted")])
-    with pytest.raises(BadInput, match="row 2: verdict 'accepted'; none is right"):
+    with pytest.raises(BadInput, match="row 2: verdict 'accepted'; must be none"):
         list(read(tmp_path / "m.csv"))
 
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from faceforge import counter_rng
 from faceforge.counter_rng import Clock
 from faceforge.data.augment import Augment
-from faceforge.data.datamodule import FaceData, Positions
+from faceforge.data.datamodule import ClockSampler, FaceData
 from faceforge.data.sources.celeba import Celeba
 from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.lfw import Lfw
@@ -312,7 +312,7 @@ def test_preparing_twice_does_nothing(folder, prepare, monkeypatch):
     [
         ({"size": 0}, "data.size=0"),
         ({"size": [64]}, r"data.size=\[64\]: one number or \[height,width\]"),
-        ({"channels": 4}, "data.channels=4: 1 .grey. or 3 .colour. is right"),
+        ({"channels": 4}, "data.channels=4: must be 1 .grey. or 3 .colour."),
         ({"batch_size": 0}, "data.batch_size=0"),
         ({"crop": "centre"}, "data.crop=centre.*nearest is center"),
         ({"fraction": 0.0}, "data.fraction=0.0: above 0 and at most 1"),
@@ -356,7 +356,7 @@ def test_too_many_unreadable_files_refuse_the_set_in_every_run(tmp_path, prepare
 
 def test_a_batch_must_divide_among_ranks():
     with pytest.raises(BadInput, match=r"data.batch_size=6: cannot be divided among 4 processes"):
-        Positions(Clock(), 6, 0, 4)
+        ClockSampler(Clock(), 6, 0, 4)
 
 
 # ------------------------------------------------------------------------------------------------- configuration

@@ -145,7 +145,7 @@ def test_lfw_without_its_table_has_no_attributes_and_a_broken_one_is_one_line(tm
     assert Lfw(str(root)).attributes() is None
     for text, reason in {
         LFW_TABLE.replace("-0.25", ""): "lfw_attributes.txt: line 3: 'Person 0 1 1.5.*person, imagenum and 2 values",
-        LFW_TABLE.replace("-0.25", "high"): "line 3: .*person, imagenum and 2 values are right",
+        LFW_TABLE.replace("-0.25", "high"): "line 3: .*must be person, imagenum and 2 values",
         LFW_TABLE.replace("\t2\t", "\ttwo\t"): "line 4",
         LFW_TABLE.split("\n", 2)[2]: "line 1: .*no line names the columns",
         "": "no rows",
@@ -234,7 +234,7 @@ def test_celeba_pictures_missing_from_a_table_are_unknown(tmp_path):
 
 def test_a_broken_table_is_one_line(tmp_path):
     put(celeba_tables() | {"identity_CelebA.txt": b"000001.jpg 5 6\n"}, put(celeba_files(), tmp_path))
-    with pytest.raises(BadInput, match=r"identity_CelebA.txt: 2 values for 000001.jpg, 1 a picture is right"):
+    with pytest.raises(BadInput, match=r"identity_CelebA.txt: 2 values for 000001.jpg, must be 1 a picture"):
         Celeba(str(tmp_path))
 
 

@@ -20,12 +20,12 @@ from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command, comparison, protocol
 from faceforge.evaluation.baselines import Fitting
-from faceforge.evaluation.command import Asked
+from faceforge.evaluation.command import Options
 from faceforge.metrics import table
 from faceforge.report import page, write_report
 from faceforge.schemes.supervised import PairedScheme
 
-ASKED = Asked(Path(), "test", "best", None, 0, None, False, None, ())
+ASKED = Options(Path(), "test", "best", None, 0, None, False, None, ())
 PAIRED = ["model=conv_superres", *FACES, *SMALL["conv_superres"], "data.source.count=80", "trainer.max_images=16"]
 
 

@@ -140,7 +140,7 @@ def test_a_pair_trains_resumes_exactly_samples_and_reports(train, place, model, 
 
 def evaluate(folder):
     """Scores of the model and of what it is measured against, in the folder and on its page."""
-    command.evaluate(command.Asked(folder, "test", "best", 4, 0, None, False, None, ()))
+    command.evaluate(command.Options(folder, "test", "best", 4, 0, None, False, None, ()))
     found = json.loads((folder / "evaluation.json").read_text())
     kinds = {row["kind"] for row in found["rows"]}
     assert {"model", "baseline"} <= kinds

@@ -187,7 +187,7 @@ def test_threads_change_nothing(name):
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)])
 def test_what_is_no_picture_is_refused(wrong):
     for function in FILTERS.values():
-        with pytest.raises(ValueError, match="is right"):
+        with pytest.raises(ValueError, match="must be"):
             function(wrong)
 
 

@@ -14,7 +14,7 @@ from faceforge.engine import checkpoint, guard
 from faceforge.engine.run import Run
 from faceforge.engine.signals import Signals
 from faceforge.errors import BadInput, GuardStop
-from faceforge.schemes.base import Means
+from faceforge.schemes.base import RunningMeans
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 try:
@@ -97,7 +97,7 @@ def test_looking_changes_nothing(tiny):
 
 def test_what_is_not_finite_is_named():
     module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    module.means = Means()
+    module.means = RunningMeans()
     module.means.add(**{"loss/x": torch.tensor(1.0)})
     assert guard.find_nonfinite(module) is None
     module[1].running_var[1] = INF

@@ -312,7 +312,7 @@ def test_an_unknown_attribute_names_the_known():
         space(codes, labels=labels).edit(torch.zeros(1, 4), {"Hat": 1.0})
     with pytest.raises(BadInput, match=r"^Hat: no such attribute; this run has learnt none: .*labels$"):
         space(codes).edit(torch.zeros(1, 4), {"Hat": 1.0})
-    with pytest.raises(BadInput, match="direction=svm: one of mean_difference, logistic, orthogonalised is right"):
+    with pytest.raises(BadInput, match="direction=svm: must be one of mean_difference, logistic, orthogonalised"):
         space(codes, labels=labels).directions("svm")
 
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from faceforge.engine.run import hold
+from faceforge.engine.run import lock_run
 from faceforge.errors import BadInput
 from faceforge.io import files, portable, workers
 from faceforge.io.portable import HOST, Held, is_alive, locked
@@ -145,7 +145,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys,
 
     monkeypatch.setattr(portable, "fcntl", SimpleNamespace(flock=refuse, LOCK_EX=2, LOCK_NB=4))
     for _ in range(2):
-        with hold(tmp_path):
+        with lock_run(tmp_path):
             assert (tmp_path / ".lock.pid").read_text() == f"{HOST} {os.getpid()}"
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
@@ -159,7 +159,7 @@ def test_another_refusal_is_still_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(portable, "fcntl", SimpleNamespace(flock=refuse, LOCK_EX=2, LOCK_NB=4))
     with pytest.raises(BadInput, match=r"cannot be written \(Input/output error\)"):
-        hold(tmp_path)
+        lock_run(tmp_path)
 
 
 def test_a_run_trains_without_locks(tiny, without_flock, capsys):
@@ -170,9 +170,12 @@ def test_a_run_trains_without_locks(tiny, without_flock, capsys):
 
 
 def test_a_lock_file_is_as_good_as_a_lock(tmp_path, without_flock):
-    with hold(tmp_path), pytest.raises(BadInput, match=r"another process is training.*remove .*\.lock\.pid \(it names"):
-        hold(tmp_path)
-    hold(tmp_path).close()
+    with (
+        lock_run(tmp_path),
+        pytest.raises(BadInput, match=r"another process is training.*remove .*\.lock\.pid \(it names"),
+    ):
+        lock_run(tmp_path)
+    lock_run(tmp_path).close()
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, without_flock, dead):

@@ -303,7 +303,7 @@ def small(tmp_path, monkeypatch):
     def evaluated(run, which, data_root, options, out):
         count = int(options[options.index("--count") + 1]) if options else None
         split = "train" if options else "test"
-        command.evaluate(command.Asked(run, split, which, count, 0, out, True, data_root, ()))
+        command.evaluate(command.Options(run, split, which, count, 0, out, True, data_root, ()))
         return json.loads(out.read_text())
 
     monkeypatch.setattr(record, "_evaluated", evaluated)

@@ -21,7 +21,7 @@ from faceforge.errors import BadInput
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
 from faceforge.networks.patch import PatchDiscriminator
 from faceforge.networks.superres import PublishedSuperres, PublishedSuperresDiscriminator
-from faceforge.schemes.base import Means, _noise_there, optimizer_of, rescale
+from faceforge.schemes.base import RunningMeans, _noise_there, optimizer_of, rescale
 from faceforge.schemes.early_stopping import EarlyStop, Threshold
 from faceforge.schemes.latent import LatentModule
 from faceforge.schemes.reconstruction import ReconstructionModule
@@ -387,10 +387,10 @@ def test_in_validation_the_loss_sees_tensors_of_the_module_s_device(monkeypatch)
 
 def test_what_a_checkpoint_brings_joins_what_the_device_adds():
     """A run interrupted between two rows: its losses are read on the CPU, those to come lie on the device."""
-    before = Means()
+    before = RunningMeans()
     before.add(loss=torch.tensor(1.0))
     before.keep("logits", torch.ones(2))
-    means = Means()
+    means = RunningMeans()
     means.load_state_dict(before.state_dict())
     means._sums, means._counts = {"other": torch.tensor(2.0)}, {"other": 1}
     means.to(torch.device("meta"))
@@ -704,10 +704,10 @@ def test_means_are_those_of_all_batches_and_survive_a_save():
     """Beyond what is kept before it is added up; figures of whole batches too."""
     draw = torch.Generator().manual_seed(0)
     values, logits = torch.randn(150, generator=draw), torch.randn(150, 4, generator=draw)
-    means = Means(logits=lambda x: {"logit/mean": x.mean(), "logit/large": (x > 1).float().mean()})
+    means = RunningMeans(logits=lambda x: {"logit/mean": x.mean(), "logit/large": (x > 1).float().mean()})
     for n, value in enumerate(values):
         if n in (10, 70):
-            taken, means = means, Means(**means._figures)
+            taken, means = means, RunningMeans(**means._figures)
             means.load_state_dict(taken.state_dict())
         means.add(value=value)
         means.keep("logits", logits[n])

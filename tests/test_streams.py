@@ -81,7 +81,7 @@ def test_clock_round_trip():
 @given(st.integers(1, 9), st.integers(1, 3), st.lists(st.integers(-2, 3), min_size=1, max_size=60), st.integers(0, 99))
 def test_what_is_drawn_ahead_is_what_is_asked_for(count, world, moves, first):
     """Steps forward, the same step again, jumps and ways back; the draws are those of single calls."""
-    ahead = counter_rng.Ahead(lambda counters: counter_rng.normal(5, "z", counters, (2, 3)))
+    ahead = counter_rng.BatchedDraws(lambda counters: counter_rng.normal(5, "z", counters, (2, 3)))
     for move in moves:
         first = max(0, first + (1 if move < 2 else move - 2) * count * world)
         wanted = range(first, first + count)
@@ -95,7 +95,7 @@ def test_steps_that_follow_one_another_are_drawn_together():
         asked.append(len(counters))
         return counter_rng.uniform(0, "x", counters)
 
-    ahead = counter_rng.Ahead(draw)
+    ahead = counter_rng.BatchedDraws(draw)
     for step in range(40):
         ahead(range(step * 4, step * 4 + 4))
     assert asked == [4, 64, 64, 64]

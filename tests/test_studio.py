@@ -20,7 +20,7 @@ from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
 from faceforge.studio import animation, average, command, edit, output, photo, restore
-from faceforge.studio.command import Asked
+from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
 
 RUNS = {
@@ -74,7 +74,7 @@ def picture(height=100, width=80, seed=0):
 
 
 def asked(place, name, out, overwrite=False):
-    return Asked(place / name, out, overwrite)
+    return Request(place / name, out, overwrite)
 
 
 def read(path):
@@ -364,7 +364,7 @@ def test_an_edit_of_nothing_is_the_photo_itself(model):
 
 @pytest.mark.parametrize("word", ["Smiling", "Smiling=", "=1", "Smiling=much", "Smiling=nan", "Smiling=inf"])
 def test_a_change_that_makes_no_sense_is_told(word):
-    with pytest.raises(BadInput, match="NAME=NUMBER is right"):
+    with pytest.raises(BadInput, match="must be NAME=NUMBER"):
         edit.parse_strengths([word])
 
 

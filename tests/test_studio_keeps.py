@@ -23,7 +23,7 @@ from faceforge.errors import BadInput
 from faceforge.io.images import write_png
 from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.studio import command, edit, export, onnx_use, output, photo, restore
-from faceforge.studio.command import Asked
+from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
 from faceforge.studio.web import handlers, server
 from faceforge.studio.web.handlers import Ask
@@ -189,7 +189,7 @@ def test_whatever_uses_a_run_opens_nothing_that_it_names(place, tmp_path, trap, 
     name = open_model(grey).space.names[0]
 
     def asked(run, out):
-        return Asked(run, made / out, False)
+        return Request(run, made / out, False)
 
     command.upscale(asked(sr, "a.png"), one, False)
     command.upscale(asked(sr, "b.png"), one, True)
@@ -200,7 +200,7 @@ def test_whatever_uses_a_run_opens_nothing_that_it_names(place, tmp_path, trap, 
     command.morph(asked(grey, "g.png"), one, photos / "1.png", 0.2, 1, False)
     command.average(photos, grey, None, made / "h.png", False, False, ())
     for run in (grey, sr):
-        command.export(Asked(run, None, False), made / f"{run.name}.safetensors")
+        command.export(Request(run, None, False), made / f"{run.name}.safetensors")
     for run in (grey, made / "bad-grey.safetensors"):
         model = open_model(run)
         server._warm(model)
@@ -296,7 +296,7 @@ def test_a_whole_picture_keeps_its_colours_too(place, monkeypatch):
 
 def test_a_code_replaces_nothing(place, tmp_path, photos, monkeypatch):
     (tmp_path / "x.safetensors").write_bytes(b"mine")
-    asked = Asked(place / "grey", tmp_path / "x.png", False)
+    asked = Request(place / "grey", tmp_path / "x.png", False)
     with monkeypatch.context() as patch:
         patch.setattr(edit, "invert", None)  # refused before any work
         with pytest.raises(BadInput, match=r"x\.safetensors: is there already; --overwrite"):
@@ -308,7 +308,7 @@ def test_a_code_replaces_nothing(place, tmp_path, photos, monkeypatch):
     taken = place / "grey" / "made" / "0-code.safetensors"
     taken.parent.mkdir(exist_ok=True)
     taken.write_bytes(b"mine")
-    command.invert(Asked(place / "grey", None, False), photos / "0.png", 1, True)
+    command.invert(Request(place / "grey", None, False), photos / "0.png", 1, True)
     assert taken.read_bytes() == b"mine"
     assert (place / "grey" / "made" / "0-code-2.safetensors").is_file()
 
@@ -316,7 +316,7 @@ def test_a_code_replaces_nothing(place, tmp_path, photos, monkeypatch):
 @pytest.mark.parametrize("part", ["-encoder", "-decoder"])
 def test_the_parts_of_an_export_replace_nothing(place, tmp_path, monkeypatch, part):
     (tmp_path / f"x{part}.onnx").write_bytes(b"mine")
-    asked = Asked(place / "grey", None, False)
+    asked = Request(place / "grey", None, False)
     written = []
     monkeypatch.setattr(export, "_write_graph", lambda graph, path, about: written.append(path.write_bytes(b"made")))
     monkeypatch.setattr(export, "_difference", lambda graph, path: 0.0)
@@ -331,7 +331,7 @@ def test_the_parts_of_an_export_replace_nothing(place, tmp_path, monkeypatch, pa
 
 def test_photos_that_differ_in_the_suffix_alone_do_not_replace_one_another(place, tmp_path, photos):
     Image.fromarray(picture()).save(photos / "0.bmp")
-    command.translate(Asked(place / "grey", tmp_path / "out", False), photos, False, "photo")
+    command.translate(Request(place / "grey", tmp_path / "out", False), photos, False, "photo")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.bmp.png", "0.png.png", "1.png.png"]
     for name in ("0.jpg", "0.jpg.png"):
         Image.fromarray(picture()).save(photos / name)
@@ -342,7 +342,7 @@ def test_photos_that_differ_in_the_suffix_alone_do_not_replace_one_another(place
 def test_nothing_is_taught_where_the_result_could_not_be_written(place, tmp_path, photos, monkeypatch):
     (tmp_path / "x.png").write_bytes(b"mine")
     monkeypatch.setattr(edit, "teach", None)
-    asked, taught = Asked(place / "grey", tmp_path / "x.png", False), ("New", photos, photos)
+    asked, taught = Request(place / "grey", tmp_path / "x.png", False), ("New", photos, photos)
     with pytest.raises(BadInput, match="is there already"):
         command.edit(asked, photos / "0.png", ["New=1"], "logistic", True, "photo", taught)
 
@@ -375,10 +375,10 @@ def typed(place, folder, photos, what):
     """The recipe in what the command line makes, without the names of files, which the page does not know."""
     one, two = photos / "0.png", photos / "1.png"
     kind = ".gif" if what in ("walk", "morph") else ".png"
-    grey, sr = (Asked(place / name, folder / f"{what}{kind}", False) for name in RUNS)
+    grey, sr = (Request(place / name, folder / f"{what}{kind}", False) for name in RUNS)
     changes = [f"{open_model(place / 'grey').space.names[0]}=1.5"]
     {
-        "generate": lambda: command.generate(Asked(place / "grey", folder / "faces", False), 3, 5, 0.5, "gaussian"),
+        "generate": lambda: command.generate(Request(place / "grey", folder / "faces", False), 3, 5, 0.5, "gaussian"),
         "upscale": lambda: command.upscale(sr, one, False),
         "simulate": lambda: command.upscale(sr, one, True),
         "translate": lambda: command.translate(grey, one, False, "photo"),
@@ -427,10 +427,10 @@ def test_the_same_request_has_the_same_recipe_typed_and_clicked(place, tmp_path,
 def test_lines_and_films_are_translated_and_codes_inverted(place, tmp_path, photos, monkeypatch):
     film = output.save_video([picture()] * 2, tmp_path / "a.gif", 10, output.Recipe(None, "walk", {}))
     grey = place / "grey"
-    command.translate(Asked(grey, tmp_path / "b.gif", False), film, False, "photo")
-    command.invert(Asked(grey, tmp_path / "c.png", False), photos / "0.png", 0, True)
+    command.translate(Request(grey, tmp_path / "b.gif", False), film, False, "photo")
+    command.invert(Request(grey, tmp_path / "c.png", False), photos / "0.png", 0, True)
     monkeypatch.setattr(restore, "takes_lines", lambda model: True)
-    command.translate(Asked(grey, tmp_path / "d.png", False), photos / "0.png", False, "photo", lines=True)
+    command.translate(Request(grey, tmp_path / "d.png", False), photos / "0.png", False, "photo", lines=True)
     lines = handlers.draw(open_model(grey), Ask({}, [png(picture())])).files["made"][0]
     names = [output.read_recipe(tmp_path / name)["command"] for name in ("b.gif", "c.png", "d.png")]
     assert names == ["translate", "invert", "translate"]

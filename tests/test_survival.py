@@ -22,7 +22,7 @@ import survival_faults
 
 from faceforge.engine import checkpoint
 from faceforge.engine.progress import Progress
-from faceforge.engine.run import hold
+from faceforge.engine.run import lock_run
 from faceforge.engine.signals import Signals
 from faceforge.errors import BadInput
 from faceforge.io import files
@@ -40,7 +40,7 @@ def state(number):
 
 def save(folder, *numbers):
     for number in numbers:
-        checkpoint.Store().save_checkpoint(state(number), folder / "last.ckpt")
+        checkpoint.AtomicCheckpointIO().save_checkpoint(state(number), folder / "last.ckpt")
 
 
 def images(path):
@@ -96,7 +96,7 @@ def test_the_injector_finds_what_a_save_in_place_loses(injector, monkeypatch):
         checkpoint._record(Path(path).parent, hashlib.sha256(buffer.getvalue()).hexdigest())
         Path(path).write_bytes(buffer.getvalue())
 
-    monkeypatch.setattr(checkpoint.Store, "save_checkpoint", in_place)
+    monkeypatch.setattr(checkpoint.AtomicCheckpointIO, "save_checkpoint", in_place)
     run = injector.fresh()
     watch = survival_faults.Watched(run / "checkpoints" / "last.ckpt", 4 + 4 + 3, survival_faults.die)
     child = survival_faults.start(injector.words(run), injector.log, watch.install)
@@ -197,7 +197,7 @@ def test_a_held_folder_is_not_written_before_it_is_refused(tiny, tmp_path):
     folder = tmp_path / "a"
     folder.mkdir()
     (folder / "config.yaml").write_text("another trainer has just begun")
-    with hold(folder), pytest.raises(BadInput, match="another process is training in this folder"):
+    with lock_run(folder), pytest.raises(BadInput, match="another process is training in this folder"):
         tiny("a")
     assert {path.name for path in folder.iterdir()} == {"config.yaml", ".lock"}
     assert (folder / "config.yaml").read_text() == "another trainer has just begun"

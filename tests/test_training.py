@@ -279,10 +279,10 @@ def test_a_second_run_into_the_same_folder_is_refused(tiny):
 
 
 def test_two_processes_in_one_folder(tiny, resume):
-    from faceforge.engine.run import hold
+    from faceforge.engine.run import lock_run
 
     folder = tiny("a")
-    with hold(folder), pytest.raises(BadInput, match="another process is training"):
+    with lock_run(folder), pytest.raises(BadInput, match="another process is training"):
         resume(folder, "trainer.max_images=80")
 
 

@@ -119,7 +119,7 @@ def evaluate(
     from faceforge.evaluation import command
 
     command.evaluate(
-        command.Asked(run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()))
+        command.Options(run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()))
     )
 
 

@@ -108,7 +108,7 @@ def counters(starts: range, count: int) -> NDArray[np.int64]:
     return (np.asarray(starts)[:, None] + np.arange(count)).reshape(-1)
 
 
-class Ahead:
+class BatchedDraws:
     """``draw(counters)`` (N, ...) for ranges of counters at equal distances, those of several steps at a time.
 
     A call costs more than its numbers do. They are the same numbers, each a function of its own counter. ``counters``

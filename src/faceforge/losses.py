@@ -229,7 +229,7 @@ class Weighted(nn.Module):
     def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
         if len(losses) != len(weights):
-            raise ValueError(f"{len(losses)} losses and {len(weights)} weights: one weight for each loss is right")
+            raise ValueError(f"{len(losses)} losses and {len(weights)} weights: must be one weight for each loss")
         self.losses, self.weights = nn.ModuleList(losses), list(weights)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from faceforge.cut.engine import EngineName
 from faceforge.cut.job import How, Summary, run
 from faceforge.cut.work import REVIEW, Job, Settings
 from faceforge.errors import BadInput
-from faceforge.io.archives import IMAGES, Folder, Store, image_names, open_store
+from faceforge.io.archives import IMAGES, FileStore, Folder, image_names, open_store
 from faceforge.io.manifest import NAME, VERDICTS
 from faceforge.io.workers import cores
 
@@ -42,11 +42,11 @@ def cut(
     store, names = _photos(source)
     _check_target(source, target)
     if not 0.5 <= zoom <= 3.0:
-        raise BadInput(f"--zoom {zoom}: from 0.5 to 3 is right; 1 is the published frame")
+        raise BadInput(f"--zoom {zoom}: must be from 0.5 to 3; 1 is the published frame")
     if processes is not None and processes < 1:
-        raise BadInput(f"--processes {processes}: at least 1 is right")
+        raise BadInput(f"--processes {processes}: must be at least 1")
     if min_face < 1:
-        raise BadInput(f"--min-face {min_face}: at least 1 pixel is right")
+        raise BadInput(f"--min-face {min_face}: must be at least 1 pixel")
     height, width = parse_size(size)
     settings = Settings(height, width, detector, align, zoom, min_face)
     tell_people = identity_clusters.wanted(target.resolve(), tell_people)
@@ -73,11 +73,11 @@ def parse_size(size: str) -> tuple[int, int]:
         raise BadInput(f"--size {size}: WIDTHxHEIGHT, one number for a square, or {' or '.join(SIZES)}")
     width, height = int(sides[1]), int(sides[2] or sides[1])
     if not (8 <= width <= LARGEST and 8 <= height <= LARGEST):
-        raise BadInput(f"--size {size}: from 8 to {LARGEST} pixels a side are right")
+        raise BadInput(f"--size {size}: must be from 8 to {LARGEST} pixels a side")
     return height, width
 
 
-def _photos(source: Path) -> tuple[Store, list[str]]:
+def _photos(source: Path) -> tuple[FileStore, list[str]]:
     """The store of photos, and the names of the pictures in it; one picture is a folder with one name."""
     if source.is_file() and source.name.lower().endswith(IMAGES):
         return Folder(source.resolve().parent), [source.name]

@@ -315,5 +315,5 @@ def find_yunet() -> Path:
 def _checked(path: Path, weights: Weights) -> Path:
     found = file_hash(path)
     if found != weights.sha256:
-        raise BadInput(f"{path}: SHA-256 {found[:12]}..., {weights.sha256[:12]}... is right; remove the file")
+        raise BadInput(f"{path}: its SHA-256 is {found[:12]}..., must be {weights.sha256[:12]}...; remove the file")
     return path

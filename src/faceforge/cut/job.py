@@ -20,7 +20,7 @@ from faceforge.cut.pages import write_pages
 from faceforge.cut.work import REVIEW, TIGHT, Job, Photo, Settings, Task, place, thumb
 from faceforge.errors import BadInput
 from faceforge.io import manifest
-from faceforge.io.archives import Store
+from faceforge.io.archives import FileStore
 from faceforge.io.attributes import read_attributes
 from faceforge.io.files import atomic_path
 from faceforge.io.manifest import VERDICTS, Row
@@ -168,7 +168,7 @@ def _bar(what: str, total: int, done: int, how: How, unit: str = " photos") -> t
     return tqdm(total=total, initial=done, desc=what, unit=unit, disable=silent)
 
 
-def _stamp(store: Store, name: str) -> str:
+def _stamp(store: FileStore, name: str) -> str:
     try:
         status = store.status(name)
     except OSError:

@@ -19,7 +19,7 @@ from faceforge.cut.panel import HOME
 from faceforge.cut.work import REVIEW, face_name, place, thumb
 from faceforge.errors import BadInput
 from faceforge.io import manifest
-from faceforge.io.archives import Folder, Store
+from faceforge.io.archives import FileStore, Folder
 from faceforge.io.files import atomic_path
 from faceforge.io.manifest import VERDICTS
 
@@ -34,7 +34,7 @@ class Gone:
     unread: list[str]
 
 
-def find(store: Store, names: Sequence[str], memory: Memory) -> Gone:
+def find(store: FileStore, names: Sequence[str], memory: Memory) -> Gone:
     """What is gone from ``store``, of which ``names`` were listed before."""
     candidates = set(memory.names()).difference(names)
     if not candidates:
@@ -49,7 +49,7 @@ def find(store: Store, names: Sequence[str], memory: Memory) -> Gone:
     return Gone([n for n in missing if not any(_inside(n, folder) for folder in unread)], sorted(unread))
 
 
-def require_whole(store: Store, gone: Gone, memory: Memory) -> None:
+def require_whole(store: FileStore, gone: Gone, memory: Memory) -> None:
     """Raise BadInput where photos may be missing only because SRC could not be read whole."""
     end = "nothing was removed"
     if gone.unread:

@@ -20,7 +20,7 @@ from faceforge.cut import measure
 from faceforge.cut.detect import LARGEST_SIDE, SURE_SCORE, DetectorName, Found, count_eyes, make_detector
 from faceforge.cut.frame import Frame
 from faceforge.errors import BadInput
-from faceforge.io.archives import Store
+from faceforge.io.archives import FileStore
 from faceforge.io.images import ImageError, decode
 from faceforge.io.manifest import COLUMNS, NONE, Row, rounded
 
@@ -63,7 +63,7 @@ class Settings:
 class Job:
     """Everything that a process needs to know; it travels to other machines, which see the same folders."""
 
-    store: Store
+    store: FileStore
     target: Path
     settings: Settings
     weights: Path | None

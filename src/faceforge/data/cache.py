@@ -26,7 +26,7 @@ from tqdm import tqdm
 from faceforge.data.framing import RESIZE, frame, protocol_name
 from faceforge.data.sources.base import Files, Source
 from faceforge.errors import BadInput
-from faceforge.io.archives import Store
+from faceforge.io.archives import FileStore
 from faceforge.io.files import atomic_path, sync
 from faceforge.io.images import DECODE, ImageError
 from faceforge.io.portable import Held, locked
@@ -261,7 +261,7 @@ def digests_of(source: Source, root: Path, progress: bool) -> list[str]:
     return digests
 
 
-def _stamp(store: Store, name: str) -> tuple[str, float]:
+def _stamp(store: FileStore, name: str) -> tuple[str, float]:
     try:
         status = store.status(name)
     except OSError:

@@ -20,7 +20,7 @@ from faceforge.data.framing import check_crop
 from faceforge.data.sources.base import Face, Source
 from faceforge.data.splits import SPLITS, share_of, split_faces
 from faceforge.data.subsets import Partners
-from faceforge.data.tasks import Filtered, Task
+from faceforge.data.tasks import OpenCVTask, Task
 from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes, merge, read_attributes
 from faceforge.io.images import from_uint8
@@ -215,10 +215,10 @@ class FaceData(pl.LightningDataModule):
         """
         rows, partners = self.rows["train"], self._partners.get("train")
         faces = TrainFaces(self._packed, rows, self.seed, self.flip, self._augment, self.task, partners)
-        workers = self.workers if self._augment or isinstance(self.task, Filtered) else 0
+        workers = self.workers if self._augment or isinstance(self.task, OpenCVTask) else 0
         return DataLoader(
             faces,
-            batch_sampler=Positions(self.clock, self.batch_size, self.rank, self.world),  # type: ignore[arg-type]
+            batch_sampler=ClockSampler(self.clock, self.batch_size, self.rank, self.world),  # type: ignore[arg-type]
             collate_fn=_as_is,
             num_workers=workers,
             worker_init_fn=_begin_worker if workers else None,
@@ -259,8 +259,8 @@ class TrainFaces(Dataset[Batch]):
     ) -> None:
         self.packed, self.rows = packed, rows
         self.augment, self.task, self.partners = augment, task, partners
-        self._order = counter_rng.Ahead(partial(counter_rng.order, seed, len(rows)))
-        self._flip = counter_rng.Ahead(partial(_flips, seed, 0.5 if flip else 0.0))
+        self._order = counter_rng.BatchedDraws(partial(counter_rng.order, seed, len(rows)))
+        self._flip = counter_rng.BatchedDraws(partial(_flips, seed, 0.5 if flip else 0.0))
 
     def __getitems__(self, positions: range) -> Batch:
         """``index`` is the row in the packed set; ``flip`` says which faces are yet to be mirrored, on the device.
@@ -273,7 +273,7 @@ class TrainFaces(Dataset[Batch]):
         if self.partners:
             partners = self.partners(index, positions, "train")
             batch = {"input": batch["target"], "target": self._faces(partners, positions)}
-        if isinstance(self.task, Filtered):
+        if isinstance(self.task, OpenCVTask):
             batch["target"][flip] = batch["target"][flip][..., ::-1]
             batch["input"] = self.task.draw(batch["target"])
             flip = np.zeros_like(flip)
@@ -293,7 +293,7 @@ def _flips(seed: int, share: float, counters: np.ndarray) -> np.ndarray:
     return counter_rng.uniform(seed, "flip", counters) < share
 
 
-class Positions(Sampler[range]):
+class ClockSampler(Sampler[range]):
     """This rank's positions, batch after batch for ever, from where the clock stands when iteration begins."""
 
     def __init__(self, clock: Clock, batch_size: int, rank: int, world: int) -> None:
@@ -346,4 +346,4 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
 
 def _require(holds: bool, name: str, value: Any, right: str) -> None:
     if not holds:
-        raise BadInput(f"data.{name}={value}: {right} is right")
+        raise BadInput(f"data.{name}={value}: must be {right}")

@@ -92,14 +92,14 @@ FILTERS: dict[str, Filter] = {
 def _colour(picture: np.ndarray) -> np.ndarray:
     """The picture as contiguous RGB."""
     if picture.dtype != np.uint8 or 0 in picture.shape or picture.shape[2:] not in ((), (3,)) or picture.ndim < 2:
-        raise ValueError(f"a {picture.dtype} array of shape {picture.shape}; uint8 (H, W, 3) or (H, W) is right")
+        raise ValueError(f"a {picture.dtype} array of shape {picture.shape}; must be uint8 (H, W, 3) or (H, W)")
     return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else np.ascontiguousarray(picture)
 
 
 def _rising(levels: Sequence[int]) -> list[int]:
     found = [int(level) for level in levels]
     if not found or list(levels) != sorted(set(found)) or found[0] < 1 or found[-1] > 254:
-        raise ValueError(f"levels {list(levels)}; whole numbers from 1 to 254 in rising order are right")
+        raise ValueError(f"levels {list(levels)}; must be whole numbers from 1 to 254 in rising order")
     return found
 
 

@@ -34,7 +34,7 @@ def values_of(attributes: Attributes | None, name: str | None) -> np.ndarray:
     column = attributes[1][:, attributes[0].index(name)]
     _, numbers = np.unique(column, return_inverse=True)
     if numbers.max() >= MAX_VALUES:
-        raise BadInput(f"task.attribute={name}: more than {MAX_VALUES} different values; one of 0 and 1 is right")
+        raise BadInput(f"task.attribute={name}: more than {MAX_VALUES} different values; must be one of 0 and 1")
     return numbers.astype(np.int64)
 
 
@@ -52,7 +52,7 @@ def colours(packed: np.ndarray) -> np.ndarray:
     subsets are the same faces. Raises BadInput for grey faces.
     """
     if packed.shape[1] != 3:
-        raise BadInput("task.subset=colour: grey faces have no colour; data.channels=3 is right")
+        raise BadInput("task.subset=colour: grey faces have no colour; data.channels must be 3")
     return channel_means(packed).argmax(axis=1)
 
 

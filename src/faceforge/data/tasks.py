@@ -87,9 +87,9 @@ class SuperResolution(Task):
 
     def __post_init__(self) -> None:
         if self.factor < 2:
-            raise BadInput(f"task.factor={self.factor}: 2 or 4 is right")
+            raise BadInput(f"task.factor={self.factor}: must be 2 or 4")
         if self.input_factor not in (1, self.factor):
-            right = f"1 (enlarged to the target's size) or {self.factor} (task.factor) is right"
+            right = f"must be 1 (enlarged to the target's size) or {self.factor} (task.factor)"
             raise BadInput(f"input.factor={self.input_factor}: {right}")
 
     def check(self, height: int, width: int, channels: int) -> None:
@@ -127,12 +127,12 @@ class Colorize(Task):
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
-            raise BadInput(f"input.channels={self.channels}: 1 or 3 is right")
+            raise BadInput(f"input.channels={self.channels}: must be 1 or 3")
 
     def check(self, height: int, width: int, channels: int) -> None:
         """The faces have colour."""
         if channels != 3:
-            raise BadInput(f"data.channels={channels}: colorize needs faces in colour; data.channels=3 is right")
+            raise BadInput(f"data.channels={channels}: colorize needs faces in colour; data.channels must be 3")
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """(B, channels, H, W), also from faces that are grey already."""
@@ -173,11 +173,11 @@ class Deblur(Task):
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.size % 2 == 0:
-            raise BadInput(f"task.size={self.size}: an odd number of pixels such as 3 is right")
+            raise BadInput(f"task.size={self.size}: must be an odd number of pixels such as 3")
         if self.sigma <= 0:
-            raise BadInput(f"task.sigma={self.sigma}: above 0 is right")
+            raise BadInput(f"task.sigma={self.sigma}: must be above 0")
         if self.box < 0:
-            raise BadInput(f"task.box={self.box}: at least 0 is right")
+            raise BadInput(f"task.box={self.box}: must be at least 0")
 
     def check(self, height: int, width: int, channels: int) -> None:
         """The kernel mirrors no more than there is."""
@@ -247,7 +247,7 @@ class Average(Task):
 # ------------------------------------------------------------------------------------------------- drawn by OpenCV
 
 
-class Filtered(Task):
+class OpenCVTask(Task):
     """Base of the tasks whose input a filter of filters.py draws, picture by picture, in three channels."""
 
     @abstractmethod
@@ -267,7 +267,7 @@ class Filtered(Task):
 
 
 @dataclass(frozen=True)
-class Thresholds(Filtered):
+class Thresholds(OpenCVTask):
     """Each channel in few values: at all levels as was ``meant``, or at the last one only, as ``published``."""
 
     name = "thresholds"
@@ -284,7 +284,7 @@ class Thresholds(Filtered):
 
 
 @dataclass(frozen=True)
-class Contours(Filtered):
+class Contours(OpenCVTask):
     """The outlines at each level: smooth and each in its channel as ``meant``, or as the ``published`` code drew."""
 
     name = "contours"
@@ -301,7 +301,7 @@ class Contours(Filtered):
 
 
 @dataclass(frozen=True)
-class Canny(Filtered):
+class Canny(OpenCVTask):
     """The edges of each channel of the ``image``, or of its ``mask`` above 200, as published."""
 
     name = "canny"
@@ -311,7 +311,7 @@ class Canny(Filtered):
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high:
-            raise BadInput(f"task.low={self.low}, task.high={self.high}: 0 < low <= high is right")
+            raise BadInput(f"task.low={self.low}, task.high={self.high}: must be 0 < low <= high")
 
     def filter(self, picture: np.ndarray) -> np.ndarray:
         """Uint8 (H, W, 3), 0 or 255."""

@@ -43,7 +43,7 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
     ``seconds`` is for each of about ten measurements, on noise instead of faces. Raises BadInput.
     """
     if seconds <= 0:
-        raise BadInput(f"--seconds={seconds:g}: more than 0 is right")
+        raise BadInput(f"--seconds={seconds:g}: must be more than 0")
     training.filter_warnings()
     config = configuration.compose(list(overrides))
     gpus = make_plan(config).gpus

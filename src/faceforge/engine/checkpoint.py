@@ -29,7 +29,7 @@ LISTED = 50  # hashes, before those of files that are gone are dropped
 KINDS = {"state_dict": Mapping, "config": Mapping, "version": int, "clock": Mapping, "optimizers": list}
 
 
-class Store(CheckpointIO):
+class AtomicCheckpointIO(CheckpointIO):
     """Writes ``last.ckpt`` so that at every instant one good checkpoint lies in the folder; keeps the one before.
 
     Temporary file beside the target, fsync, hash recorded, replace, fsync of the folder. Lightning's own saver moves

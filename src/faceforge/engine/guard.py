@@ -61,7 +61,7 @@ def overflowing(scaler: Any) -> str | None:
     """What to say of a gradient scaler that has fallen so far that nothing is learnt any more."""
     if scaler is None or scaler.get_scale() > LEAST_SCALE:
         return None
-    return "gradients overflow in 16 bits at every step; trainer.precision=32, or bf16 where there is any, is right"
+    return "gradients overflow in 16 bits at every step; use trainer.precision=32, or bf16 where there is any"
 
 
 def require_finite(trainer: pl.Trainer, module: Scheme) -> None:

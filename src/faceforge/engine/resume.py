@@ -11,7 +11,7 @@ from typing import Any
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint
 from faceforge.engine.plan import Plan, make_plan
-from faceforge.engine.run import Run, hold
+from faceforge.engine.run import Run, lock_run
 from faceforge.errors import BadInput
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
@@ -24,7 +24,7 @@ def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack
     path = checkpoint.find(config["resume"], "last")
     folder = path.resolve().parent.parent
     run = Run.reopen(folder)
-    stack.enter_context(hold(folder))
+    stack.enter_context(lock_run(folder))
     checkpoint.sweep_orphans(path.parent)
     saved = checkpoint.read(path)
     _require_newest(path, saved)

@@ -43,8 +43,8 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, config: Mapping[str, Any], command: str) -> Run:
-        """Begin a run in a folder that ``make_folder`` gave and ``hold`` has locked. Raises BadInput where it holds a
-        run already: another process may have trained there a moment ago.
+        """Begin a run in a folder that ``make_folder`` gave and ``lock_run`` has locked. Raises BadInput where a run
+        lies there already: another process may have trained there a moment ago.
         """
         require_free(folder)
         (folder / "checkpoints").mkdir(exist_ok=True)
@@ -127,7 +127,7 @@ def _make_unused(folder: Path) -> Path:
     raise AssertionError
 
 
-def hold(folder: Path) -> ExitStack:
+def lock_run(folder: Path) -> ExitStack:
     """Lock a run folder until what is returned is closed. Raises BadInput where another process holds it."""
     lock = ExitStack()
     try:

@@ -31,7 +31,7 @@ from faceforge.engine.guard import NotFinite, go_back
 from faceforge.engine.loggers import MetricsCsv
 from faceforge.engine.loop import LeanLoop, needs_lightnings_loop
 from faceforge.engine.plan import Plan, make_callbacks, make_plan
-from faceforge.engine.run import Run, hold, make_folder, now, require_free, write_end
+from faceforge.engine.run import Run, lock_run, make_folder, now, require_free, write_end
 from faceforge.engine.signals import Signals
 from faceforge.engine.strategy import Ranks, killed, raised_in_rank
 from faceforge.engine.watchdog import Unanswered, Watchdog, give_up, unanswered
@@ -63,7 +63,7 @@ def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
     data.prepare()
     folder = make_folder(config)
-    stack.enter_context(hold(folder))
+    stack.enter_context(lock_run(folder))
     checkpoint.sweep_orphans(folder / "checkpoints")
     run = Run.create(folder, plan.config, shlex.join(["python", *sys.argv]))
     run.write_skipped(data.skipped)
@@ -136,7 +136,7 @@ def make_trainer(
         max_epochs=-1,
         logger=list(loggers),
         callbacks=list(callbacks),
-        plugins=[checkpoint.Store(), devices.lightning_precision(plan.precision, plan.gpus)],
+        plugins=[checkpoint.AtomicCheckpointIO(), devices.lightning_precision(plan.precision, plan.gpus)],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),  # else Lightning adds one
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -169,7 +169,7 @@ def _as_target(batch: Batch) -> Tensor:
 def _mean_colour(task: Any, mean: Callable[[Batch], Tensor], fitting: Fitting) -> Baseline | None:
     """The input's luma with the mean chroma of training faces; where the input is no picture, one colour."""
     face = mean({"target": torch.empty(1)})
-    if isinstance(task, tasks.Filtered | tasks.Noise | tasks.Average):
+    if isinstance(task, tasks.OpenCVTask | tasks.Noise | tasks.Average):
         flat = face.mean((2, 3), keepdim=True).expand_as(face)
         return Baseline("mean colour", "of the training faces", lambda batch: flat.expand_as(batch["target"]))
     if face.shape[1] != 3:

@@ -16,7 +16,7 @@ from faceforge import config as configuration
 from faceforge.engine import checkpoint, devices
 from faceforge.engine.loggers import RunLogger
 from faceforge.engine.progress import Progress
-from faceforge.engine.run import Run, hold, now, sources_commit, write_atomic
+from faceforge.engine.run import Run, lock_run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
 from faceforge.evaluation import protocol
 from faceforge.metrics import table
@@ -26,7 +26,7 @@ NAME = "evaluation.json"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Options:
     """What was typed."""
 
     run: Path
@@ -40,10 +40,10 @@ class Asked:
     trusted: Sequence[str]
 
 
-def evaluate(asked: Asked) -> None:
+def evaluate(asked: Options) -> None:
     """Score a run and leave the scores where they belong. Raises BadInput."""
     if asked.count is not None and asked.count < 1:
-        raise BadInput(f"--count {asked.count}: at least 1 is right")
+        raise BadInput(f"--count {asked.count}: must be at least 1")
     path = checkpoint.find(asked.run, asked.checkpoint)
     folder, record = _record(path)
     out = asked.out or folder / NAME
@@ -85,7 +85,7 @@ def _digest(path: Path) -> str:
     return digest
 
 
-def _data(asked: Asked, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> Any:
+def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> Any:
     """The run's own faces, packed and split as they were in training."""
     node = dict(config["data"])
     if asked.data_root is not None:
@@ -109,7 +109,7 @@ def _data(asked: Asked, folder: Path, config: Mapping[str, Any], record: Mapping
 # ---------------------------------------------------------------------------------------------------------- scoring
 
 
-def _score(asked: Asked, module: Any, data: Any) -> dict[str, Any]:
+def _score(asked: Options, module: Any, data: Any) -> dict[str, Any]:
     judged = protocol.all_faces(data, asked.split)
     others = protocol.other_people(judged)
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
@@ -173,7 +173,7 @@ def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
     if not earlier:
         return
     try:
-        lock = hold(folder)
+        lock = lock_run(folder)
     except BadInput:
         print(f"{folder}: still training, so its W&B run is left alone; evaluate again afterwards")
         return

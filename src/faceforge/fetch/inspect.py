@@ -18,7 +18,7 @@ from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.lfw import Lfw, face_of
 from faceforge.errors import BadInput, to_install
 from faceforge.io import manifest
-from faceforge.io.archives import IMAGES, Folder, Store, image_names, open_store
+from faceforge.io.archives import IMAGES, FileStore, Folder, image_names, open_store
 from faceforge.io.images import ImageError
 
 SAMPLE = 64  # pictures that are decoded, evenly spaced
@@ -99,7 +99,7 @@ def _check_store(path: Path) -> Finding:
     return found
 
 
-def _source(path: Path, store: Store, listed: list[str]) -> Files:
+def _source(path: Path, store: FileStore, listed: list[str]) -> Files:
     """The source that fits best."""
     bases = [name.rpartition("/")[2] for name in listed]
     tables = {"list_attr_celeba", "list_eval_partition", "identity_CelebA"} & {base.partition(".")[0] for base in bases}

@@ -28,7 +28,7 @@ SKIPPED_FOLDERS = {"_review", "__MACOSX"}
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
 
 
-class Store(Protocol):
+class FileStore(Protocol):
     """Files by their relative, slash-separated names."""
 
     root: Path
@@ -130,7 +130,7 @@ def _wanted(name: str) -> bool:
     return not name.startswith(".") and name not in SKIPPED_FOLDERS
 
 
-def open_store(root: str | Path | None, cache: str | None) -> Store:
+def open_store(root: str | Path | None, cache: str | None) -> FileStore:
     """The folder or archive at ``data.root``. Raises BadInput where there is none that can be read."""
     if root is None or str(root).strip() == "":
         raise BadInput("data.root is not set: name the folder or archive of pictures, data.root=PATH")
@@ -146,12 +146,14 @@ def open_store(root: str | Path | None, cache: str | None) -> Store:
     raise BadInput(f"data.root={root}: {_damage(path)}; a folder, .zip or .tar(.gz) is needed")
 
 
-def find_tables(root: str | Path | None, store: Store, listed: list[str], wanted: Iterable[str]) -> dict[str, bytes]:
+def find_tables(
+    root: str | Path | None, store: FileStore, listed: list[str], wanted: Iterable[str]
+) -> dict[str, bytes]:
     """The bytes of each wanted file that lies anywhere in the store, or else in the folder that holds ``root``.
 
     Raises BadInput for a file that is there but cannot be read.
     """
-    places: dict[str, tuple[Store, str]] = {}
+    places: dict[str, tuple[FileStore, str]] = {}
     for name in listed:
         places.setdefault(PurePosixPath(name).name, (store, name))
     beside = Folder(Path(root or "").expanduser().absolute().parent)
@@ -237,7 +239,7 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, IO[bytes]]
         yield member.name.removeprefix("./"), content
 
 
-def known_hashes(store: Store) -> dict[str, str]:
+def known_hashes(store: FileStore) -> dict[str, str]:
     """What a ``SHA256SUMS`` at the top of a store, as sha256sum writes it, knows of its files. Raises BadInput."""
     if not (store.file(SUMS).is_file() if isinstance(store, Folder) else SUMS in store.names()):
         return {}

@@ -70,7 +70,7 @@ def _match(file: str, pictures: Sequence[str], ids: Sequence[str]) -> list[int]:
     places = [by_id.get(str(path), by_name.get(path.name, -1)) for path in paths]
     place, rows = Counter(place for place in places if place >= 0).most_common(1)[0] if max(places) >= 0 else (0, 0)
     if rows > 1:
-        raise BadInput(f"data.attributes={file}: {ids[place]} has {rows} rows; one is right")
+        raise BadInput(f"data.attributes={file}: {ids[place]} has {rows} rows; must be one")
     if max(places) < 0:
         raise BadInput(f"data.attributes={file}: no row names a picture of the set ({pictures[0]}, {ids[0]})")
     return places

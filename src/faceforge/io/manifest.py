@@ -150,7 +150,7 @@ def _row(where: str, names: list[str], values: list[str]) -> Row:
     row = Row(**{name: _value(where, name, given[name]) for name in COLUMNS})
     verdicts = VERDICTS if row.n else (NONE,)
     if row.verdict not in verdicts:
-        raise BadInput(f"{where}: verdict {row.verdict!r}; {' or '.join(verdicts)} is right")
+        raise BadInput(f"{where}: verdict {row.verdict!r}; must be {' or '.join(verdicts)}")
     return row
 
 
@@ -167,7 +167,7 @@ def _value(where: str, name: str, text: str) -> Any:
         value = None
     if value is None or abs(value) > 1e9 or value != value:
         right = "a whole number" if kind is int else "a number"
-        raise BadInput(f"{where}: {name} is {text!r}; {right} is right")
+        raise BadInput(f"{where}: {name} is {text!r}; must be {right}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Scores of a predicted image against the one that is right, each image by itself, in units of the range [0, 1]."""
+"""Scores of a predicted image against its target, each image by itself, in units of the range [0, 1]."""
 
 from __future__ import annotations
 

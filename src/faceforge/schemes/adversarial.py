@@ -15,7 +15,7 @@ from faceforge.losses import Objective, discriminator_loss, generator_loss, grad
 from faceforge.metrics import health
 from faceforge.metrics.features import KidMonitor
 from faceforge.schemes import ema
-from faceforge.schemes.base import Batch, Means, Optimizer, Scheme, optimizer_of, rescale
+from faceforge.schemes.base import Batch, Optimizer, RunningMeans, Scheme, optimizer_of, rescale
 
 
 class AdversarialModule(Scheme):
@@ -56,7 +56,7 @@ class AdversarialModule(Scheme):
         self.average = ema.averaged_copy(generator)
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.objective: Objective = objective
-        self.means = Means(logits=partial(health.of_discriminator, objective))
+        self.means = RunningMeans(logits=partial(health.of_discriminator, objective))
         self.discriminator_steps = discriminator_steps
         self.r1_gamma, self.r2_gamma, self.penalty_every = r1_gamma, r2_gamma, penalty_every
         self.augment_policy = ",".join(augment_policy)
@@ -84,7 +84,7 @@ class AdversarialModule(Scheme):
         step = self.clock.images // global_batch
         generates = (step + 1) % self.discriminator_steps == 0
         with torch.set_grad_enabled(generates and self.share_fakes):
-            fake = self._generate(self.quick(self.generator), self._z("z/discriminator", position))
+            fake = self._generate(self.compiled(self.generator), self._z("z/discriminator", position))
         others = partial(self._others, position) if generates and not self.share_fakes else None
         made = self._discriminator_step(real, fake.detach(), position, step % self.penalty_every == 0, others)
         self.clock.images += global_batch
@@ -94,14 +94,14 @@ class AdversarialModule(Scheme):
 
     def _others(self, position: range) -> Tensor:
         """The faces of the generator's step."""
-        return self._generate(self.quick(self.generator), self._z("z/generator", position))
+        return self._generate(self.compiled(self.generator), self._z("z/generator", position))
 
     def _discriminator_step(
         self, real: Tensor, fake: Tensor, position: range, penalise: bool, meanwhile: Callable[[], Tensor] | None
     ) -> Any:
         self.discriminator.requires_grad_(True)
         real_seen, fake_seen = self._seen(real, "real", position), self._seen(fake, "fake", position)
-        judge = self.quick(self.discriminator)
+        judge = self.compiled(self.discriminator)
         real_logits, fake_logits = judge(real_seen), judge(fake_seen)
         loss = discriminator_loss(self.objective, real_logits, fake_logits)
         self.means.add(**{"loss/discriminator": loss})
@@ -119,7 +119,7 @@ class AdversarialModule(Scheme):
 
     def _generator_step(self, real: Tensor, fake: Tensor, position: range) -> None:
         self.discriminator.requires_grad_(False)
-        fake_logits = self.quick(self.discriminator)(self._seen(fake, "generator", position))
+        fake_logits = self.compiled(self.discriminator)(self._seen(fake, "generator", position))
         real_logits = self._real_logits(real, position) if self.objective == "relativistic" else None
         loss = generator_loss(self.objective, fake_logits, real_logits)
         self.means.add(**{"loss/generator": loss})
@@ -128,7 +128,7 @@ class AdversarialModule(Scheme):
 
     def _real_logits(self, real: Tensor, position: range) -> Tensor:
         with torch.no_grad():
-            return self.quick(self.discriminator)(self._seen(real, "real", position))
+            return self.compiled(self.discriminator)(self._seen(real, "real", position))
 
     def _raw_optimizers(self) -> list[torch.optim.Optimizer]:
         return self.optimizers(use_pl_optimizer=False)  # type: ignore[return-value]

@@ -26,7 +26,7 @@ Best = Callable[[], tuple[Mapping[str, Tensor], str]]
 Say = Callable[[str], None]
 
 
-class Means:
+class RunningMeans:
     """Running means of scalars, kept on the device: adding never waits for it, reading does.
 
     What is added is only kept at first: each sum or figure costs the host ten times as much, and one of many batches
@@ -106,7 +106,7 @@ class Scheme(pl.LightningModule):
         self.automatic_optimization = False
         self.seed = seed
         self.clock = counter_rng.Clock()
-        self.means = Means()
+        self.means = RunningMeans()
         self.config: dict[str, Any] = {}
         self.framing: Sequence[float] | None = None  # of the training faces (cut/framing.py); None in older runs
         self.end: str | None = None  # why the run ended before its limits, once it did
@@ -114,7 +114,7 @@ class Scheme(pl.LightningModule):
         self.compiles = False
         self.lean = True  # no hooks of Lightning's around a backward pass and an optimiser's step
         self._compiled: dict[nn.Module, Any] = {}
-        self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.Ahead] = {}
+        self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.BatchedDraws] = {}
 
     @property
     def world(self) -> int:
@@ -135,7 +135,7 @@ class Scheme(pl.LightningModule):
         """Nothing compiled outlives training."""
         self._compiled = {}
 
-    def quick(self, network: nn.Module) -> Any:
+    def compiled(self, network: nn.Module) -> Any:
         """A network, compiled where that was asked for. Not for what is differentiated twice."""
         return self._compiled.get(network, network)
 
@@ -162,7 +162,7 @@ class Scheme(pl.LightningModule):
             key = purpose, shape, kind, self.device
             if key not in self._ahead:
                 options = (partial(counter_rng_torch.counters, self.device),) if there else ()
-                self._ahead[key] = counter_rng.Ahead(draw, *options)
+                self._ahead[key] = counter_rng.BatchedDraws(draw, *options)
             drawn = self._ahead[key](counters)
         else:
             drawn = draw(counters.to(self.device) if there else counters.cpu().numpy())

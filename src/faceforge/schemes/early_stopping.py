@@ -33,7 +33,7 @@ class EarlyStop:
 
     def __init__(self, metric: str, min_delta: float, patience: int) -> None:
         if patience < 1 or min_delta < 0:
-            raise BadInput(f"model.stop: patience={patience}, min_delta={min_delta}; at least 1 and 0 are right")
+            raise BadInput(f"model.stop: patience={patience}, min_delta={min_delta}; must be at least 1 and 0")
         self.metric, self.min_delta, self.patience = metric, min_delta, patience
         self.best, self.waited = math.inf, 0
 

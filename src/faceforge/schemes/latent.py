@@ -55,7 +55,7 @@ class LatentModule(ReconstructionModule):
         seed: int,
     ) -> None:
         if reduction not in get_args(Reduction):
-            raise BadInput(f"model.reduction={reduction}: value or face is right")
+            raise BadInput(f"model.reduction={reduction}: must be value or face")
         if min(kl_weight, kl_anneal, free_nats) < 0:
             found = f"model.kl_weight={kl_weight}, kl_anneal={kl_anneal}, free_nats={free_nats}"
             raise BadInput(f"{found}: none may be below 0")
@@ -105,7 +105,7 @@ class LatentModule(ReconstructionModule):
                 module.eval()
 
     def _code(self, network: nn.Module, images: Tensor) -> Code:
-        encoder = self.quick(network["encoder"])  # type: ignore[index]
+        encoder = self.compiled(network["encoder"])  # type: ignore[index]
         return network["code"](encoder(rescale(images, (-1.0, 1.0), encoder.input_range)))  # type: ignore[index]
 
     def _drawn(self, mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class LatentModule(ReconstructionModule):
         return mean + (0.5 * log_variance).exp() * noise
 
     def _decoded(self, network: nn.Module, z: Tensor, span: tuple[float, float]) -> Tensor:
-        decoder = self.quick(network["decoder"])  # type: ignore[index]
+        decoder = self.compiled(network["decoder"])  # type: ignore[index]
         return rescale(decoder(z), decoder.output_range, span)
 
     def _outputs(self, network: nn.Module, inputs: Tensor, span: tuple[float, float]) -> Tensor:

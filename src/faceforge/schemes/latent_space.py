@@ -356,7 +356,7 @@ class LatentSpace:
         """
         positions = np.arange(start, start + count)
         if density not in get_args(Density):
-            raise BadInput(f"density={density}: one of {', '.join(get_args(Density))} is right")
+            raise BadInput(f"density={density}: must be one of {', '.join(get_args(Density))}")
         if density == "uniform":
             numbers = counter_rng.uniform(seed, "latent/uniform", positions, self.mean.shape)
             return _tensor(0.5 + truncation * (numbers - 0.5))
@@ -374,7 +374,7 @@ class LatentSpace:
     def directions(self, kind: Kind = "orthogonalised") -> dict[str, Tensor]:
         """By attribute, (Z,) float32: 1.0 times it is the way from the mean face without to the one with."""
         if kind not in get_args(Kind):
-            raise BadInput(f"direction={kind}: one of {', '.join(get_args(Kind))} is right")
+            raise BadInput(f"direction={kind}: must be one of {', '.join(get_args(Kind))}")
         found = self.normals if kind == "logistic" else self.differences
         found = orthogonalised(found, self.normals) if kind == "orthogonalised" else found
         return {name: _tensor(row) for name, row in zip(self.names, found, strict=True)}

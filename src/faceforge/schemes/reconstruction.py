@@ -56,7 +56,9 @@ class ReconstructionModule(PairedScheme):
 
     def objective(self, batch: Batch) -> Tensor:
         """What a step minimises, a scalar."""
-        loss = self.loss(self._outputs(self.quick(self.network), batch["input"], (0.0, 1.0)), (batch["target"] + 1) / 2)
+        loss = self.loss(
+            self._outputs(self.compiled(self.network), batch["input"], (0.0, 1.0)), (batch["target"] + 1) / 2
+        )
         self.means.add(**{"loss/train": loss})
         return loss
 

@@ -15,7 +15,7 @@ from faceforge import counter_rng, counter_rng_torch
 from faceforge.losses import Objective, discriminator_loss, generator_loss
 from faceforge.metrics import health
 from faceforge.schemes import ema
-from faceforge.schemes.base import BATCH_NORM, Batch, Means, Optimizer, optimizer_of, rescale
+from faceforge.schemes.base import BATCH_NORM, Batch, Optimizer, RunningMeans, optimizer_of, rescale
 from faceforge.schemes.early_stopping import Stop
 from faceforge.schemes.supervised import PairedScheme
 
@@ -55,7 +55,7 @@ class TranslationModule(PairedScheme):
         self.average = ema.averaged_copy(generator)
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.objective: Objective = objective
-        self.means = Means(logits=partial(health.of_discriminator, objective))
+        self.means = RunningMeans(logits=partial(health.of_discriminator, objective))
         self.discriminator_weight, self.adversarial_weight = discriminator_weight, adversarial_weight
         self.loss_weight = loss_weight
         self.test_dropout, self.test_batch_statistics = test_dropout, test_batch_statistics
@@ -74,7 +74,7 @@ class TranslationModule(PairedScheme):
         self.reseed()
         source, target = batch["input"], batch["target"]
         images = len(target) * self.world
-        made = self._translate(self.quick(self.generator), source)
+        made = self._translate(self.compiled(self.generator), source)
         optimizer_g, optimizer_d = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
         self._discriminator_step(source, target, made.detach(), optimizer_d)
         self._generator_step(source, target, made, optimizer_g)
@@ -107,7 +107,7 @@ class TranslationModule(PairedScheme):
 
     def _judged(self, source: Tensor, image: Tensor) -> Tensor:
         span = self.discriminator.input_range
-        return self.quick(self.discriminator)(rescale(source, (-1.0, 1.0), span), rescale(image, (-1.0, 1.0), span))  # type: ignore[arg-type]
+        return self.compiled(self.discriminator)(rescale(source, (-1.0, 1.0), span), rescale(image, (-1.0, 1.0), span))  # type: ignore[arg-type]
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:

@@ -48,7 +48,7 @@ def generate(
     """Random faces of a GAN or a latent editor."""
     from faceforge.studio import command
 
-    command.generate(command.Asked(run, out, overwrite, tuple(trusted or ())), count, seed, truncation, density)
+    command.generate(command.Request(run, out, overwrite, tuple(trusted or ())), count, seed, truncation, density)
 
 
 @app.command()
@@ -65,7 +65,7 @@ def upscale(
     """Photos made larger by a run of task=super_resolution."""
     from faceforge.studio import command
 
-    command.upscale(command.Asked(run, out, overwrite, tuple(trusted or ())), photo, simulate)
+    command.upscale(command.Request(run, out, overwrite, tuple(trusted or ())), photo, simulate)
 
 
 @app.command()
@@ -84,7 +84,7 @@ def translate(
     """What a run's task makes of the faces in photos: coloured, redrawn from lines, sharpened."""
     from faceforge.studio import command
 
-    command.translate(command.Asked(run, out, overwrite, tuple(trusted or ())), photo, whole, show, lines)
+    command.translate(command.Request(run, out, overwrite, tuple(trusted or ())), photo, whole, show, lines)
 
 
 @app.command()
@@ -108,7 +108,7 @@ def edit(
     """Photos with attributes changed by a latent editor."""
     from faceforge.studio import command
 
-    asked = command.Asked(run, out, overwrite, tuple(trusted or ()))
+    asked = command.Request(run, out, overwrite, tuple(trusted or ()))
     command.edit(asked, photo, changes or [], direction, whole, show, teach)
 
 
@@ -149,7 +149,7 @@ def walk(
     """A film through the space of faces."""
     from faceforge.studio import command
 
-    asked = command.Asked(run, out, overwrite, tuple(trusted or ()))
+    asked = command.Request(run, out, overwrite, tuple(trusted or ()))
     command.walk(asked, faces, seconds, seed, truncation, density, attribute, span, direction)
 
 
@@ -168,7 +168,7 @@ def morph(
     """A film from one person's face to another's."""
     from faceforge.studio import command
 
-    asked = command.Asked(run, out, overwrite, tuple(trusted or ()))
+    asked = command.Request(run, out, overwrite, tuple(trusted or ()))
     command.morph(asked, first, second, seconds, steps, whole)
 
 
@@ -185,7 +185,7 @@ def invert(
     """A photo's face as a code: how like it is, and the code as a .safetensors file."""
     from faceforge.studio import command
 
-    command.invert(command.Asked(run, out, overwrite, tuple(trusted or ())), photo, steps, whole)
+    command.invert(command.Request(run, out, overwrite, tuple(trusted or ())), photo, steps, whole)
 
 
 @app.command("app")
@@ -218,4 +218,4 @@ def export(
     """A model for other programs, with proof that it computes the same."""
     from faceforge.studio import command
 
-    command.export(command.Asked(run, None, overwrite, tuple(trusted or ())), out)
+    command.export(command.Request(run, None, overwrite, tuple(trusted or ())), out)

@@ -30,7 +30,7 @@ Show = Literal["photo", "faces"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What all commands share: which run, where to, and whose packages may be named."""
 
     run: Path
@@ -50,10 +50,10 @@ class Asked:
 # ------------------------------------------------------------------------------------------------------------ generate
 
 
-def generate(asked: Asked, count: int, seed: int, truncation: float, density: Density) -> None:
+def generate(asked: Request, count: int, seed: int, truncation: float, density: Density) -> None:
     """Random faces: one grid, or a folder with a file for each."""
     if count < 1 or truncation < 0:
-        raise BadInput(f"--count {count}, --truncation {truncation}: at least 1 face and at least 0 are right")
+        raise BadInput(f"--count {count}, --truncation {truncation}: must be at least 1 face and at least 0")
     model = asked.open("generate")
     target = asked.target(model, f"faces-{seed}.png")
     drawn = recipes.drawn(model, seed, truncation, density)
@@ -76,7 +76,7 @@ def generate(asked: Asked, count: int, seed: int, truncation: float, density: De
 # -------------------------------------------------------------------------------------------------------------- photos
 
 
-def upscale(asked: Asked, photo: Path, simulate: bool) -> None:
+def upscale(asked: Request, photo: Path, simulate: bool) -> None:
     """Photos enlarged; or the before and after of photos made smaller first."""
     model = asked.open("upscale")
     work = restore.simulate if simulate else restore.upscale
@@ -88,7 +88,7 @@ def upscale(asked: Asked, photo: Path, simulate: bool) -> None:
         print(f"lowered, bicubic ({bicubic:.2f} dB PSNR), restored ({restored:.2f} dB) and original, from the left")
 
 
-def translate(asked: Asked, photo: Path, whole: bool, show: Show, lines: bool = False) -> None:
+def translate(asked: Request, photo: Path, whole: bool, show: Show, lines: bool = False) -> None:
     """Photos, or a film, with their faces translated by the run's task."""
     model = asked.open("translate")
     if photo.suffix.lower() in FILMS and photo.is_file():
@@ -102,7 +102,7 @@ def translate(asked: Asked, photo: Path, whole: bool, show: Show, lines: bool = 
     _photos(asked, model, photo, model.task.name, recipe, "photo" if lines else show, work)
 
 
-def edit(asked: Asked, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: Any) -> None:
+def edit(asked: Request, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: Any) -> None:
     """Photos with attributes changed; ``taught`` names an attribute and its two folders, or is None."""
     strengths = edits.parse_strengths(words)
     model = asked.open("edit")
@@ -119,12 +119,12 @@ def edit(asked: Asked, photo: Path, words: Sequence[str], kind: Kind, whole: boo
     _photos(asked, model, photo, "edited", recipe, show, work)
 
 
-def invert(asked: Asked, photo: Path, steps: int, whole: bool) -> None:
+def invert(asked: Request, photo: Path, steps: int, whole: bool) -> None:
     """A photo's faces as codes: a picture of how like they are, and the codes beside it."""
     from safetensors.torch import save
 
     if steps < 0:
-        raise BadInput(f"--steps {steps}: at least 0 is right")
+        raise BadInput(f"--steps {steps}: must be at least 0")
     model = asked.open("invert")
     target = asked.target(model, f"{photo.stem}-code.png", beside=lambda path: [_code_file(path)])
     z, result = edits.invert(model, photos.read_photo(photo), steps, whole)
@@ -141,7 +141,7 @@ def _code_file(path: Path) -> Path:
 
 
 def _photos(
-    asked: Asked, model: Model, photo: Path, name: str, recipe: Callable[..., Recipe], show: Show, work: Any
+    asked: Request, model: Model, photo: Path, name: str, recipe: Callable[..., Recipe], show: Show, work: Any
 ) -> list[Result]:
     """Every photo of a folder, or one, through ``work``; those without a face are told and left out."""
     files, single = photos.photo_files(photo), photo.is_file()
@@ -169,7 +169,7 @@ def _photos(
     return results
 
 
-def _photo_target(asked: Asked, model: Model, photo: Path, name: str) -> Target:
+def _photo_target(asked: Request, model: Model, photo: Path, name: str) -> Target:
     return asked.target(model, f"{photo.stem}-{name}.png" if photo.is_file() else f"{photo.name}-{name}")
 
 
@@ -189,7 +189,7 @@ def _beside(folder: Path, files: Sequence[Path], root: Path) -> list[Path]:
     return [folder / path for path in (short if distinct else (p.with_name(f"{p.name}.png") for p in below))]
 
 
-def _film(asked: Asked, model: Model, film: Path) -> None:
+def _film(asked: Request, model: Model, film: Path) -> None:
     target = asked.target(model, f"{film.stem}-{model.task.name}.mp4", VIDEOS)
     fps, count, frames = output.read_video(film)
     path = next(target.files([film.stem], ".mp4"))
@@ -203,7 +203,7 @@ def _film(asked: Asked, model: Model, film: Path) -> None:
 
 
 def walk(
-    asked: Asked,
+    asked: Request,
     stops: int,
     seconds: float,
     seed: int,
@@ -227,7 +227,7 @@ def walk(
     _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")), recipe)
 
 
-def morph(asked: Asked, first: Path, second: Path, seconds: float, steps: int, whole: bool) -> None:
+def morph(asked: Request, first: Path, second: Path, seconds: float, steps: int, whole: bool) -> None:
     """A film from one person to another, or a strip of pictures."""
     model = asked.open("morph")
     frames = _frames(seconds)
@@ -289,7 +289,7 @@ def average(
 
 def _frames(seconds: float) -> int:
     if not 0.1 <= seconds <= 600:
-        raise BadInput(f"--seconds {seconds}: 0.1 to 600 is right")
+        raise BadInput(f"--seconds {seconds}: must be 0.1 to 600")
     return max(2, round(seconds * animation.FPS))
 
 
@@ -302,7 +302,7 @@ def _write_film(made: Iterable[np.ndarray], frames: int, path: Path, recipe: Rec
 # -------------------------------------------------------------------------------------------------------------- export
 
 
-def export(asked: Asked, out: Path) -> None:
+def export(asked: Request, out: Path) -> None:
     """A model as .safetensors, .onnx or a folder with both. Raises BadInput."""
     from faceforge.studio import export as exports
 

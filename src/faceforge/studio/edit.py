@@ -27,7 +27,7 @@ def parse_strengths(words: Sequence[str]) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals or not name or not np.isfinite(found.get(name, np.nan)):
-            raise BadInput(f"{word}: NAME=NUMBER is right, for example Smiling=1.5")
+            raise BadInput(f"{word}: must be NAME=NUMBER, for example Smiling=1.5")
     return found
 
 

@@ -181,10 +181,10 @@ def target(
     path = out or _unused(default, beside)
     suffix = path.suffix.lower()
     if suffix and suffix not in kinds and not path.is_dir():
-        raise BadInput(f"{path}: {' or '.join(kinds)}, or a folder, is right")
+        raise BadInput(f"{path}: must be {' or '.join(kinds)}, or a folder")
     folder = suffix not in kinds
     if folder and path.is_file():
-        raise BadInput(f"{path}: is a file; {' or '.join(kinds)}, or a folder, is right")
+        raise BadInput(f"{path}: is a file; must be {' or '.join(kinds)}, or a folder")
     taken = [file for file in ((path,) if folder else (path, *beside(path))) if _is_taken(file, folder)]
     if taken and not overwrite:
         raise BadInput(f"{taken[0]}: is there already; --overwrite replaces it, --out names another place")

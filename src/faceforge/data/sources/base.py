@@ -13,7 +13,7 @@ from faceforge.io.archives import known_hashes
 from faceforge.io.images import decode
 
 if TYPE_CHECKING:
-    from faceforge.io.archives import Store
+    from faceforge.io.archives import FileStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Files:
 
     name = "files"
 
-    def __init__(self, store: Store, names: Sequence[str], faces: Sequence[Face]) -> None:
+    def __init__(self, store: FileStore, names: Sequence[str], faces: Sequence[Face]) -> None:
         self.store = store
         self.names = names
         self.known = known_hashes(store)

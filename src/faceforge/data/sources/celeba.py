@@ -10,7 +10,7 @@ import numpy as np
 
 from faceforge.data.sources.base import Face, Files
 from faceforge.errors import BadInput
-from faceforge.io.archives import IMAGES, Folder, Store, find_tables, image_names, open_store
+from faceforge.io.archives import IMAGES, FileStore, Folder, find_tables, image_names, open_store
 
 ZIPS = ("img_align_celeba.zip", "img_celeba_dataset.zip")  # the official one, and the published GAN's
 ENDINGS = ("txt", "csv")
@@ -50,7 +50,7 @@ def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _pictures(place: Store, listed: list[str]) -> Store:
+def _pictures(place: FileStore, listed: list[str]) -> FileStore:
     zips = [name for name in listed if _base(name) in ZIPS]
     if isinstance(place, Folder) and zips and not any(name.lower().endswith(IMAGES) for name in listed):
         return open_store(place.file(zips[0]), None)
@@ -73,7 +73,7 @@ def _ids(names: list[str]) -> list[str]:
 Rows = Iterator[list[str]]
 
 
-def _tables(root: str | None, place: Store, listed: list[str]) -> dict[str, dict[str, Any]]:
+def _tables(root: str | None, place: FileStore, listed: list[str]) -> dict[str, dict[str, Any]]:
     """Every table found, by picture: in the place itself, or in the folder that holds it."""
     files = find_tables(root, place, listed, [f"{stem}.{ending}" for ending in ENDINGS for stem in _PARSERS])
     found: dict[str, dict[str, Any]] = {}
@@ -101,7 +101,7 @@ def _parse_attributes(rows: Rows) -> dict[str, Any]:
     table: dict[str, Any] = {"": names}
     for picture, *values in rows:
         if len(values) != len(names):
-            raise ValueError(f"{len(values)} values for {picture}, {len(names)} a picture are right")
+            raise ValueError(f"{len(values)} values for {picture}, must be {len(names)} a picture")
         table[picture] = np.array([VALUES.get(value, np.nan) for value in values], dtype=np.float32)
     return table
 
@@ -111,7 +111,7 @@ def _parse_single(rows: Rows) -> dict[str, Any]:
     table = {}
     for picture, *values in rows:
         if len(values) != 1:
-            raise ValueError(f"{len(values)} values for {picture}, 1 a picture is right")
+            raise ValueError(f"{len(values)} values for {picture}, must be 1 a picture")
         table[picture] = values[0]
     return table
 

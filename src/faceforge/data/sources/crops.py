@@ -12,7 +12,7 @@ import numpy as np
 from faceforge.data.sources.base import Face, Files
 from faceforge.errors import BadInput
 from faceforge.io import manifest
-from faceforge.io.archives import Folder, Store, image_names, open_store
+from faceforge.io.archives import FileStore, Folder, image_names, open_store
 from faceforge.io.images import ImageError
 
 REVIEW = "_review"
@@ -68,7 +68,7 @@ class Crops(Files):
         return self.sets, np.array(member, dtype=np.float32)
 
 
-def _verdicts(store: Store) -> dict[str, _Told]:
+def _verdicts(store: FileStore) -> dict[str, _Told]:
     """What a manifest at the top of the store says of each face."""
     if manifest.NAME not in store.names():
         return {}
@@ -85,7 +85,7 @@ def _verdicts(store: Store) -> dict[str, _Told]:
         raise BadInput(f"{where}: cannot be read as text ({error})") from error
 
 
-def _listed(store: Store, verdicts: dict[str, _Told]) -> list[str]:
+def _listed(store: FileStore, verdicts: dict[str, _Told]) -> list[str]:
     """The pictures in place, and accepted ones whose crops have not been moved there yet."""
     listed = set(store.names())
     absent = [face for face, row in verdicts.items() if row.verdict == "accepted" and face not in listed]

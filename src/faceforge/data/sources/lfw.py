@@ -68,7 +68,7 @@ def read_table(where: str, data: bytes, faces: Sequence[Face]) -> tuple[list[str
         elif text.strip():
             picture, values = _row(cells)
             if not names or len(values) != len(names):
-                right = f"person, imagenum and {len(names)} values are right" if names else "no line names the columns"
+                right = f"must be person, imagenum and {len(names)} values" if names else "no line names the columns"
                 raise BadInput(f"{where}: line {line}: {' '.join(cells)[:40]!r}: {right}; take a fresh copy")
             rows[picture] = values
     if not rows:

@@ -77,14 +77,14 @@ class Ask:
         except ValueError:
             value = low - 1
         if not low <= value <= high:
-            raise BadInput(f"{name} {self.words[name][:40]!r}: a number from {low:g} to {high:g} is right")
+            raise BadInput(f"{name} {self.words[name][:40]!r}: must be a number from {low:g} to {high:g}")
         return value
 
     def count(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number within bounds."""
         word = self.words.get(name, str(default))
         if not (word.isascii() and word.isdigit() and len(word) < 20 and low <= int(word) <= high):
-            raise BadInput(f"{name} {word[:40]!r}: a whole number from {low} to {high} is right")
+            raise BadInput(f"{name} {word[:40]!r}: must be a whole number from {low} to {high}")
         return int(word)
 
     def choice(self, name: str, options: Sequence[str]) -> Any:
@@ -183,7 +183,7 @@ def edit(model: Model, ask: Ask) -> Answer:
     words = [word for word in ask.words.get("changes", "").split(",") if word]
     strengths = edits.parse_strengths(words)
     if any(abs(strength) > STRONGEST for strength in strengths.values()):
-        raise BadInput(f"changes {ask.words['changes'][:80]!r}: from -{STRONGEST:g} to {STRONGEST:g} is right")
+        raise BadInput(f"changes {ask.words['changes'][:80]!r}: must be from -{STRONGEST:g} to {STRONGEST:g}")
     kind: Kind = ask.choice("direction", ("orthogonalised", "mean_difference", "logistic"))
     if ask.uploads:
         whole = ask.flag("whole")

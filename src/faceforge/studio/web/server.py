@@ -76,7 +76,7 @@ class Refused(Exception):
         self.status = status
 
 
-class Desk:
+class WorkQueue:
     """Takes requests in, one after another, within limits."""
 
     def __init__(self, limits: Limits) -> None:
@@ -167,7 +167,7 @@ async def _drain(request: Request) -> None:
             pass
 
 
-class Shield:
+class SameOriginMiddleware:
     """Refuses what other pages send here, and adds the headers that keep this page to itself.
 
     ``hosts`` are the names it goes by, so that no foreign name can be made to lead here (DNS rebinding); none: any.
@@ -206,7 +206,7 @@ def _hostname(host: str) -> str | None:
 
 def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1") -> Starlette:
     """The page and its functions for some models."""
-    desk = Desk(limits or Limits())
+    desk = WorkQueue(limits or Limits())
     offered = _offers(models, desk.limits)
 
     async def offers(request: Request) -> Response:
@@ -238,7 +238,7 @@ def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = 
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     hosts = [] if host in EVERYWHERE else [*LOOPBACK, host.lower()]
-    return Starlette(routes=routes, middleware=[Middleware(Shield, hosts)])
+    return Starlette(routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts)])
 
 
 def _said(sentence: str, status: int) -> Response:
