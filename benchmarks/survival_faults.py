@@ -12,6 +12,7 @@ import builtins
 import errno
 import io
 import os
+import pathlib
 import random
 import shutil
 import signal
@@ -81,6 +82,7 @@ class Watched:
             return result
 
         setattr(os, name, watched)
+        _also_in_pathlib(name, watched)
 
     def install(self) -> None:
         """Watch this process from now on."""
@@ -95,6 +97,14 @@ class Watched:
             return _layered(_Raw(self, file, mode.replace("b", "").replace("t", "")), mode, args, words)
 
         io.open = builtins.open = opened
+        _also_in_pathlib("open", opened)
+
+
+def _also_in_pathlib(name: str, function: Any) -> None:
+    """pathlib of Python 3.10 keeps the functions of os under names of its own."""
+    accessor = getattr(pathlib, "_NormalAccessor", None)
+    if accessor is not None and hasattr(accessor, name):
+        setattr(accessor, name, staticmethod(function))
 
 
 class _Raw(io.FileIO):

@@ -129,7 +129,7 @@ class Killed(BaseException):
 def test_a_damaged_last_never_takes_the_place_of_a_good_previous(tmp_path, monkeypatch, call):
     save(tmp_path, 1, 2)
     (tmp_path / "last.ckpt").write_bytes(b"damaged")
-    real, calls = os.replace, iter(range(10))
+    real, calls = Path.replace, iter(range(10))
 
     def replace(*args):
         if next(calls) == call:
@@ -137,7 +137,7 @@ def test_a_damaged_last_never_takes_the_place_of_a_good_previous(tmp_path, monke
         real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace)
+        patch.setattr(Path, "replace", replace)
         with suppress(Killed):
             save(tmp_path, 3)
     with pytest.warns(UserWarning, match="previous") if call < 2 else monkeypatch.context():
