@@ -485,7 +485,7 @@ def test_two_cuts_into_one_folder(photos, again):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda t: t.replace(",accepted,", ",perhaps,", 1), "row 3.*verdict 'perhaps'; accepted or doubtful"),
+        (lambda t: t.replace(",accepted,", ",perhaps,", 1), "row 3.*verdict 'perhaps'; must be accepted or doubtful"),
         (lambda t: "face,verdict\n1,2\n", "no column source"),
         (lambda t: t + t.splitlines()[-2] + "\n", "has a row already"),
         (lambda t: t.replace("holiday 0.png-1", "holiday 0.png-7"), "no face holiday 0.png-7"),

@@ -102,7 +102,7 @@ def test_codes_stay_in_their_range(density, code_range):
 
 
 def test_an_unknown_density_names_the_known():
-    with pytest.raises(BadInput, match=r"density=normal: one of prior, uniform, gaussian, mixture"):
+    with pytest.raises(BadInput, match=r"density=normal: must be one of prior, uniform, gaussian, mixture"):
         SPACES[None].sample("normal", 1)
 
 
