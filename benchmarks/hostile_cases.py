@@ -242,6 +242,9 @@ def wrong_kinds(base: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"{key}-wrong", {**base, key: value}
     yield "clock-empty", {**base, "clock": {}}
     yield "newer", {**base, "version": 99}
+    older = {"state_dict": {1: torch.zeros(1)}, "config": {"model": [{"_target_": 3}]}}
+    for key, value in older.items():
+        yield f"older-{key}", {**base, "version": 1, key: value}
     for name, value in {"text": "x", "sparse": torch.eye(3).to_sparse(), "claimed": claimed}.items():
         yield f"weight-{name}", {**base, "state_dict": {**weights, first: value}}
     yield "weight-missing", {**base, "state_dict": {k: v for k, v in weights.items() if k != first}}

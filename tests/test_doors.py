@@ -78,6 +78,7 @@ def test_a_callback_stays_or_goes_when_a_run_goes_on(tiny, resume):
         (["+callbacks.mine._target_=pytorch_lightning.callbacks.Nothing"], r"callbacks\.mine\._target_: .*not exist"),
         (["+trainer.extra.nothing=1"], r"trainer\.extra\.nothing: Lightning's Trainer has no such argument"),
         (["+trainer.extra.devices=2"], r"trainer\.extra\.devices: is decided by faceforge"),
+        (["+trainer.extra.profiler=nothing"], r"trainer\.extra: .*profiler"),
     ],
 )
 def test_what_is_wrong_with_them_is_one_line_before_a_folder_is_made(tmp_path, monkeypatch, words, said):
@@ -91,7 +92,13 @@ def test_what_is_wrong_with_them_is_one_line_before_a_folder_is_made(tmp_path, m
 def test_callbacks_and_profiler_of_lightning_work(tiny):
     theirs = [f"+callbacks.{name.lower()}._target_=pytorch_lightning.callbacks.{name}" for name in (
         "LearningRateMonitor", "DeviceStatsMonitor", "ModelCheckpoint")]  # fmt: skip
-    folder = tiny("a", *theirs, "+callbacks.modelcheckpoint.dirpath=saved", "+trainer.extra.profiler=simple")
+    folder = tiny(
+        "a",
+        *theirs,
+        "+callbacks.modelcheckpoint.dirpath=saved",
+        "+trainer.extra.profiler=simple",
+        "+trainer.extra.enable_model_summary=true",
+    )
     rates = [name for name in rows(folder)[0] if name.startswith("lr-")]
     assert rates
     assert sum(bool(row[rates[0]]) for row in rows(folder)) >= 10

@@ -76,3 +76,10 @@ def test_what_version_1_began_without_has_its_default():
 
 def config_of_today(callbacks):
     return callbacks == config.compose()["callbacks"]
+
+
+def test_what_is_damaged_in_a_file_of_version_1_stays_for_its_reader_to_name():
+    damaged = {"version": 1, "config": {}, "state_dict": {1: torch.zeros(1)}, "means": "x", "callbacks": [1]}
+    kept = migration.migrate(damaged)
+    assert (kept["means"], kept["callbacks"]) == ("x", [1])
+    assert list(kept["state_dict"]) == [1]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from faceforge import config as configuration
 from faceforge import counter_rng
-from faceforge.engine import devices, training
+from faceforge.engine import devices, messages, training
 from faceforge.engine.plan import make_plan
 from faceforge.errors import BadInput
 from faceforge.io.workers import cores
@@ -44,7 +44,7 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
     """
     if seconds <= 0:
         raise BadInput(f"--seconds={seconds:g}: must be more than 0")
-    training.filter_warnings()
+    messages.filter_warnings()
     config = configuration.compose(list(overrides))
     gpus = make_plan(config).gpus
     best, threads = Choice("", None, {}), torch.get_num_threads()

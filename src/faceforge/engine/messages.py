@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,3 +57,17 @@ def stuck(folder: Path, error: Exception) -> str:
     if not any((folder / "checkpoints").glob("*.ckpt")):
         again = f"start again with run_dir={os.path.relpath(folder)}; nothing was trained yet"
     return f"{folder}: cannot go on ({error}); the last checkpoint is whole, to go on when this is mended: {again}"
+
+
+def filter_warnings() -> None:
+    """Silence what Lightning says about choices made here on purpose; every other warning stays."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for expected in (
+        ".*does not have many workers.*",
+        ".*found .* module.* in eval mode at the start of training.*",
+        ".*GPU available but not used.*",
+        ".*IterableDataset.*__len__.*",
+        ".*`max_epochs` was not set.*",
+        ".*LeafSpec.*is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=expected)

@@ -56,14 +56,15 @@ def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
     means = checkpoint.get("means")
     if isinstance(means, Mapping):
         means = {"pending": {}, **means}
-    recorder = (checkpoint.get("callbacks") or {}).get("Recorder")
-    kept = {name: value for name, value in checkpoint["state_dict"].items() if not _is_frozen_feature(name)}
+    states = checkpoint.get("callbacks")
+    recorder = states.get("Recorder") if isinstance(states, Mapping) else None
+    kept = {name: value for name, value in checkpoint["state_dict"].items() if not _is_frozen_feature(str(name))}
     return {
         **{"framing": None, "end": None},
         **checkpoint,
         "config": config,
         "means": means,
-        "callbacks": _states(recorder) if isinstance(recorder, Mapping) else checkpoint.get("callbacks"),
+        "callbacks": _states(recorder) if isinstance(recorder, Mapping) else states,
         "state_dict": kept,
         "version": VERSION,
     }

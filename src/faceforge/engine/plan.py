@@ -18,20 +18,10 @@ from faceforge.engine.guard import Guard
 from faceforge.errors import BadInput
 
 CLOCK = "faceforge.engine.callbacks.clock.Clock"
-DECIDED = (  # arguments of Lightning's Trainer
-    *(
-        "accelerator",
-        "devices",
-        "num_nodes",
-        "strategy",
-        "precision",
-        "deterministic",
-        "plugins",
-        "logger",
-        "callbacks",
-    ),
-    *("max_epochs", "max_steps", "max_time", "enable_checkpointing", "use_distributed_sampler", "fast_dev_run"),
-)
+# arguments of Lightning's Trainer
+DECIDED = {"accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "plugins", "logger"}
+DECIDED |= {"callbacks", "max_epochs", "max_steps", "max_time", "enable_checkpointing", "use_distributed_sampler"}
+DECIDED |= {"fast_dev_run"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,9 @@ class TrainerOptions:
                 raise BadInput(f"trainer.extra.{name}: Lightning's Trainer has no such argument")
             if name in DECIDED:
                 raise BadInput(f"trainer.extra.{name}: is decided by faceforge; see conf/trainer/default.yaml")
+        if self.extra:
+            with configuration.naming("trainer.extra"):
+                pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, **self.extra)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import signal
 import sys
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -46,7 +44,7 @@ def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
     Raises BadInput before anything is written where the request cannot be met, GuardStop where a number is NaN or
     infinite.
     """
-    filter_warnings()
+    messages.filter_warnings()
     try:
         with ExitStack() as stack:
             return _resume(config, overrides, stack) if config["resume"] else _start(config, stack)
@@ -119,7 +117,7 @@ def build(config: Mapping[str, Any]) -> tuple[Scheme, FaceData]:
 def make_trainer(
     plan: Plan,
     callbacks: Sequence[pl.Callback],
-    module: pl.LightningModule | None = None,
+    module: Scheme | None = None,
     loggers: Sequence[Logger] = (),
 ) -> pl.Trainer:
     """Lightning's trainer for a plan: one endless epoch, which a callback ends by the clock.
@@ -138,15 +136,12 @@ def make_trainer(
         callbacks=list(callbacks),
         plugins=[checkpoint.AtomicCheckpointIO(), devices.lightning_precision(plan.precision, plan.gpus)],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),  # else Lightning adds one
-        enable_progress_bar=False,
-        enable_model_summary=False,
         use_distributed_sampler=False,
-        **{"log_every_n_steps": 1, **plan.options.extra},
+        **{"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1, **plan.options.extra},
     )
-    if isinstance(module, Scheme):
-        module.lean = lean = not plan.options.extra and not needs_lightnings_loop(module, callbacks)
-    else:
-        lean = not plan.options.extra and not needs_lightnings_loop(None, callbacks)
+    lean = not plan.options.extra and not needs_lightnings_loop(module, callbacks)
+    if module is not None:
+        module.lean = lean
     if lean:
         trainer.fit_loop.epoch_loop = LeanLoop(trainer)
     return trainer
@@ -230,17 +225,3 @@ def _train(plan: Plan, session: Session, module: Scheme, data: FaceData) -> None
         raise (raised_in_rank(error) if isinstance(error, ProcessRaisedException) else killed(error)) from error
     finally:
         watchdog.stop()
-
-
-def filter_warnings() -> None:
-    """Silence what Lightning says about choices made here on purpose; every other warning stays."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for expected in (
-        ".*does not have many workers.*",
-        ".*found .* module.* in eval mode at the start of training.*",
-        ".*GPU available but not used.*",
-        ".*IterableDataset.*__len__.*",
-        ".*`max_epochs` was not set.*",
-        ".*LeafSpec.*is deprecated.*",
-    ):
-        warnings.filterwarnings("ignore", message=expected)

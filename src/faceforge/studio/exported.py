@@ -141,5 +141,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     if not all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):
         raise _foreign(path)
     if about["version"] < VERSION:
-        about = {**about, "config": migrate_config(about["config"]), "version": VERSION}
+        try:
+            about = {**about, "config": migrate_config(about["config"]), "version": VERSION}
+        except RecursionError:
+            raise _foreign(path) from None
     return about, tensors, digest

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from faceforge.engine import devices
+from faceforge.engine import devices, messages
 from faceforge.engine.callbacks.session import ClockCallback, parts
 
 
@@ -24,6 +24,7 @@ class Clock(ClockCallback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Tie the data to the module's clock before anything is drawn."""
+        messages.filter_warnings()  # a rank begins without its parent's filters
         module, data = parts(trainer, pl_module)
         data.clock, data.rank, data.world = module.clock, trainer.global_rank, trainer.world_size
         data.pin_memory = trainer.strategy.root_device.type != "cpu" and devices.can_pin()
