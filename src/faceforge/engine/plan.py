@@ -1,4 +1,4 @@
-"""What is decided before training begins, once: device, precision, processes, limits, folder, what is resumed."""
+"""What is decided before training begins, once: device, precision, processes, limits, what is resumed."""
 
 from __future__ import annotations
 
@@ -68,14 +68,13 @@ class TrainerOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """A training that can begin. ``config`` is what its checkpoints and config.yaml hold; ``folder`` is made last."""
+    """A training that can begin. ``config`` is what its checkpoints and config.yaml hold."""
 
     config: Mapping[str, Any]
     options: TrainerOptions
     guard: Guard
     gpus: int  # accelerators in use, 0 for the CPU
     precision: devices.Resolved
-    folder: Path | None = None
     resume: Path | None = None  # the checkpoint to go on from
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack
     _require_newest(path, saved)
     merged = merge_resumed(saved["config"], config, overrides)
     plan = make_plan({**merged, "trusted_packages": config["trusted_packages"]}, path)
-    return replace(plan, folder=folder), run, saved
+    return plan, run, saved
 
 
 def require_same_faces(run: Run, data: FaceData) -> None:

@@ -24,6 +24,7 @@ from faceforge import config as configuration
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices, messages, resume
+from faceforge.engine.callbacks.checkpointing import end_run
 from faceforge.engine.callbacks.session import Session
 from faceforge.engine.guard import NotFinite, go_back
 from faceforge.engine.loggers import MetricsCsv
@@ -68,7 +69,7 @@ def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
     if matched:
         print(matched)
         run.update(init_from=matched)
-    return _fit(replace(plan, folder=folder), run, module, data)
+    return _fit(plan, run, module, data)
 
 
 def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> int:
@@ -90,11 +91,9 @@ def _finish(run: Run, module: Scheme, data: FaceData, saved: Mapping[str, Any]) 
     """Say that nothing is left to train; a run that was killed after its last checkpoint gets its end now."""
     if run.record["status"] != "finished":
         module.load_state_dict(saved["state_dict"])
-        left_out = module.on_run_end(data, run.folder, partial(checkpoint.best, run.folder))
-        if left_out:
-            print(left_out)
-            note = {"images": saved["clock"]["images"], "rule": "left out", "text": left_out}
-            run.update(notes=[*(run.record.get("notes") or []), note])
+        note = end_run(run, module, data, saved["clock"]["images"])
+        if note:
+            print(note["text"])
         run.update(status="finished", finished=now())
         write_report(run.folder)
     print(messages.finished(run, saved))

@@ -10,11 +10,13 @@ from typing import Any
 import pytorch_lightning as pl
 
 from faceforge.cut import framing
+from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint
 from faceforge.engine.callbacks.session import ClockCallback, Session, parts
 from faceforge.engine.guard import require_finite
+from faceforge.engine.run import Run
 from faceforge.report import describe, write_curves
-from faceforge.schemes.base import Scheme
+from faceforge.schemes.base import Say, Scheme
 
 CURVES_EVERY = 60.0  # seconds
 
@@ -91,10 +93,19 @@ class Checkpointing(ClockCallback):
         module, data = parts(trainer, pl_module)
         say = session.progress.note if session.progress else print
         say("finishing")
-        best = partial(checkpoint.best, session.run.folder)
-        left_out = module.on_run_end(data, session.run.folder, best, lambda text: say(f"finishing: {text}"))
-        if left_out:
-            note = {"images": module.clock.images, "rule": "left out", "text": left_out}
+        note = end_run(session.run, module, data, module.clock.images, lambda text: say(f"finishing: {text}"))
+        if note:
             session.notes.append(note)
-            session.run.update(notes=session.notes)
             session.say(note)
+
+
+def end_run(
+    run: Run, module: Scheme, data: FaceData, images: int, say: Say = lambda text: None
+) -> dict[str, Any] | None:
+    """Make what is made once of a run that has reached its end; the note on what was left out, kept in run.json."""
+    left_out = module.on_run_end(data, run.folder, partial(checkpoint.best, run.folder), say)
+    if left_out is None:
+        return None
+    note = {"images": images, "rule": "left out", "text": left_out}
+    run.update(notes=[*(run.record.get("notes") or []), note])
+    return note

@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 from faceforge.engine.callbacks.session import ClockCallback, parts
 from faceforge.engine.loggers import RunLogger
 from faceforge.io.images import make_grid, write_png
-from faceforge.schemes.base import Scheme
 
 
 class Sampling(ClockCallback):
@@ -33,12 +32,9 @@ class Sampling(ClockCallback):
         if not trainer.is_global_zero:
             return
         module, data = parts(trainer, pl_module)
-        with self.session.timed(module, "sample"):
-            self._write(trainer, module, data)
-
-    def _write(self, trainer: pl.Trainer, module: Scheme, data: Any) -> None:
         path = self.session.run.folder / "samples" / f"{module.clock.images:09d}.png"
-        write_png(make_grid(module.pictures(data), 8), path)
-        for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
-                logger.log_picture(path, module.clock.images)
+        with self.session.timed(module, "sample"):
+            write_png(make_grid(module.pictures(data), 8), path)
+            for logger in trainer.loggers:
+                if isinstance(logger, RunLogger):
+                    logger.log_picture(path, module.clock.images)
