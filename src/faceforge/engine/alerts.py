@@ -279,7 +279,7 @@ RULES: tuple[Rule, ...] = (
         (
             Remedy("model.generator.upsampling", "model.generator.upsampling=nearest has none.", "transposed"),
             Remedy("model.decoder.upsampling", "model.decoder.upsampling=nearest has none.", "transposed"),
-            Remedy("choices.model/generator", "model/generator=conventional ends without one.", "taught"),
+            Remedy("choices.model/generator", "model/generator=conventional ends without one.", "tutorial"),
             Remedy(
                 "choices.model/generator", "model/generator=conventional ends without one.", "published_conventional"
             ),

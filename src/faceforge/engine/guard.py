@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from faceforge.config.nodes import Guard
 from faceforge.engine import checkpoint
 from faceforge.engine.run import Run
-from faceforge.errors import BadInput, GuardStop
+from faceforge.errors import GuardStop
 from faceforge.schemes.base import Scheme
 
 LEAST_SCALE = 2.0**-14  # of a gradient scaler; it begins at 2^16 and halves whenever a gradient overflows
@@ -22,25 +22,6 @@ RATES = {"lr", "initial_lr", "max_lr", "min_lr"}  # of a group; all but the firs
 
 class NotFinite(GuardStop):
     """A loss, a weight or a statistic is NaN or infinite."""
-
-
-@dataclass(frozen=True)
-class Guard:
-    """The ``guard`` node. Looking at the numbers waits for the device once in ``every`` batches and changes nothing.
-
-    ``rollback`` goes on from the last checkpoint, at most ``rollbacks`` times in the life of a run. The first return
-    to a checkpoint repeats what was done, since a fault of the machine does not come again; each further one to the
-    same checkpoint halves the learning rates.
-    """
-
-    action: Literal["stop", "rollback"] = "stop"
-    every: int = 25
-    rollbacks: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("every", "rollbacks"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"guard.{name}: {getattr(self, name)} is not a positive number")
 
 
 def find_nonfinite(module: Scheme) -> str | None:
