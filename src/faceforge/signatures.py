@@ -45,7 +45,8 @@ def of(target: str) -> Signature | None:
 @cache
 def _tree(module: str) -> ast.Module:
     first, *parts = module.split(".")
-    source = PACKAGE.joinpath(*parts).with_suffix(".py")
+    place = PACKAGE.joinpath(*parts)
+    source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     if first != "faceforge" or not source.is_file():
         return ast.Module([], [])
     return ast.parse(source.read_text(encoding="utf-8"))
