@@ -36,7 +36,7 @@ WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 def _harmless(method: Callable[Concatenate[Wandb, P], None]) -> Callable[Concatenate[Wandb, P], None]:
-    """Keep an error of W&B from ending a run: it is said once, and W&B is left alone from then on."""
+    """Begin the W&B run before its first use; an error of W&B is said once and ends nothing but W&B's logging."""
 
     @rank_zero_only
     @functools.wraps(method)
@@ -44,6 +44,7 @@ def _harmless(method: Callable[Concatenate[Wandb, P], None]) -> Callable[Concate
         if self.broken:
             return
         try:
+            self._begin()
             method(self, *args, **kwargs)
         except Exception as error:  # whatever it is, the run's own numbers are safe in metrics.csv
             self.broken = True
@@ -95,35 +96,22 @@ class Wandb(RunLogger):
     @_harmless
     def start(self, images: int = 0) -> None:
         """Begin the run, or go on with it; further calls do nothing."""
-        if self._run is not None:
-            return
-        older = sorted((self.folder / "wandb").glob(f"offline-run-*-{glob.escape(self.id)}"))
-        self._run = self._init(older)
-        self._run.define_metric("images")
-        self._run.define_metric("*", step_metric="images")
-        unsent = self.mode == "offline" or not all(any(folder.glob("*.synced")) for folder in older)
-        if self._resumed_at is not None and unsent:
-            self._replay(self._resumed_at)
-            for folder in older:
-                shutil.rmtree(folder, ignore_errors=True)
 
     @_harmless
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Numbers at `step` images seen. W&B's own step is never set: it would drop what comes late."""
-        if self.experiment is not None:
-            self._run.log({"images": step, **{name: value for name, value in metrics.items() if name != "epoch"}})
+        self._run.log({"images": step, **{name: value for name, value in metrics.items() if name != "epoch"}})
 
     @_harmless
     def log_picture(self, path: Path, images: int, kind: str | None = None) -> None:
         """A picture file under `samples`, if the policy lets its kind go there."""
-        if (kind or self._kind) in self._sent and self.experiment is not None:
+        if (kind or self._kind) in self._sent:
             self._picture(path, images)
 
     @_harmless
     def summary(self, values: Mapping[str, Any]) -> None:
         """What stands beside the run in W&B's table of runs."""
-        if self.experiment is not None:
-            self._run.summary.update(dict(values))
+        self._run.summary.update(dict(values))
 
     @rank_zero_only
     def finish(self, exit_code: int = 0) -> None:
@@ -138,6 +126,19 @@ class Wandb(RunLogger):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_run": None}
+
+    def _begin(self) -> None:
+        if self._run is not None:
+            return
+        older = sorted((self.folder / "wandb").glob(f"offline-run-*-{glob.escape(self.id)}"))
+        self._run = self._init(older)
+        self._run.define_metric("images")
+        self._run.define_metric("*", step_metric="images")
+        unsent = self.mode == "offline" or not all(any(folder.glob("*.synced")) for folder in older)
+        if self._resumed_at is not None and unsent:
+            self._replay(self._resumed_at)
+            for folder in older:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _init(self, older: Sequence[Path]) -> Any:
         import wandb
