@@ -12,8 +12,12 @@ import pytest
 
 from faceforge.data.sources import drawn
 from faceforge.data.sources.drawn import FACTORS, PICTURES, STYLES, Drawn, draw_factors
-from faceforge.drawn.canvas import Canvas, blurred, curve, mix, palette, ramp, ribbon
-from faceforge.drawn.portrait import EYE_HEIGHT, HATS, paint
+from faceforge.drawn.canvas import Canvas, blurred
+from faceforge.drawn.colours import mix, palette, ramp
+from faceforge.drawn.hats import HATS
+from faceforge.drawn.head import EYE_HEIGHT
+from faceforge.drawn.lines import curve, ribbon
+from faceforge.drawn.portrait import paint
 from faceforge.errors import BadInput
 
 COUNT = 12000

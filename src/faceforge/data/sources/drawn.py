@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from faceforge import counter_rng
 from faceforge.data.sources.base import Face
-from faceforge.drawn.portrait import HAIR_STYLES, paint
+from faceforge.drawn.hair import HAIR_STYLES
+from faceforge.drawn.portrait import paint
 from faceforge.errors import BadInput
 
 VERSION = "drawn/1"  # of the style: changes whenever a pixel would
@@ -65,7 +66,7 @@ FACTORS: Mapping[str, Factor] = {
     "hair_melanin": _OF_PERSON,  # platinum to black
     "hair_red": _OF_PERSON,
     "hair_gray": _OF_PERSON,
-    "hair_style": _OF_PERSON,  # becomes a place in portrait.HAIR_STYLES
+    "hair_style": _OF_PERSON,  # becomes a place in hair.HAIR_STYLES
     "hair_length": _OF_PERSON,  # within the style
     "hair_wave": _OF_PERSON,  # straight to wavy
     "hair_curl": _OF_PERSON,  # 1 for curls
