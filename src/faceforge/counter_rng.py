@@ -130,22 +130,3 @@ class BatchedDraws:
             drawn = self.draw(self.counters(self._starts, count))
             self._drawn = drawn.reshape(steps, count, *drawn.shape[1:])
         return self._drawn[self._starts.index(first)]
-
-
-class Clock:
-    """The one clock. ``images`` counts real images drawn by all ranks; ``seconds`` is time spent training."""
-
-    def __init__(self) -> None:
-        self.images = 0
-        self.generator_steps = 0
-        self.seconds = 0.0
-
-    def state_dict(self) -> dict[str, int | float]:
-        """Plain numbers."""
-        return {"images": self.images, "generator_steps": self.generator_steps, "seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, int | float]) -> None:
-        """Set the clock."""
-        self.images = int(state["images"])
-        self.generator_steps = int(state["generator_steps"])
-        self.seconds = float(state["seconds"])
