@@ -230,7 +230,7 @@ def test_killed_while_pruning_the_same_command_ends_in_the_same_bytes(copied, tm
     with monkeypatch.context() as patched:
         patched.setattr(prune, "_remove_empty", killed(prune._remove_empty))
         patched.setattr(prune, "_keep_faces", killed(prune._keep_faces))
-        patched.setattr(prune.Memory, "settle", killed(prune.Memory.settle))
+        patched.setattr(prune.Journal, "settle", killed(prune.Journal.settle))
         patched.setattr(job.Ledger, "write", killed(job.Ledger.write))
         with pytest.raises(KeyboardInterrupt):
             cut_haar(source, target, prune=True)
@@ -310,7 +310,7 @@ def test_a_folder_without_known_photos_may_be_unreadable(copied, monkeypatch):
 
 
 def test_the_root_that_cannot_be_listed_is_unread(tmp_path):
-    memory = prune.Memory(tmp_path / "photos.jsonl")
+    memory = prune.Journal(tmp_path / "photos.jsonl")
     gone = prune.find(Folder(tmp_path / "absent"), [], memory)
     assert gone == prune.Gone([], [])
     memory.close()

@@ -15,7 +15,7 @@ from test_every_pair import FACES, SMALL
 from faceforge import cli, config
 from faceforge.cut import frame as frames
 from faceforge.cut import framing
-from faceforge.cut.detect import Found
+from faceforge.cut.detect import Detection
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
@@ -63,7 +63,7 @@ def seen(monkeypatch):
         found = list(faces)
         monkeypatch.setattr(photo, "finder", lambda: lambda pixels: found)
 
-    find(Found((20.0, 15.0, 40.0, 50.0), 0.9, FACE))
+    find(Detection((20.0, 15.0, 40.0, 50.0), 0.9, FACE))
     return find
 
 
@@ -221,7 +221,7 @@ def test_faces_at_the_edge_of_a_photo_are_laid_back_whole():
 def test_framing_is_measured_where_the_cascade_sees_faces(monkeypatch):
     class Sees:
         def __call__(self, pixels):
-            return [Found((0.25 * pixels.shape[1], 0.5 * pixels.shape[0], 48.0, 48.0))]
+            return [Detection((0.25 * pixels.shape[1], 0.5 * pixels.shape[0], 48.0, 48.0))]
 
     monkeypatch.setattr(framing, "Haar", Sees)
     x, y, width = framing.measure(torch.zeros(6, 1, 20, 10))
@@ -523,7 +523,7 @@ def test_a_mean_by_landmarks_lays_eyes_on_eyes(tmp_path, seen):
     (*_, mean) = average.by_landmarks(photo.read_photos(tmp_path), (96, 72))
     for side in (-1, 1):
         assert mean[round(average.EYES * 96), round(36 + side * average.GAP * 96), 0] > 200
-    seen(Found((0.0, 0.0, 9.0, 9.0)))
+    seen(Detection((0.0, 0.0, 9.0, 9.0)))
     with pytest.raises(BadInput, match="no face with landmarks"):
         list(average.by_landmarks(photo.read_photos(tmp_path), (96, 72)))
 

@@ -16,7 +16,7 @@ from test_every_pair import FACES, SMALL
 
 from faceforge import config
 from faceforge.cut import framing
-from faceforge.cut.detect import Found
+from faceforge.cut.detect import Detection
 from faceforge.cut.panel import write_panels
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
@@ -52,7 +52,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _seen(monkeypatch):
-    face = Found((20.0, 15.0, 40.0, 50.0), 0.9, FACE)
+    face = Detection((20.0, 15.0, 40.0, 50.0), 0.9, FACE)
     monkeypatch.setattr(photo, "finder", lambda: lambda pixels: [face])
 
 

@@ -186,7 +186,7 @@ def _model(
         size, channels = data["size"], int(data["channels"])
         height, width = (size, size) if isinstance(size, int) else map(int, size)
         task = config.build_from(path, data["task"], trusted)
-        kept = framing.told(module.framing)
+        kept = framing.parse(module.framing)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: its configuration does not say what it was trained on ({error})") from None
     return Model(path, folder, name, module, task, (height, width), channels, digest, space, kept)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from faceforge.cut import frame as frames
-from faceforge.cut.detect import SURE_SCORE, Detector, Found, find_yunet, make_detector
+from faceforge.cut.detect import SURE_SCORE, Detection, Detector, find_yunet, make_detector
 from faceforge.cut.frame import Frame
 from faceforge.cut.framing import framed
 from faceforge.data.framing import frame as whole
@@ -96,7 +96,7 @@ def find_faces(pixels: np.ndarray, model: Model, most: int | None = None) -> lis
     return [_spot(face, pixels.shape[:2], model) for face in found[:most]]
 
 
-def _spot(face: Found, size: tuple[int, int], model: Model) -> Spot:
+def _spot(face: Detection, size: tuple[int, int], model: Model) -> Spot:
     box = frames.haar_box(face.landmarks) if face.landmarks else face.box
     height, width = size if face.quarter % 2 == 0 else size[::-1]
     return Spot(frames.fit(framed(box, model.framing, model.size), width, height), face.quarter)
