@@ -516,7 +516,7 @@ def command_(tmp_path):
 def test_without_a_run_there_are_drawn_faces_and_the_first_is_there_at_once(command_):
     process, said = command_("--port", "0")
     assert "small model of drawn faces" in said
-    assert "photos travel unencrypted" not in said
+    assert "unencrypted" not in said
     page = said.split("listening on ")[1].split()[0]
     assert page.startswith("http://127.0.0.1:")
     before = time.monotonic()

@@ -24,7 +24,7 @@ Box = tuple[slice, slice]  # rows, columns of the canvas
 
 LEVELS = 512  # steps of a colour ramp
 SWELL = 0.6  # pixels that an antialiased fill adds around an outline
-DEEP = 0.4  # the strongest light or shadow that a relief adds
+DEEP = 0.4  # limit of the light or shadow that a relief adds
 
 
 class Mask(NamedTuple):
@@ -35,7 +35,7 @@ class Mask(NamedTuple):
 
 
 class Bump(NamedTuple):
-    """A Gaussian hill of light: where, how wide, how high."""
+    """A Gaussian bump of light: centre, width and height."""
 
     at: Points
     radii: tuple[float, float]
@@ -51,20 +51,20 @@ def rgb(colour: ArrayLike) -> Array:
 
 
 def mix(a: ArrayLike, b: ArrayLike, share: float) -> Array:
-    """share = 0 is a, share = 1 is b."""
+    """Linear interpolation: share = 0 is a, share = 1 is b."""
     a = rgb(a)
     return a + np.float32(share) * (rgb(b) - a)
 
 
 def palette(colours: Sequence[tuple[int, int, int]], place: float) -> Array:
-    """A colour between neighbours of a palette; place in [0, 1]."""
+    """A colour interpolated in a palette; place in [0, 1]."""
     at = min(max(place, 0.0), 1.0) * (len(colours) - 1)
     first = min(int(at), len(colours) - 2)
     return mix(colours[first], colours[first + 1], at - first)
 
 
 def hsv(hue: float, saturation: float, value: float) -> Array:
-    """All in [0, 1]; hue is cyclic."""
+    """The RGB colour of hue (cyclic), saturation and value in [0, 1]."""
     return rgb(colorsys.hsv_to_rgb(hue % 1.0, saturation, value)) * np.float32(255)
 
 
@@ -90,7 +90,7 @@ def cloth_ramp(base: Array) -> Array:
 
 @lru_cache
 def _basis(count: int, closed: bool, steps: int) -> Points:
-    """The matrix that takes control points to points of a Catmull-Rom spline."""
+    """The matrix from control points to points of a Catmull-Rom spline."""
     p = np.eye(count)
     ends = [p[-1:], p, p[:2]] if closed else [2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]]
     p = np.concatenate(ends)
@@ -115,7 +115,7 @@ def segments(a: ArrayLike, b: ArrayLike, steps: int) -> Points:
 
 
 def travelled(line: Points) -> Points:
-    """The way along a line (n, 2) up to each of its points."""
+    """The arc length of a line (n, 2) up to each of its points."""
     steps = line[1:] - line[:-1]
     return np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
 
@@ -128,7 +128,7 @@ def resample(line: Points, count: int) -> Points:
 
 
 def as_complex(points: Points) -> Complex:
-    """Points (..., 2) as complex numbers (...): twice as quick to calculate with as pairs are."""
+    """Points (..., 2) as complex numbers (...): computing with them is twice as fast as with pairs."""
     return np.ascontiguousarray(points, dtype=np.float64).view(np.complex128)[..., 0]
 
 
@@ -138,7 +138,7 @@ def as_points(numbers: Complex) -> Points:
 
 
 def normals(line: Points) -> Points:
-    """Unit vectors across lines (..., n, 2)."""
+    """Unit normals of lines (..., n, 2)."""
     z = as_complex(line)
     along = np.empty_like(z)
     along[..., 1:-1] = z[..., 2:] - z[..., :-2]
@@ -148,7 +148,7 @@ def normals(line: Points) -> Points:
 
 
 def ribbon(line: Points, width: ArrayLike) -> Points:
-    """The outlines of strokes: lines (..., n, 2) with a width, or one per point: (..., 2n, 2)."""
+    """The outlines (..., 2n, 2) of strokes along lines (..., n, 2) with one width, or one per point."""
     width = np.asarray(width, dtype=np.float64)
     offset = normals(line) * (width[..., None] / 2 if width.ndim else width / 2)
     return np.concatenate([line + offset, (line - offset)[..., ::-1, :]], axis=-2)
@@ -169,7 +169,7 @@ def inset(outline: Points, by: float) -> Points:
 
 
 def mirrored(right: Points) -> Points:
-    """A right half from top to bottom, completed by its mirror image into a closed outline."""
+    """A closed outline from its right half (top to bottom) and the mirror image of it."""
     return np.concatenate([right, right[-2:0:-1] * (-1.0, 1.0)])
 
 
@@ -211,7 +211,7 @@ def hump(t: Points, power: float = 1.0) -> Points:
 
 
 class Canvas:
-    """Float pixels (3, H, W), finer than the picture, painted through masks given in unit coordinates."""
+    """Float pixels (3, H, W), finer than the image, painted through masks given in unit coordinates."""
 
     def __init__(self, height: int, width: int) -> None:
         short = min(height, width)
@@ -229,16 +229,16 @@ class Canvas:
         return np.full((self.height, self.width), value, np.float32)
 
     def thin(self, width: float) -> float:
-        """The strength in [0, 1] of a line that comes out wider than asked because it is thinner than a pixel."""
+        """The opacity in [0, 1] of a line that is drawn wider than requested because it is thinner than a pixel."""
         return width * self.scale / (width * self.scale + 0.9)
 
     def fixed(self, outline: Points) -> NDArray[np.int32]:
-        """Outlines as whole sixteenths of a pixel, (n, p, 2), drawn in by what OpenCV's soft edges add to them."""
+        """Outlines in integer 1/16 pixels, (n, p, 2), shrunk by what the antialiasing of OpenCV adds."""
         pixels = outline * self.scale + self.origin
         return (16 * inset(pixels, SWELL) + 0.5).astype(np.int32).reshape(-1, *outline.shape[-2:])
 
     def box(self, polygons: Sequence[NDArray[np.int32]], margin: float) -> Box:
-        """The part of the canvas around polygons in sixteenths of a pixel, perhaps empty."""
+        """The part of the canvas around polygons in 1/16 pixels; may be empty."""
         rectangles = [cv2.boundingRect(stack.reshape(-1, 2)) for stack in polygons]
         grow = int(margin * self.scale) + 2
         x0, y0 = min(r[0] for r in rectangles) // 16 - grow, min(r[1] for r in rectangles) // 16 - grow
@@ -259,7 +259,7 @@ class Canvas:
         return Mask(blurred(cover * np.float32(1 / 255), blur * self.scale), (rows, columns))
 
     def paint(self, mask: Mask, colour: Array, alpha: float = 1.0) -> None:
-        """Lays a colour (3,) or a picture (3, h, w) of the mask's box over the pixels."""
+        """Paints a colour (3,) or an image (3, h, w) of the box of the mask over the pixels."""
         target = self.pixels[:, mask.box[0], mask.box[1]]
         source = colour[:, None, None] if colour.ndim == 1 else colour
         target += (mask.alpha * np.float32(alpha)) * (source - target)
@@ -304,14 +304,14 @@ class Canvas:
             light[y0:y1, x0:x1] += down[y0:y1, None] * across[x0:x1]
 
     def finish(self) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3) at the final size; averaging over the finer pixels is the antialiasing."""
+        """The image, uint8 (H, W, 3), at the final size; averaging the finer pixels antialiases it."""
         fine = np.ascontiguousarray(self.pixels.transpose(1, 2, 0))
         small = cv2.resize(fine, (self.size[1], self.size[0]), interpolation=cv2.INTER_AREA)
         return np.clip(np.rint(small), 0, 255).astype(np.uint8).reshape(*self.size, 3)
 
 
 def blurred(alpha: Array, sigma: float) -> Array:
-    """Gaussian blur by sigma pixels; wide ones run on a coarser grid, which the eye cannot tell."""
+    """Gaussian blur by sigma pixels; wide blurs are computed on a coarser grid, without visible difference."""
     if sigma < 0.3 or not alpha.size:
         return alpha
     if sigma > 6 and min(alpha.shape) > 16:
@@ -323,5 +323,5 @@ def blurred(alpha: Array, sigma: float) -> Array:
 
 
 def clipped(mask: Mask, by: Mask) -> Mask:
-    """A mask inside another one of the same box."""
+    """The product of two masks with the same box."""
     return Mask(mask.alpha * by.alpha, mask.box)

@@ -1,8 +1,8 @@
 """Paints one portrait from a row of factors.
 
 Points on the head are given in *head* coordinates: the eye line at y = 0, x and y about as large as in the picture, z
-towards the viewer. The pose turns them and moves them so that the eyes always stand at one place, as in aligned
-photographs. Each feature is one function that paints over what came before it; `paint` at the end is their order.
+towards the viewer. The pose rotates and shifts them so that the eyes are always at the same place, as in aligned
+photographs. Each feature is one function that paints over the earlier ones; `paint` at the end defines their order.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ BLUSH = (232, 96, 92)
 FRAMES = [(28, 26, 28), (92, 54, 34), (146, 34, 44), (36, 58, 104), (196, 160, 96), (176, 178, 184)]
 LENS_DARK = (26, 24, 30)
 
-EYE_HEIGHT = -0.05  # where the eye line stands in the picture
+EYE_HEIGHT = -0.05  # of the eye line in the image
 HEAD_SCALE = 1.06
 
 
@@ -75,7 +75,7 @@ HEAD_SCALE = 1.06
 
 
 class Head:
-    """Proportions and pose of one face: turns head coordinates into unit coordinates."""
+    """Proportions and pose of one face; maps head coordinates to unit coordinates."""
 
     def __init__(self, factors: Mapping[str, float]) -> None:
         f = self.factors = factors
@@ -94,7 +94,7 @@ class Head:
         self.centre = self.shift  # of the skull
 
     def _turn(self) -> None:
-        """Yaw, pitch and roll as the picture of the three axes."""
+        """Yaw, pitch and roll as the projections of the three axes."""
         f = self.factors
         sy, sp, self.sin = (math.sin(math.radians(f[name])) for name in ("yaw", "pitch", "roll"))
         cy, cp, self.cos = (math.cos(math.radians(f[name])) for name in ("yaw", "pitch", "roll"))
@@ -154,7 +154,7 @@ class Head:
 
 
 class Scene:
-    """What every part of the drawing needs: canvas, head, factors, light and the colours that follow from them."""
+    """The state of a drawing: canvas, head, factors, light, and the colours derived from them."""
 
     def __init__(self, factors: Mapping[str, float], size: tuple[int, int]) -> None:
         self.factors = factors
@@ -173,13 +173,13 @@ class Scene:
         self.cheer = max(factors["smile"], 0.0)
 
     def noise(self, purpose: str, count: int, columns: int = 1) -> Points:
-        """Uniform numbers in [-1, 1) that belong to the person: (count, columns)."""
+        """Uniform numbers in [-1, 1), constant for the person: (count, columns)."""
         return counter_rng.uniform(self.texture, purpose, np.arange(count), (columns,)) * 2 - 1
 
     def form(self, rx: float, ry: float, y: float = 0.0, lowest: float = 9.0) -> Array:
-        """Light on an ellipsoid around the head's axis, 0 where it is lit as its front is.
+        """Light on an ellipsoid around the head's axis, relative to its front.
 
-        Below `lowest` it goes on as a cylinder, as hanging hair does.
+        Below `lowest` it continues as a cylinder, like hanging hair.
         """
         nx = np.clip(self.u * np.float32(1 / rx), -1, 1)
         ny = np.clip((np.minimum(self.v, np.float32(lowest)) - np.float32(y)) * np.float32(1 / ry), -1, 1)
@@ -398,7 +398,7 @@ def nose_bumps(s: Scene) -> list[Bump]:
 
 
 def nose(s: Scene, light: Array) -> None:
-    """Only shading: flanks, a lit ridge, the creases of the wings, the underside, the folds down to the mouth."""
+    """Shading only: flanks, a lit ridge, the creases of the wings, the underside, the folds down to the mouth."""
     f, h = s.factors, s.head
     wide, base, tip, bridge = 0.098 * f["nose_width"], h.nose_y, f["nose_tip"], 0.034 * f["nose_bridge"]
     flanks = curve(both([(bridge + 0.045, -0.09), (bridge + 0.018, 0.06), (wide * 0.72, base - 0.04)]))
@@ -422,7 +422,7 @@ def nose(s: Scene, light: Array) -> None:
 
 
 def nostrils(s: Scene) -> None:
-    """Two dark openings, seen from a little below."""
+    """Two dark openings, seen from slightly below."""
     wide = 0.098 * s.factors["nose_width"]
     hole = np.array([(0.30, 0.0), (0.52, -0.017), (0.74, -0.006), (0.55, 0.010)])
     holes = s.head.place(curve(both(moved(hole * (wide, 1.0), 0, s.head.nose_y - 0.004)), closed=True), 0.07)
@@ -466,7 +466,7 @@ def flush(s: Scene, skin: Mask) -> None:
 
 
 class Eyes:
-    """The lids' lines over t in [-1 inner corner, 1 outer corner], in half eye widths, and where they lie."""
+    """The lid lines over t in [-1 inner corner, 1 outer corner], in half eye widths, and their positions."""
 
     def __init__(self, s: Scene) -> None:
         f, self.head = s.factors, s.head
@@ -501,7 +501,7 @@ def eyes(s: Scene) -> None:
 
 
 def iris(s: Scene, white: Mask, at: Points, wide: float) -> None:
-    """Dark rim, coloured ring brighter below, pupil, and the catchlight that makes it alive."""
+    """Dark rim, coloured ring (brighter below), pupil and catchlight."""
     f, c = s.factors, s.canvas
     r = 0.49 * wide * s.head.scale
     base = palette(IRIS, f["iris"])
@@ -521,7 +521,7 @@ def iris(s: Scene, white: Mask, at: Points, wide: float) -> None:
 
 
 def makeup(s: Scene, e: Eyes) -> None:
-    """Colour on the lid, and the fold above it that everybody has."""
+    """Eye shadow on the lid, and the fold above it."""
     f, c = s.factors, s.canvas
     fold = e.upper - 0.17 - 0.10 * hump(e.t, 0.5) * f["eyelid"]
     if f["makeup"] > 0.05:
@@ -586,7 +586,7 @@ T17 = np.linspace(-1, 1, 17)
 
 
 def lips(s: Scene) -> Lips:
-    """Where the mouth lies: corners follow the smile, the gap follows the jaw."""
+    """The position of the mouth: its corners follow the smile, its gap follows the jaw."""
     f, t = s.factors, T17
     smile, cheer, opened, full = f["smile"], s.cheer, f["mouth_open"], f["lips"]
     x = t * 0.172 * f["mouth_width"] * (1 + 0.24 * cheer + 0.04 * smile - 0.12 * opened * (1 - cheer))
@@ -732,7 +732,7 @@ def hair_light(s: Scene) -> Array:
 
 
 def streak(s: Scene, light: Array, strands: Points, width: float) -> None:
-    """Light and dark lines, by chance, on a light field."""
+    """Random light and dark lines on a light field."""
     tones = s.noise("streaks", len(strands))[:, 0]
     strokes = ribbon(strands, width * hump(np.linspace(-0.9, 1, strands.shape[1]), 0.5))
     share = s.canvas.thin(width)
@@ -740,7 +740,7 @@ def streak(s: Scene, light: Array, strands: Points, width: float) -> None:
 
 
 def paint_hair(s: Scene, locks: Sequence[Lock], dim: float = 0.0) -> None:
-    """Fills locks in order, each with streaks along its strands and a darker rim that sets it off."""
+    """Fills locks in order, each with streaks along its strands and a darker rim for contrast."""
     c = s.canvas
     if not locks:
         return
@@ -756,7 +756,7 @@ def paint_hair(s: Scene, locks: Sequence[Lock], dim: float = 0.0) -> None:
 
 
 def under_hat(s: Scene, mask: Mask) -> Mask:
-    """Removes what a hat presses down."""
+    """Removes the hair under a hat."""
     if s.factors["hat"] < 0.5:
         return mask
     return Mask(mask.alpha * np.clip((s.v[mask.box] + np.float32(0.36)) * np.float32(20), 0, 1), mask.box)
@@ -894,7 +894,7 @@ def fringe(s: Scene) -> list[Lock]:
 
 
 def hair(s: Scene) -> Locks:
-    """What lies behind the neck and what in front of the face."""
+    """The locks behind the neck and those in front of the face."""
     behind, front = list(HAIR_STYLES.values())[int(s.factors["hair_style"])](s)
     return behind, front + fringe(s) if s.factors["fringe"] > 0.5 else front
 
@@ -1156,7 +1156,7 @@ def hat(s: Scene) -> None:
 
 
 def overhangs(s: Scene, front: Sequence[Lock]) -> list[tuple[Points, float]]:
-    """What throws a shadow on the face."""
+    """The shapes that cast a shadow on the face."""
     shadows = [(lock.outlines[0], -0.10) for lock in front[-1:]]
     if s.factors["hat"] > 0.5:
         shadows.append((between(rim(s, 0.03), dome(s, -0.9)), -0.22))
