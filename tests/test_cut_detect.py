@@ -133,7 +133,7 @@ class Scripted(YuNet):
         score = self.scores[int(np.argmax([corner.sum() for corner in corners]))]
         return [Detection((20.0, 20.0, 50.0, 65.0), score, MARKS)] if score else []
 
-    def _closer(self, pixels, face):
+    def _refined(self, pixels, face):
         return face
 
 

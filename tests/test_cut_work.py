@@ -537,7 +537,7 @@ ODD = {
     "enormous jpeg": (enormous_jpeg(), "65000x65000 pixels, more than 50000000"),
     "float tiff": (coded(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), "floating point pixels"),
     "gone": (ImageError("cannot be read: No such file or directory"), "cannot be read: No such file or directory"),
-    "too large": (MemoryError(), "too large for the memory"),
+    "too large": (MemoryError(), "out of memory"),
     "odd reason": (ImageError("cannot be decoded (X in a\udcff\nb)"), "cannot be decoded (X in a%FF b)"),
 }
 

@@ -152,7 +152,7 @@ def steps(out):
 def test_lfw_from_the_hub(lfw, monkeypatch, capsys, tmp_path):
     code, out, err = command(monkeypatch, capsys, "lfw")
     assert (code, err) == (0, "")
-    assert "Terms: for research" in out
+    assert "Terms: for face research" in out
     assert out.index("Terms") < out.index("1. on this machine") < out.index("2. Hugging Face hub, bitmind/lfw")
     assert listing(tmp_path / "here") == sorted(
         ["lfw/lfw_attributes.txt", *(f"lfw/lfw/{name}" for name in lfw_files())]
@@ -402,7 +402,7 @@ def test_names_that_would_leave_the_folder_write_nothing(lfw, stage, tmp_path):
     said = []
     with pytest.raises(BadInput):
         catalog.get(lfw, tmp_path / "set", only="hub", say=said.append)
-    assert "a picture is named '.._0001.jpg' where Name_0001.jpg is expected" in said[2]
+    assert "an image is named '.._0001.jpg', must be like Name_0001.jpg" in said[2]
     assert not list(tmp_path.rglob("*.jpg"))
 
 

@@ -271,7 +271,7 @@ def test_what_cannot_be_is_one_line(tmp_path):
     png = write(tmp_path / "a.png", encode(picture(1), "PNG"))
     (tmp_path / "none").mkdir()
     found = {
-        "no such picture": invoke(tmp_path / "absent.png"),
+        "no such image": invoke(tmp_path / "absent.png"),
         "no pictures": invoke(tmp_path / "none"),
         "is among the crops": invoke(root, "--out", root / "panels"),
         "choose another --out": invoke(png, "--out", png, "--overwrite"),
