@@ -454,7 +454,7 @@ def test_a_photo_that_vanishes_midway_is_a_row(photos, tmp_path, monkeypatch):
         (source / "holiday 3.png").unlink()
         return look(*given)
 
-    monkeypatch.setattr(job, "_look", late)
+    monkeypatch.setattr(job, "_process", late)
     target = cut_haar(source, tmp_path / "out")
     assert rows(target)["holiday 3.png"].verdict == "none"
     assert "No such file" in rows(target)["holiday 3.png"].reason
@@ -488,7 +488,7 @@ def test_two_cuts_into_one_folder(photos, again):
         (lambda t: t.replace(",accepted,", ",perhaps,", 1), "row 3.*verdict 'perhaps'; must be accepted or doubtful"),
         (lambda t: "face,verdict\n1,2\n", "no column source"),
         (lambda t: t + t.splitlines()[-2] + "\n", "has another row"),
-        (lambda t: t.replace("holiday 0.png-1", "holiday 0.png-7"), "no face holiday 0.png-7"),
+        (lambda t: t.replace("holiday 0.png-1", "holiday 0.png-7"), "no such face: holiday 0.png-7"),
         (lambda t: "", "no column face"),
         (lambda t: t + '"open', "cannot be read as CSV"),
     ],
@@ -506,7 +506,7 @@ def test_a_manifest_edited_into_nonsense_changes_nothing(photos, again, change, 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"size": "huge"}, "--size huge: WIDTHxHEIGHT"),
+        ({"size": "huge"}, "--size huge: must be WIDTHxHEIGHT"),
         ({"size": "4x4"}, "from 8 to 4096"),
         ({"zoom": 9.0}, "--zoom 9.0"),
         ({"processes": 0}, "--processes 0"),
