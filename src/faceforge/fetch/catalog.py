@@ -52,7 +52,7 @@ class DataSet:
     revision: str
     files: tuple[File, ...]
     host: str  # of ``files``: figshare or drive
-    copies: tuple[str, ...]  # common file and folder names of local copies
+    local: tuple[str, ...]  # common file and folder names of local copies
     web_pages: tuple[str, ...]  # for a download with a browser
 
 
@@ -66,15 +66,7 @@ LFW = DataSet(
     revision="main",
     files=(File("lfw.tgz", "5976018", sha256="055f7d9c632d7370e6fb4afc7468d40f970c34a80d4c6f50ffec63f5a8d536c0"),),
     host="figshare",
-    copies=(
-        "lfw.tgz",
-        "lfw-funneled.tgz",
-        "lfw-deepfunneled.tgz",
-        "lfw.zip",
-        "lfw",
-        "lfw_funneled",
-        "lfw-deepfunneled",
-    ),
+    local=("lfw.tgz", "lfw-funneled.tgz", "lfw-deepfunneled.tgz", "lfw.zip", "lfw", "lfw_funneled", "lfw-deepfunneled"),
     web_pages=("https://www.kaggle.com/datasets/jessicali9530/lfw-dataset", f"{MIRRORS['FACEFORGE_FIGSHARE']}/5976018"),
 )
 CELEBA = DataSet(
@@ -98,7 +90,7 @@ CELEBA = DataSet(
         File("list_eval_partition.txt", "0B7EVK8r0v71pY0NSMzRuSXJEVkk", md5="d32c9cbf5e040fd4025c592c306e6668"),
     ),
     host="drive",
-    copies=("img_align_celeba.zip", "celeba.zip", "img_celeba_dataset.zip", "celeba", "CelebA", "img_align_celeba"),
+    local=("img_align_celeba.zip", "celeba.zip", "img_celeba_dataset.zip", "celeba", "CelebA", "img_align_celeba"),
     web_pages=(
         "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         "https://www.kaggle.com/datasets/jessicali9530/celeba-dataset",
@@ -198,7 +190,7 @@ def _named(data: DataSet, folder: Path, given: Path, say: Say) -> Path:
 
 def _candidates(data: DataSet, folder: Path) -> Iterator[Path]:
     places = [folder, *(Path(place).expanduser() for place in SEARCH_FOLDERS)]
-    paths = [folder, *(place / name for place in places for name in data.copies)]
+    paths = [folder, *(place / name for place in places for name in data.local)]
     seen = set()
     for path in paths:
         if path.exists() and path.resolve() not in seen:

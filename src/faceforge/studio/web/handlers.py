@@ -43,7 +43,7 @@ class File:
     recipe: str = ""
 
     def told(self) -> dict[str, str]:
-        """As JSON."""
+        """The result as plain JSON values."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -60,7 +60,7 @@ class Answer:
     files: Mapping[str, list[File]]
 
     def told(self) -> dict[str, Any]:
-        """As JSON."""
+        """The result as plain JSON values."""
         return {"says": self.says, "files": {role: [file.told() for file in some] for role, some in self.files.items()}}
 
 
