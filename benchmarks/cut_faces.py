@@ -47,8 +47,8 @@ from cut_faces_scenes import PLANTED, composite, free_parts, sample_pictures, te
 
 from faceforge.cut.detect import (
     SURE_SCORE,
+    Detection,
     DetectorName,
-    Found,
     find_yunet,
     make_detector,
     overlap,
@@ -69,7 +69,7 @@ Few = Arg[int | None, typer.Option(help="only so many photos, to try it out")]
 
 # ---------------------------------------------------------------------------------------------------------- accuracy
 
-Finds = Mapping[str, Sequence[Sequence[Found]]]  # of each detector, of each scene
+Finds = Mapping[str, Sequence[Sequence[Detection]]]  # of each detector, of each scene
 
 
 def look(pictures: Sequence[Scene], detectors: Sequence[DetectorName] = DETECTORS) -> Finds:
@@ -79,19 +79,19 @@ def look(pictures: Sequence[Scene], detectors: Sequence[DetectorName] = DETECTOR
     return {name: [detect(scene.pixels) for scene in pictures] for name, detect in made.items()}
 
 
-def counts(face: Found, detector: str, threshold: float = SURE_SCORE) -> bool:
+def counts(face: Detection, detector: str, threshold: float = SURE_SCORE) -> bool:
     """Whether `faceforge cut` would take what was found for a face: large enough, sure, and agreed on."""
     if min(face.box[2:]) < SMALLEST or face.agreement == 0.0:
         return False
     return detector == "haar" or (face.score or 0.0) >= threshold
 
 
-def taken(faces: Sequence[Found], detector: str, scene: Scene, threshold: float = SURE_SCORE) -> list[Found]:
+def taken(faces: Sequence[Detection], detector: str, scene: Scene, threshold: float = SURE_SCORE) -> list[Detection]:
     """Those that count, with boxes as the photo lies."""
     size = (scene.pixels.shape[0], scene.pixels.shape[1])
     kept = [face for face in faces if counts(face, detector, threshold)]
     return [
-        Found(as_it_lies(face, size), face.score, neighbours=face.neighbours, quarter=face.quarter) for face in kept
+        Detection(as_it_lies(face, size), face.score, neighbours=face.neighbours, quarter=face.quarter) for face in kept
     ]
 
 
@@ -178,7 +178,7 @@ def agreement(photos: Iterable[Annotated], second: set[str]) -> dict[str, Any]:
 def turned(scene: Scene, quarter: int) -> Scene:
     """The scene turned clockwise by quarters."""
     size = (scene.pixels.shape[0], scene.pixels.shape[1])
-    back = [Found(box, quarter=(4 - quarter) % 4) for box in scene.faces + scene.ignored]
+    back = [Detection(box, quarter=(4 - quarter) % 4) for box in scene.faces + scene.ignored]
     # a box of the photo is that of a face which `4 - quarter` quarters would set upright in the turned photo
     lying = size if quarter % 2 == 0 else size[::-1]
     boxes = [as_it_lies(face, lying) for face in back]

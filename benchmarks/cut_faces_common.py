@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from faceforge.cut.detect import Found, overlap
+from faceforge.cut.detect import Detection, overlap
 from faceforge.cut.frame import Box
 from faceforge.errors import BadInput
 from faceforge.fetch.download import file_hash
@@ -105,7 +105,7 @@ def scenes(folder: Path, photos: Iterable[Annotated]) -> list[Scene]:
 # ---------------------------------------------------------------------------------------------------------- matching
 
 
-def as_it_lies(face: Found, size: tuple[int, int]) -> Box:
+def as_it_lies(face: Detection, size: tuple[int, int]) -> Box:
     """The box in the photo of ``size`` (height, width) as it lies, from that in the face's quarter turn."""
     x, y, w, h = face.box
     heights = [size[n % 2] for n in range(face.quarter)]  # before each turn

@@ -59,7 +59,7 @@ def fit(pairs: Sequence[Pair]) -> dict[str, float]:
     eyes, mouth = marks[:, :2].mean(axis=1), marks[:, 3:].mean(axis=1)
     down = np.linalg.norm(mouth - eyes, axis=1)
     across = np.linalg.norm(marks[:, 0] - marks[:, 1], axis=1)
-    width = np.median(boxes[:, 2] / np.maximum(down, frame.FLATTEST * across))
+    width = np.median(boxes[:, 2] / np.maximum(down, frame.MIN_HEIGHT * across))
     centres = boxes[:, :2] + boxes[:, 2:] / 2
     ways = np.arange(0.1, 0.6, 0.001)
     places = eyes[None] + ways[:, None, None] * (mouth - eyes)[None]

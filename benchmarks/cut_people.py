@@ -29,7 +29,7 @@ from faceforge.cut.identity_clusters import UNIT, groups
 NEAREST = 5  # strangers whose distance says how near strangers come
 RIDGE = 1.0
 ORDINARY = 60  # percentile of faces in the first set from which on strangers are not near
-SCALE = 2048  # of LEAN, so that each of its numbers fits into a byte
+SCALE = 2048  # of LOOKALIKE_WEIGHTS, so that each of its numbers fits into a byte
 
 
 @dataclass
@@ -65,7 +65,7 @@ def read(target: Path) -> Faces:
 
 
 def calibrate(ordinary: Faces, alike: Faces) -> tuple[float, str]:
-    """NEAR and LEAN of identity_clusters.py: half of how much nearer strangers are than in general, predicted linearly.
+    """LOOKALIKE_BIAS and LOOKALIKE_WEIGHTS: half of how much nearer strangers are than in general, predicted linearly.
 
     Ridge regression of the mean squared distance to the five nearest strangers; both sets count alike.
     """
@@ -134,21 +134,21 @@ def main(grey: Path, colour: Path) -> None:
     ordinary, alike = read(grey), read(colour)
     near, lean = calibrate(ordinary.half(0), alike.half(0))
     print(
-        f"NEAR = {near:.4f} (identity_clusters.py: {identity_clusters.NEAR})\n"
-        f"LEAN = {lean!r} (the same in identity_clusters.py: {lean == identity_clusters.LEAN})"
+        f"LOOKALIKE_BIAS = {near:.4f} (identity_clusters.py: {identity_clusters.LOOKALIKE_BIAS})\n"
+        f"LOOKALIKE_WEIGHTS = {lean!r} (unchanged: {lean == identity_clusters.LOOKALIKE_WEIGHTS})"
     )
     record: dict[str, Any] = {**provenance(), "command": "python benchmarks/cut_people.py GREY COLOUR"}
     record["constants"] = {
-        "SAME": identity_clusters.SAME,
-        "SAME_MEANS": identity_clusters.SAME_MEANS,
-        "NEAR": identity_clusters.NEAR,
+        "SAME": identity_clusters.MAX_DISTANCE,
+        "SAME_MEANS": identity_clusters.MAX_DISTANCE_OF_MEANS,
+        "NEAR": identity_clusters.LOOKALIKE_BIAS,
     }
     record["grey, other half of the people"] = figures(ordinary.half(1))
     record["colour, other half of the people"] = figures(alike.half(1))
-    near, identity_clusters.NEAR = identity_clusters.NEAR, -9.0
+    near, identity_clusters.LOOKALIKE_BIAS = identity_clusters.LOOKALIKE_BIAS, -9.0
     record["colour, other half, as if strangers came equally near to all"] = figures(alike.half(1))
     record["grey, other half, as if strangers came equally near to all"] = figures(ordinary.half(1))
-    identity_clusters.NEAR = near
+    identity_clusters.LOOKALIKE_BIAS = near
     for part in (4, 2, 1):
         some = [int(hashlib.md5(name.encode()).hexdigest(), 16) % part == 0 for name in ordinary.names.tolist()]
         record[f"grey, 1/{part} of all the people"] = figures(ordinary.of(np.array(some)))

@@ -9,7 +9,7 @@ from test_every_pair import FACES, SMALL
 from test_studio import FACE
 
 from faceforge import config, counter_rng_torch
-from faceforge.cut.detect import Found
+from faceforge.cut.detect import Detection
 from faceforge.engine import training
 from faceforge.studio import photo
 
@@ -44,7 +44,7 @@ def place(tmp_path_factory, machine):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEFORGE_CACHE", str(place / "cache"))
         patch.chdir(place)
-        patch.setattr(photo, "finder", lambda: lambda pixels: [Found((20.0, 15.0, 40.0, 50.0), 0.9, FACE)])
+        patch.setattr(photo, "finder", lambda: lambda pixels: [Detection((20.0, 15.0, 40.0, 50.0), 0.9, FACE)])
         for scheme in SCHEMES:
             train(scheme, place / scheme, "trainer.gpus=null", "trainer.precision=32")
         yield place

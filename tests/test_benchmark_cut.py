@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from faceforge.cut import frame
-from faceforge.cut.detect import Found, overlap
+from faceforge.cut.detect import Detection, overlap
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -54,7 +54,7 @@ def test_a_box_in_its_quarter_turn_is_the_box_as_the_photo_lies(quarter):
     upright = np.rot90(photo, -quarter)
     rows, columns = np.nonzero(upright)
     box = columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1
-    assert common.as_it_lies(Found(box, quarter=quarter), photo.shape) == (30, 12, 25, 7)
+    assert common.as_it_lies(Detection(box, quarter=quarter), photo.shape) == (30, 12, 25, 7)
 
 
 def test_each_face_is_matched_once_and_the_best_overlap_first():
@@ -93,9 +93,9 @@ def test_no_folder_of_this_machine_in_a_record():
 
 def test_tally_counts_hits_misses_and_faults():
     scenes = [blank("a", faces=[(0, 0, 50, 50)]), blank("b", faces=[(0, 0, 50, 50)]), blank("c")]
-    sure, unsure = Found((0, 0, 50, 50), score=0.95), Found((0, 0, 50, 50), score=0.65)
-    small = Found((60, 60, 20, 20), score=0.9)
-    finds = {"yunet": [[sure, small], [unsure], [Found((10, 10, 60, 60), score=0.8)]]}
+    sure, unsure = Detection((0, 0, 50, 50), score=0.95), Detection((0, 0, 50, 50), score=0.65)
+    small = Detection((60, 60, 20, 20), score=0.9)
+    finds = {"yunet": [[sure, small], [unsure], [Detection((10, 10, 60, 60), score=0.8)]]}
     found = cut_faces.tally(scenes, finds, "yunet")
     assert (found["precision"]["hits"], found["precision"]["total"]) == (1, 2)
     assert (found["recall"]["hits"], found["recall"]["total"]) == (1, 2)
@@ -108,10 +108,10 @@ def test_tally_counts_hits_misses_and_faults():
 
 
 def test_a_haar_box_that_yunet_denies_counts_only_for_haar():
-    face = Found((0, 0, 50, 50), neighbours=7)
+    face = Detection((0, 0, 50, 50), neighbours=7)
     assert cut_faces.counts(face, "haar")
-    assert not cut_faces.counts(Found((0, 0, 50, 50), score=None, agreement=0.0), "verified")
-    assert cut_faces.counts(Found((0, 0, 50, 50), score=0.9, agreement=0.6), "verified")
+    assert not cut_faces.counts(Detection((0, 0, 50, 50), score=None, agreement=0.0), "verified")
+    assert cut_faces.counts(Detection((0, 0, 50, 50), score=0.9, agreement=0.6), "verified")
 
 
 def test_two_annotations_compared():

@@ -15,7 +15,7 @@ from faceforge.cut import near_duplicates as module
 from faceforge.cut.frame import Frame
 from faceforge.cut.frame import cut as cut_frame
 from faceforge.cut.measure import measure, thumbnail
-from faceforge.cut.near_duplicates import BITS, Faces, gather, near_duplicates
+from faceforge.cut.near_duplicates import MAX_BITS, Faces, gather, near_duplicates
 from faceforge.cut.work import thumb
 from faceforge.data.sources.drawn import Drawn
 from faceforge.io.manifest import Row
@@ -115,7 +115,7 @@ def test_groups_are_those_of_a_plain_comparison(monkeypatch_module, originals, c
     faces = Faces(names, np.array(codes, dtype=np.uint64), np.ones(len(codes), np.float32))
     group = list(range(len(codes)))
     for a, b in itertools.combinations(range(len(codes)), 2):
-        if bin(codes[a] ^ codes[b]).count("1") <= BITS:
+        if bin(codes[a] ^ codes[b]).count("1") <= MAX_BITS:
             old, new = max(group[a], group[b]), min(group[a], group[b])
             group = [new if at == old else at for at in group]
     expected = {names[n]: names[first] for n, first in enumerate(group) if first != n}
@@ -136,7 +136,7 @@ def test_blocks_leave_no_pair_out(monkeypatch):
     codes[30:] = codes[:30] ^ (np.uint64(1) << random.integers(0, 64, 30, dtype=np.uint64))
     found = {(a, b) for a, b in module._candidates(codes)}
     pairs = itertools.combinations(range(60), 2)
-    assert found == {(a, b) for a, b in pairs if bin(int(codes[a] ^ codes[b])).count("1") <= BITS}
+    assert found == {(a, b) for a, b in pairs if bin(int(codes[a] ^ codes[b])).count("1") <= MAX_BITS}
     assert {(n, n + 30) for n in range(30)} <= found
 
 
@@ -157,4 +157,4 @@ def test_many_different_pictures_of_one_fingerprint(monkeypatch):
     monkeypatch.setattr(module, "_same", lambda *_: bool(looks.append(1)))
     faces = Faces([str(n) for n in range(2000)], np.zeros(2000, np.uint64), np.ones(2000, np.float32))
     assert near_duplicates(faces, Path("nowhere")) == {}
-    assert len(looks) <= 2000 * module.MOST
+    assert len(looks) <= 2000 * module.MAX_VARIANTS

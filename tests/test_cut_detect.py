@@ -16,11 +16,11 @@ from yunet import WEIGHTS, needs_yunet
 
 from faceforge.cut import detect
 from faceforge.cut.detect import (
-    AGREEMENT,
-    OVERLAP,
+    MATCH_IOU,
+    NMS_IOU,
     TURN_GAIN,
     UPRIGHT_SCORE,
-    Found,
+    Detection,
     Haar,
     Verified,
     YuNet,
@@ -60,7 +60,7 @@ def scene(index, size=(200, 260), side=110, at=(50, 80)):
     return pixels
 
 
-def numbers(face: Found):
+def numbers(face: Detection):
     return np.array([*face.box, *np.ravel(face.landmarks or ())])
 
 
@@ -80,7 +80,7 @@ def test_places_turn_as_pixels_do(size, data, quarter):
     expected = (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
 
     marks = tuple((x + 0.5, y + 0.5) for x in (left, left + w - 1) for y in (top, top + h - 1))
-    face = Found((float(left), float(top), float(w), float(h)), landmarks=(*marks, marks[0]))
+    face = Detection((float(left), float(top), float(w), float(h)), landmarks=(*marks, marks[0]))
     (found,) = detect._turned([face], quarter, size)
     assert found.box == expected
     assert found.landmarks is not None
@@ -94,7 +94,7 @@ def test_places_turn_as_pixels_do(size, data, quarter):
 @given(sizes, st.integers(1, 3), st.lists(st.floats(-50, 50), min_size=14, max_size=14))
 def test_turning_there_and_back(size, quarter, values):
     marks = tuple(zip(values[4::2], values[5::2], strict=True))
-    face = Found((values[0], values[1], abs(values[2]), abs(values[3])), 0.9, marks)
+    face = Detection((values[0], values[1], abs(values[2]), abs(values[3])), 0.9, marks)
     away = detect._turned([face], quarter, size)
     (back,) = detect._turned(away, -quarter, size)  # the size that it goes back to
     np.testing.assert_allclose(numbers(back), numbers(face), atol=1e-9)
@@ -104,21 +104,21 @@ def test_turning_there_and_back(size, quarter, values):
 
 def test_a_turn_by_hand():
     # in a photo 100 wide and 80 high, a quarter clockwise takes (x, y) to (80 - y, x)
-    (found,) = detect._turned([Found((10.0, 20.0, 30.0, 40.0), landmarks=MARKS)], 1, (80, 100))
+    (found,) = detect._turned([Detection((10.0, 20.0, 30.0, 40.0), landmarks=MARKS)], 1, (80, 100))
     assert found.box == (20.0, 10.0, 40.0, 30.0)
     assert found.landmarks == ((40.0, 30.0), (40.0, 60.0), (25.0, 45.0), (10.0, 34.0), (10.0, 56.0))
-    assert detect._turned([Found((10.0, 20.0, 30.0, 40.0))], 2, (80, 100))[0].box == (60.0, 20.0, 30.0, 40.0)
+    assert detect._turned([Detection((10.0, 20.0, 30.0, 40.0))], 2, (80, 100))[0].box == (60.0, 20.0, 30.0, 40.0)
 
 
 @pytest.mark.parametrize("quarter", [0, 1, 2, 3])
 def test_a_face_stands_up_in_its_own_quarter(quarter):
     size = (100, 90)
-    lying = detect._turned([Found((20.0, 20.0, 50.0, 65.0), landmarks=MARKS)], quarter, size)[0]
+    lying = detect._turned([Detection((20.0, 20.0, 50.0, 65.0), landmarks=MARKS)], quarter, size)[0]
     standing = detect._stand_up(lying, size[::-1] if quarter % 2 else size)
     assert standing.quarter == -quarter % 4
     assert standing.landmarks == MARKS
     assert standing.box == (20.0, 20.0, 50.0, 65.0)
-    assert detect._stand_up(Found((1.0, 2.0, 3.0, 4.0)), size).quarter == 0
+    assert detect._stand_up(Detection((1.0, 2.0, 3.0, 4.0)), size).quarter == 0
 
 
 class Scripted(YuNet):
@@ -131,9 +131,9 @@ class Scripted(YuNet):
         self.looks += 1
         corners = (pixels[0, 0], pixels[0, -1], pixels[-1, -1], pixels[-1, 0])
         score = self.scores[int(np.argmax([corner.sum() for corner in corners]))]
-        return [Found((20.0, 20.0, 50.0, 65.0), score, MARKS)] if score else []
+        return [Detection((20.0, 20.0, 50.0, 65.0), score, MARKS)] if score else []
 
-    def _closer(self, pixels, face):
+    def _refined(self, pixels, face):
         return face
 
 
@@ -196,10 +196,10 @@ def test_what_agrees():
 
 def test_the_best_scored_of_overlapping_faces_stay():
     faces = [
-        Found((0, 0, 10, 10), 0.7),
-        Found((1, 0, 10, 10), 0.9),
-        Found((2, 1, 10, 10), 0.8),
-        Found((40, 0, 10, 10), 0.65),
+        Detection((0, 0, 10, 10), 0.7),
+        Detection((1, 0, 10, 10), 0.9),
+        Detection((2, 1, 10, 10), 0.8),
+        Detection((40, 0, 10, 10), 0.65),
     ]
     assert [face.score for face in detect._distinct(faces)] == [0.9, 0.65]
     assert detect._distinct([]) == []
@@ -209,7 +209,7 @@ def judge_with(haar, yunet):
     """Verified with scripted parts; and how often its YuNet looked."""
     looks = []
     both = Verified.__new__(Verified)
-    judge: Callable[[np.ndarray], list[Found]] = lambda pixels: looks.append(1) or list(yunet)  # noqa: E731
+    judge: Callable[[np.ndarray], list[Detection]] = lambda pixels: looks.append(1) or list(yunet)  # noqa: E731
     both._haar = lambda pixels: list(haar)  # pyright: ignore[reportAttributeAccessIssue]
     both._yunet = type("Judge", (), {"upright": staticmethod(judge)})()  # pyright: ignore[reportAttributeAccessIssue]
     return both(np.zeros((4, 4, 3), np.uint8)), len(looks)
@@ -217,11 +217,11 @@ def judge_with(haar, yunet):
 
 def test_haar_boxes_with_yunets_opinion():
     haar = [
-        Found((0.0, 0.0, 100.0, 100.0), neighbours=20),
-        Found((300.0, 0.0, 80.0, 80.0), neighbours=6),
+        Detection((0.0, 0.0, 100.0, 100.0), neighbours=20),
+        Detection((300.0, 0.0, 80.0, 80.0), neighbours=6),
     ]
-    far, near = Found((10.0, 30.0, 80.0, 90.0), 0.99, MARKS), Found((10.0, 0.0, 80.0, 100.0), 0.8, MARKS)
-    (good, bad), _ = judge_with(haar, [far, near, Found((320.0, 90.0, 80.0, 80.0), 0.95, MARKS)])
+    far, near = Detection((10.0, 30.0, 80.0, 90.0), 0.99, MARKS), Detection((10.0, 0.0, 80.0, 100.0), 0.8, MARKS)
+    (good, bad), _ = judge_with(haar, [far, near, Detection((320.0, 90.0, 80.0, 80.0), 0.95, MARKS)])
     assert (good.box, good.neighbours) == (haar[0].box, 20)  # the box stays the cascade's
     assert (good.score, good.landmarks) == (0.8, MARKS)  # of the one that overlaps most, not of the best scored
     assert good.agreement == pytest.approx(0.8)
@@ -229,17 +229,17 @@ def test_haar_boxes_with_yunets_opinion():
 
 
 def test_without_haar_boxes_yunet_is_not_asked():
-    assert judge_with([], [Found((0, 0, 1, 1), 0.9, MARKS)]) == ([], 0)
-    assert judge_with([Found((0.0, 0.0, 9.0, 9.0))], [])[0][0].agreement == 0.0
+    assert judge_with([], [Detection((0, 0, 1, 1), 0.9, MARKS)]) == ([], 0)
+    assert judge_with([Detection((0.0, 0.0, 9.0, 9.0))], [])[0][0].agreement == 0.0
 
 
 @given(whole_boxes, st.lists(whole_boxes, max_size=4))
 def test_agreement_is_the_largest_overlap_of_those_that_agree(box, others):
-    found = detect._judged(Found(box), [Found(other, 0.9, MARKS) for other in others])
+    found = detect._verified(Detection(box), [Detection(other, 0.9, MARKS) for other in others])
     shares = [overlap(box, other) for other in others if agree(box, other)]
     assert found.agreement == max(shares, default=0.0)
     assert (found.score is None) == (not shares)
-    assert found.agreement == 0 or found.agreement >= AGREEMENT or any(agree(box, other) for other in others)
+    assert found.agreement == 0 or found.agreement >= MATCH_IOU or any(agree(box, other) for other in others)
 
 
 # -------------------------------------------------------------------------------------------------------------- Haar
@@ -367,7 +367,7 @@ def test_no_two_faces_of_a_photo_overlap(yunet):
     found = yunet(pixels)
     assert len(found) == 8
     for n, face in enumerate(found):
-        assert all(overlap(face.box, other.box) <= OVERLAP for other in found[:n])
+        assert all(overlap(face.box, other.box) <= NMS_IOU for other in found[:n])
 
 
 @needs_yunet
@@ -383,7 +383,7 @@ def test_verified_keeps_haar_boxes_that_are_faces():
         pixels = scene(index)
         faces = both(pixels)
         assert [face.box for face in faces] == [face.box for face in haar(pixels)]
-        assert all(face.agreement >= AGREEMENT and face.score > 0.8 and face.landmarks for face in faces)
+        assert all(face.agreement >= MATCH_IOU and face.score > 0.8 and face.landmarks for face in faces)
 
 
 @needs_yunet

@@ -377,7 +377,7 @@ def test_interrupted_politely(many, tmp_path, sent, code):
     process.send_signal(sent)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == code
-    assert b"interrupted; what is done is kept, the same command goes on" in errors
+    assert b"interrupted; run the same command again to continue" in errors
     assert b"Traceback" not in errors
 
 
@@ -448,13 +448,13 @@ def test_names_in_any_script_and_of_any_kind(tmp_path):
 
 def test_a_photo_that_vanishes_midway_is_a_row(photos, tmp_path, monkeypatch):
     source = Path(shutil.copytree(photos, tmp_path / "photos"))
-    look = job._look
+    look = job._process
 
     def late(*given):
         (source / "holiday 3.png").unlink()
         return look(*given)
 
-    monkeypatch.setattr(job, "_look", late)
+    monkeypatch.setattr(job, "_process", late)
     target = cut_haar(source, tmp_path / "out")
     assert rows(target)["holiday 3.png"].verdict == "none"
     assert "No such file" in rows(target)["holiday 3.png"].reason
@@ -478,7 +478,7 @@ def test_a_full_disk_loses_nothing(photos, first, tmp_path, monkeypatch):
 
 
 def test_two_cuts_into_one_folder(photos, again):
-    with job._held(again), pytest.raises(BadInput, match="another cut is at work here"):
+    with job._locked_folder(again), pytest.raises(BadInput, match="another cut is writing to this folder"):
         cut_haar(photos, again)
 
 
@@ -487,8 +487,8 @@ def test_two_cuts_into_one_folder(photos, again):
     [
         (lambda t: t.replace(",accepted,", ",perhaps,", 1), "row 3.*verdict 'perhaps'; must be accepted or doubtful"),
         (lambda t: "face,verdict\n1,2\n", "no column source"),
-        (lambda t: t + t.splitlines()[-2] + "\n", "has a row already"),
-        (lambda t: t.replace("holiday 0.png-1", "holiday 0.png-7"), "no face holiday 0.png-7"),
+        (lambda t: t + t.splitlines()[-2] + "\n", "has another row"),
+        (lambda t: t.replace("holiday 0.png-1", "holiday 0.png-7"), "no such face: holiday 0.png-7"),
         (lambda t: "", "no column face"),
         (lambda t: t + '"open', "cannot be read as CSV"),
     ],
@@ -506,7 +506,7 @@ def test_a_manifest_edited_into_nonsense_changes_nothing(photos, again, change, 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"size": "huge"}, "--size huge: WIDTHxHEIGHT"),
+        ({"size": "huge"}, "--size huge: must be WIDTHxHEIGHT"),
         ({"size": "4x4"}, "from 8 to 4096"),
         ({"zoom": 9.0}, "--zoom 9.0"),
         ({"processes": 0}, "--processes 0"),
@@ -520,9 +520,9 @@ def test_wrong_options_are_one_line(photos, tmp_path, arguments, complaint):
 
 
 def test_folders_that_cannot_be(photos, first, tmp_path):
-    with pytest.raises(BadInput, match="lies inside"):
+    with pytest.raises(BadInput, match="is inside"):
         cut_haar(photos, photos / "faces")
-    with pytest.raises(BadInput, match="photos would be taken for crops"):
+    with pytest.raises(BadInput, match="photos would be read as crops"):
         cut_haar(photos, photos.parent)
     with pytest.raises(BadInput, match="no such folder"):
         cut_haar(tmp_path / "nowhere", tmp_path / "out")
@@ -534,7 +534,7 @@ def test_folders_that_cannot_be(photos, first, tmp_path):
         cut_haar(photos, tmp_path / "file")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/letter.txt").write_text("x")
-    with pytest.raises(BadInput, match="holds files that no cut made"):
+    with pytest.raises(BadInput, match="holds files that `faceforge cut` did not write"):
         cut_haar(photos, tmp_path / "full")
     assert (tmp_path / "full/letter.txt").read_text() == "x"
 

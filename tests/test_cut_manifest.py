@@ -417,8 +417,8 @@ def test_edits_of_a_photo_that_changed_are_void(tmp_path):
         ({"frame_w": ""}, "row 3: the frame has an empty column"),
         ({"frame_w": "0", "frame_h": "0"}, "at least 1 x 1"),
         ({"frame_w": "-150", "frame_h": "-200"}, "at least 1 x 1"),
-        ({"frame_w": "150", "frame_h": "150"}, "frame of 150 x 150 for crops of 360x480; 150 x 200 would be right"),
-        ({"frame_w": "155"}, "155 x 206.667 would be right"),
+        ({"frame_w": "150", "frame_h": "150"}, "frame of 150 x 150 for crops of 360x480; must be 150 x 200"),
+        ({"frame_w": "155"}, "must be 155 x 206.667"),
         ({"frame_x": "50"}, "leaves the photo of 640 x 480 by 25 pixels; move or shrink it"),
         ({"frame_y": "430"}, "by 50 pixels"),
         ({"frame_x": "-9999"}, "leaves the photo"),
@@ -427,8 +427,8 @@ def test_edits_of_a_photo_that_changed_are_void(tmp_path):
         ({"frame_x": "9999", "photo_w": "99999"}, "640 x 480"),  # the photo is as large as it is
         ({"verdict": "maybe"}, "verdict 'maybe'"),
         ({"frame_x": "1e12"}, "frame_x is '1e12'"),
-        ({"face": "p0.jpg-1.png"}, "p0.jpg-1.png has a row already"),
-        ({"face": "new.png"}, "there is no face new.png; rows can be changed, not added"),
+        ({"face": "p0.jpg-1.png"}, "p0.jpg-1.png has another row"),
+        ({"face": "new.png"}, "no such face: new.png; rows can be edited, not added"),
     ],
 )
 def test_edits_that_make_no_sense_change_nothing(tmp_path, changes, complaint):
@@ -464,7 +464,7 @@ def test_the_manifest_edited_during_a_cut_is_kept(tmp_path):
     ledger.collect(SETTINGS)
     edit(tmp_path, 3, verdict="rejected")
     before = (tmp_path / "manifest.csv").read_bytes()
-    with pytest.raises(BadInput, match="was edited during the cut; the edit is kept, type the same again"):
+    with pytest.raises(BadInput, match="was edited during the cut; the edit is kept, run the same command again"):
         ledger.write(iter(ROWS))
     assert (tmp_path / "manifest.csv").read_bytes() == before
     assert set(cut(tmp_path, ROWS)) == {face_of(3)}

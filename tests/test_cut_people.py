@@ -19,7 +19,7 @@ from test_cut_job import cut_haar, edit, photo, rows, save, tree
 
 from faceforge.cut import identity_clusters, near_duplicates, work
 from faceforge.cut.frame import HAAR_CENTRE, HAAR_WIDTH
-from faceforge.cut.identity_clusters import SAME, SAME_MEANS, UNIT, groups, joined, look_alikes
+from faceforge.cut.identity_clusters import MAX_DISTANCE, MAX_DISTANCE_OF_MEANS, UNIT, groups, joined, look_alikes
 from faceforge.cut.work import Job, Settings
 from faceforge.data.sources.crops import Crops
 from faceforge.errors import BadInput
@@ -39,7 +39,7 @@ def in_units(values):
 
 @pytest.fixture
 def no_look_alikes(monkeypatch):
-    monkeypatch.setattr(identity_clusters, "NEAR", -9.0)
+    monkeypatch.setattr(identity_clusters, "LOOKALIKE_BIAS", -9.0)
 
 
 def people_of(count, faces, seed):
@@ -66,7 +66,7 @@ def test_faces_are_joined_as_average_linkage_does(count, faces, same):
 def test_look_alikes_in_a_row_are_no_chain(no_look_alikes):
     """0, s, 2s, 3s for s just below the limit: squares between the pairs average (4 + 9 + 1 + 4)/4 s^2."""
     row = np.zeros((4, 128))
-    row[:, 5] = np.arange(4) * 0.97 * SAME**0.5
+    row[:, 5] = np.arange(4) * 0.97 * MAX_DISTANCE**0.5
     assert groups(in_units(row)).tolist() == [0, 0, 2, 2]
 
 
@@ -78,23 +78,23 @@ def test_equal_descriptions_and_few_of_them():
 
 @pytest.mark.parametrize(("size", "apart", "count"), [(3, 0.9, 1), (3, 1.1, 2), (2, 0.95, 2)])
 def test_groups_of_several_faces_join_by_their_means(size, apart, count, no_look_alikes):
-    """Faces of a group lie at right angles, 0.9 SAME from each other; two groups are more apart than that."""
+    """Faces of a group lie at right angles, 0.9 MAX_DISTANCE from each other; two groups are more apart than that."""
     found = np.zeros((2 * size, 128))
     for n in range(2 * size):
-        found[n, n] = (0.9 * SAME / 2) ** 0.5
-    found[size:, 100] = (apart * SAME_MEANS - 2 * (0.9 * SAME / 2) / size) ** 0.5
+        found[n, n] = (0.9 * MAX_DISTANCE / 2) ** 0.5
+    found[size:, 100] = (apart * MAX_DISTANCE_OF_MEANS - 2 * (0.9 * MAX_DISTANCE / 2) / size) ** 0.5
     between = pdist(found, "sqeuclidean").max()
-    assert between > SAME
+    assert between > MAX_DISTANCE
     assert len(partition(groups(in_units(found)))) == count
 
 
 def test_where_strangers_come_near_faces_must_be_nearer():
-    """Two faces 0.8 SAME apart, moved together along LEAN: joined on one side, apart on the other."""
-    lean = np.frombuffer(base64.b64decode(identity_clusters.LEAN), np.int8) / 2048
+    """Two faces 0.8 MAX_DISTANCE apart, moved along LOOKALIKE_WEIGHTS: joined on one side, apart on the other."""
+    lean = np.frombuffer(base64.b64decode(identity_clusters.LOOKALIKE_WEIGHTS), np.int8) / 2048
     across = np.eye(128)[0] - lean[0] * lean / (lean @ lean)
-    pair = np.array([0.0, 1.0])[:, None] * across * (0.8 * SAME) ** 0.5 / np.linalg.norm(across)
+    pair = np.array([0.0, 1.0])[:, None] * across * (0.8 * MAX_DISTANCE) ** 0.5 / np.linalg.norm(across)
     for extra, count in ((-0.05, 1), (0.02, 2)):
-        moved = in_units(pair + lean * (identity_clusters.NEAR - extra) / (lean @ lean))
+        moved = in_units(pair + lean * (identity_clusters.LOOKALIKE_BIAS - extra) / (lean @ lean))
         assert look_alikes(moved) == pytest.approx(max(extra, 0.0) * UNIT**2, abs=0.002 * UNIT**2)
         assert len(partition(groups(moved))) == count
 
@@ -134,8 +134,8 @@ def play(monkeypatch):
     network = Played()
     monkeypatch.setattr(identity_clusters, "_weights", lambda where: {})
     monkeypatch.setattr(identity_clusters, "_network", lambda: network)
-    monkeypatch.setattr(identity_clusters, "LEAST_SIDE", 20)
-    monkeypatch.setattr(near_duplicates, "LEVELS", -1)  # no near duplicates, which would be doubtful
+    monkeypatch.setattr(identity_clusters, "MIN_SIDE", 20)
+    monkeypatch.setattr(near_duplicates, "MAX_LEVELS", -1)  # no near duplicates, which would be doubtful
     return network
 
 
@@ -266,7 +266,7 @@ def test_a_crop_that_vanishes_is_one_line(played, album, tmp_path, monkeypatch):
 
     describe = identity_clusters.describe
     monkeypatch.setattr(identity_clusters, "describe", gone)
-    with pytest.raises(BadInput, match=r"a1\.png-1\.png: cannot be read any more .*type the same again"):
+    with pytest.raises(BadInput, match=r"a1\.png-1\.png: can no longer be read .*run the same command again"):
         cut_haar(album, tmp_path / "out", tell_people=True)
     monkeypatch.undo()
 
@@ -278,7 +278,7 @@ sys.path.insert(0, {tests!r})
 from faceforge.cut import engine, identity_clusters, near_duplicates
 from test_cut_people import Played, cut_haar
 played = Played()
-identity_clusters._weights, identity_clusters.LEAST_SIDE, near_duplicates.LEVELS = lambda where: {{}}, 20, -1
+identity_clusters._weights, identity_clusters.MIN_SIDE, near_duplicates.MAX_LEVELS = lambda where: {{}}, 20, -1
 identity_clusters._network = lambda: lambda pixels, at: (time.sleep(0.1), played(pixels, at))[1]
 engine.CHUNK = 1
 cut_haar({source!r}, {target!r}, tell_people=True)
@@ -319,9 +319,9 @@ def row_of(**given):
     [
         {"verdict": "rejected"},
         {"verdict": "none", "n": 0},
-        {"box_h": identity_clusters.LEAST_SIDE - 1},
-        {"scale": (identity_clusters.LEAST_SIDE - 1) / 100},
-        {"sharpness": identity_clusters.LEAST_SHARPNESS - 0.1},
+        {"box_h": identity_clusters.MIN_SIDE - 1},
+        {"scale": (identity_clusters.MIN_SIDE - 1) / 100},
+        {"sharpness": identity_clusters.MIN_SHARPNESS - 0.1},
         {"sharpness": None},
     ],
 )
@@ -350,7 +350,7 @@ def test_the_place_in_a_crop_is_where_the_face_lies(angle):
 def test_landmarks_count_more_than_the_box():
     """The Haar box as frame.py foretells it: eyes at 90, mouth at 130."""
     points = ((130, 90), (170, 90), (150, 110), (135, 130), (165, 130))
-    named = zip(identity_clusters.MARKS, points, strict=True)
+    named = zip(identity_clusters.LANDMARK_NAMES, points, strict=True)
     given = {f"{name}_{axis}": float(v) for name, point in named for axis, v in zip("xy", point, strict=True)}
     place = identity_clusters._place(row_of(**given), (200, 150))
     assert place == pytest.approx((75, 90 + HAAR_CENTRE * 40 - 50, HAAR_WIDTH * 40), abs=0.02)
@@ -388,7 +388,7 @@ def test_without_the_packages_a_folder_of_people_says_how_to_forget_them(cut_alb
     before = tree(cut_album)
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "_dlib_pybind11", None)
-    with pytest.raises(BadInput, match=r"_review/people\.jsonl: .* remove it to forget them; --people: not installed"):
+    with pytest.raises(BadInput, match=r"_review/people\.jsonl: .* remove this file to stop; --people: not installed"):
         cut_haar(album, cut_album)
     assert tree(cut_album) == before
 
@@ -398,7 +398,7 @@ def test_other_weights_are_refused(album, tmp_path, monkeypatch):
     monkeypatch.setattr(
         identity_clusters, "_weights", lambda where: {identity_clusters.NETWORK: tmp_path / identity_clusters.NETWORK}
     )
-    with pytest.raises(BadInput, match=r"^--people: .*resnet_model_v1\.dat is not the known file; pip install"):
+    with pytest.raises(BadInput, match=r"^--people: .*model_v1\.dat does not have the known SHA-256; pip install"):
         cut_haar(album, tmp_path / "out", tell_people=True)
     assert not (tmp_path / "out").exists()
 

@@ -115,7 +115,7 @@ def test_nothing_is_removed_unasked_and_the_summary_says_what_would_be(copied, c
     cut_haar(source, target)
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("gone"))
     expected = f"gone       2 photos no longer in {source}, and 2 faces of them, still kept; "
-    assert line == f"{expected}remove: faceforge cut {source} {target} --prune"
+    assert line == f"{expected}to remove them: faceforge cut {source} {target} --prune"
     assert made(target) == before
     cut_haar(source, target, prune=True)
     assert f"pruned     2 photos no longer in {source}, and 2 faces of them\n" in capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_the_command_line_repeats_what_was_typed(copied, capsys, monkeypatch):
     words += ["--processes", "1"]
     monkeypatch.setattr("sys.argv", ["faceforge", *words])
     app(words, standalone_mode=False)
-    assert f"remove: faceforge {' '.join(words)} --prune" in capsys.readouterr().out
+    assert f"to remove them: faceforge {' '.join(words)} --prune" in capsys.readouterr().out
     app([*words, "--prune"], standalone_mode=False)
     assert not mentions(target, "b.png-1")
 
@@ -202,7 +202,7 @@ def test_descriptions_are_gone_before_anything_else_can_fail(tmp_path, monkeypat
     album = make_album(tmp_path / "in")
     target = cut_haar(album, tmp_path / "out", tell_people=True)
     take_out(album, "c1.png")
-    monkeypatch.setattr(job, "_look", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(job, "_process", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         cut_haar(album, target, prune=True)
     assert "c1.png" not in file(target).read_text()
@@ -230,7 +230,7 @@ def test_killed_while_pruning_the_same_command_ends_in_the_same_bytes(copied, tm
     with monkeypatch.context() as patched:
         patched.setattr(prune, "_remove_empty", killed(prune._remove_empty))
         patched.setattr(prune, "_keep_faces", killed(prune._keep_faces))
-        patched.setattr(prune.Memory, "settle", killed(prune.Memory.settle))
+        patched.setattr(prune.Journal, "settle", killed(prune.Journal.settle))
         patched.setattr(job.Ledger, "write", killed(job.Ledger.write))
         with pytest.raises(KeyboardInterrupt):
             cut_haar(source, target, prune=True)
@@ -269,7 +269,7 @@ def test_a_folder_that_is_empty_may_be_an_unmounted_disk(copied, capsys):
     source, target = copied
     shutil.rmtree(source / "sub")
     (source / "sub").mkdir()
-    refused(source, target, rf"--prune: {source / 'sub'} is empty; mount its disk, or remove the empty folder")
+    refused(source, target, rf"--prune: {source / 'sub'} is empty; mount its disk or remove the folder")
     cut_haar(source, target)
     assert "\ngone" not in capsys.readouterr().out, "nobody is told to remove them"
     (source / "sub").rmdir()
@@ -310,7 +310,7 @@ def test_a_folder_without_known_photos_may_be_unreadable(copied, monkeypatch):
 
 
 def test_the_root_that_cannot_be_listed_is_unread(tmp_path):
-    memory = prune.Memory(tmp_path / "photos.jsonl")
+    memory = prune.Journal(tmp_path / "photos.jsonl")
     gone = prune.find(Folder(tmp_path / "absent"), [], memory)
     assert gone == prune.Gone([], [])
     memory.close()

@@ -52,8 +52,8 @@ def test_tight_crops_in_a_folder(tmp_path, faces):
     root = make_crops(tmp_path / "my faces", 130)
     found = check(root)
     assert found.lines == [
-        f"{root}: a folder of 130 pictures (.jpg)",
-        "a sample of 64: all readable; 40x40 (64); colour; faces fill about 80% of the width (found in 22 of 22)",
+        f"{root}: a folder of 130 images (.jpg)",
+        "a sample of 64: all readable; 40x40 (64); colour; faces fill about 80% of the width (detected in 22 of 22)",
     ]
     assert words(found) == ["data=crops", f"data.root={root}"]
     assert shlex.quote(f"data.root={root}") in found.command
@@ -63,8 +63,8 @@ def test_a_few_grey_pictures_and_unreadable_ones(tmp_path):
     grey = encode(picture(0)[..., 0])
     root = put({f"{n}.png": grey for n in range(9)} | {"x.jpg": b"words", "y.jpg": b""}, tmp_path / "in")
     found = check(root)
-    assert "11 pictures (.png, .jpg)" in found.lines[0]
-    assert "2 unreadable (x.jpg: not an image (text)); 40x40 (9); grey; no frontal face found in 9" in found.lines[1]
+    assert "11 images (.png, .jpg)" in found.lines[0]
+    assert "2 unreadable (x.jpg: not an image (text)); 40x40 (9); grey; no frontal face detected in 9" in found.lines[1]
     assert words(found)[2:] == ["data.channels=1", "data.batch_size=5"]
 
 
@@ -72,7 +72,7 @@ def test_sets_and_people_in_folders(tmp_path):
     moods = put({f"{mood}/{n}.jpg": encode(picture(n)) for mood in ("smile", "sad") for n in range(3)}, tmp_path / "m")
     assert "sets: sad (3), smile (3); each an attribute" in check(moods).lines
     people = put({f"p{n}/{n}.jpg": encode(picture(n)) for n in range(9)}, tmp_path / "p")
-    assert check(people).lines[0].endswith("9 pictures (.jpg), 9 people")
+    assert check(people).lines[0].endswith("9 images (.jpg), 9 people")
 
 
 def test_photographs_are_to_be_cut_first(tmp_path, faces):
@@ -80,7 +80,7 @@ def test_photographs_are_to_be_cut_first(tmp_path, faces):
     shapes = [(40, 60), (60, 40), (40, 40), (30, 70), (50, 40), (40, 55)]
     album = put({f"{n}.jpg": encode(picture(n, *shape)) for n, shape in enumerate(shapes * 3)}, tmp_path / "my album")
     found = check(album)
-    assert found.lines[-1] == "whole photographs rather than faces: cut the faces out first"
+    assert found.lines[-1] == "photographs rather than face crops: run `faceforge cut` first"
     assert shlex.split(found.command) == ["faceforge", "cut", str(album), "my_faces"]
     assert "40x40 (3), " in found.lines[1] or "60x40 (3), " in found.lines[1]
     assert "and 3 other sizes" in found.lines[1]
@@ -97,7 +97,7 @@ def test_a_cut_folder_is_known_by_its_manifest(tmp_path, faces):
     rows = [manifest.Row(f"{n:03d}.jpg", "p.jpg", 1, ("accepted", "rejected")[n == 4], "") for n in range(5)]
     manifest.write(root / manifest.NAME, rows)
     found = check(root)
-    assert found.lines[-1] == "cut by faceforge: manifest.csv names 4 accepted, 0 doubtful, 1 rejected faces"
+    assert found.lines[-1] == "cut by faceforge: manifest.csv lists 4 accepted, 0 doubtful, 1 rejected faces"
     assert words(found)[0] == "data=crops"
     (root / manifest.NAME).write_text("nonsense\n1\n")
     with pytest.raises(BadInput, match=r"manifest.csv"):
@@ -118,8 +118,8 @@ def test_lfw_in_its_layouts(tmp_path, layout, faces):
         root = path.parent if "folder" in layout else path
     found = check(root)
     kind = {"folder": "folder", "lfw.zip": "zip"}.get(layout, "tar")
-    assert found.lines[0] == f"{path}: a {kind} of 139 pictures (.jpg), 70 people"
-    assert "attributes: none (lfw_attributes.txt lies neither in it nor beside it)" in found.lines
+    assert found.lines[0] == f"{path}: a {kind} of 139 images (.jpg), 70 people"
+    assert "attributes: none (lfw_attributes.txt is neither in it nor beside it)" in found.lines
     assert words(found) == ["data=lfw", f"data.root={path}", "data.crop=c150"]
     faces(0.85)
     assert words(check(root)) == ["data=lfw", f"data.root={path}"]
@@ -128,14 +128,14 @@ def test_lfw_in_its_layouts(tmp_path, layout, faces):
 def test_celeba_with_and_without_tables(tmp_path):
     whole = put(celeba_tables(), put(celeba_files(), tmp_path / "celeba", "img_align_celeba"))
     found = check(whole)
-    assert found.lines[0] == f"{whole}: a folder of 12 pictures (.jpg), 6 people"
-    assert "attributes: 40, of 100% of the pictures" in found.lines
-    assert "an official split: data.split=official" in found.lines
+    assert found.lines[0] == f"{whole}: a folder of 12 images (.jpg), 6 people"
+    assert "attributes: 40, for 100% of the images" in found.lines
+    assert "official split: data.split=official" in found.lines
     assert found.lines[-1].startswith("crop c140: score-SDE")
     assert words(found) == ["data=celeba", f"data.root={whole}", "data.crop=c140", "data.batch_size=6"]
     bare = check(put(celeba_files(), tmp_path / "jpgs"))
     assert words(bare)[0] == "data=celeba"
-    assert "attributes: none (list_attr_celeba.txt lies neither in it nor beside it)" in bare.lines
+    assert "attributes: none (list_attr_celeba.txt is neither in it nor beside it)" in bare.lines
     zipped = put_zip(celeba_files(), tmp_path / "z" / "img_align_celeba.zip", "img_align_celeba/")
     assert words(check(zipped))[0] == words(check(zipped.parent))[0] == "data=celeba"
     small = put({f"{n:06d}.jpg": encode(picture(n, 64, 64)) for n in range(9)}, tmp_path / "crops")
@@ -152,7 +152,7 @@ def test_parquet_is_to_be_unpacked(tmp_path, monkeypatch):
     copy = put_file(tmp_path / "c" / "train.parquet", table([{"image": None, "celeb_id": 1}] * 3))
     for path in (copy, copy.parent):
         found = check(path)
-        assert found.lines == [f"{path}: parquet, 1 files of 3 rows: a copy of celeba to be unpacked"]
+        assert found.lines == [f"{path}: parquet, 1 files of 3 rows: a copy of celeba, must be unpacked"]
         assert shlex.split(found.command) == ["faceforge", "data", "get", "celeba", "--file", str(path)]
     other = put_file(tmp_path / "o.parquet", table([{"text": "a"}]))
     for path, reason in {
@@ -162,7 +162,7 @@ def test_parquet_is_to_be_unpacked(tmp_path, monkeypatch):
         with pytest.raises(BadInput, match=reason):
             check(path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(BadInput, match=r"parquet, read by pyarrow; .* pip install -e '\.\[data\]'"):
+    with pytest.raises(BadInput, match=r"parquet needs pyarrow; .* pip install -e '\.\[data\]'"):
         check(copy)
 
 
@@ -174,17 +174,17 @@ def bad(tmp_path):
     put(lfw_files(2), put(lfw_files(2), tmp_path / "two", "lfw"), "lfw_funneled")
     put({"a.zip": whole, "b.tgz": b""}, tmp_path / "archives")
     return {
-        tmp_path / "archives": r"holds archives \(a.zip, b.tgz\); name one of them",
+        tmp_path / "archives": r"holds archives \(a.zip, b.tgz\); choose one of them",
         tmp_path / "nix": "no such folder or file",
         tmp_path / "empty": r"no pictures .*; found nothing",
         tmp_path / "texts": r"no pictures .*; found .csv \(1\), .txt \(1\)|found .txt \(1\), .csv \(1\)",
-        tmp_path / "lies": r"none of 3 sampled pictures can be read \(0.jpg: not an image \(text\)\)",
+        tmp_path / "lies": r"none of 3 sampled images can be read \(0.jpg: not an image \(text\)\)",
         tmp_path / "two": "holds Person_0/Person_0_0001.jpg more than once",
         put_file(tmp_path / "notes.txt", b"words"): r"not an archive \(text\)",
         put_file(tmp_path / "page.zip", b"<html>quota</html>"): r"not an archive \(HTML page\)",
         put_file(tmp_path / "cut.zip", whole[:-100]): "a truncated or damaged zip",
         put_file(tmp_path / "void.zip", b""): r"not an archive \(empty file\)",
-        put_file(tmp_path / "face.jpg", encode(picture(0))): "one picture; name the folder that holds it",
+        put_file(tmp_path / "face.jpg", encode(picture(0))): "one image; must be a folder or an archive",
     }
 
 
@@ -227,7 +227,7 @@ def test_a_hundred_thousand_pictures_take_seconds(tmp_path):
         folder = tmp_path / "in" / f"{n % 300:03d}"
         os.link(folder / f"{n % 300:06d}.jpg", folder / f"{n:06d}.jpg")
     began = time.monotonic()
-    assert "100,000 pictures (.jpg), 300 people" in check(tmp_path / "in").lines[0]
+    assert "100,000 images (.jpg), 300 people" in check(tmp_path / "in").lines[0]
     assert time.monotonic() - began < 10
 
 

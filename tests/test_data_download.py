@@ -65,22 +65,25 @@ def dead_port():
 REASONS = {
     "quota page": (
         page("Google Drive - Quota exceeded"),
-        r"sent a web page \(Google Drive - Quota exceeded\) in place",
+        r"sent a web page instead of the file \(Google Drive - Quota exceeded\)",
     ),
-    "page without title": (lambda h: answer(h, 200, b"<html>" * 1000), r"sent a web page \(a quota or a log-in\?\)"),
+    "page without title": (
+        lambda h: answer(h, 200, b"<html>" * 1000),
+        r"sent a web page instead of the file \(a quota or a login\?\)",
+    ),
     "short page": (lambda h: answer(h, 200, b"<html>no</html>"), "sent a web page"),
-    "words": (lambda h: answer(h, 200, b"try again later"), "sent no .zip file but: text"),
-    "nothing": (lambda h: answer(h, 200, b""), "sent no .zip file but: empty file"),
-    "401": (status(401), r"asks for an account \(401\)"),
-    "403": (status(403), r"forbids the download \(403\): a quota"),
+    "words": (lambda h: answer(h, 200, b"try again later"), "sent something other than a .zip file: text"),
+    "nothing": (lambda h: answer(h, 200, b""), "sent something other than a .zip file: empty file"),
+    "401": (status(401), r"requires an account \(401\)"),
+    "403": (status(403), r"denied access \(403\): a quota"),
     "404": (status(404), r"does not have the file \(404\)"),
-    "418": (status(418), "answers with status 418"),
+    "418": (status(418), "answered with status 418"),
     "429": (status(429), r"too many requests \(429\); try again later"),
-    "503": (status(503), r"has a fault \(503\); try again later"),
-    "circles": (redirect("/a.zip"), r"sends in circles \(4 redirects and no file\)"),
-    "elsewhere": (redirect("ftp://127.0.0.1/x"), "ftp://127.0.0.1/x is no web address"),
-    "other size": (good(BODY + b"!"), "offers 60,005 bytes where 60,004 are known"),
-    "silence": (lambda h: time.sleep(1), "takes the question and says nothing for 0.4 s"),
+    "503": (status(503), r"failed \(503\); try again later"),
+    "circles": (redirect("/a.zip"), r"redirects in a loop \(4 redirects without a file\)"),
+    "elsewhere": (redirect("ftp://127.0.0.1/x"), "ftp://127.0.0.1/x is not a web address"),
+    "other size": (good(BODY + b"!"), "offers 60,005 bytes, must be 60,004"),
+    "silence": (lambda h: time.sleep(1), "accepted the connection but sent no data for 0.4 s"),
 }
 
 
@@ -100,10 +103,10 @@ def test_each_refusal_has_its_own_sentence_and_leaves_nothing(stage, tmp_path, c
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://faceforge-test.invalid/a.zip", "no host is named faceforge-test.invalid"),
-        (f"http://127.0.0.1:{dead_port()}/a.zip", "127.0.0.1 refuses the connection"),
-        ("no address", "no address is no web address"),
-        ("file:///etc/passwd", "file:///etc/passwd is no web address"),
+        ("http://faceforge-test.invalid/a.zip", "the host faceforge-test.invalid was not found"),
+        (f"http://127.0.0.1:{dead_port()}/a.zip", "127.0.0.1 refused the connection"),
+        ("no address", "no address is not a web address"),
+        ("file:///etc/passwd", "file:///etc/passwd is not a web address"),
     ],
     ids=["no host", "no port", "no address", "a file"],
 )
@@ -114,14 +117,14 @@ def test_no_server_at_all(tmp_path, url, reason):
 
 
 def test_a_tls_server_that_is_none(stage, tmp_path):
-    with pytest.raises(DownloadError, match="cannot prove that it is 127"):
+    with pytest.raises(DownloadError, match=r"127.0.0.1 has a certificate that is not trusted"):
         fetch(stage.url.replace("http", "https"), tmp_path / "a.zip", limits=QUICK)
 
 
 def test_a_drip_ends_and_what_came_is_kept(stage, tmp_path):
     stage.plays["/a.zip"] = drip(BODY, 0.02)
     began = time.monotonic()
-    with pytest.raises(DownloadError, match=r"only drips \(\d+ bytes a second\)"):
+    with pytest.raises(DownloadError, match=r"is too slow \(\d+ bytes per second\)"):
         get(stage, tmp_path / "a.zip")
     assert time.monotonic() - began < 3
     assert left(tmp_path) == [".a.zip.part", ".a.zip.part.json"]
@@ -142,7 +145,7 @@ def test_a_cut_is_mended_by_going_on(stage, tmp_path):
 
 def test_a_body_that_always_ends_too_early_is_gone_on_with_another_day(stage, tmp_path):
     stage.plays["/a.zip"] = good(BODY, cut=[10_000, 0, 0])
-    reason = r"cut the connection, after 10,000 of 60,004 bytes; the same command goes on from there"
+    reason = r"closed the connection, after 10,000 of 60,004 bytes; run the same command again to resume"
     with pytest.raises(DownloadError, match=reason):
         get(stage, tmp_path / "a.zip")
     assert (tmp_path / ".a.zip.part").read_bytes() == BODY[:10_000]
@@ -153,7 +156,7 @@ def test_a_body_that_always_ends_too_early_is_gone_on_with_another_day(stage, tm
 
 def test_a_content_length_that_lies(stage, tmp_path):
     stage.plays["/a.zip"] = lambda handler: answer(handler, 200, BODY, Content_Length="70000")
-    with pytest.raises(DownloadError, match="cut the connection, after 60,004 of 70,000 bytes"):
+    with pytest.raises(DownloadError, match="closed the connection, after 60,004 of 70,000 bytes"):
         get(stage, tmp_path / "a.zip")
     stage.plays["/a.zip"] = lambda handler: answer(handler, 200, BODY, Content_Length="50000")
     with pytest.raises(DownloadError, match="has sha256"):
@@ -217,7 +220,7 @@ def test_without_a_validator_only_a_hash_lets_it_go_on(stage, tmp_path):
 
 def test_another_hash_is_refused_and_nothing_of_it_kept(stage, tmp_path):
     stage.plays["/a.zip"] = good(NEW)
-    right = r"from 127.0.0.1 has sha256 [0-9a-f]{12}\.\.\. where [0-9a-f]{12}\.\.\. is known: changed there, or damaged"
+    right = r"from 127.0.0.1 has sha256 [0-9a-f]{12}\.\.\., must be [0-9a-f]{12}\.\.\.; it was changed or damaged"
     with pytest.raises(DownloadError, match=right):
         get(stage, tmp_path / "a.zip", sha256=SHA)
     assert left(tmp_path) == []
@@ -238,18 +241,18 @@ def test_what_is_there_is_never_overwritten(stage, tmp_path):
     target, stage.plays["/a.zip"] = tmp_path / "a.zip", good(BODY)
     target.write_bytes(b"mine")
     assert get(stage, target) == target
-    with pytest.raises(DownloadError, match=r"is there already but has 4 bytes where 60,004 are known; move it away"):
+    with pytest.raises(DownloadError, match=r"already exists but has 4 bytes, must be 60,004; move it away"):
         get(stage, target, size=len(BODY))
-    with pytest.raises(DownloadError, match="is there already but has sha256"):
+    with pytest.raises(DownloadError, match="already exists but has sha256"):
         get(stage, target, sha256=SHA)
     (tmp_path / "b.zip").mkdir()
-    with pytest.raises(DownloadError, match="is there already but is no file"):
+    with pytest.raises(DownloadError, match="already exists but is not a file"):
         get(stage, tmp_path / "b.zip")
     (tmp_path / ".c.zip.part").write_bytes(b"mine")
     (tmp_path / ".d.zip.part").write_bytes(b"mine")
     (tmp_path / ".d.zip.part.json").write_bytes(b"mine")
     for name in ("c", "d"):
-        with pytest.raises(DownloadError, match="is in the way and not of this program's making"):
+        with pytest.raises(DownloadError, match="was not made by faceforge"):
             get(stage, tmp_path / f"{name}.zip")
     assert all(path.read_bytes() == b"mine" for path in tmp_path.iterdir() if path.is_file())
     assert stage.asked == []
@@ -265,7 +268,7 @@ def test_two_processes_do_not_mix(stage, tmp_path):
     begun(stage, tmp_path)
     with (tmp_path / ".a.zip.part.json").open("a") as note:
         fcntl.flock(note, fcntl.LOCK_EX)
-        with pytest.raises(DownloadError, match="another process is fetching"):
+        with pytest.raises(DownloadError, match="another process is downloading"):
             get(stage, tmp_path / "a.zip")
     assert (tmp_path / ".a.zip.part").read_bytes() == BODY[:10_000]
 
@@ -273,7 +276,7 @@ def test_two_processes_do_not_mix(stage, tmp_path):
 def test_too_little_space_is_known_before(stage, tmp_path, monkeypatch):
     stage.plays["/a.zip"] = good(BODY)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(50_000))
-    with pytest.raises(DownloadError, match=r"60,004 bytes are needed in .*, 50,000 are free"):
+    with pytest.raises(DownloadError, match=r"needs 60,004 free bytes, has 50,000"):
         get(stage, tmp_path / "a.zip")
 
 
@@ -308,14 +311,14 @@ def test_a_place_below_a_file_cannot_be_written(stage, tmp_path):
 def test_endings_without_a_signature_only_refuse_web_pages(stage, tmp_path):
     stage.plays |= {"/a.zip": good(b"1 2 3\n"), "/p": page("Sign in")}
     assert fetch(f"{stage.url}/a.zip", tmp_path / "table.txt", progress=False).read_bytes() == b"1 2 3\n"
-    with pytest.raises(DownloadError, match=r"weights.onnx: 127.0.0.1 sent a web page \(Sign in\)"):
+    with pytest.raises(DownloadError, match=r"weights.onnx: 127.0.0.1 sent a web page instead of the file \(Sign in\)"):
         fetch(f"{stage.url}/p", tmp_path / "weights.onnx", progress=False)
 
 
 def test_json(stage):
     stage.plays |= {"/j": good(b'{"a": [1]}'), "/no": page("Sign in"), "/big": good(b"[" * 3000)}
     assert read_json(f"{stage.url}/j", "hub") == {"a": [1]}
-    for path, reason in {"/no": "no answer that can be read", "/big": "no answer", "/x": r"\(404\)"}.items():
+    for path, reason in {"/no": "an unreadable answer", "/big": "an unreadable answer", "/x": r"\(404\)"}.items():
         with pytest.raises(DownloadError, match=f"hub: .*{reason}"):
             read_json(f"{stage.url}{path}", "hub", max_bytes=1000)
 

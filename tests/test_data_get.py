@@ -64,7 +64,7 @@ def lfw(stage, tmp_path, monkeypatch):
     archive = put_tgz({f"lfw/{name}": data for name, data in files.items()}, tmp_path / "lfw.tgz").read_bytes()
     (tmp_path / "lfw.tgz").unlink()
     known = catalog.File("lfw.tgz", "5976018", sha256=digest(archive))
-    small = replace(catalog.LFW, pictures=len(files), people=6, files=(known,))
+    small = replace(catalog.LFW, images=len(files), people=6, files=(known,))
     monkeypatch.setitem(catalog.SETS, "lfw", small)
     rows = [{"image": {"bytes": data, "path": None}, "filename": name.split("/")[1]} for name, data in files.items()]
     offer(stage, small, {"data/train-00000-of-00001.parquet": rows})
@@ -83,7 +83,7 @@ def celeba(stage, tmp_path, monkeypatch):
         replace(file, size=len(contents[file.name]), md5=digest(contents[file.name], "md5"))
         for file in catalog.CELEBA.files
     )
-    small = replace(catalog.CELEBA, pictures=12, people=6, files=known)
+    small = replace(catalog.CELEBA, images=12, people=6, files=known)
     monkeypatch.setitem(catalog.SETS, "celeba", small)
     shards = {}
     for split, numbers in (("train", range(4)), ("valid", range(4, 8)), ("test", range(8, 12))):
@@ -152,7 +152,7 @@ def steps(out):
 def test_lfw_from_the_hub(lfw, monkeypatch, capsys, tmp_path):
     code, out, err = command(monkeypatch, capsys, "lfw")
     assert (code, err) == (0, "")
-    assert "Terms: for research" in out
+    assert "Terms: for face research" in out
     assert out.index("Terms") < out.index("1. on this machine") < out.index("2. Hugging Face hub, bitmind/lfw")
     assert listing(tmp_path / "here") == sorted(
         ["lfw/lfw_attributes.txt", *(f"lfw/lfw/{name}" for name in lfw_files())]
@@ -162,7 +162,7 @@ def test_lfw_from_the_hub(lfw, monkeypatch, capsys, tmp_path):
     assert source.attributes()[0] == ["Male", "Smiling"]
     train = out.splitlines()[-1]
     assert train == "  python train.py data=lfw data.root=lfw/lfw data.batch_size=6"
-    assert "lfw/lfw: a folder of 12 pictures (.jpg), 6 people" in out
+    assert "lfw/lfw: a folder of 12 images (.jpg), 6 people" in out
 
 
 def test_the_chain_goes_on_to_figshare_and_the_command_works(lfw, stage, monkeypatch, capsys):
@@ -171,11 +171,10 @@ def test_the_chain_goes_on_to_figshare_and_the_command_works(lfw, stage, monkeyp
     assert code == 0
     assert steps(out) == [
         "1. on this machine",
-        "   no copy in sets/my lfw or the usual places (yours: --file PATH)",
+        "   no copy in sets/my lfw or the usual places (use --file PATH for another)",
         "2. Hugging Face hub, bitmind/lfw",
-        "   bitmind/lfw: 127.0.0.1 forbids the download (403): a quota, a block of this network, or terms to be "
-        "accepted on its page",
-        "3. figshare, the archive that scikit-learn uses",
+        "   bitmind/lfw: 127.0.0.1 denied access (403): a quota, a blocked network, or terms to accept on its web page",
+        "3. figshare, the archive used by scikit-learn",
     ]
     words = shlex.split(out.splitlines()[-1])
     assert words == ["python", "train.py", "data=lfw", "data.root=sets/my lfw/lfw.tgz", "data.batch_size=6"]
@@ -195,7 +194,7 @@ def test_the_chain_goes_on_to_figshare_and_the_command_works(lfw, stage, monkeyp
 @pytest.mark.parametrize(
     ("play", "reason"),
     [
-        (page("Quota exceeded"), "lfw.tgz: 127.0.0.1 sent a web page (Quota exceeded) in place of the file"),
+        (page("Quota exceeded"), "lfw.tgz: 127.0.0.1 sent a web page instead of the file (Quota exceeded)"),
         (good(b"\x1f\x8b other"), "lfw.tgz: the file from 127.0.0.1 has sha256"),
         (status(404), "lfw.tgz: 127.0.0.1 does not have the file (404)"),
     ],
@@ -204,7 +203,7 @@ def test_where_nobody_has_it_the_way_by_hand_is_told(lfw, stage, monkeypatch, ca
     stage.plays = {"/FACEFORGE_FIGSHARE/5976018": play}
     code, out, err = command(monkeypatch, capsys, "lfw")
     assert code == 2
-    assert err == "faceforge: lfw could not be had; the reasons stand above (3 places tried)\n"
+    assert err == "faceforge: lfw is not available; see the reasons above (3 sources tried)\n"
     assert f"   {reason}" in out
     assert "https://www.kaggle.com/datasets/jessicali9530/lfw-dataset" in out
     assert "faceforge data get lfw --file ~/Downloads/archive.zip" in out
@@ -217,7 +216,7 @@ def test_without_its_attributes_the_set_is_there(lfw, stage, monkeypatch, capsys
         stage.plays["/FACEFORGE_LFW_ATTRIBUTES"] = play
         code, out, _ = command(monkeypatch, capsys, "lfw", "there")
         assert code == 0
-        line = next(line for line in out.splitlines() if "without attributes" in line)
+        line = next(line for line in out.splitlines() if "attributes skipped" in line)
         assert reason in line
         assert Lfw("there/lfw").attributes() is None
 
@@ -227,10 +226,10 @@ def test_only_one_step(lfw, monkeypatch, capsys, tmp_path):
     assert listing(tmp_path / "here") == ["lfw/lfw.tgz", "lfw/lfw_attributes.txt"]
     code, _, err = command(monkeypatch, capsys, "lfw", "--only", "drive")
     assert code == 2
-    assert err == "faceforge: --only drive: no such step for lfw; file, hub, figshare are its steps\n"
+    assert err == "faceforge: --only drive: no such step for lfw; must be file, hub, figshare\n"
     code, _, err = command(monkeypatch, capsys, "lwf")
     assert code == 2
-    assert err == "faceforge: faceforge data get lwf: no such set, the nearest is lfw; lfw or celeba\n"
+    assert err == "faceforge: faceforge data get lwf: no such set, the nearest is lfw; must be lfw or celeba\n"
 
 
 # ------------------------------------------------------------------------------------------- on this machine
@@ -249,10 +248,10 @@ def test_a_part_of_the_set_is_used_only_where_it_is_named(lfw, monkeypatch, caps
     put(lfw_files(3), tmp_path / "here/lfw")
     code, out, _ = command(monkeypatch, capsys, "lfw", "new", "--only", "file")
     assert code == 2
-    assert "   lfw holds 6 of 12 pictures (to use it all the same: --file lfw)" in out
+    assert "   lfw holds 6 of 12 images (to use it anyway: --file lfw)" in out
     code, out, _ = command(monkeypatch, capsys, "lfw", "new", "--file", "lfw")
     assert code == 0
-    assert "   a part of the set: 6 of 12 pictures" in out
+    assert "   incomplete set: 6 of 12 images" in out
     assert "data.root=lfw " in out
 
 
@@ -271,7 +270,7 @@ def test_a_damaged_archive_of_ones_own_stays_and_is_named(lfw, monkeypatch, caps
     mine.write_bytes(b"\x1f\x8bdamaged")
     code, out, _ = command(monkeypatch, capsys, "lfw", "--only", "figshare")
     assert code == 2
-    assert "lfw/lfw.tgz is there already but has sha256" in out
+    assert "lfw/lfw.tgz already exists but has sha256" in out
     code, out, _ = command(monkeypatch, capsys, "lfw", "--only", "file")
     assert "lfw/lfw.tgz: a truncated or damaged .tgz" in out
     assert mine.read_bytes() == b"\x1f\x8bdamaged"
@@ -319,17 +318,17 @@ def test_an_interrupted_copy_goes_on_without_fetching_anything_twice(celeba, sta
     third = f"/HF_ENDPOINT/datasets/{celeba.repository}/resolve/{celeba.revision}/img_align%2Bidentity%2Battr/"
     whole = stage.plays[f"{third}valid-00000-of-00002.parquet"]
     stage.plays[f"{third}valid-00000-of-00002.parquet"] = status(503)
-    with pytest.raises(BadInput, match="could not be had"):
+    with pytest.raises(BadInput, match="is not available"):
         catalog.get(celeba, tmp_path / "set", only="hub", say=lambda line: None)
     assert len(list((tmp_path / "set/img_align_celeba").iterdir())) == 4
-    assert listing(tmp_path / "set")[0].startswith(hub.NOTES)
+    assert listing(tmp_path / "set")[0].startswith(hub.PROGRESS_FOLDER)
     assert not list((tmp_path / "set").rglob("*.parquet"))
     stage.plays[f"{third}valid-00000-of-00002.parquet"] = whole
     stage.asked.clear()
     root = catalog.get(celeba, tmp_path / "set", only="hub", say=lambda line: None)
     check_celeba(Celeba(str(root)))
     assert not any("train" in path for path, _ in stage.asked)
-    assert not (tmp_path / "set" / hub.NOTES).exists()
+    assert not (tmp_path / "set" / hub.PROGRESS_FOLDER).exists()
 
 
 def broken_hubs(stage, data):
@@ -343,20 +342,23 @@ def broken_hubs(stage, data):
 
     row = celeba_row(0)
     return {
-        "is a page": ({api: page("Hugging Face")}, "gives no answer that can be read"),
-        "lists nothing": ({api: good(b'{"siblings": []}')}, "the hub lists no parquet files there"),
+        "is a page": ({api: page("Hugging Face")}, "sent an unreadable answer"),
+        "lists nothing": ({api: good(b'{"siblings": []}')}, "the hub lists no parquet files"),
         "declares nothing": (
             {api: good(b'{"siblings": [{"rfilename": "a.parquet"}]}')},
-            "the hub does not declare sizes and hashes of its files",
+            "the hub does not declare the sizes and hashes of its files",
         ),
         "is a list": ({api: good(b"[1]")}, "the hub does not declare"),
         "lacks the file": ({api: good(json.dumps({"siblings": [file]}).encode())}, "does not have the file (404)"),
         "sends other bytes": (told(shard([row]), "0" * 64), "has sha256"),
         "sends a torn file": (told(b"PAR1" + bytes(100)), "cannot be read as parquet"),
-        "has no pictures": (told(shard([{"image": "a", "celeb_id": 1}])), "a row holds no JPEG or PNG under `image`"),
+        "has no pictures": (
+            told(shard([{"image": "a", "celeb_id": 1}])),
+            "a row has no JPEG or PNG in its column image",
+        ),
         "has odd pictures": (told(shard([row | {"image": {"bytes": b"GIF8", "path": None}}])), "no JPEG or PNG"),
-        "has no people": (told(shard([{"image": row["image"]}])), "a row holds no celeb_id"),
-        "holds too few": (told(shard([row])), "holds 1 pictures of 1 people, 12 of 6 are known"),
+        "has no people": (told(shard([{"image": row["image"]}])), "a row has no column celeb_id"),
+        "holds too few": (told(shard([row])), "holds 1 images of 1 people, must be 12 of 6"),
         "is a stub": (told(b"PAR1"), "cannot be read as parquet"),
     }
 
@@ -400,7 +402,7 @@ def test_names_that_would_leave_the_folder_write_nothing(lfw, stage, tmp_path):
     said = []
     with pytest.raises(BadInput):
         catalog.get(lfw, tmp_path / "set", only="hub", say=said.append)
-    assert "a picture is named '.._0001.jpg' where Name_0001.jpg is expected" in said[2]
+    assert "an image is named '.._0001.jpg', must be like Name_0001.jpg" in said[2]
     assert not list(tmp_path.rglob("*.jpg"))
 
 
@@ -410,7 +412,7 @@ def test_a_picture_of_ones_own_is_not_overwritten(celeba, stage, tmp_path):
     said = []
     with pytest.raises(BadInput):
         catalog.get(celeba, tmp_path / "set", only="hub", say=said.append)
-    assert "000003.png is in the way and another picture; move it away" in said[2]
+    assert "000003.png exists and is another image; move it away" in said[2]
     assert mine.read_bytes() == b"mine"
 
 
@@ -418,7 +420,7 @@ def test_without_pyarrow_the_hub_is_one_sentence(celeba, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     said = []
     catalog.get(celeba, tmp_path / "set", say=said.append)
-    assert said[4] == "   its parquet files are read by pyarrow; in faceforge's checkout: pip install -e '.[data]'"
+    assert said[4] == "   its parquet files need pyarrow; in faceforge's checkout: pip install -e '.[data]'"
 
 
 def test_too_little_space_for_the_copy_is_known_before(celeba, stage, monkeypatch, tmp_path):
@@ -426,7 +428,7 @@ def test_too_little_space_for_the_copy_is_known_before(celeba, stage, monkeypatc
     said = []
     with pytest.raises(BadInput):
         catalog.get(celeba, tmp_path / "set", only="hub", say=said.append)
-    assert "bytes are needed in" in said[2]
+    assert "free bytes, has" in said[2]
     assert not any("parquet" in path for path, _ in stage.asked)
 
 
@@ -437,7 +439,7 @@ def test_a_disk_that_fills_up_while_unpacking_is_one_sentence(celeba, stage, tmp
     resource.setrlimit(resource.RLIMIT_FSIZE, (biggest - 1, before[1]))
     said = []
     try:
-        with pytest.raises(BadInput, match="could not be had"):
+        with pytest.raises(BadInput, match="is not available"):
             catalog.get(celeba, tmp_path / "set", tmp_path / "nix", only="hub", say=said.append)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -451,7 +453,7 @@ def test_drive_with_a_quota_for_one_table(celeba, stage, tmp_path):
     stage.plays[f"/FACEFORGE_DRIVE?id={table.id}&export=download&confirm=t"] = page("Google Drive - Quota exceeded")
     said = []
     root = catalog.get(celeba, tmp_path / "set", only="drive", say=said.append)
-    assert said[2].startswith("   without a table: identity_CelebA.txt: 127.0.0.1 ")
+    assert said[2].startswith("   table skipped: identity_CelebA.txt: 127.0.0.1 ")
     assert "a web page" in said[2]
     source = Celeba(str(root))
     assert [face.identity for face in source.faces] == [None] * 12

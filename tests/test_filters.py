@@ -235,7 +235,7 @@ def test_one_picture(tmp_path):
     with Image.open(panel_file) as image:
         assert image.size == (4 * 208 + 8, 2 * 232 + 8)
     first = panel_file.read_bytes()
-    assert "exists; --overwrite" in str(invoke(file))
+    assert "exists; use --overwrite" in str(invoke(file))
     assert invoke(file, "--overwrite").exit_code == 0
     assert panel_file.read_bytes() == first
     assert invoke(file, "--out", tmp_path / "x" / "y.png").exit_code == 0
@@ -271,10 +271,10 @@ def test_what_cannot_be_is_one_line(tmp_path):
     png = write(tmp_path / "a.png", encode(picture(1), "PNG"))
     (tmp_path / "none").mkdir()
     found = {
-        "no such picture": invoke(tmp_path / "absent.png"),
+        "no such image": invoke(tmp_path / "absent.png"),
         "no pictures": invoke(tmp_path / "none"),
-        "lies among the crops": invoke(root, "--out", root / "panels"),
-        "name another --out": invoke(png, "--out", png, "--overwrite"),
+        "is among the crops": invoke(root, "--out", root / "panels"),
+        "choose another --out": invoke(png, "--out", png, "--overwrite"),
         "cannot be written": invoke(file, "--out", png / "x"),
     }
     for words, error in found.items():

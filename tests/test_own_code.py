@@ -153,3 +153,13 @@ def test_a_launcher_of_ones_own_runs_a_sweep(faceforge, tmp_path):
     best = [json.loads(path.read_text())["best"]["value"] for path in sorted((tmp_path / "sweep").glob("*/run.json"))]
     assert [float(score) for _, score in order] == best[::-1]
     assert "2 of 2 jobs finished." in done.stdout
+
+
+def test_a_launcher_may_run_jobs_in_other_processes(faceforge, tmp_path):
+    """joblib's: the table at the end has each job's outcome, wherever it ran."""
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "run_dir=sweep", "model.optimizer.lr=1e-3,-1"]
+    done = faceforge("train", "-m", *words, "model=conv_superres", *SMALL["model"], *SMALL["every"], "data.size=32")
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"^0 +model.optimizer.lr=0.001 +sweep/\S+ +finished$", done.stdout, re.MULTILINE)
+    assert re.search(r"^1 +model.optimizer.lr=-1 +- +failed: model.optimizer: Invalid", done.stdout, re.MULTILINE)
+    assert "1 of 2 jobs finished." in done.stdout

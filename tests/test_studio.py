@@ -15,7 +15,7 @@ from test_every_pair import FACES, SMALL
 from faceforge import cli, config
 from faceforge.cut import frame as frames
 from faceforge.cut import framing
-from faceforge.cut.detect import Found
+from faceforge.cut.detect import Detection
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
@@ -63,7 +63,7 @@ def seen(monkeypatch):
         found = list(faces)
         monkeypatch.setattr(photo, "finder", lambda: lambda pixels: found)
 
-    find(Found((20.0, 15.0, 40.0, 50.0), 0.9, FACE))
+    find(Detection((20.0, 15.0, 40.0, 50.0), 0.9, FACE))
     return find
 
 
@@ -99,7 +99,7 @@ def test_a_run_knows_what_it_can(model, name, abilities):
     assert found.abilities == abilities.split()
     for ability in ("generate", "edit", "upscale", "average"):
         if ability not in found.abilities:
-            with pytest.raises(BadInput, match=f"cannot {ability} .*; a run of .* can"):
+            with pytest.raises(BadInput, match=f"cannot {ability} .*; must be a run of"):
                 found.require(ability)
 
 
@@ -146,7 +146,7 @@ def test_a_file_says_how_it_was_made_and_that_it_is_synthetic(place, model, tmp_
     assert recipe["weights_sha256"] == checkpoint.digest(checkpoint.find(place / "gan", "best"))
     assert b"digitalsourcetype/trainedAlgorithmicMedia" in (tmp_path / "a.png").read_bytes()
     write_png(picture(), tmp_path / "b.png")
-    with pytest.raises(BadInput, match="holds no recipe"):
+    with pytest.raises(BadInput, match="has no faceforge recipe"):
         output.read_recipe(tmp_path / "b.png")
 
 
@@ -154,7 +154,7 @@ def test_nothing_is_replaced_unasked(place, tmp_path):
     out = tmp_path / "a.png"
     command.generate(asked(place, "gan", out), 1, 0, 1.0, "mixture")
     before = out.read_bytes()
-    with pytest.raises(BadInput, match=r"a\.png: is there already; --overwrite"):
+    with pytest.raises(BadInput, match=r"a\.png: already exists; use --overwrite"):
         command.generate(asked(place, "gan", out), 1, 1, 1.0, "mixture")
     assert out.read_bytes() == before
     command.generate(asked(place, "gan", out, overwrite=True), 1, 1, 1.0, "mixture")
@@ -221,7 +221,7 @@ def test_faces_at_the_edge_of_a_photo_are_laid_back_whole():
 def test_framing_is_measured_where_the_cascade_sees_faces(monkeypatch):
     class Sees:
         def __call__(self, pixels):
-            return [Found((0.25 * pixels.shape[1], 0.5 * pixels.shape[0], 48.0, 48.0))]
+            return [Detection((0.25 * pixels.shape[1], 0.5 * pixels.shape[0], 48.0, 48.0))]
 
     monkeypatch.setattr(framing, "Haar", Sees)
     x, y, width = framing.measure(torch.zeros(6, 1, 20, 10))
@@ -234,9 +234,9 @@ def test_what_is_no_picture_is_told(tmp_path):
     (tmp_path / "a.txt").write_text("no picture")
     with pytest.raises(BadInput, match="not an image"):
         photo.read_photo(tmp_path / "a.txt")
-    with pytest.raises(BadInput, match="holds no pictures"):
+    with pytest.raises(BadInput, match="holds no images"):
         photo.photo_files(tmp_path)
-    with pytest.raises(BadInput, match="no such picture"):
+    with pytest.raises(BadInput, match="no such image"):
         photo.photo_files(tmp_path / "none")
     write_png(np.zeros((5, 4), np.uint8), tmp_path / "grey.png")
     assert photo.read_photo(tmp_path / "grey.png").shape == (5, 4, 3)
@@ -268,10 +268,10 @@ def test_simulate_lowers_as_the_task_does_and_measures_in_db(model):
     pixels = picture(41, 31)
     result = restore.simulate(model("sr"), pixels)
     (face,) = result.faces
-    assert list(face) == ["lowered", "bicubic", "restored", "original"]
+    assert list(face) == ["downscaled", "bicubic", "restored", "original"]
     assert np.array_equal(face["original"], pixels[:40, :30])
     mean = pixels[:40, :30].reshape(20, 2, 15, 2, 3).mean((1, 3))
-    assert np.abs(face["lowered"] - mean).max() <= 0.5 + 1e-6
+    assert np.abs(face["downscaled"] - mean).max() <= 0.5 + 1e-6
     error = ((face["restored"].astype(float) - face["original"]) / 255) ** 2
     assert result.scores["restored"] == pytest.approx(-10 * np.log10(error.mean()), abs=1e-3)
 
@@ -326,11 +326,11 @@ def test_a_folder_is_done_whole_and_those_without_a_face_are_told(place, tmp_pat
     command.translate(asked(place, "colour", tmp_path / "out"), tmp_path / "photos", False, "photo")
     assert sorted(p.name for p in (tmp_path / "out" / "deep").iterdir()) == ["0.png", "1.png", "2.png"]
     said = capsys.readouterr().out
-    assert "left out" in said
+    assert "skipped" in said
     assert "broken.jpg" in said
-    assert "3 pictures" in said
+    assert "3 images" in said
     seen()
-    with pytest.raises(BadInput, match="none of its 4 pictures"):
+    with pytest.raises(BadInput, match="none of its 4 images"):
         command.translate(asked(place, "colour", tmp_path / "none"), tmp_path / "photos", False, "photo")
     with pytest.raises(BadInput, match=r"0\.png: no face"):
         command.translate(asked(place, "colour", tmp_path / "none.png"), source / "0.png", False, "photo")
@@ -343,7 +343,7 @@ def test_a_film_goes_in_and_a_film_of_as_many_pictures_comes_out(place, tmp_path
     made = list(made)
     assert (rate, len(made), made[0].shape) == (10, 5, (100, 80, 3))
     (tmp_path / "c.mp4").write_bytes(b"no film")
-    with pytest.raises(BadInput, match="not a film"):
+    with pytest.raises(BadInput, match="not a readable video"):
         command.translate(asked(place, "colour", tmp_path / "d.mp4"), tmp_path / "c.mp4", False, "photo")
 
 
@@ -380,7 +380,7 @@ def test_two_folders_teach_an_attribute(model, tmp_path, seen):
     assert torch.allclose(space.directions("mean_difference")["New"], codes[0].mean(0) - codes[1].mean(0), atol=1e-5)
     assert set(space.names) == {*found.space.names, "New"}
     shutil.rmtree(tmp_path / "with")
-    with pytest.raises(BadInput, match="no such picture or folder"):
+    with pytest.raises(BadInput, match="no such image or folder"):
         edit.teach(found, "New", tmp_path / "with", tmp_path / "without")
 
 
@@ -523,7 +523,7 @@ def test_a_mean_by_landmarks_lays_eyes_on_eyes(tmp_path, seen):
     (*_, mean) = average.by_landmarks(photo.read_photos(tmp_path), (96, 72))
     for side in (-1, 1):
         assert mean[round(average.EYES * 96), round(36 + side * average.GAP * 96), 0] > 200
-    seen(Found((0.0, 0.0, 9.0, 9.0)))
+    seen(Detection((0.0, 0.0, 9.0, 9.0)))
     with pytest.raises(BadInput, match="no face with landmarks"):
         list(average.by_landmarks(photo.read_photos(tmp_path), (96, 72)))
 
@@ -576,6 +576,6 @@ def test_commands_from_their_words(place, tmp_path, monkeypatch, capsys):
     assert "cannot edit (it can generate and walk)" in err
     code, _, err = said(monkeypatch, capsys, "edit", place / "latent", here / "a.png")
     assert code == 2
-    assert "name what to change" in err
+    assert "no attribute to change" in err
     assert name in err
     assert json.loads((place / "gan" / "run.json").read_text())["status"] == "finished"

@@ -243,7 +243,7 @@ def test_what_goes_wrong_is_told_on_the_page(visit, tmp_path):
     (tmp_path / "text.png").write_bytes(b"no picture at all")
     visitor.open("colorize")
     visitor.find("#panel-colorize button.main").click()
-    assert visitor.said("colorize") == "Choose a photo first, or take one."
+    assert visitor.said("colorize") == "Choose or take a photo first."
     visitor.choose("colorize", tmp_path / "text.png")
     visitor.find("#panel-colorize button.main").click()
     visitor.find("#panel-colorize .says:has-text('not an image')").wait_for()

@@ -152,7 +152,7 @@ def test_one_file_alone(place, tmp_path, capsys):
     command.export(asked(place, "latent", None), tmp_path / "b.onnx")
     assert {p.name for p in tmp_path.glob("b*")} == {"b.onnx", "b-encoder.onnx", "b-decoder.onnx"}
     assert "from torch" in capsys.readouterr().out
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         command.export(asked(place, "gan", None), tmp_path / "a.safetensors")
 
 
@@ -179,7 +179,7 @@ def test_the_script_beside_the_model_needs_neither_torch_nor_faceforge(place, tm
 def test_an_export_over_another_leaves_what_is_not_its_own(place, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         command.export(asked(place, "gan", None), tmp_path / "out")
     command.export(asked(place, "gan", None, overwrite=True), tmp_path / "out")
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
@@ -228,12 +228,12 @@ def test_a_foreign_target_is_refused_and_not_run(place, tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda about, tensors: about.update(format="other"), "not a model that faceforge exported"),
-        (lambda about, tensors: about.update(version=99), "another faceforge"),
-        (lambda about, tensors: about.pop("config"), "not a model that faceforge exported"),
+        (lambda about, tensors: about.update(format="other"), "not a model exported by faceforge"),
+        (lambda about, tensors: about.update(version=99), "another version of faceforge"),
+        (lambda about, tensors: about.pop("config"), "not a model exported by faceforge"),
         (
             lambda about, tensors: tensors.pop(min(k for k in tensors if k[0] == "a")),
-            "do not fit its own configuration",
+            "do not match its configuration",
         ),
         (lambda about, tensors: tensors.pop("space/mean"), "not a latent space"),
         (lambda about, tensors: tensors.update({"space/mean": torch.zeros(3)}), "not a latent space"),
@@ -250,7 +250,7 @@ def test_a_changed_file_is_told_in_one_line(place, tmp_path, change, reason):
 def test_a_cut_file_is_told_in_one_line(place, tmp_path, keep):
     content = (place / "gan-out" / "model.safetensors").read_bytes()
     (tmp_path / "a.safetensors").write_bytes(content[:keep])
-    with pytest.raises(BadInput, match="not a model that faceforge exported, or damaged"):
+    with pytest.raises(BadInput, match="not a model exported by faceforge, or damaged"):
         open_model(tmp_path / "a.safetensors")
     with pytest.raises(BadInput, match="no such file"):
         open_model(tmp_path / "b.safetensors")

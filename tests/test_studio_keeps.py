@@ -16,7 +16,7 @@ from test_every_pair import FACES, SMALL
 
 from faceforge import config
 from faceforge.cut import framing
-from faceforge.cut.detect import Found
+from faceforge.cut.detect import Detection
 from faceforge.cut.panel import write_panels
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
@@ -52,7 +52,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _seen(monkeypatch):
-    face = Found((20.0, 15.0, 40.0, 50.0), 0.9, FACE)
+    face = Detection((20.0, 15.0, 40.0, 50.0), 0.9, FACE)
     monkeypatch.setattr(photo, "finder", lambda: lambda pixels: [face])
 
 
@@ -131,7 +131,7 @@ def test_an_older_run_is_framed_as_the_cut_frames_and_says_so_once(place, tmp_pa
     assert older.framing == framing.AS_CUT
     photo.find_faces(picture(), older)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"{tmp_path / 'older'}: an older run; faces are cut as `faceforge cut` frames them"
+    assert line == f"{tmp_path / 'older'}: an older run without framing; faces are framed as by `faceforge cut`"
 
 
 @pytest.mark.parametrize("told", ["face", [0.5, 0.5], [0.5, 0.5, 0], [float("nan")] * 3, [0.5, "a", 0.5], {"x": 1}, 3])
@@ -303,7 +303,7 @@ def test_a_code_replaces_nothing(place, tmp_path, photos, monkeypatch):
     asked = Request(place / "grey", tmp_path / "x.png", False)
     with monkeypatch.context() as patch:
         patch.setattr(edit, "invert", None)  # refused before any work
-        with pytest.raises(BadInput, match=r"x\.safetensors: is there already; --overwrite"):
+        with pytest.raises(BadInput, match=r"x\.safetensors: already exists; use --overwrite"):
             command.invert(asked, photos / "0.png", 1, True)
     assert (tmp_path / "x.safetensors").read_bytes() == b"mine"
     assert not (tmp_path / "x.png").exists()
@@ -324,7 +324,7 @@ def test_the_parts_of_an_export_replace_nothing(place, tmp_path, monkeypatch, pa
     written = []
     monkeypatch.setattr(export, "_write_graph", lambda graph, path, about: written.append(path.write_bytes(b"made")))
     monkeypatch.setattr(export, "_difference", lambda graph, path: 0.0)
-    with pytest.raises(BadInput, match=rf"x{part}\.onnx: is there already; --overwrite"):
+    with pytest.raises(BadInput, match=rf"x{part}\.onnx: already exists; use --overwrite"):
         command.export(asked, tmp_path / "x.onnx")
     assert not written
     assert [path.name for path in tmp_path.iterdir()] == [f"x{part}.onnx"]
@@ -347,7 +347,7 @@ def test_nothing_is_taught_where_the_result_could_not_be_written(place, tmp_path
     (tmp_path / "x.png").write_bytes(b"mine")
     monkeypatch.setattr(edit, "teach", None)
     asked, taught = Request(place / "grey", tmp_path / "x.png", False), ("New", photos, photos)
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         command.edit(asked, photos / "0.png", ["New=1"], "logistic", True, "photo", taught)
 
 
@@ -365,7 +365,7 @@ def test_the_script_beside_a_model_replaces_nothing_unasked(tmp_path, monkeypatc
     with pytest.raises(SystemExit) as end:
         use("--count", "3")
     assert end.value.code == 2
-    assert "x.png: is there already; --overwrite replaces it" in capsys.readouterr().err
+    assert "x.png: already exists; use --overwrite to replace it" in capsys.readouterr().err
     assert (tmp_path / "x.png").read_bytes() == before
     use("--count", "3", "--overwrite")
     assert Image.open(tmp_path / "x.png").size == (12, 4)

@@ -241,14 +241,14 @@ WRONG = {
     "no photo": (("translate",), {"run": "colour"}, "a photo is needed"),
     "one photo": (("average", portrait()), {}, "at least 2"),
     "another run's": (("upscale", portrait()), {}, "this run cannot upscale"),
-    "a seed": (("generate",), {"seed": "-1"}, "a whole number from 0"),
+    "a seed": (("generate",), {"seed": "-1"}, "an integer from 0"),
     "a count": (("generate",), {"count": "37"}, "from 1 to 36"),
     "a number": (("generate",), {"truncation": "nan"}, "a number from 0 to 2"),
     "a film": (("walk",), {"seconds": "1e9"}, "0.5 to 12"),
     "a choice": (("generate",), {"density": "best"}, "mixture, prior"),
     "a name": (("edit",), {"changes": "Wings=1"}, "Wings"),
     "a strength": (("edit",), {"changes": "Smiling=1e3"}, "-10 to 10"),
-    "a way": (("average", portrait(), portrait(1)), {"way": "translation"}, "latent, landmarks are known"),
+    "a way": (("average", portrait(), portrait(1)), {"way": "translation"}, "must be one of latent, landmarks"),
 }
 
 
@@ -263,7 +263,7 @@ def test_what_is_wrong_gets_a_sentence(page, what):
 def test_a_run_that_is_not_there_and_a_function_that_is_not(page):
     for word in ("6", "-1", "x", "9" * 30):
         response = requests.post(f"{page}/api/generate", params={"run": word}, timeout=60)
-        assert (response.status_code, "0 to 5 are here" in response.text) == (422, True)
+        assert (response.status_code, "from 0 to 5" in response.text) == (422, True)
     assert requests.post(f"{page}/api/nothing", timeout=60).status_code == 404
     assert requests.post(f"{page}/api/generate", timeout=60).json()["says"] == "generate needs a run"
 
@@ -296,7 +296,7 @@ def test_an_error_of_our_own_is_told_and_the_page_goes_on(models, monkeypatch, c
     with serving(models[:1]) as page:
         response = ask(page, "generate")
         assert response.status_code == 500
-        assert "the terminal says what" in response.json()["says"]
+        assert "see the terminal" in response.json()["says"]
         assert ask(page, "edit").ok
     assert "ZeroDivisionError" in capfd.readouterr().err
 
@@ -312,7 +312,7 @@ def test_too_much_at_once_is_refused_before_it_is_read(models):
         assert (response.status_code, response.json()["says"][:28]) == (413, "3 photos are too many at onc")
 
         def chunks():
-            yield b"no length is said"
+            yield b"no length is given"
 
         response = requests.post(f"{page}/api/edit", params={"run": 0}, data=chunks(), timeout=60)
         assert response.status_code == 411
@@ -516,7 +516,7 @@ def command_(tmp_path):
 def test_without_a_run_there_are_drawn_faces_and_the_first_is_there_at_once(command_):
     process, said = command_("--port", "0")
     assert "small model of drawn faces" in said
-    assert "photos travel unencrypted" not in said
+    assert "unencrypted" not in said
     page = said.split("listening on ")[1].split()[0]
     assert page.startswith("http://127.0.0.1:")
     before = time.monotonic()
@@ -535,14 +535,14 @@ def test_the_model_that_ships_is_small():
 @pytest.mark.slow
 def test_who_opens_the_page_to_others_is_told_what_that_means(command_):
     _, said = command_("--host", "0.0.0.0", "--port", "0")
-    assert "can be reached from other machines" in said
+    assert "is reachable from other machines" in said
     assert "unencrypted" in said
 
 
 def test_a_port_that_is_taken_and_a_run_that_is_none_are_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(BadInput, match=f"--port {port}: .*; --port 0 takes a free one"):
+        with pytest.raises(BadInput, match=f"--port {port}: .*; --port 0 picks a free port"):
             server.serve([DRAWN], "127.0.0.1", port)
     with pytest.raises(BadInput, match="none: no such run folder"):
         server.serve([tmp_path / "none"], "127.0.0.1", 0)

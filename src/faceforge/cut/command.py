@@ -1,4 +1,4 @@
-"""`faceforge cut`: what it is given, checked, and what it says at the end."""
+"""`faceforge cut`: checks its arguments, runs the cut and prints the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from faceforge.cut import identity_clusters
 from faceforge.cut.detect import DetectorName, find_yunet
 from faceforge.cut.engine import EngineName
-from faceforge.cut.job import How, Summary, run
+from faceforge.cut.job import Execution, Summary, run
 from faceforge.cut.work import REVIEW, Job, Settings
 from faceforge.errors import BadInput
 from faceforge.io.archives import IMAGES, FileStore, Folder, image_names, open_store
@@ -20,7 +20,7 @@ from faceforge.io.manifest import NAME, VERDICTS
 from faceforge.io.workers import cores
 
 SIZES = {"published": (480, 360), "pix2pix": (320, 256)}  # height, width
-LARGEST = 4096
+MAX_SIDE = 4096
 
 
 def cut(
@@ -38,11 +38,11 @@ def cut(
     prune: bool = False,
     typed: str | None = None,
 ) -> None:
-    """Check everything, cut, and tell what came of it; ``typed`` is the command as it was typed. Raises BadInput."""
+    """Check the arguments, cut, and print the report; ``typed`` is the command line as typed. Raises BadInput."""
     store, names = _photos(source)
     _check_target(source, target)
     if not 0.5 <= zoom <= 3.0:
-        raise BadInput(f"--zoom {zoom}: must be from 0.5 to 3; 1 is the published frame")
+        raise BadInput(f"--zoom {zoom}: must be from 0.5 to 3 (1 is the published frame)")
     if processes is not None and processes < 1:
         raise BadInput(f"--processes {processes}: must be at least 1")
     if min_face < 1:
@@ -54,10 +54,10 @@ def cut(
     job = Job(store, target.resolve(), settings, weights, os.getpid() if engine == "loky" else None)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        how = How(engine, processes or cores())
-        summary = run(job, names, how, str(labels) if labels else None, tell_people, prune)
+        execution = Execution(engine, processes or cores())
+        summary = run(job, names, execution, str(labels) if labels else None, tell_people, prune)
     except (KeyboardInterrupt, SystemExit):
-        print("\nfaceforge: interrupted; what is done is kept, the same command goes on", file=sys.stderr)
+        print("\nfaceforge: interrupted; run the same command again to continue", file=sys.stderr)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -70,15 +70,15 @@ def parse_size(size: str) -> tuple[int, int]:
         return SIZES[size]
     sides = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", size)
     if not sides:
-        raise BadInput(f"--size {size}: WIDTHxHEIGHT, one number for a square, or {' or '.join(SIZES)}")
+        raise BadInput(f"--size {size}: must be WIDTHxHEIGHT, one number for a square, or {' or '.join(SIZES)}")
     width, height = int(sides[1]), int(sides[2] or sides[1])
-    if not (8 <= width <= LARGEST and 8 <= height <= LARGEST):
-        raise BadInput(f"--size {size}: must be from 8 to {LARGEST} pixels a side")
+    if not (8 <= width <= MAX_SIDE and 8 <= height <= MAX_SIDE):
+        raise BadInput(f"--size {size}: each side must be from 8 to {MAX_SIDE} pixels")
     return height, width
 
 
 def _photos(source: Path) -> tuple[FileStore, list[str]]:
-    """The store of photos, and the names of the pictures in it; one picture is a folder with one name."""
+    """The store of photos and the names of the images in it; a single image is a folder with one name."""
     if source.is_file() and source.name.lower().endswith(IMAGES):
         return Folder(source.resolve().parent), [source.name]
     try:
@@ -91,14 +91,14 @@ def _photos(source: Path) -> tuple[FileStore, list[str]]:
 def _check_target(source: Path, target: Path) -> None:
     photos, crops = source.resolve(), target.resolve()
     if crops == photos or photos in crops.parents:
-        raise BadInput(f"{target}: lies inside {source}, so crops would become photos; name a folder beside it")
+        raise BadInput(f"{target}: is inside {source}, so crops would be read as photos; choose a folder outside it")
     if crops in photos.parents:
-        raise BadInput(f"{target}: holds {source}, so photos would be taken for crops; name a folder beside it")
+        raise BadInput(f"{target}: contains {source}, so photos would be read as crops; choose another folder")
     if crops.exists() and not crops.is_dir():
-        raise BadInput(f"{target}: is a file; name a folder")
+        raise BadInput(f"{target}: is a file; must be a folder")
     known = (crops / REVIEW / "settings.json").exists()
     if crops.is_dir() and not known and any(path.name != REVIEW for path in crops.iterdir()):
-        raise BadInput(f"{target}: holds files that no cut made; name a new or empty folder")
+        raise BadInput(f"{target}: holds files that `faceforge cut` did not write; must be a new or empty folder")
 
 
 def _report(summary: Summary, settings: Settings, source: Path, target: Path, typed: str | None) -> str:
@@ -106,27 +106,26 @@ def _report(summary: Summary, settings: Settings, source: Path, target: Path, ty
     faces = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS)
     folder = shlex.quote(str(target))
     lines = [
-        f"{summary.photos} photos ({summary.looked_at} looked at now), {faces}; {count['none']} photos without a face",
-        f"faces      {target}/   (accepted; the others under {REVIEW}/)",
-        f"manifest   {target / NAME}   change verdicts there, type the same again: crops follow",
-        f"look       {summary.page}",
+        f"{summary.photos} photos ({summary.looked_at} processed now), {faces}; {count['none']} photos without a face",
+        f"faces      {target}/   (accepted faces; the others are under {REVIEW}/)",
+        f"manifest   {target / NAME}   edit verdicts there, then run the same command again to apply them",
+        f"review     {summary.page}",
     ]
     if summary.people:
         who = f"{len(set(summary.people.values()))} appear more than once, in {len(summary.people)} faces"
-        lines.insert(
-            1, f"people     {who}; mostly right, look at them; remove {REVIEW}/{identity_clusters.NAME} to forget them"
-        )
+        labels = f"{REVIEW}/{identity_clusters.NAME}"
+        lines.insert(1, f"people     {who}; check them, some may be wrong; remove {labels} to drop them")
     if summary.lost:
-        lines.append(f"missing    crops of {summary.lost} photos, which are gone or have changed since")
+        lines.append(f"missing    crops of {summary.lost} photos, which were removed or changed since")
     if summary.gone:
         photos, faces = _number(summary.gone, "photo"), _number(summary.gone_faces, "face")
         again = typed or shlex.join(["faceforge", "cut", str(source), str(target)])
-        kept = "" if summary.pruned else f", still kept; remove: {again} --prune"
+        kept = "" if summary.pruned else f", still kept; to remove them: {again} --prune"
         name = "pruned" if summary.pruned else "gone  "
         lines.append(f"{name}     {photos} no longer in {source}, and {faces} of them{kept}")
     if settings.height > settings.width and summary.tight > 0.2 * summary.photos:
         lines.append(
-            f"hint       {summary.tight} photos are too tight for this frame; --size {settings.width} is square"
+            f"hint       {summary.tight} photos are too tight for this frame; try the square --size {settings.width}"
         )
     if count["accepted"]:
         lines.append(f"train      python train.py data=crops data.root={folder}")

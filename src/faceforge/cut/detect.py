@@ -1,4 +1,4 @@
-"""Where the faces of a photo are: the published Haar cascade, YuNet, and YuNet as judge of the Haar boxes."""
+"""Face detectors: the published Haar cascade, YuNet, and Haar boxes verified by YuNet."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ DetectorName = Literal["yunet", "haar", "verified"]
 
 # the published routine's settings
 HAAR = {"scaleFactor": 1.2, "minNeighbors": 5, "minSize": (60, 60)}
-EYES_SIDE, EYES_LARGEST = 96, 38  # pixels to which a box is brought for the eye cascade, and the largest eye in it
-EYES_PART = 0.15, 0.6  # from where to where eyes are looked for, in heights of the box
+EYE_SEARCH_WIDTH, MAX_EYE_WIDTH = 96, 38  # pixels: a box is resized to this width for the eye cascade
+EYE_SEARCH_ROWS = 0.15, 0.6  # rows of the box in which eyes are searched, as fractions of its height
 CASCADES = Path(cv2.data.haarcascades)  # pyright: ignore[reportAttributeAccessIssue]
 
-TURN_GAIN = 0.01  # by which a turned photo must be better than the photo as it stands
-LEAST_SCORE = 0.6  # of YuNet: below it nothing is reported at all
-SURE_SCORE = 0.75  # from here on a face counts as found (measured: docs/results/cut_faces.md)
-UPRIGHT_SCORE = 0.92  # most upright faces reach it, hardly one that stands on its head or lies on its side does
-OVERLAP = 0.3  # of two boxes of one face (intersection over union)
-AGREEMENT = 0.4  # of a Haar box and YuNet's for the same face
-LEAST_SIDE = 33  # OpenCV pads sides to multiples of 32; where one is 32, its net reads memory that nobody has written
-CLOSE_SIDE = 200  # pixels to which a face of less than CLOSE_BELOW is brought for a second look at its landmarks
-CLOSE_BELOW = 140
-LARGEST_SIDE = 1024  # a photo's long side when small faces are looked for
-SIDES = (320, LARGEST_SIDE)  # YuNet knows faces of some 10 to 300 pixels: large ones are found in the small picture
+TURN_GAIN = 0.01  # score by which a rotated photo must beat the unrotated one
+MIN_SCORE = 0.6  # of YuNet; lower detections are discarded
+SURE_SCORE = 0.75  # from here on a face counts as detected (measured: docs/results/cut_faces.md)
+UPRIGHT_SCORE = 0.92  # most upright faces reach it, hardly any upside-down or sideways face does
+NMS_IOU = 0.3  # boxes that overlap more are detections of one face
+MATCH_IOU = 0.4  # of a Haar box and a YuNet box of the same face
+MIN_INPUT_SIDE = 33  # OpenCV pads sides to multiples of 32; at exactly 32 its network reads uninitialised memory
+REFINED_FACE_SIDE = 200  # pixels: faces smaller than REFINE_BELOW are enlarged to this to refine their landmarks
+REFINE_BELOW = 140
+MAX_INPUT_SIDE = 1024  # the long side at which small faces are detected
+INPUT_SIDES = 320, MAX_INPUT_SIDE  # YuNet detects faces of about 10 to 300 pixels; larger ones need the small side
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A file of weights: where it is fetched from, and what it must be."""
+    """A weights file: its name, source, size in bytes and SHA-256."""
 
     name: str
     url: str
@@ -66,8 +66,8 @@ YUNET = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A face in a photo that was turned by ``quarter`` quarters clockwise; places in pixels of the turned photo."""
+class Detection:
+    """A face in a photo rotated by ``quarter`` quarter turns clockwise; coordinates in pixels of the rotated photo."""
 
     box: Box
     score: float | None = None
@@ -77,12 +77,12 @@ class Found:
     quarter: int = 0
 
 
-Detector = Callable[[np.ndarray], list[Found]]
+Detector = Callable[[np.ndarray], list[Detection]]
 
 
 @lru_cache(maxsize=4)
 def make_detector(name: DetectorName, weights: Path | None) -> Detector:
-    """A detector of faces in uint8 RGB (H, W, 3); one for each process is enough."""
+    """A face detector for uint8 RGB (H, W, 3), cached per process."""
     if name == "haar":
         return Haar()
     assert weights is not None
@@ -95,53 +95,54 @@ def make_detector(name: DetectorName, weights: Path | None) -> Detector:
 class YuNet:
     """YuNet (Wu et al. 2023, Machine Intelligence Research 20), five landmarks a face, at up to two scales.
 
-    Where no face surely stands upright, the photo is looked at lying on its sides and on its head, too, and the way
-    with a clearly better score counts; every face is reported in the quarter turn in which it stands upright.
+    Unless a face is clearly upright, the photo is also searched at the three other quarter turns, and one of these
+    is used if its score is clearly better. Each face is reported in the quarter turn in which it is upright.
     """
 
     def __init__(self, weights: Path) -> None:
         try:
-            self._net = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), LEAST_SCORE, OVERLAP, 5000)
+            self._net = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), MIN_SCORE, NMS_IOU, 5000)
         except cv2.error as error:
-            raise BadInput(f"{weights}: not the weights of YuNet; remove the file and let it be fetched") from error
+            raise BadInput(f"{weights}: not the weights of YuNet; remove the file to download it again") from error
 
-    def __call__(self, pixels: np.ndarray) -> list[Found]:
-        """Faces by falling score."""
-        quarter, picture, found = 0, pixels, self.upright(pixels)
-        if _best(found) < UPRIGHT_SCORE:
+    def __call__(self, pixels: np.ndarray) -> list[Detection]:
+        """Faces by descending score."""
+        quarter, picture, detections = 0, pixels, self.upright(pixels)
+        if _best(detections) < UPRIGHT_SCORE:
             lying = [np.ascontiguousarray(np.rot90(pixels, -q)) for q in (1, 2, 3)]
             turned = [(q, turn, self.upright(turn)) for q, turn in enumerate(lying, start=1)]
             best = max(turned, key=lambda turn: _best(turn[2]))
-            quarter, picture, found = best if _best(best[2]) >= _best(found) + TURN_GAIN else (0, pixels, found)
-        closer = [self._closer(picture, face) for face in found]
-        return [_stand_up(face, pixels.shape[:2]) for face in _turned(closer, -quarter, pixels.shape[:2])]
+            if _best(best[2]) >= _best(detections) + TURN_GAIN:
+                quarter, picture, detections = best
+        refined = [self._refined(picture, face) for face in detections]
+        return [_stand_up(face, pixels.shape[:2]) for face in _turned(refined, -quarter, pixels.shape[:2])]
 
-    def upright(self, pixels: np.ndarray) -> list[Found]:
-        """Faces as the photo stands, by falling score; places in its own pixels."""
+    def upright(self, pixels: np.ndarray) -> list[Detection]:
+        """Upright faces of the unrotated photo, by descending score."""
         longest = max(pixels.shape[:2])
-        shrunk = {min(1.0, side / longest) for side in SIDES} if longest > 1.5 * SIDES[0] else {1.0}
+        shrunk = {min(1.0, side / longest) for side in INPUT_SIDES} if longest > 1.5 * INPUT_SIDES[0] else {1.0}
         return _distinct([face for share in sorted(shrunk) for face in self._at(pixels, share)])
 
-    def _closer(self, pixels: np.ndarray, face: Found) -> Found:
-        """A small face with its landmarks from a second look, enlarged.
+    def _refined(self, pixels: np.ndarray, face: Detection) -> Detection:
+        """The face with its landmarks detected again at a larger scale if it is small.
 
-        The net hardly sees the roll of faces below some 120 pixels: turned by 25 degrees they look turned by 5.
+        For faces below about 120 pixels the network underestimates the roll: 25 degrees come out as 5.
         """
         x, y, w, h = face.box
-        if not 0 < max(w, h) < CLOSE_BELOW:
+        if not 0 < max(w, h) < REFINE_BELOW:
             return face
         height, width = pixels.shape[:2]
         left, top = (int(min(max(0.0, at), end - 1)) for at, end in ((x - w / 2, width), (y - h / 2, height)))
         part = pixels[top : max(top + 1, round(y + 1.5 * h)), left : max(left + 1, round(x + 1.5 * w))]
-        seen = [_moved(other, left, top) for other in self._at(part, CLOSE_SIDE / max(w, h))]
+        seen = [_moved(other, left, top) for other in self._at(part, REFINED_FACE_SIDE / max(w, h))]
         best = max(seen, key=lambda other: overlap(other.box, face.box), default=face)
-        return replace(face, landmarks=best.landmarks) if overlap(best.box, face.box) >= AGREEMENT else face
+        return replace(face, landmarks=best.landmarks) if overlap(best.box, face.box) >= MATCH_IOU else face
 
-    def _at(self, pixels: np.ndarray, share: float) -> list[Found]:
+    def _at(self, pixels: np.ndarray, share: float) -> list[Detection]:
         height, width = (max(1, round(length * share)) for length in pixels.shape[:2])
         method = cv2.INTER_AREA if share < 1.0 else cv2.INTER_CUBIC
         picture = pixels if share == 1.0 else cv2.resize(pixels, (width, height), interpolation=method)
-        below, beside = max(0, LEAST_SIDE - height), max(0, LEAST_SIDE - width)
+        below, beside = max(0, MIN_INPUT_SIDE - height), max(0, MIN_INPUT_SIDE - width)
         picture = cv2.copyMakeBorder(picture, 0, below, 0, beside, cv2.BORDER_CONSTANT) if below or beside else picture
         self._net.setInputSize(picture.shape[1::-1])
         _, rows = self._net.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -149,27 +150,27 @@ class YuNet:
         return [] if rows is None else [_from_row(row[:14] * back, row[14]) for row in rows.astype(float)]
 
 
-def _from_row(places: np.ndarray, score: float) -> Found:
+def _from_row(places: np.ndarray, score: float) -> Detection:
     left_eye, right_eye, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in places[4:].reshape(5, 2))
     x, y, w, h = places[:4].tolist()
-    return Found((x, y, w, h), float(score), (left_eye, right_eye, nose, mouth_left, mouth_right))
+    return Detection((x, y, w, h), float(score), (left_eye, right_eye, nose, mouth_left, mouth_right))
 
 
-def _moved(face: Found, x: float, y: float) -> Found:
+def _moved(face: Detection, x: float, y: float) -> Detection:
     a, b, c, d, e = ((px + x, py + y) for px, py in face.landmarks or ())
     box = (face.box[0] + x, face.box[1] + y, face.box[2], face.box[3])
     return replace(face, box=box, landmarks=(a, b, c, d, e))
 
 
-def _best(found: Sequence[Found]) -> float:
-    return max((face.score or 0.0 for face in found), default=0.0)
+def _best(detections: Sequence[Detection]) -> float:
+    return max((face.score or 0.0 for face in detections), default=0.0)
 
 
-def _distinct(found: list[Found]) -> list[Found]:
-    """The best scored of those that overlap."""
-    kept: list[Found] = []
-    for face in sorted(found, key=lambda face: -(face.score or 0.0)):
-        if all(overlap(face.box, other.box) <= OVERLAP for other in kept):
+def _distinct(detections: list[Detection]) -> list[Detection]:
+    """The highest-scoring of each set of overlapping faces (non-maximum suppression)."""
+    kept: list[Detection] = []
+    for face in sorted(detections, key=lambda face: -(face.score or 0.0)):
+        if all(overlap(face.box, other.box) <= NMS_IOU for other in kept):
             kept.append(face)
     return kept
 
@@ -185,27 +186,27 @@ def overlap(a: Box, b: Box) -> float:
 # ----------------------------------------------------------------------------------------------------- quarter turns
 
 
-def _stand_up(face: Found, size: tuple[int, int]) -> Found:
-    """The face in the quarter turn that sets it upright; ``size`` is that of the photo as it lies."""
+def _stand_up(face: Detection, size: tuple[int, int]) -> Detection:
+    """The face in the quarter turn that makes it upright; ``size`` is the (height, width) of the unrotated photo."""
     quarter = -round(roll(face.landmarks) / 90) % 4 if face.landmarks else 0
     return replace(_turned([face], quarter, size)[0], quarter=quarter)
 
 
-def _turned(found: Sequence[Found], quarter: int, size: tuple[int, int]) -> list[Found]:
-    """Places after turning a photo clockwise by ``quarter`` quarters; a negative number turns them back.
+def _turned(detections: Sequence[Detection], quarter: int, size: tuple[int, int]) -> list[Detection]:
+    """Coordinates after rotating a photo by ``quarter`` quarter turns clockwise; a negative number rotates back.
 
-    ``size`` is the (height, width) of the photo as it lies, which is the target where turning back.
+    ``size`` is the (height, width) of the unrotated photo.
     """
     quarters, height, width = quarter % 4, *size
     if quarter < 0 and quarter % 2:
         height, width = width, height
     for _ in range(quarters):
-        found = [_quarter(face, height) for face in found]
+        detections = [_quarter(face, height) for face in detections]
         height, width = width, height
-    return list(found)
+    return list(detections)
 
 
-def _quarter(face: Found, height: float) -> Found:
+def _quarter(face: Detection, height: float) -> Detection:
     def turn(x: float, y: float) -> Point:
         return height - y, x
 
@@ -221,33 +222,33 @@ def _quarter(face: Found, height: float) -> Found:
 
 
 class Haar:
-    """The cascade of Viola and Jones (2001) as OpenCV ships it, with the published settings."""
+    """OpenCV's frontal face cascade (Viola and Jones 2001) with the published settings."""
 
     def __init__(self) -> None:
         self._faces = cv2.CascadeClassifier(str(CASCADES / "haarcascade_frontalface_default.xml"))
 
-    def __call__(self, pixels: np.ndarray) -> list[Found]:
+    def __call__(self, pixels: np.ndarray) -> list[Detection]:
         """Boxes by falling number of neighbours."""
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         boxes, counts = self._faces.detectMultiScale2(grey, **HAAR)
-        found = [
-            Found((float(x), float(y), float(w), float(h)), neighbours=int(count))
+        detections = [
+            Detection((float(x), float(y), float(w), float(h)), neighbours=int(count))
             for (x, y, w, h), count in zip(boxes, counts, strict=True)
         ]
-        return sorted(found, key=lambda face: -(face.neighbours or 0))
+        return sorted(detections, key=lambda face: -(face.neighbours or 0))
 
 
 def count_eyes(face: np.ndarray) -> int:
-    """How many eyes the eye cascade finds in a Haar box, uint8 RGB (H, W, 3): evidence that decides nothing.
+    """How many eyes the eye cascade finds in a Haar box, uint8 RGB (H, W, 3); recorded, but never decisive.
 
-    It finds them on nostrils and misses them behind glasses. All boxes are brought to one size and only the upper
-    part is searched, for nothing too large to be an eye: as they are, it would take longer than the cascade for faces.
+    The cascade reports nostrils as eyes and misses eyes behind glasses. Each box is resized to one width and only its
+    upper part is searched, up to the size of an eye; at full size this would take longer than detecting the faces.
     """
     grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    first, last = (round(len(grey) * part) for part in EYES_PART)
+    first, last = (round(len(grey) * part) for part in EYE_SEARCH_ROWS)
     part = grey[first : max(first + 1, last)]
-    small = cv2.resize(part, (EYES_SIDE, round(EYES_SIDE * (EYES_PART[1] - EYES_PART[0]))))
-    return len(_eye_cascade().detectMultiScale(small, 1.1, 2, maxSize=(EYES_LARGEST, EYES_LARGEST)))
+    small = cv2.resize(part, (EYE_SEARCH_WIDTH, round(EYE_SEARCH_WIDTH * (EYE_SEARCH_ROWS[1] - EYE_SEARCH_ROWS[0]))))
+    return len(_eye_cascade().detectMultiScale(small, 1.1, 2, maxSize=(MAX_EYE_WIDTH, MAX_EYE_WIDTH)))
 
 
 @lru_cache(maxsize=1)
@@ -256,19 +257,19 @@ def _eye_cascade() -> cv2.CascadeClassifier:
 
 
 class Verified:
-    """Haar boxes, each with YuNet's opinion: its score and landmarks, and how far the two boxes agree (else 0)."""
+    """Haar boxes verified by YuNet: its score and landmarks, and the overlap with its box (0 without a match)."""
 
     def __init__(self, weights: Path) -> None:
         self._haar, self._yunet = Haar(), YuNet(weights)
 
-    def __call__(self, pixels: np.ndarray) -> list[Found]:
+    def __call__(self, pixels: np.ndarray) -> list[Detection]:
         """Boxes by falling number of neighbours."""
         faces = self._haar(pixels)
         seconds = self._yunet.upright(pixels) if faces else []
-        return [_judged(face, seconds) for face in faces]
+        return [_verified(face, seconds) for face in faces]
 
 
-def _judged(face: Found, seconds: Sequence[Found]) -> Found:
+def _verified(face: Detection, seconds: Sequence[Detection]) -> Detection:
     agreeing = [(overlap(face.box, other.box), other) for other in seconds if agree(face.box, other.box)]
     if not agreeing:
         return replace(face, agreement=0.0)
@@ -277,11 +278,11 @@ def _judged(face: Found, seconds: Sequence[Found]) -> Found:
 
 
 def agree(a: Box, b: Box) -> bool:
-    """Whether two boxes mean the same face: they overlap by 0.4, or each holds the other's centre."""
-    return overlap(a, b) >= AGREEMENT or (_holds(a, b) and _holds(b, a))
+    """Whether two boxes are of the same face: their IoU is at least 0.4, or each contains the centre of the other."""
+    return overlap(a, b) >= MATCH_IOU or (_contains_centre(a, b) and _contains_centre(b, a))
 
 
-def _holds(a: Box, b: Box) -> bool:
+def _contains_centre(a: Box, b: Box) -> bool:
     x, y = b[0] + b[2] / 2, b[1] + b[3] / 2
     return a[0] <= x <= a[0] + a[2] and a[1] <= y <= a[1] + a[3]
 
@@ -290,9 +291,9 @@ def _holds(a: Box, b: Box) -> bool:
 
 
 def find_yunet() -> Path:
-    """YuNet's weights: from the folder $FACEFORGE_WEIGHTS, from the cache, or fetched into it at first use.
+    """The path of YuNet's weights: in $FACEFORGE_WEIGHTS or in the cache, downloaded to the cache at first use.
 
-    Raises BadInput, one line, where they cannot be had.
+    Raises BadInput, one line, if they are neither there nor can be downloaded.
     """
     own = os.environ.get("FACEFORGE_WEIGHTS")
     cache = cache_root() / "weights"
@@ -301,7 +302,7 @@ def find_yunet() -> Path:
             if folder and (folder / weights.name).is_file():
                 return _checked(folder / weights.name, weights)
     reason: object = ""
-    instead = "put the file into a folder named by FACEFORGE_WEIGHTS, or take the published --detector haar"
+    instead = "put the file into a folder and set FACEFORGE_WEIGHTS to it, or use the published --detector haar"
     for weights in YUNET:
         try:
             return fetch(
@@ -313,7 +314,7 @@ def find_yunet() -> Path:
 
 
 def _checked(path: Path, weights: Weights) -> Path:
-    found = file_hash(path)
-    if found != weights.sha256:
-        raise BadInput(f"{path}: its SHA-256 is {found[:12]}..., must be {weights.sha256[:12]}...; remove the file")
+    digest = file_hash(path)
+    if digest != weights.sha256:
+        raise BadInput(f"{path}: its SHA-256 is {digest[:12]}..., must be {weights.sha256[:12]}...; remove it")
     return path

@@ -1,4 +1,4 @@
-"""What a person changed in the manifest, told from what the command wrote there."""
+"""Edits to the manifest: the differences between the file and what the command last wrote."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from faceforge.io.manifest import Row
 
 FRAME = ("frame_x", "frame_y", "frame_w", "frame_h", "frame_angle")
 EDITABLE = ("verdict", "reason", "person", *FRAME)
-ASPECT = 0.02  # by how much a frame may be wider or narrower than the crops
-SLACK = 0.5  # pixels by which a frame may leave the photo, since numbers are rounded
+ASPECT_TOLERANCE = 0.02  # relative difference allowed between the aspect of a frame and that of the crops
+EDGE_TOLERANCE = 0.5  # pixels by which a frame may leave the photo, since its numbers are rounded
 
-Edits = dict[str, dict[str, Any]]  # by face: the edited columns, and the photo's hash as "of"
+Edits = dict[str, dict[str, Any]]  # by face: the edited columns, and the SHA-256 of the photo as "of"
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What the command wrote of a face: its editable columns, and what an edit of them is judged by."""
+    """The row of a face as the command wrote it: its editable columns, and the data that checks an edit."""
 
     codes: tuple[Any, ...]
     of: str
@@ -36,7 +36,7 @@ class _Written:
 
 
 class Ledger:
-    """The manifest, the copy of it as it was written, and the edits of earlier times."""
+    """The manifest, a copy of it as last written, and all earlier edits."""
 
     def __init__(self, target: Path) -> None:
         self.manifest = target / manifest.NAME
@@ -46,7 +46,7 @@ class Ledger:
         self._collected: str | None = None
 
     def collect(self, settings: Settings) -> Edits:
-        """All edits up to now, made durable. Raises BadInput, having changed nothing, where one makes no sense."""
+        """All edits so far, saved to disk. Raises BadInput, changing nothing, if one is invalid."""
         self._collected = _state(self.manifest)
         self._finish()
         edits: Edits = json.loads(self._edits.read_text()) if self._edits.exists() else {}
@@ -59,7 +59,7 @@ class Ledger:
             edits[face] = {**(earlier if earlier.get("of") == changes["of"] else {}), **changes}
         with atomic_path(self._edits) as beside:
             beside.write_text(json.dumps(edits, indent=0, sort_keys=True))
-        with atomic_path(self._written) as beside:  # all that a person changed in it is known now
+        with atomic_path(self._written) as beside:  # all its edits are saved now
             shutil.copyfile(self.manifest, beside)
             self._check_unedited(beside)
         self._next.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ class Ledger:
     def _changes(
         self, copies: Sequence[dict[str, _Written]], settings: Settings
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Rows that are in none of the copies as they stand in the manifest."""
+        """The edits of rows that differ from every copy."""
         seen: set[str] = set()
         for number, row in enumerate(manifest.read(self.manifest), start=2):
             if not row.n:
@@ -76,18 +76,18 @@ class Ledger:
             where = f"{self.manifest}: row {number}"
             written = [copy[row.face] for copy in copies if row.face in copy]
             if row.face in seen:
-                raise BadInput(f"{where}: {row.face} has a row already; keep one of them")
+                raise BadInput(f"{where}: {row.face} has another row; keep one of them")
             if not written:
-                raise BadInput(f"{where}: there is no face {row.face}; rows can be changed, not added")
+                raise BadInput(f"{where}: no such face: {row.face}; rows can be edited, not added")
             seen.add(row.face)
             if _code(row) not in [old.codes for old in written]:
                 changes = [_change(where, old, row, settings) for old in written]
                 yield row.face, min(changes, key=len)
 
     def write(self, rows: Iterator[Row]) -> int:
-        """Write the manifest; a kill in between is made good at the next collect(). The number of rows.
+        """Write the manifest and return its number of rows; the next collect() recovers from an interrupted write.
 
-        Raises BadInput, the manifest being as it was, where somebody has edited it since collect().
+        Raises BadInput, leaving the manifest as it is, if it was edited since collect().
         """
         count = manifest.write(self._next, rows)
         self._check_unedited(self.manifest)
@@ -97,15 +97,15 @@ class Ledger:
         return count
 
     def _check_unedited(self, path: Path) -> None:
-        """Raise BadInput where it is not the manifest that collect() has read."""
+        """Raise BadInput if ``path`` is not the manifest that collect() read."""
         if self._collected not in (None, _state(path)):
-            raise BadInput(f"{self.manifest}: was edited during the cut; the edit is kept, type the same again")
+            raise BadInput(f"{self.manifest}: was edited during the cut; the edit is kept, run the same command again")
 
     def _finish(self) -> None:
-        """A manifest that was written, but not yet noted as written, is noted.
+        """Complete an interrupted write(): the manifest is in place, but its copy is not yet updated.
 
-        Where a person has changed it meanwhile nobody can tell whether the next one or the one before was changed:
-        both are kept, and what stands in either is no edit.
+        If the manifest was edited in between, it is unknown which of the two versions was edited, so both copies are
+        kept, and a row equal to either counts as unedited.
         """
         if self._next.exists() and self.manifest.exists() and _same_bytes(self.manifest, self._next):
             self._next.replace(self._written)
@@ -142,20 +142,21 @@ def _change(where: str, old: _Written, new: Row, settings: Settings) -> dict[str
 def _check_frame(where: str, row: Row, photo: tuple[int, int], settings: Settings) -> None:
     places = [getattr(row, name) for name in FRAME]
     if any(place is None for place in places):
-        raise BadInput(f"{where}: the frame has an empty column; all of {', '.join(FRAME)} are needed")
+        raise BadInput(f"{where}: the frame has an empty column; {', '.join(FRAME)} must all be set")
     x, y, w, h, angle = places
-    if w < 1 or h < 1 or abs(w * settings.height / (h * settings.width) - 1) > ASPECT:
-        right = f"{w:.6g} x {w * settings.height / settings.width:.6g} would be right" if w >= 1 else "at least 1 x 1"
-        raise BadInput(f"{where}: a frame of {w:g} x {h:g} for crops of {settings.width}x{settings.height}; {right}")
-    across, down = spread(Frame(x, y, w, h, angle))
-    beyond = max(across / 2 - x, x + across / 2 - photo[0], down / 2 - y, y + down / 2 - photo[1])
-    if beyond > SLACK:
+    if w < 1 or h < 1 or abs(w * settings.height / (h * settings.width) - 1) > ASPECT_TOLERANCE:
+        expected = f"{w:.6g} x {w * settings.height / settings.width:.6g}" if w >= 1 else "at least 1 x 1"
+        crops = f"crops of {settings.width}x{settings.height}"
+        raise BadInput(f"{where}: a frame of {w:g} x {h:g} for {crops}; must be {expected}")
+    spread_x, spread_y = spread(Frame(x, y, w, h, angle))
+    beyond = max(spread_x / 2 - x, x + spread_x / 2 - photo[0], spread_y / 2 - y, y + spread_y / 2 - photo[1])
+    if beyond > EDGE_TOLERANCE:
         size = f"{photo[0]} x {photo[1]}"
         raise BadInput(f"{where}: the frame leaves the photo of {size} by {beyond:.6g} pixels; move or shrink it")
 
 
 def applied(row: Row, edits: Edits, settings: Settings) -> Row:
-    """The row as a person wants it; edits of a photo that has changed since are void."""
+    """The row with its edits; edits of a photo that has changed since are ignored."""
     mine = edits.get(row.face) if row.n else None
     if not mine or mine["of"] != row.source_sha256:
         return row

@@ -1,4 +1,4 @@
-"""Work spread over processes or machines by joblib's backends; the results come back in order."""
+"""Distributes work over processes or machines with joblib's backends; results come back in order."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from faceforge.cut.work import Job, work
 from faceforge.errors import BadInput, to_install
 
 EngineName = Literal["loky", "ray", "dask"]
-CHUNK = 16  # photos (or faces) that travel together
+CHUNK = 16  # photos (or faces) per task of a worker
 
-Do = Callable[[Job, Any], list[Any]]  # from tasks to what came of them, in order
+Do = Callable[[Job, Any], list[Any]]  # from tasks to their results, in order
 
 
 def spread(job: Job, tasks: Sequence[Any], engine: EngineName, processes: int, do: Do = work) -> Iterator[list[Any]]:
-    """Chunks of photos (of what ``do`` returns) in the order of ``tasks``, only a few of them in memory at a time.
+    """Chunks of the results of ``do`` in the order of ``tasks``, only a few of them in memory at a time.
 
-    loky: processes of this machine. ray, dask: the cluster that RAY_ADDRESS or DASK_SCHEDULER_ADDRESS names, or
-    one started here. Raises BadInput where the engine is not installed or does not answer.
+    loky: processes on this machine. ray, dask: the cluster at RAY_ADDRESS or DASK_SCHEDULER_ADDRESS, or one started
+    here. Raises BadInput if the engine is not installed or does not answer.
     """
-    size = max(1, min(CHUNK, ceil(len(tasks) / (4 * processes))))  # a small job is shared evenly, too
+    size = max(1, min(CHUNK, ceil(len(tasks) / (4 * processes))))  # distributes a small job evenly, too
     chunks = [tasks[first : first + size] for first in range(0, len(tasks), size)]
     if engine == "loky" and (processes == 1 or len(chunks) < 2):
         yield from (do(job, chunk) for chunk in chunks)
@@ -44,23 +44,23 @@ def _generated(job: Job, chunks: Iterable[Sequence[Any]], do: Do) -> Iterator[li
     before, threading.excepthook = threading.excepthook, _but_not_loky
     results: Any = parallel(delayed(do)(job, chunk) for chunk in chunks)
     try:
-        with closing(results):  # an interrupted cut ends its processes now, not when memory is cleared
+        with closing(results):  # an interrupted cut ends its processes now, not at garbage collection
             yield from results
         threading.excepthook = before
     except BrokenProcessPool as error:
         raise BadInput(
-            "a process was ended from outside (memory?); type the same again, with fewer --processes"
+            "a worker process was killed (out of memory?); run the same command again with fewer --processes"
         ) from error
 
 
 def _but_not_loky(failure: threading.ExceptHookArgs) -> None:
-    """When a cut is interrupted, loky's own thread trips over work that was taken from it; nobody need read that."""
+    """Hide the error that loky's own thread raises when a cut is interrupted; it means nothing to the user."""
     if failure.thread is None or failure.thread.name != "ExecutorManagerThread":
         threading.__excepthook__(failure)
 
 
 def _end_with(parent: int) -> None:
-    """In a worker: end soon after the parent was killed, rather than wait for its work for minutes."""
+    """In a worker: exit soon after the parent was killed, instead of waiting minutes for more work."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -71,7 +71,7 @@ def _end_with(parent: int) -> None:
 
 
 def _in_rounds(job: Job, chunks: Iterable[Sequence[Any]], do: Do, stack: ExitStack) -> Iterator[list[Any]]:
-    """For backends that only hand over a whole list: several chunks a process at a time."""
+    """For backends that return only complete lists: several chunks per process at a time."""
     todo, parallel = iter(chunks), stack.enter_context(Parallel())
     at_once = 8 * max(1, effective_n_jobs(-1))
     while round_ := list(islice(todo, at_once)):

@@ -1,7 +1,7 @@
-"""The rectangle that becomes a crop, and the crop.
+"""The crop rectangle of a face, and cropping.
 
-The published routine grows a Haar box of width w to 1.5 w x 2 w about its centre. From landmarks the same box is
-foretold, so that crops are framed alike whichever detector found the face.
+The published routine grows a Haar box of width w to 1.5 w x 2 w about its centre. The Haar box is predicted from the
+landmarks, so that crops are framed alike whichever detector found the face.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, width, height
 Landmarks = tuple[Point, Point, Point, Point, Point]  # left eye, right eye, nose, mouth left, mouth right
 
-# change it whenever cut() changes a pixel
+# must change whenever cut() changes a pixel
 RECIPE = "haar-1.5x2.0, whole pixels, enlarged by opencv-cubic, shrunk by pillow-bicubic-antialiased/2"
 
-# Fitted to faces that the Haar cascade and YuNet both find and round which the photo goes on (its edge would bound
-# the box; benchmarks/cut_faces.py calibrate): the distance from eyes to mouth foretells the Haar box best, and it does
-# not shrink when a head turns.
-HAAR_WIDTH = 2.67  # widths of the Haar box, in distances from the eyes to the mouth
-HAAR_CENTRE = 0.30  # its centre on the way from the eyes to the mouth
-FLATTEST = 0.7  # a head bent far down still counts as this much of its distance between the eyes
+# Fitted to faces that the Haar cascade and YuNet both find and that are not at the edge of the photo, which would
+# limit the box (benchmarks/cut_faces.py calibrate). The distance from eyes to mouth predicts the Haar box best, and it
+# does not shrink with yaw.
+HAAR_WIDTH = 2.67  # width of the Haar box, in distances from the eyes to the mouth
+HAAR_CENTRE = 0.30  # its centre between the eyes (0) and the mouth (1)
+MIN_HEIGHT = 0.7  # lower bound of the eye-to-mouth distance, in eye distances, for heads with a strong pitch
 
-GROWN_HEIGHT = 2.0  # of the Haar box's width, as published; the width follows the aspect, 1.5 for 3:4
+GROWN_HEIGHT = 2.0  # in widths of the Haar box, as published; the width follows from the aspect, 1.5 for 3:4
 LEAST_WIDTH = 1.0  # a frame narrower than the Haar box cuts into the face
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A rectangle in a photo: centre, size, and by how many degrees it is turned clockwise."""
+    """A rectangle in a photo: centre, size, and its rotation in degrees clockwise."""
 
     x: float
     y: float
@@ -41,23 +41,23 @@ class Frame:
     h: float
     angle: float = 0.0
     moved: float = 0.0  # how far fit() moved it, in its own widths
-    shrunk: float = 1.0  # what share of its size fit() left
+    shrunk: float = 1.0  # the factor by which fit() scaled it
 
 
 def haar_box(landmarks: Landmarks) -> Box:
-    """The box that the published Haar cascade would most likely draw round a face: a square, never turned."""
+    """The box of the published Haar cascade, predicted from landmarks: an axis-aligned square."""
     eyes, mouth = _middle(*landmarks[:2]), _middle(*landmarks[3:])
     down = math.dist(eyes, mouth)
-    width = HAAR_WIDTH * max(down, FLATTEST * math.dist(*landmarks[:2]))
+    width = HAAR_WIDTH * max(down, MIN_HEIGHT * math.dist(*landmarks[:2]))
     x = eyes[0] + HAAR_CENTRE * (mouth[0] - eyes[0])
     y = eyes[1] + HAAR_CENTRE * (mouth[1] - eyes[1])
     return x - width / 2, y - width / 2, width, width
 
 
 def roll(landmarks: Landmarks) -> float:
-    """By how many degrees, -180 to 180, the face is turned clockwise in its picture.
+    """The in-plane rotation of the face in degrees clockwise, -180 to 180.
 
-    The line through the eyes, and the one from eyes to mouth turned by a right angle, count alike.
+    The mean direction of the line through the eyes and of the perpendicular to the line from eyes to mouth.
     """
     (lx, ly), (rx, ry) = landmarks[:2]
     eyes, mouth = _middle(*landmarks[:2]), _middle(*landmarks[3:])
@@ -67,7 +67,7 @@ def roll(landmarks: Landmarks) -> float:
 
 
 def yaw(landmarks: Landmarks) -> float:
-    """Where the nose stands between the eyes: 0 in the middle, -1 at the left one, 1 at the right one or beyond."""
+    """The position of the nose between the eyes: 0 in the middle, -1 at the left eye, 1 at the right eye or beyond."""
     (lx, ly), (rx, ry), (nx, ny) = landmarks[:3]
     length = math.dist((lx, ly), (rx, ry)) or 1.0
     along = ((nx - lx) * (rx - lx) + (ny - ly) * (ry - ly)) / length**2
@@ -75,10 +75,10 @@ def yaw(landmarks: Landmarks) -> float:
 
 
 def grow(box: Box, size: tuple[int, int], zoom: float = 1.0, angle: float = 0.0) -> Frame:
-    """The frame about a Haar box for crops of ``size`` (height, width).
+    """The frame around a Haar box for crops of ``size`` (height, width).
 
-    Its height is always that of the published frame, so wider crops show more to the sides; ``zoom`` above 1
-    comes closer.
+    Its height is always that of the published frame, so wider crops show more at the sides. ``zoom`` above 1 gives
+    tighter crops.
     """
     left, top, width, height = box
     tall = GROWN_HEIGHT * width / zoom
@@ -86,15 +86,15 @@ def grow(box: Box, size: tuple[int, int], zoom: float = 1.0, angle: float = 0.0)
 
 
 def spread(frame: Frame) -> tuple[float, float]:
-    """Width and height of the upright rectangle round a frame."""
+    """Width and height of the axis-aligned bounding box of a frame."""
     cos, sin = abs(math.cos(math.radians(frame.angle))), abs(math.sin(math.radians(frame.angle)))
     return frame.w * cos + frame.h * sin, frame.w * sin + frame.h * cos
 
 
 def fit(frame: Frame, width: float, height: float) -> Frame:
-    """The frame shrunk, then moved as little as needed to lie wholly inside a photo of width x height.
+    """The frame shrunk, then moved, as little as needed to lie inside a photo of width x height.
 
-    So no crop holds a pixel that the photo does not have.
+    Every pixel of a crop then comes from the photo.
     """
     spread_x, spread_y = spread(frame)
     share = min(1.0, width / spread_x, height / spread_y)
@@ -108,12 +108,12 @@ def fit(frame: Frame, width: float, height: float) -> Frame:
 def cut(pixels: np.ndarray, frame: Frame, size: tuple[int, int]) -> np.ndarray:
     """The frame's pixels at ``size`` (height, width): uint8 (H, W, 3) from uint8 (h, w, 3).
 
-    The frame is rounded to whole pixels of the photo. OpenCV's cubic filter enlarges, as published; where a side
-    shrinks it is Pillow's bicubic filter, widened to the scale. A turned frame is first laid straight by a cubic warp
-    in the photo's own resolution. The frame must lie inside the picture.
+    The frame is rounded to whole pixels of the photo and must lie inside it. Enlargement uses OpenCV's cubic filter, as
+    published; if a side shrinks, Pillow's antialiased bicubic filter is used. A rotated frame is first rectified by a
+    cubic warp at the photo's own resolution.
     """
     height, width = size
-    part = _straight(pixels, frame) if frame.angle else _slice(pixels, frame)
+    part = _rectified(pixels, frame) if frame.angle else _slice(pixels, frame)
     if part.shape[0] <= height and part.shape[1] <= width:
         return cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC)
     image = Image.fromarray(np.ascontiguousarray(part))
@@ -129,7 +129,7 @@ def _slice(pixels: np.ndarray, frame: Frame) -> np.ndarray:
     return pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
-def _straight(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+def _rectified(pixels: np.ndarray, frame: Frame) -> np.ndarray:
     width, height = max(1, round(frame.w)), max(1, round(frame.h))
     turn = cv2.getRotationMatrix2D((frame.x - 0.5, frame.y - 0.5), frame.angle, 1.0)
     turn[:, 2] += (width - 1) / 2 - (frame.x - 0.5), (height - 1) / 2 - (frame.y - 0.5)

@@ -1,4 +1,4 @@
-"""How the faces of a set lie in their pictures, so that photos can be cut in the same way."""
+"""The framing of a training set: where faces lie in its images, so that photos can be cropped alike."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from faceforge.cut.detect import Haar
 from faceforge.cut.frame import GROWN_HEIGHT, Box, Frame
 from faceforge.io.images import to_uint8
 
-Framing = tuple[float, float, float]  # centre x, y and width of the Haar box: shares of the picture's w, h and h
-AS_CUT: Framing = (0.5, 0.5, 1 / GROWN_HEIGHT)  # of `faceforge cut`
-MEASURED = 96  # training faces from which a run's framing is measured
-LOOKED_AT = 192  # pixels of height to which they are brought for it
-SMALLEST, LARGEST = 0.05, 2.0  # widths that a file may claim
+# Haar box in an image of h x w pixels: centre x / w, centre y / h, width / h
+Framing = tuple[float, float, float]
+AS_CUT: Framing = (0.5, 0.5, 1 / GROWN_HEIGHT)  # the framing of `faceforge cut`
+MEASURED_FACES = 96  # training images from which the framing of a run is measured
+MEASURED_HEIGHT = 192  # pixels: they are resized to this height first
+MIN_WIDTH, MAX_WIDTH = 0.05, 2.0  # allowed widths in a file
 
 
 def of_training_faces(data: Any) -> Framing:
-    """The framing of a datamodule's training faces; that of `faceforge cut` where the cascade sees hardly any face."""
+    """The framing of a datamodule's training images; AS_CUT if the cascade detects too few faces in them."""
     count = data.counts["train"]
-    return measure(data.images("train", range(0, count, max(1, count // MEASURED)))) or AS_CUT
+    return measure(data.images("train", range(0, count, max(1, count // MEASURED_FACES)))) or AS_CUT
 
 
 def measure(images: Tensor) -> Framing | None:
-    """The framing of faces (N, C, H, W) in [-1, 1]; None where the cascade sees hardly any face in them."""
+    """The framing of images (N, C, H, W) in [-1, 1]; None if the cascade detects too few faces in them."""
     cascade, places = Haar(), []
     for picture in to_uint8(images).permute(0, 2, 3, 1).cpu().numpy():
-        height, width = LOOKED_AT, round(LOOKED_AT * picture.shape[1] / picture.shape[0])
+        height, width = MEASURED_HEIGHT, round(MEASURED_HEIGHT * picture.shape[1] / picture.shape[0])
         large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
         large = np.repeat(large[..., None], 3, axis=2) if large.ndim == 2 else large
         for face in cascade(large)[:1]:
@@ -44,7 +45,7 @@ def measure(images: Tensor) -> Framing | None:
 
 
 def framed(box: Box, place: Framing, size: tuple[int, int]) -> Frame:
-    """The frame of the aspect of ``size`` (height, width) in which a Haar box has its place."""
+    """The frame with the aspect of ``size`` (height, width) that places a Haar box as the framing ``place`` says."""
     left, top, width, height = box
     tall = width / place[2]
     wide = tall * size[1] / size[0]
@@ -52,15 +53,15 @@ def framed(box: Box, place: Framing, size: tuple[int, int]) -> Frame:
     return Frame(x, y, wide, tall)
 
 
-def told(framing: Any) -> Framing | None:
-    """The framing that a file names; None where it names none, as files of older runs do. Raises ValueError."""
+def parse(framing: Any) -> Framing | None:
+    """The framing stored in a file; None if there is none, as in files of older runs. Raises ValueError."""
     if framing is None or (isinstance(framing, Sequence) and len(framing) == 0):
         return None
     if not isinstance(framing, list | tuple) or len(framing) != 3 or not all(map(_is_number, framing)):
         raise ValueError("its framing must be three numbers")
     x, y, width = map(float, framing)
-    if not (0 <= x <= 1 and 0 <= y <= 1 and SMALLEST <= width <= LARGEST):
-        raise ValueError(f"its framing must be a centre in [0, 1] and a width in [{SMALLEST}, {LARGEST}]")
+    if not (0 <= x <= 1 and 0 <= y <= 1 and MIN_WIDTH <= width <= MAX_WIDTH):
+        raise ValueError(f"its framing must be a centre in [0, 1] and a width in [{MIN_WIDTH}, {MAX_WIDTH}]")
     return x, y, width
 
 

@@ -1,4 +1,4 @@
-"""A whole cut: photos spread over processes or machines, what is done remembered, verdicts obeyed."""
+"""A complete cut: photos distributed over workers, finished work recorded, edited verdicts applied."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tqdm import tqdm
 from faceforge.cut import identity_clusters, near_duplicates, prune
 from faceforge.cut.edits import FRAME, Edits, Ledger, applied
 from faceforge.cut.engine import EngineName, spread
-from faceforge.cut.journal import Memory
+from faceforge.cut.journal import Journal
 from faceforge.cut.pages import write_pages
-from faceforge.cut.work import REVIEW, TIGHT, Job, Photo, Settings, Task, place, thumb
+from faceforge.cut.work import REVIEW, TOO_TIGHT, Job, Photo, Settings, Task, place, thumb
 from faceforge.errors import BadInput
 from faceforge.io import manifest
 from faceforge.io.archives import FileStore
@@ -29,25 +29,25 @@ from faceforge.io.portable import Held, locked
 
 @dataclass
 class Summary:
-    """What a cut came to: photos and faces by verdict, photos looked at this time, the page to open."""
+    """The result of a cut: counts of photos and of faces by verdict, and the page to open."""
 
     target: Path
     photos: int = 0
     looked_at: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
-    lost: int = 0  # photos that are gone or have changed, and whose crops were to be cut again
+    lost: int = 0  # photos that had to be cut again but are gone or have changed
     tight: int = 0  # faces whose photo is too tight for the frame
-    gone: int = 0  # known photos that SRC does not hold any more,
-    gone_faces: int = 0  # the faces found in them,
-    pruned: bool = False  # and whether all that was kept of them was removed now
+    gone: int = 0  # recorded photos that are no longer in SRC
+    gone_faces: int = 0  # the faces in them
+    pruned: bool = False  # whether everything kept of them was removed
     same: dict[str, str] = field(default_factory=dict)
-    people: dict[str, str] = field(default_factory=dict)  # faces of people who appear again, with their first
+    people: dict[str, str] = field(default_factory=dict)  # for each face of a repeated person, the first face
     page: Path | None = None
 
 
 @dataclass(frozen=True)
-class How:
-    """In what way the work is done; nothing of it changes a result."""
+class Execution:
+    """How the work is executed; it does not change the result."""
 
     engine: EngineName = "loky"
     processes: int = 1
@@ -57,63 +57,62 @@ class How:
 def run(
     job: Job,
     names: Sequence[str],
-    how: How,
+    execution: Execution,
     labels: str | None = None,
     tell_people: bool = False,
     prune_gone: bool = False,
 ) -> Summary:
-    """Cut every photo, obey the edited manifest, write manifest and pages.
+    """Cut every photo, apply the edits of the manifest, write manifest and pages.
 
-    ``labels`` is a CSV of attributes of the photos, shown in the pages. With ``tell_people`` the manifest says whose
-    face is whose (identity_clusters.py). With ``prune_gone`` all that was kept of photos that have gone is removed
-    (prune.py). Raises BadInput.
+    ``labels`` is a CSV of attributes of the photos, shown in the pages. ``tell_people`` clusters the faces by identity
+    (identity_clusters.py). ``prune_gone`` removes everything kept of photos that are gone (prune.py). Raises BadInput.
     """
     review = job.target / REVIEW
-    with _told(job.target), _held(job.target):
+    with _one_line_errors(job.target), _locked_folder(job.target):
         _settle_settings(job)
         prune.sweep(job.target)
-        ledger, memory = Ledger(job.target), Memory(review / "photos.jsonl")
+        ledger, journal = Ledger(job.target), Journal(review / "photos.jsonl")
         edits = ledger.collect(job.settings)
         (review / ".tmp").mkdir(exist_ok=True)
         try:
-            summary = _missed(job, memory, names, prune_gone)
-            summary.looked_at = _look(job, memory, names, how)
-            _settle_crops(job, memory, edits, how, summary)
+            summary = _find_gone(job, journal, names, prune_gone)
+            summary.looked_at = _process(job, journal, names, execution)
+            _settle_crops(job, journal, edits, execution, summary)
             if tell_people:
-                summary.people = _tell_people(job, _rows(memory, summary, edits, job.settings), how)
-            ledger.write(_rows(memory, summary, edits, job.settings))
+                summary.people = _cluster_people(job, _rows(journal, summary, edits, job.settings), execution)
+            ledger.write(_rows(journal, summary, edits, job.settings))
             summary.page = _pages(job, ledger.manifest, labels)
         finally:
-            memory.close()
+            journal.close()
         shutil.rmtree(review / ".tmp", ignore_errors=True)
     return summary
 
 
 @contextmanager
-def _told(target: Path) -> Iterator[None]:
-    """What the disk refuses is one line; everything that was done is kept."""
+def _one_line_errors(target: Path) -> Iterator[None]:
+    """Turn an OSError into one line; finished work is kept."""
     try:
         yield
     except OSError as error:
-        again = "nothing is lost: make room or take another folder, and type the same again"
+        again = "nothing is lost: free some space or choose another folder, then run the same command again"
         raise BadInput(f"{target}: cannot be written ({error.strerror or error}); {again}") from error
 
 
 @contextmanager
-def _held(target: Path) -> Iterator[None]:
+def _locked_folder(target: Path) -> Iterator[None]:
     (target / REVIEW).mkdir(parents=True, exist_ok=True)
     with ExitStack() as lock:
         try:
             lock.enter_context(locked(target / REVIEW / ".lock"))
         except Held as held:
-            busy = f"{target}: another cut is at work here; wait for it or name another folder"
+            busy = f"{target}: another cut is writing to this folder; wait for it or choose another folder"
             raise BadInput(f"{busy}{held.hint}") from None
         shutil.rmtree(target / REVIEW / ".tmp", ignore_errors=True)
         yield
 
 
 def _settle_settings(job: Job) -> None:
-    """A folder holds crops of one source, cut in one way."""
+    """Store the settings. Raises BadInput if the folder holds crops of another source or of other settings."""
     path = job.target / REVIEW / "settings.json"
     mine = {"source": str(job.store.root.resolve()), **asdict(job.settings)}
     known = json.loads(path.read_text()) if path.exists() else mine
@@ -121,7 +120,7 @@ def _settle_settings(job: Job) -> None:
         was = known.get(name)
         if was == value or (name == "source" and not Path(str(was)).exists()):
             continue
-        raise BadInput(f"{job.target}: was cut with {name}={was}, not {value}; name another folder")
+        raise BadInput(f"{job.target}: was cut with {name}={was}, not {value}; choose another folder")
     with atomic_path(path) as beside:
         beside.write_text(json.dumps(mine, indent=1) + "\n")
 
@@ -129,42 +128,44 @@ def _settle_settings(job: Job) -> None:
 # ---------------------------------------------------------------------------------------------------------- photos
 
 
-def _missed(job: Job, memory: Memory, names: Sequence[str], remove: bool) -> Summary:
-    """A summary that names the photos that have gone, whose crops are removed if that is asked for."""
-    gone = prune.find(job.store, names, memory)
-    summary = Summary(job.target, gone=len(gone.names), gone_faces=prune.count_faces(memory, gone.names), pruned=remove)
+def _find_gone(job: Job, journal: Journal, names: Sequence[str], remove: bool) -> Summary:
+    """A summary that counts the photos that are gone; with ``remove`` everything kept of them is removed."""
+    gone = prune.find(job.store, names, journal)
+    summary = Summary(
+        job.target, gone=len(gone.names), gone_faces=prune.count_faces(journal, gone.names), pruned=remove
+    )
     if remove:
-        prune.require_whole(job.store, gone, memory)
+        prune.require_whole(job.store, gone, journal)
         if gone.names:
-            prune.remove(job.target, memory, gone.names)
+            prune.remove(job.target, journal, gone.names)
     return summary
 
 
-def _look(job: Job, memory: Memory, names: Sequence[str], how: How) -> int:
-    """Look at the photos that are new or have changed; how many there were."""
+def _process(job: Job, journal: Journal, names: Sequence[str], execution: Execution) -> int:
+    """Process the photos that are new or have changed; returns their number."""
     stamps = ((name, _stamp(job.store, name)) for name in names)
     tasks = [
-        Task(name, stamp, memory.photo(name).sha256 if memory.stamp(name) else "")
+        Task(name, stamp, journal.photo(name).sha256 if journal.stamp(name) else "")
         for name, stamp in stamps
-        if stamp != memory.stamp(name)
+        if stamp != journal.stamp(name)
     ]
     faces = 0
-    with _bar("cutting faces", len(names), len(names) - len(tasks), how) as bar:
-        for photos in spread(job, tasks, how.engine, how.processes):
+    with _bar("cutting faces", len(names), len(names) - len(tasks), execution) as bar:
+        for photos in spread(job, tasks, execution.engine, execution.processes):
             for photo in photos:
                 if photo.rows:
-                    _forget_old(job.target, memory, photo)
-                    memory.add(photo)
+                    _forget_old(job.target, journal, photo)
+                    journal.add(photo)
                 else:
-                    memory.keep(photo.name, photo.stamp)
+                    journal.keep(photo.name, photo.stamp)
                 faces += sum(row.n > 0 for row in photo.rows)
             bar.update(len(photos))
             bar.set_postfix_str(f"{faces} faces", refresh=False)
     return len(tasks)
 
 
-def _bar(what: str, total: int, done: int, how: How, unit: str = " photos") -> tqdm:
-    silent = None if how.progress and total else True
+def _bar(what: str, total: int, done: int, execution: Execution, unit: str = " photos") -> tqdm:
+    silent = None if execution.progress and total else True
     return tqdm(total=total, initial=done, desc=what, unit=unit, disable=silent)
 
 
@@ -176,12 +177,12 @@ def _stamp(store: FileStore, name: str) -> str:
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
-def _forget_old(target: Path, memory: Memory, photo: Photo) -> None:
-    """Crops of what the photo showed before it changed: ours, and no longer true."""
-    if memory.stamp(photo.name) is None:
+def _forget_old(target: Path, journal: Journal, photo: Photo) -> None:
+    """Remove the crops of a photo from before it changed."""
+    if journal.stamp(photo.name) is None:
         return
     new = {row.face: row.verdict for row in photo.rows}
-    for row in memory.photo(photo.name).rows:
+    for row in journal.photo(photo.name).rows:
         for verdict in VERDICTS if row.n else ():
             if new.get(row.face) != verdict:
                 place(target, row.face, verdict).unlink(missing_ok=True)
@@ -192,37 +193,37 @@ def _forget_old(target: Path, memory: Memory, photo: Photo) -> None:
 # ---------------------------------------------------------------------------------------------------------- verdicts
 
 
-def _settle_crops(job: Job, memory: Memory, edits: Edits, how: How, summary: Summary) -> None:
-    """Give every face its last verdict, and set every crop to the place of that verdict."""
-    found = (row for photo in memory for row in photo.rows if "frame_h" not in edits.get(row.face, {}))
-    summary.same = near_duplicates.near_duplicates(near_duplicates.gather(found), job.target)
+def _settle_crops(job: Job, journal: Journal, edits: Edits, execution: Execution, summary: Summary) -> None:
+    """Give every face its final verdict, and move or recut its crop to match."""
+    unframed = (row for photo in journal for row in photo.rows if "frame_h" not in edits.get(row.face, {}))
+    summary.same = near_duplicates.near_duplicates(near_duplicates.gather(unframed), job.target)
     recut = _Recut(job.target / REVIEW / "recut.json")
     todo: list[Task] = []
-    for photo in memory:
+    for photo in journal:
         summary.photos += 1
         rows = [_final(row, summary, edits, job.settings) for row in photo.rows]
         summary.verdicts.update(row.verdict for row in rows)
-        summary.tight += sum(TIGHT in row.reason for row in rows)
+        summary.tight += sum(TOO_TIGHT in row.reason for row in rows)
         missing = [r for r, was in zip(rows, photo.rows, strict=True) if r.n and not _settled(job, recut, r, was)]
         if missing:
             todo.append(Task(photo.name, photo.stamp, photo.sha256, tuple(missing)))
-    with _bar("cutting again", len(todo), 0, how) as bar:
-        for photos in spread(job, todo, how.engine, how.processes):
+    with _bar("cutting again", len(todo), 0, execution) as bar:
+        for photos in spread(job, todo, execution.engine, execution.processes):
             for photo in photos:
-                recut.note(photo.rows, memory.photo(photo.name).rows)
+                recut.note(photo.rows, journal.photo(photo.name).rows)
                 summary.lost += not photo.rows
             bar.update(len(photos))
     recut.write()
-    memory.settle()
+    journal.settle()
 
 
-def _tell_people(job: Job, rows: Iterator[Row], how: How) -> dict[str, str]:
+def _cluster_people(job: Job, rows: Iterator[Row], execution: Execution) -> dict[str, str]:
     with closing(identity_clusters.Descriptions(job.target / REVIEW / identity_clusters.NAME)) as known:
         todo = known.missing(job, rows)
-        with _bar("telling people apart", len(todo), 0, how, " faces") as bar:
-            for found in spread(job, todo, how.engine, how.processes, identity_clusters.describe):
-                known.add(found)
-                bar.update(len(found))
+        with _bar("telling people apart", len(todo), 0, execution, " faces") as bar:
+            for descriptions in spread(job, todo, execution.engine, execution.processes, identity_clusters.describe):
+                known.add(descriptions)
+                bar.update(len(descriptions))
         return known.settle()
 
 
@@ -240,8 +241,8 @@ def _pages(job: Job, written: Path, labels: str | None) -> Path:
     return write_pages(job.target, rows, f"Faces of {job.store.root.name}", attributes)
 
 
-def _rows(memory: Memory, summary: Summary, edits: Edits, settings: Settings) -> Iterator[Row]:
-    return (_final(row, summary, edits, settings) for photo in memory for row in photo.rows)
+def _rows(journal: Journal, summary: Summary, edits: Edits, settings: Settings) -> Iterator[Row]:
+    return (_final(row, summary, edits, settings) for photo in journal for row in photo.rows)
 
 
 def _final(row: Row, summary: Summary, edits: Edits, settings: Settings) -> Row:
@@ -254,43 +255,43 @@ def _final(row: Row, summary: Summary, edits: Edits, settings: Settings) -> Row:
 
 
 class _Recut:
-    """Which faces were cut by another frame than the one that was found first."""
+    """The faces whose crop has another frame than the detected one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._frames: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
 
-    def current(self, found: Row) -> list[float]:
-        """The frame of the crop that lies on the disk."""
-        return self._frames.get(found.face) or [getattr(found, name) for name in FRAME]
+    def current(self, first: Row) -> list[float]:
+        """The frame of the crop on disk."""
+        return self._frames.get(first.face) or [getattr(first, name) for name in FRAME]
 
-    def note(self, rows: Sequence[Row], found: Sequence[Row]) -> None:
-        """These were cut just now, these were found first."""
-        first = {row.face: [getattr(row, name) for name in FRAME] for row in found}
+    def note(self, rows: Sequence[Row], first_rows: Sequence[Row]) -> None:
+        """Record that ``rows`` were cut; ``first_rows`` are the rows as detected."""
+        first = {row.face: [getattr(row, name) for name in FRAME] for row in first_rows}
         for row in rows:
             self._frames[row.face] = [getattr(row, name) for name in FRAME]
             if self._frames[row.face] == first[row.face]:
                 del self._frames[row.face]
 
     def write(self) -> None:
-        """Make it durable."""
+        """Save to disk."""
         if self._frames or self.path.exists():
             with atomic_path(self.path) as beside:
                 beside.write_text(json.dumps(self._frames, indent=0, sort_keys=True))
 
 
-def _settled(job: Job, recut: _Recut, row: Row, found: Row) -> bool:
-    """Whether the crop lies where it belongs, moved there if it lay elsewhere; else it is to be cut."""
-    right = [getattr(row, name) for name in FRAME] == recut.current(found)
-    want = place(job.target, row.face, row.verdict)
+def _settled(job: Job, recut: _Recut, row: Row, first: Row) -> bool:
+    """Whether the crop is in place, after moving it there from another verdict; if not, it has to be cut again."""
+    same_frame = [getattr(row, name) for name in FRAME] == recut.current(first)
+    wanted = place(job.target, row.face, row.verdict)
     others = [place(job.target, row.face, verdict) for verdict in VERDICTS if verdict != row.verdict]
-    there = [path for path in others if path.is_file()]
-    if right and there and not want.is_file():
-        want.parent.mkdir(parents=True, exist_ok=True)
-        there.pop().replace(want)
-    for path in there:
+    misplaced = [path for path in others if path.is_file()]
+    if same_frame and misplaced and not wanted.is_file():
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        misplaced.pop().replace(wanted)
+    for path in misplaced:
         path.unlink()
-    return right and _holds(want) and _holds(thumb(job.target, row.face))
+    return same_frame and _holds(wanted) and _holds(thumb(job.target, row.face))
 
 
 def _holds(path: Path) -> bool:

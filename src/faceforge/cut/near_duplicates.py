@@ -1,4 +1,4 @@
-"""Which crops show the same picture again."""
+"""Finds crops of the same photo: near duplicates."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import numpy as np
 from faceforge.cut.work import thumb
 from faceforge.io.manifest import Row
 
-BITS = 8  # of 64 in which the fingerprints of two copies may differ ...
-LEVELS = 12.0  # ... while their thumbnails differ by so many grey levels on average, each brought to one brightness
-COMPARED = 48  # side of the thumbnails when they are compared
+MAX_BITS = 8  # of 64 by which the fingerprints of two copies may differ
+MAX_LEVELS = 12.0  # mean difference of their thumbnails in grey levels, after removing the mean brightness
+COMPARED_SIDE = 48  # pixels a side at which thumbnails are compared
 BLOCK = 64  # fingerprints compared with all others at a time
-MOST = 8  # pictures of one fingerprint that may differ from each other; a further one is compared with these alone
+MAX_VARIANTS = 8  # distinct images with one fingerprint; further ones are compared with these only
 
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """What is kept in memory of each face: its name, fingerprint, and how large it was in its photo."""
+    """The data of N faces: names, fingerprints, and frame widths in their photos."""
 
     names: list[str]
     prints: np.ndarray  # uint64 (N,)
@@ -30,7 +30,7 @@ class Faces:
 
 
 def gather(rows: Iterable[Row]) -> Faces:
-    """The faces that are not rejected already."""
+    """The faces that are not rejected."""
     kept = [(r.face, int(r.fingerprint, 16), r.frame_w or 0.0) for r in rows if r.n and r.verdict != "rejected"]
     names = [face for face, _, _ in kept]
     prints = np.array([bits for _, bits, _ in kept], dtype=np.uint64)
@@ -38,7 +38,7 @@ def gather(rows: Iterable[Row]) -> Faces:
 
 
 def near_duplicates(faces: Faces, target: Path) -> dict[str, str]:
-    """For each face that shows a picture again: the one to keep, the largest of them (the first among equals)."""
+    """Maps each near duplicate to the face to keep: the largest, or the first among equals."""
     leader = list(range(len(faces.names)))
 
     def join(a: int, b: int) -> bool:
@@ -50,10 +50,10 @@ def near_duplicates(faces: Faces, target: Path) -> dict[str, str]:
             leader[second] = first
         return True
 
-    distinct: dict[int, list[int]] = {}  # by fingerprint, so that a thousand copies are not a million pairs
+    distinct: dict[int, list[int]] = {}  # by fingerprint, so that 1,000 copies do not make 1,000,000 pairs
     for n, bits in enumerate(faces.prints.tolist()):
         others = distinct.setdefault(bits, [])
-        if not any(join(other, n) for other in others) and len(others) < MOST:
+        if not any(join(other, n) for other in others) and len(others) < MAX_VARIANTS:
             others.append(n)
     groups = list(distinct.values())
     for a, b in _candidates(np.array(list(distinct), dtype=np.uint64)):
@@ -70,22 +70,22 @@ def _find(leader: list[int], n: int) -> int:
 
 
 def _candidates(prints: np.ndarray) -> Iterable[tuple[int, int]]:
-    """Pairs (a < b) of fingerprints that differ in few bits, found a block at a time."""
+    """Pairs (a < b) of fingerprints that differ by at most MAX_BITS, computed block by block."""
     if len(prints) < 2:
         return
     codes = prints.astype(">u8").view(np.uint8).reshape(-1, 8)
     matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
     for first in range(0, len(codes), BLOCK):
-        for matches in matcher.radiusMatch(codes[first : first + BLOCK], codes[first:], BITS + 0.5):
+        for matches in matcher.radiusMatch(codes[first : first + BLOCK], codes[first:], MAX_BITS + 0.5):
             yield from ((first + m.queryIdx, first + m.trainIdx) for m in matches if m.queryIdx < m.trainIdx)
 
 
 def _same(target: Path, a: str, b: str) -> bool:
-    first, second = (_levelled(thumb(target, face)) for face in (a, b))
-    return first is not None and second is not None and float(np.abs(first - second).mean()) <= LEVELS
+    first, second = (_without_mean(thumb(target, face)) for face in (a, b))
+    return first is not None and second is not None and float(np.abs(first - second).mean()) <= MAX_LEVELS
 
 
-def _levelled(path: Path) -> np.ndarray | None:
+def _without_mean(path: Path) -> np.ndarray | None:
     try:
         coded = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError:
@@ -93,5 +93,5 @@ def _levelled(path: Path) -> np.ndarray | None:
     picture = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE) if len(coded) else None
     if picture is None:
         return None
-    small = cv2.resize(picture, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(picture, (COMPARED_SIDE, COMPARED_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     return small - small.mean()

@@ -1,4 +1,4 @@
-"""What the filters make of a crop, side by side in one labelled picture: the command `faceforge filters`."""
+"""`faceforge filters`: all filters of a crop in one labelled image."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ TILES: tuple[tuple[str, filters.Filter], ...] = (
     ("canny of the picture", filters.canny_image),
 )
 COLUMNS = 4
-SMALLEST, LARGEST = 200, 720  # a tile's width from which labels fit, and its longest side
+MIN_TILE_WIDTH, MAX_TILE_SIDE = 200, 720  # pixels: labels need this width; the longest side of a tile
 GAP, TEXT = 8, 16  # pixels
 PAPER, INK = (255, 255, 255), (22, 25, 29)
-HOME = Path("_review", "filters")  # what data sources do not take for faces
+DEFAULT_FOLDER = Path("_review", "filters")  # data sources skip this folder
 
 
 def draw(picture: np.ndarray) -> np.ndarray:
-    """All filters of a uint8 (H, W, 3) or (H, W) picture as one uint8 (H', W', 3), each under its name.
+    """All filters of a uint8 (H, W, 3) or (H, W) image in one uint8 (H', W', 3), each below its name.
 
-    A small picture is enlarged by a whole number, pixel by pixel; a very large one is shrunk after filtering.
+    A small image is enlarged by an integer factor (nearest neighbour); a very large one is shrunk after filtering.
     """
     height, width = picture.shape[:2]
-    room = LARGEST / max(height, width)
-    scale = max(1, min(int(room), -(-SMALLEST // width))) if room >= 1 else room
+    room = MAX_TILE_SIDE / max(height, width)
+    scale = max(1, min(int(room), -(-MIN_TILE_WIDTH // width))) if room >= 1 else room
     tile = max(1, round(height * scale)), max(1, round(width * scale))
-    cell = tile[0] + TEXT + 2 * GAP, max(tile[1], SMALLEST) + GAP
+    cell = tile[0] + TEXT + 2 * GAP, max(tile[1], MIN_TILE_WIDTH) + GAP
     rows = -(-len(TILES) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * cell[1] + GAP, rows * cell[0] + GAP), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
@@ -56,16 +56,16 @@ def draw(picture: np.ndarray) -> np.ndarray:
 
 
 def write_panels(source: Path, out: Path | None, overwrite: bool) -> tuple[int, Path]:
-    """A panel of a picture, or of each crop in a folder: how many were written, and the file or folder.
+    """Write a panel of an image, or of each crop in a folder; returns the number written, and the file or folder.
 
-    They go to ``_review/filters/`` beside the picture or in the folder where ``out`` names nothing else. Pictures
-    that cannot be read are named on stderr, the rest goes on. Raises BadInput where nothing can be written.
+    The default for ``out`` is ``_review/filters/`` in the folder of the image or of the crops. Unreadable images are
+    reported on stderr and skipped. Raises BadInput if nothing can be written.
     """
     if source.is_dir():
-        return _write_folder(source, out or source / HOME, overwrite)
+        return _write_folder(source, out or source / DEFAULT_FOLDER, overwrite)
     if not source.is_file():
-        raise BadInput(f"{source}: no such picture or folder")
-    target = out or source.parent / HOME
+        raise BadInput(f"{source}: no such image or folder")
+    target = out or source.parent / DEFAULT_FOLDER
     target = target if target.suffix.lower() == ".png" else target / _png(source.name)
     _refuse(source, [target], overwrite)
     try:
@@ -78,7 +78,7 @@ def write_panels(source: Path, out: Path | None, overwrite: bool) -> tuple[int, 
 def _write_folder(folder: Path, out: Path, overwrite: bool) -> tuple[int, Path]:
     inside = out.resolve().relative_to(folder.resolve()) if _within(out, folder) else None
     if inside is not None and "_review" not in inside.parts:
-        raise BadInput(f"--out {out}: lies among the crops, where panels would be taken for faces; name another folder")
+        raise BadInput(f"--out {out}: is among the crops, where panels would be read as faces; choose another folder")
     try:
         crops = Crops(str(folder))
     except BadInput as error:
@@ -96,7 +96,7 @@ def _write_folder(folder: Path, out: Path, overwrite: bool) -> tuple[int, Path]:
         except ImageError as error:
             print(f"faceforge: {folder / crops.names[n]}: {error}", file=sys.stderr)
     if not written:
-        raise BadInput(f"{folder}: none of its {len(targets)} pictures can be read")
+        raise BadInput(f"{folder}: none of its {len(targets)} images can be read")
     return written, out
 
 
@@ -109,11 +109,11 @@ def _png(name: str) -> str:
 
 
 def _refuse(source: Path, targets: list[Path], overwrite: bool) -> None:
-    """Nothing is written over that was there, and a picture is never written over by its own panel."""
+    """Raise BadInput if a target exists; an image is never replaced by its own panel."""
     for target in targets:
         if target.exists() and (not overwrite or target.resolve() == source.resolve()):
-            right = "name another --out" if overwrite else "--overwrite replaces it, --out names another place"
-            raise BadInput(f"{target}: exists; {right}")
+            remedy = "choose another --out" if overwrite else "use --overwrite to replace it, or choose another --out"
+            raise BadInput(f"{target}: already exists; {remedy}")
 
 
 def _write(panel: np.ndarray, target: Path) -> None:

@@ -1,7 +1,7 @@
-"""Photos that were taken out of SRC: which they are, and how all that was kept of them is removed.
+"""`faceforge cut --prune`: finds photos that are gone from SRC and removes everything kept of them.
 
-Nothing can be cut again from a photo that is gone, so a folder that could not be listed, or that is empty as an
-unmounted disk is, counts as unread and never as gone.
+A photo that is gone cannot be cut again. A folder that cannot be listed, or that is empty like the mount point of an
+unmounted disk, therefore counts as unread, never as gone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from faceforge.cut import identity_clusters
-from faceforge.cut.journal import Memory
-from faceforge.cut.panel import HOME
+from faceforge.cut.journal import Journal
+from faceforge.cut.panel import DEFAULT_FOLDER
 from faceforge.cut.work import REVIEW, face_name, place, thumb
 from faceforge.errors import BadInput
 from faceforge.io import manifest
@@ -23,20 +23,21 @@ from faceforge.io.archives import FileStore, Folder
 from faceforge.io.files import atomic_path
 from faceforge.io.manifest import VERDICTS
 
-KEPT = (identity_clusters.NAME, "photos.jsonl", "edits.json", "recut.json", manifest.NAME, f"next-{manifest.NAME}")
+JSON_FILES = identity_clusters.NAME, "photos.jsonl", "edits.json", "recut.json"
+ATOMIC_FILES = (*JSON_FILES, manifest.NAME, f"next-{manifest.NAME}")
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Known photos that SRC does not hold any more, and folders of known photos that could not be read."""
+    """Recorded photos that are no longer in SRC, and folders of recorded photos that could not be read."""
 
     names: list[str]
     unread: list[str]
 
 
-def find(store: FileStore, names: Sequence[str], memory: Memory) -> Gone:
-    """What is gone from ``store``, of which ``names`` were listed before."""
-    candidates = set(memory.names()).difference(names)
+def find(store: FileStore, names: Sequence[str], journal: Journal) -> Gone:
+    """The recorded photos that are gone from ``store``; ``names`` is its earlier listing."""
+    candidates = set(journal.names()).difference(names)
     if not candidates:
         return Gone([], [])
     failed: list[OSError] = []
@@ -49,33 +50,33 @@ def find(store: FileStore, names: Sequence[str], memory: Memory) -> Gone:
     return Gone([n for n in missing if not any(_inside(n, folder) for folder in unread)], sorted(unread))
 
 
-def require_whole(store: FileStore, gone: Gone, memory: Memory) -> None:
-    """Raise BadInput where photos may be missing only because SRC could not be read whole."""
+def require_whole(store: FileStore, gone: Gone, journal: Journal) -> None:
+    """Raise BadInput if photos may be missing only because part of SRC could not be read."""
     end = "nothing was removed"
     if gone.unread:
         folder = store.root / gone.unread[0]
         if isinstance(store, Folder) and _is_empty(folder):
-            raise BadInput(f"--prune: {folder} is empty; mount its disk, or remove the empty folder; {end}")
+            raise BadInput(f"--prune: {folder} is empty; mount its disk or remove the folder; {end}")
         raise BadInput(f"--prune: {folder} cannot be listed; all of SRC must be readable; {end}")
-    if gone.names and len(gone.names) == len(memory):
-        known = f"none of the {len(memory)} photos cut before"
-        raise BadInput(f"--prune: {store.root} holds {known}; mount its disk, or name another DST; {end}")
+    if gone.names and len(gone.names) == len(journal):
+        known = f"none of the {len(journal)} photos cut before"
+        raise BadInput(f"--prune: {store.root} holds {known}; mount its disk or choose another DST; {end}")
 
 
-def count_faces(memory: Memory, names: Iterable[str]) -> int:
-    """How many faces were found in some known photos."""
-    return sum(row.n > 0 for name in names for row in memory.photo(name).rows)
+def count_faces(journal: Journal, names: Iterable[str]) -> int:
+    """The number of faces in some recorded photos."""
+    return sum(row.n > 0 for name in names for row in journal.photo(name).rows)
 
 
-def remove(target: Path, memory: Memory, names: Sequence[str]) -> None:
-    """Remove all that was kept of some known photos; ``memory`` forgets them last, so a kill loses no track of any."""
+def remove(target: Path, journal: Journal, names: Sequence[str]) -> None:
+    """Remove everything kept of some recorded photos; the journal drops them last, so that a kill loses none."""
     review = target / REVIEW
-    paths = [path for name in names for row in memory.photo(name).rows if row.n for path in _files(target, row.face)]
+    paths = [path for name in names for row in journal.photo(name).rows if row.n for path in _files(target, row.face)]
     for path in paths:
         path.unlink(missing_ok=True)
     for folder in {path.parent for path in paths}:
         _remove_empty(folder, target)
-    known = {_without_number(face_name(name, 1)) for name in set(memory.names()).difference(names)}
+    known = {_without_number(face_name(name, 1)) for name in set(journal.names()).difference(names)}
     for path in (review / "edits.json", review / "recut.json"):
         if path.exists():
             _keep_faces(path, known)
@@ -83,25 +84,25 @@ def remove(target: Path, memory: Memory, names: Sequence[str]) -> None:
         with closing(identity_clusters.Descriptions(review / identity_clusters.NAME)) as described:
             described.keep(lambda face: _without_number(face) in known)
     for name in names:
-        memory.forget(name)
-    memory.settle()
+        journal.forget(name)
+    journal.settle()
 
 
 def sweep(target: Path) -> None:
-    """Remove what kills left half written in ``target``: faces may be described in it. Only for who holds the lock."""
+    """Remove the temporary files of killed cuts in ``target``. The caller must hold the lock."""
     for folder in (target, target / REVIEW):
-        for name in KEPT:
+        for name in ATOMIC_FILES:
             for path in folder.glob(f".{name}.*.tmp"):
                 path.unlink(missing_ok=True)
 
 
 def _files(target: Path, face: str) -> Iterator[Path]:
-    """All places in which a face may lie: crops, thumbnail, panels of the filters."""
+    """All files of a face: crops, thumbnail, panels of the filters."""
     yield thumb(target, face)
-    yield target / HOME / face
+    yield target / DEFAULT_FOLDER / face
     for verdict in VERDICTS:
         yield place(target, face, verdict)
-        yield place(target / HOME, face, verdict)
+        yield place(target / DEFAULT_FOLDER, face, verdict)
 
 
 def _remove_empty(folder: Path, target: Path) -> None:
@@ -118,7 +119,7 @@ def _keep_faces(path: Path, known: set[str]) -> None:
 
 
 def _without_number(face: str) -> str:
-    """What the names of all faces of one photo have in common."""
+    """The common part of the names of all faces of a photo."""
     return face.rpartition("-")[0]
 
 
@@ -126,7 +127,7 @@ def _without_number(face: str) -> str:
 
 
 def _below(root: Path, folder: str | None) -> str:
-    """A folder by its name below ``root``, "" for ``root`` itself and where it is not known."""
+    """The path of a folder relative to ``root``; "" for ``root`` itself and for None."""
     inside = os.path.relpath(folder, root) if folder else "."
     return "" if inside == "." else inside
 
@@ -136,7 +137,7 @@ def _inside(name: str, folder: str) -> bool:
 
 
 def _folders(names: Sequence[str]) -> set[str]:
-    """All folders above some files, but for the root."""
+    """All parent folders of some files, except the root."""
     return {str(folder) for name in names for folder in PurePosixPath(name).parents} - {"."}
 
 

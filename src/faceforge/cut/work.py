@@ -1,4 +1,4 @@
-"""One photo: read once, its faces found, judged, measured and cut. This is what runs in every process."""
+"""The work on one photo, run in every process: read it, detect its faces, measure, judge and crop them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import simplejpeg
 
 from faceforge.cut import frame as framing
 from faceforge.cut import measure
-from faceforge.cut.detect import LARGEST_SIDE, SURE_SCORE, DetectorName, Found, count_eyes, make_detector
+from faceforge.cut.detect import MAX_INPUT_SIDE, SURE_SCORE, Detection, DetectorName, count_eyes, make_detector
 from faceforge.cut.frame import Frame
 from faceforge.errors import BadInput
 from faceforge.io.archives import FileStore
@@ -25,17 +25,17 @@ from faceforge.io.images import ImageError, decode
 from faceforge.io.manifest import COLUMNS, NONE, Row, rounded
 
 REVIEW = "_review"
-_CLIMBING = {"": "%2F", ".": "%2E", "..": "%2E%2E"}  # parts of a name that a path would not keep
-LONGEST_NAME = 200  # bytes of a file's name before "-1.png"; longer ones are cut and told apart by a hash
+_ESCAPED_PARTS = {"": "%2F", ".": "%2E", "..": "%2E%2E"}  # parts of a name that are special in a path
+LONGEST_NAME = 200  # bytes of a file name before "-1.png"; longer names are truncated and get a hash
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
 
-# what a person should look at before it is trained on
-SOFT = 12.0  # sharpness
-DARK, BRIGHT, FLAT = 30.0, 225.0, 10.0  # brightness and contrast
-MOVED = 0.35  # of the frame's width
-TIGHT = "the photo is too tight: the frame cuts into the face"
-SIDEWAYS = 1.0  # yaw: the nose is at an eye or beyond it
+# beyond these limits a face is doubtful
+MIN_SHARPNESS = 12.0
+MIN_BRIGHTNESS, MAX_BRIGHTNESS, MIN_CONTRAST = 30.0, 225.0, 10.0
+MAX_MOVED = 0.35  # in widths of the frame
+TOO_TIGHT = "the photo is too tight: the frame cuts into the face"
+MAX_YAW = 1.0  # the nose is at one eye or beyond it
 
 
 EMPTY = Row(face="", source="", n=0, verdict="", reason="")
@@ -43,7 +43,7 @@ EMPTY = Row(face="", source="", n=0, verdict="", reason="")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides how photos become crops; stored beside them, since one set is cut in one way."""
+    """Everything that determines the crops; stored beside them, since all crops of a folder must share it."""
 
     height: int
     width: int
@@ -61,18 +61,18 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything that a process needs to know; it travels to other machines, which see the same folders."""
+    """Everything that a worker needs; it is sent to other machines, which must see the same folders."""
 
     store: FileStore
     target: Path
     settings: Settings
     weights: Path | None
-    parent: int | None  # the process that waits for the results; None where it may be on another machine
+    parent: int | None  # the process that waits for the results; None if it may be on another machine
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo as it was found: its name in the store, the state of its file, its hash, and its rows."""
+    """The result for a photo: its name in the store, the stamp of its file, its SHA-256 and its rows."""
 
     name: str
     stamp: str
@@ -80,39 +80,39 @@ class Photo:
     rows: list[Row]
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The photo as plain JSON values."""
         rows = [{k: v for k in COLUMNS if (v := getattr(row, k)) != getattr(EMPTY, k)} for row in self.rows]
         return {"name": self.name, "stamp": self.stamp, "sha256": self.sha256, "rows": rows}
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Photo:
-        """From what plain() made."""
+        """The photo from the result of plain()."""
         rows = [Row(**{"face": "", "n": 0, "reason": "", **row}) for row in plain["rows"]]
         return cls(plain["name"], plain["stamp"], plain["sha256"], rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A photo to look at. Where its bytes still have the hash ``known``, its rows are ``rows``."""
+    """A photo to process. If its SHA-256 is ``known``, nothing is to be done, or only ``rows`` are to be cut again."""
 
     name: str
     stamp: str
     known: str = ""
-    rows: tuple[Row, ...] = ()  # with known: only to be cut again, by these rows
+    rows: tuple[Row, ...] = ()
 
 
 def work(job: Job, tasks: Sequence[Task]) -> list[Photo]:
-    """Photos with their crops written, in order; nothing where the process that waits for them has gone."""
-    cv2.setNumThreads(1)  # as many processes as cores already run
+    """Process photos and write their crops; results in order, or none if the process that waits for them is gone."""
+    cv2.setNumThreads(1)  # there is already one process per core
     done = []
     for task in tasks:
         if job.parent not in (None, os.getpid(), os.getppid()):
             return []
-        done.append(_again(job, task) if task.rows else _first(job, task))
+        done.append(_recut(job, task) if task.rows else _process(job, task))
     return done
 
 
-def _first(job: Job, task: Task) -> Photo:
+def _process(job: Job, task: Task) -> Photo:
     digest = ""
     try:
         data = job.store.read(task.name)
@@ -121,11 +121,11 @@ def _first(job: Job, task: Task) -> Photo:
             return Photo(task.name, task.stamp, digest, [])
         rows = _faces(job, task.name, data, digest)
     except (ImageError, MemoryError, cv2.error) as error:
-        rows = [_without(task.name, " ".join(str(error).split()) or "too large for the memory", digest)]
+        rows = [_row_without_face(task.name, " ".join(str(error).split()) or "out of memory", digest)]
     return Photo(task.name, task.stamp, digest, rows)
 
 
-def _without(name: str, reason: str, digest: str) -> Row:
+def _row_without_face(name: str, reason: str, digest: str) -> Row:
     return Row(face="", source=escaped(name), n=0, verdict=NONE, reason=escaped(reason), source_sha256=digest)
 
 
@@ -133,21 +133,21 @@ def _faces(job: Job, name: str, data: bytes, digest: str) -> list[Row]:
     detect = make_detector(job.settings.detector, job.weights)
     small, size = _reduced(data, name) if job.settings.detector == "yunet" else (None, None)
     pixels = _colour(decode(data, name)) if small is None else small
-    found = sorted(detect(pixels), key=lambda face: -face.box[2] * face.box[3])
-    if not found:
+    detections = sorted(detect(pixels), key=lambda face: -face.box[2] * face.box[3])
+    if not detections:
         height, width = size or pixels.shape[:2]
-        return [replace(_without(name, "no face found", digest), photo_w=width, photo_h=height)]
+        return [replace(_row_without_face(name, "no face found", digest), photo_w=width, photo_h=height)]
     if small is not None:
         pixels = _colour(decode(data, name))
-        found = [_enlarged(face, small, pixels) for face in found]
+        detections = [_enlarged(face, small, pixels) for face in detections]
     rows = []
-    for n, face in enumerate(found, start=1):
+    for n, face in enumerate(detections, start=1):
         rows.append(_face(job, name, digest, n, face, np.ascontiguousarray(np.rot90(pixels, -face.quarter))))
     return rows
 
 
-def _face(job: Job, name: str, digest: str, n: int, face: Found, upright: np.ndarray) -> Row:
-    """Frame, cut, measure and judge one face; its crop and thumbnail are written."""
+def _face(job: Job, name: str, digest: str, n: int, face: Detection, upright: np.ndarray) -> Row:
+    """Frame, crop, measure and judge one face; write its crop and thumbnail."""
     settings = job.settings
     angle = framing.roll(face.landmarks) if face.landmarks and settings.align else 0.0
     box = framing.haar_box(face.landmarks) if face.landmarks and settings.detector == "yunet" else face.box
@@ -186,7 +186,7 @@ def _face(job: Job, name: str, digest: str, n: int, face: Found, upright: np.nda
     return row
 
 
-def _places(face: Found) -> dict[str, Any]:
+def _places(face: Detection) -> dict[str, Any]:
     places: dict[str, Any] = dict(zip(("box_x", "box_y", "box_w", "box_h"), face.box, strict=True))
     if face.landmarks:
         names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
@@ -197,44 +197,44 @@ def _places(face: Found) -> dict[str, Any]:
 
 
 def cut_row(row: Row, upright: np.ndarray, settings: Settings) -> np.ndarray:
-    """The crop that a row of the manifest describes, from the photo in the row's quarter turn."""
+    """The crop of a manifest row from the photo, rotated by the quarter turn of the row."""
     x, y, w, h = (value or 0.0 for value in (row.frame_x, row.frame_y, row.frame_w, row.frame_h))
     return framing.cut(upright, Frame(x, y, w, h, row.frame_angle or 0.0), settings.size)
 
 
 def judge(row: Row, settings: Settings) -> tuple[Literal["accepted", "doubtful", "rejected"], str]:
-    """Verdict and reason of a face by its measures; near duplicates are judged later, among all faces."""
+    """The verdict on a face and its reason, from its measures; near duplicates are judged later, among all faces."""
     side = min(row.box_w or 0.0, row.box_h or 0.0)
     if row.agreement == 0.0:
-        return "rejected", "YuNet sees no face here"
+        return "rejected", "YuNet finds no face here"
     if side < settings.min_face:
-        return "rejected", f"a face of {side:.0f} pixels, at least {settings.min_face} are wanted"
+        return "rejected", f"a face of {side:.0f} pixels, must be at least {settings.min_face}"
     doubts = (
         (row.score is not None and row.score < SURE_SCORE, f"score {row.score or 0:.2f}, below {SURE_SCORE}"),
-        (_cuts_into(row, settings), TIGHT),
-        (row.quarter == 2, "seems to stand on its head"),
-        ((row.moved or 0.0) > MOVED, "far from the middle, since the photo ends beside it"),
-        (abs(row.yaw or 0.0) >= SIDEWAYS, "seen from the side"),
-        ((row.sharpness or 0.0) < SOFT, "blurred"),
-        ((row.brightness or 0.0) < DARK, "very dark"),
-        ((row.brightness or 0.0) > BRIGHT, "very bright"),
-        ((row.contrast or 0.0) < FLAT, "hardly any contrast"),
+        (_cuts_into(row, settings), TOO_TIGHT),
+        (row.quarter == 2, "seems upside down"),
+        ((row.moved or 0.0) > MAX_MOVED, "off centre, at the edge of the photo"),
+        (abs(row.yaw or 0.0) >= MAX_YAW, "seen from the side"),
+        ((row.sharpness or 0.0) < MIN_SHARPNESS, "blurred"),
+        ((row.brightness or 0.0) < MIN_BRIGHTNESS, "very dark"),
+        ((row.brightness or 0.0) > MAX_BRIGHTNESS, "very bright"),
+        ((row.contrast or 0.0) < MIN_CONTRAST, "very low contrast"),
     )
     reasons = [reason for holds, reason in doubts if holds]
     return ("doubtful", "; ".join(reasons)) if reasons else ("accepted", "")
 
 
 def _cuts_into(row: Row, settings: Settings) -> bool:
-    """Whether a frame that had to shrink is narrower or lower than the Haar box."""
+    """Whether a frame that had to shrink is narrower or shorter than the Haar box."""
     width, height, shrunk = row.frame_w or 0.0, row.frame_h or 0.0, row.shrunk or 1.0
     face = height * settings.zoom / (framing.GROWN_HEIGHT * shrunk)
     return shrunk < 1.0 and min(width, height) < framing.LEAST_WIDTH * face
 
 
-def _again(job: Job, task: Task) -> Photo:
-    """Cut only the given rows, whose places may have been edited, from the photo they were found in.
+def _recut(job: Job, task: Task) -> Photo:
+    """Cut only the rows of the task, whose frames may have been edited.
 
-    Without rows where that photo has gone or changed in the meantime.
+    The result has no rows if the photo is gone or has changed in the meantime.
     """
     try:
         data = job.store.read(task.name)
@@ -258,10 +258,9 @@ def _colour(pixels: np.ndarray) -> np.ndarray:
 
 
 def _reduced(data: bytes, name: str) -> tuple[np.ndarray | None, tuple[int, int] | None]:
-    """A large JPEG at a half, quarter or eighth, still as large as the detector looks at; else None.
+    """A large JPEG decoded at 1/2, 1/4 or 1/8, still as large as the detector's input, and its full (height, width).
 
-    The decoder then skips most of its work, and photos without faces are never decoded in full. With it comes the
-    (height, width) that decoding in full would give.
+    (None, None) for other files. Most of the decoding is skipped, and photos without faces are never decoded in full.
     """
     if data[:3] != b"\xff\xd8\xff":
         return None, None
@@ -269,16 +268,16 @@ def _reduced(data: bytes, name: str) -> tuple[np.ndarray | None, tuple[int, int]
         height, width = (int(v) for v in simplejpeg.decode_jpeg_header(data)[:2])
     except ValueError:
         return None, None
-    factor = next((f for f in (8, 4, 2) if max(height, width) // f >= LARGEST_SIDE), 1)
+    factor = next((f for f in (8, 4, 2) if max(height, width) // f >= MAX_INPUT_SIDE), 1)
     if factor == 1:
         return None, None
     pixels = _colour(decode(data, name, (-(-height // factor), -(-width // factor))))
-    lies_as_stored = (pixels.shape[0] >= pixels.shape[1]) == (height >= width)  # else EXIF has turned it
+    lies_as_stored = (pixels.shape[0] >= pixels.shape[1]) == (height >= width)  # otherwise EXIF rotates it
     return pixels, (height, width) if lies_as_stored else (width, height)
 
 
-def _enlarged(face: Found, small: np.ndarray, full: np.ndarray) -> Found:
-    """Places in the reduced picture as places in the full one (both in the face's quarter turn)."""
+def _enlarged(face: Detection, small: np.ndarray, full: np.ndarray) -> Detection:
+    """Coordinates in the reduced image scaled to the full image (both in the quarter turn of the face)."""
     sides = full.shape[1] / small.shape[1], full.shape[0] / small.shape[0]
     x, y = sides if face.quarter % 2 == 0 else sides[::-1]
     box = (face.box[0] * x, face.box[1] * y, face.box[2] * x, face.box[3] * y)
@@ -292,7 +291,7 @@ def _enlarged(face: Found, small: np.ndarray, full: np.ndarray) -> Found:
 
 
 def escaped(name: str) -> str:
-    """A file's name as text that any program can show: control characters and undecodable bytes as %XX."""
+    """A file name as printable text: control characters and undecodable bytes as %XX."""
     raw = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     safe = re.sub("%(?=[0-9A-F]{2})", "%25", raw)
     marks = re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda m: _percent(m[0].encode()), safe)
@@ -304,11 +303,11 @@ def _percent(raw: bytes) -> str:
 
 
 def face_name(photo: str, n: int) -> str:
-    """The crop's file below its folder: the photo's whole name and the number of the face.
+    """The path of a crop in its folder: the full name of the photo and the number of the face.
 
-    It never leads out of the folder, though names in a zip may be absolute or climb.
+    It never leaves the folder, although names in a zip may be absolute or contain "..".
     """
-    parts = [_CLIMBING.get(part) or _short(part) for part in escaped(photo).split("/")]
+    parts = [_ESCAPED_PARTS.get(part) or _short(part) for part in escaped(photo).split("/")]
     return "/".join([*parts[:-1], f"{parts[-1]}-{n}.png"])
 
 
@@ -320,28 +319,28 @@ def _short(part: str) -> str:
 
 
 def place(target: Path, face: str, verdict: str) -> Path:
-    """Where the crop of a face with a verdict lies."""
+    """The path of the crop of a face with a verdict."""
     return target / face if verdict == "accepted" else target / REVIEW / verdict / face
 
 
 def thumb(target: Path, face: str) -> Path:
-    """Where the thumbnail of a face lies."""
+    """The path of the thumbnail of a face."""
     return target / REVIEW / "thumbs" / Path(face).with_suffix(".jpg")
 
 
 def write_crop(target: Path, row: Row, crop: np.ndarray) -> None:
-    """Write crop and thumbnail, without any metadata. Raises BadInput where the disk will not take them."""
+    """Write crop and thumbnail, without any metadata. Raises BadInput if they cannot be written."""
     bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
     small = cv2.cvtColor(measure.thumbnail(crop), cv2.COLOR_RGB2BGR)
     try:
         _put(target, place(target, row.face, row.verdict), cv2.imencode(".png", bgr, PNG)[1].tobytes())
         _put(target, thumb(target, row.face), cv2.imencode(".jpg", small, JPEG)[1].tobytes())
     except OSError as error:
-        raise BadInput(f"{target}: cannot be written ({error.strerror}); nothing is lost, type it again") from error
+        raise BadInput(f"{target}: cannot be written ({error.strerror}); nothing is lost, run it again") from error
 
 
 def _put(target: Path, path: Path, data: bytes) -> None:
-    """A file that is there whole or not at all, for every process that looks (a loss of power is not thought of)."""
+    """Write a file atomically for other processes; a power failure may still damage it."""
     beside = target / REVIEW / ".tmp" / uuid.uuid4().hex
     try:
         beside.write_bytes(data)

@@ -20,7 +20,7 @@ from faceforge.drawn.lines import Points, inset
 
 Box = tuple[slice, slice]  # rows, columns of the canvas
 SWELL = 0.6  # pixels that an antialiased fill adds around an outline
-DEEP = 0.4  # the strongest light or shadow that a relief adds
+DEEP = 0.4  # limit of the light or shadow that a relief adds
 
 
 class Mask(NamedTuple):
@@ -31,7 +31,7 @@ class Mask(NamedTuple):
 
 
 class Bump(NamedTuple):
-    """A Gaussian hill of light: where, how wide, how high."""
+    """A Gaussian bump of light: centre, width and height."""
 
     at: Points
     radii: tuple[float, float]
@@ -39,7 +39,7 @@ class Bump(NamedTuple):
 
 
 class Canvas:
-    """Float pixels (3, H, W), finer than the picture, painted through masks given in unit coordinates."""
+    """Float pixels (3, H, W), finer than the image, painted through masks given in unit coordinates."""
 
     def __init__(self, height: int, width: int) -> None:
         short = min(height, width)
@@ -57,16 +57,16 @@ class Canvas:
         return np.full((self.height, self.width), value, np.float32)
 
     def thin(self, width: float) -> float:
-        """The strength in [0, 1] of a line that comes out wider than asked because it is thinner than a pixel."""
+        """The opacity in [0, 1] of a line that is drawn wider than requested because it is thinner than a pixel."""
         return width * self.scale / (width * self.scale + 0.9)
 
     def fixed(self, outline: Points) -> NDArray[np.int32]:
-        """Outlines as whole sixteenths of a pixel, (n, p, 2), drawn in by what OpenCV's soft edges add to them."""
+        """Outlines in integer 1/16 pixels, (n, p, 2), shrunk by what the antialiasing of OpenCV adds."""
         pixels = outline * self.scale + self.origin
         return (16 * inset(pixels, SWELL) + 0.5).astype(np.int32).reshape(-1, *outline.shape[-2:])
 
     def box(self, polygons: Sequence[NDArray[np.int32]], margin: float) -> Box:
-        """The part of the canvas around polygons in sixteenths of a pixel, perhaps empty."""
+        """The part of the canvas around polygons in 1/16 pixels; may be empty."""
         rectangles = [cv2.boundingRect(stack.reshape(-1, 2)) for stack in polygons]
         grow = int(margin * self.scale) + 2
         x0, y0 = min(r[0] for r in rectangles) // 16 - grow, min(r[1] for r in rectangles) // 16 - grow
@@ -87,7 +87,7 @@ class Canvas:
         return Mask(blurred(cover * np.float32(1 / 255), blur * self.scale), (rows, columns))
 
     def paint(self, mask: Mask, colour: Array, alpha: float = 1.0) -> None:
-        """Lays a colour (3,) or a picture (3, h, w) of the mask's box over the pixels."""
+        """Paints a colour (3,) or an image (3, h, w) of the box of the mask over the pixels."""
         target = self.pixels[:, mask.box[0], mask.box[1]]
         source = colour[:, None, None] if colour.ndim == 1 else colour
         target += (mask.alpha * np.float32(alpha)) * (source - target)
@@ -132,14 +132,14 @@ class Canvas:
             light[y0:y1, x0:x1] += down[y0:y1, None] * across[x0:x1]
 
     def finish(self) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3) at the final size; averaging over the finer pixels is the antialiasing."""
+        """The image, uint8 (H, W, 3), at the final size; averaging the finer pixels antialiases it."""
         fine = np.ascontiguousarray(self.pixels.transpose(1, 2, 0))
         small = cv2.resize(fine, (self.size[1], self.size[0]), interpolation=cv2.INTER_AREA)
         return np.clip(np.rint(small), 0, 255).astype(np.uint8).reshape(*self.size, 3)
 
 
 def blurred(alpha: Array, sigma: float) -> Array:
-    """Gaussian blur by sigma pixels; wide ones run on a coarser grid, which the eye cannot tell."""
+    """Gaussian blur by sigma pixels; wide blurs are computed on a coarser grid, without visible difference."""
     if sigma < 0.3 or not alpha.size:
         return alpha
     if sigma > 6 and min(alpha.shape) > 16:
@@ -151,5 +151,5 @@ def blurred(alpha: Array, sigma: float) -> Array:
 
 
 def clipped(mask: Mask, by: Mask) -> Mask:
-    """A mask inside another one of the same box."""
+    """The product of two masks with the same box."""
     return Mask(mask.alpha * by.alpha, mask.box)

@@ -20,20 +20,20 @@ def rgb(colour: ArrayLike) -> Array:
 
 
 def mix(a: ArrayLike, b: ArrayLike, share: float) -> Array:
-    """share = 0 is a, share = 1 is b."""
+    """Linear interpolation: share = 0 is a, share = 1 is b."""
     a = rgb(a)
     return a + np.float32(share) * (rgb(b) - a)
 
 
 def palette(colours: Sequence[tuple[int, int, int]], place: float) -> Array:
-    """A colour between neighbours of a palette; place in [0, 1]."""
+    """A colour interpolated in a palette; place in [0, 1]."""
     at = min(max(place, 0.0), 1.0) * (len(colours) - 1)
     first = min(int(at), len(colours) - 2)
     return mix(colours[first], colours[first + 1], at - first)
 
 
 def hsv(hue: float, saturation: float, value: float) -> Array:
-    """All in [0, 1]; hue is cyclic."""
+    """The RGB colour of hue (cyclic), saturation and value in [0, 1]."""
     return rgb(colorsys.hsv_to_rgb(hue % 1.0, saturation, value)) * np.float32(255)
 
 

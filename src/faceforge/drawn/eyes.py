@@ -16,7 +16,7 @@ LASH = (38, 26, 24)
 
 
 class Eyes:
-    """The lids' lines over t in [-1 inner corner, 1 outer corner], in half eye widths, and where they lie."""
+    """The lid lines over t in [-1 inner corner, 1 outer corner], in half eye widths, and their positions."""
 
     def __init__(self, s: Scene) -> None:
         f, self.head = s.factors, s.head
@@ -51,7 +51,7 @@ def eyes(s: Scene) -> None:
 
 
 def iris(s: Scene, white: Mask, at: Points, wide: float) -> None:
-    """Dark rim, coloured ring brighter below, pupil, and the catchlight that makes it alive."""
+    """Dark rim, coloured ring (brighter below), pupil and catchlight."""
     f, c = s.factors, s.canvas
     r = 0.49 * wide * s.head.scale
     base = palette(IRIS, f["iris"])
@@ -71,7 +71,7 @@ def iris(s: Scene, white: Mask, at: Points, wide: float) -> None:
 
 
 def makeup(s: Scene, e: Eyes) -> None:
-    """Colour on the lid, and the fold above it that everybody has."""
+    """Eye shadow on the lid, and the fold above it."""
     f, c = s.factors, s.canvas
     fold = e.upper - 0.17 - 0.10 * hump(e.t, 0.5) * f["eyelid"]
     if f["makeup"] > 0.05:

@@ -80,7 +80,7 @@ def nose_bumps(s: Scene) -> list[Bump]:
 
 
 def nose(s: Scene, light: Array) -> None:
-    """Only shading: flanks, a lit ridge, the creases of the wings, the underside, the folds down to the mouth."""
+    """Shading only: flanks, a lit ridge, the creases of the wings, the underside, the folds down to the mouth."""
     f, h = s.factors, s.head
     wide, base, tip, bridge = 0.098 * f["nose_width"], h.nose_y, f["nose_tip"], 0.034 * f["nose_bridge"]
     flanks = curve(both([(bridge + 0.045, -0.09), (bridge + 0.018, 0.06), (wide * 0.72, base - 0.04)]))
@@ -103,7 +103,7 @@ def nose(s: Scene, light: Array) -> None:
 
 
 def nostrils(s: Scene) -> None:
-    """Two dark openings, seen from a little below."""
+    """Two dark openings, seen from slightly below."""
     wide = 0.098 * s.factors["nose_width"]
     hole = np.array([(0.30, 0.0), (0.52, -0.017), (0.74, -0.006), (0.55, 0.010)])
     holes = s.head.place(curve(both(moved(hole * (wide, 1.0), 0, s.head.nose_y - 0.004)), closed=True), 0.07)

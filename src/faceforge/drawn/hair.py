@@ -141,6 +141,6 @@ def fringe(s: Scene) -> list[Lock]:
 
 
 def hair(s: Scene) -> Locks:
-    """What lies behind the neck and what in front of the face."""
+    """The locks behind the neck and those in front of the face."""
     behind, front = list(HAIR_STYLES.values())[int(s.factors["hair_style"])](s)
     return behind, front + fringe(s) if s.factors["fringe"] > 0.5 else front

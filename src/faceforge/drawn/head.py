@@ -17,12 +17,12 @@ from faceforge.drawn.canvas import Canvas
 from faceforge.drawn.colours import Array
 from faceforge.drawn.lines import Points, curve, mirrored
 
-EYE_HEIGHT = -0.05  # where the eye line stands in the picture
+EYE_HEIGHT = -0.05  # of the eye line in the image
 HEAD_SCALE = 1.06
 
 
 class Head:
-    """Proportions and pose of one face: turns head coordinates into unit coordinates."""
+    """Proportions and pose of one face; maps head coordinates to unit coordinates."""
 
     def __init__(self, factors: Mapping[str, float]) -> None:
         f = self.factors = factors
@@ -41,7 +41,7 @@ class Head:
         self.centre = self.shift  # of the skull
 
     def _turn(self) -> None:
-        """Yaw, pitch and roll as the picture of the three axes."""
+        """Yaw, pitch and roll as the projections of the three axes."""
         f = self.factors
         sy, sp, self.sin = (math.sin(math.radians(f[name])) for name in ("yaw", "pitch", "roll"))
         cy, cp, self.cos = (math.cos(math.radians(f[name])) for name in ("yaw", "pitch", "roll"))

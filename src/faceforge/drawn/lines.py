@@ -14,7 +14,7 @@ Complex = NDArray[np.complex128]
 
 @lru_cache
 def _basis(count: int, closed: bool, steps: int) -> Points:
-    """The matrix that takes control points to points of a Catmull-Rom spline."""
+    """The matrix from control points to points of a Catmull-Rom spline."""
     p = np.eye(count)
     ends = [p[-1:], p, p[:2]] if closed else [2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]]
     p = np.concatenate(ends)
@@ -39,7 +39,7 @@ def segments(a: ArrayLike, b: ArrayLike, steps: int) -> Points:
 
 
 def travelled(line: Points) -> Points:
-    """The way along a line (n, 2) up to each of its points."""
+    """The arc length of a line (n, 2) up to each of its points."""
     steps = line[1:] - line[:-1]
     return np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
 
@@ -52,7 +52,7 @@ def resample(line: Points, count: int) -> Points:
 
 
 def as_complex(points: Points) -> Complex:
-    """Points (..., 2) as complex numbers (...): twice as quick to calculate with as pairs are."""
+    """Points (..., 2) as complex numbers (...): computing with them is twice as fast as with pairs."""
     return np.ascontiguousarray(points, dtype=np.float64).view(np.complex128)[..., 0]
 
 
@@ -62,7 +62,7 @@ def as_points(numbers: Complex) -> Points:
 
 
 def normals(line: Points) -> Points:
-    """Unit vectors across lines (..., n, 2)."""
+    """Unit normals of lines (..., n, 2)."""
     z = as_complex(line)
     along = np.empty_like(z)
     along[..., 1:-1] = z[..., 2:] - z[..., :-2]
@@ -72,7 +72,7 @@ def normals(line: Points) -> Points:
 
 
 def ribbon(line: Points, width: ArrayLike) -> Points:
-    """The outlines of strokes: lines (..., n, 2) with a width, or one per point: (..., 2n, 2)."""
+    """The outlines (..., 2n, 2) of strokes along lines (..., n, 2) with one width, or one per point."""
     width = np.asarray(width, dtype=np.float64)
     offset = normals(line) * (width[..., None] / 2 if width.ndim else width / 2)
     return np.concatenate([line + offset, (line - offset)[..., ::-1, :]], axis=-2)
@@ -93,7 +93,7 @@ def inset(outline: Points, by: float) -> Points:
 
 
 def mirrored(right: Points) -> Points:
-    """A right half from top to bottom, completed by its mirror image into a closed outline."""
+    """A closed outline from its right half (top to bottom) and the mirror image of it."""
     return np.concatenate([right, right[-2:0:-1] * (-1.0, 1.0)])
 
 

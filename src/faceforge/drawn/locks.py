@@ -84,7 +84,7 @@ def hair_light(s: Scene) -> Array:
 
 
 def streak(s: Scene, light: Array, strands: Points, width: float) -> None:
-    """Light and dark lines, by chance, on a light field."""
+    """Random light and dark lines on a light field."""
     tones = s.noise("streaks", len(strands))[:, 0]
     strokes = ribbon(strands, width * hump(np.linspace(-0.9, 1, strands.shape[1]), 0.5))
     share = s.canvas.thin(width)
@@ -92,7 +92,7 @@ def streak(s: Scene, light: Array, strands: Points, width: float) -> None:
 
 
 def paint_hair(s: Scene, locks: Sequence[Lock], dim: float = 0.0) -> None:
-    """Fills locks in order, each with streaks along its strands and a darker rim that sets it off."""
+    """Fills locks in order, each with streaks along its strands and a darker rim for contrast."""
     c = s.canvas
     if not locks:
         return
@@ -108,7 +108,7 @@ def paint_hair(s: Scene, locks: Sequence[Lock], dim: float = 0.0) -> None:
 
 
 def under_hat(s: Scene, mask: Mask) -> Mask:
-    """Removes what a hat presses down."""
+    """Removes the hair under a hat."""
     if s.factors["hat"] < 0.5:
         return mask
     return Mask(mask.alpha * np.clip((s.v[mask.box] + np.float32(0.36)) * np.float32(20), 0, 1), mask.box)

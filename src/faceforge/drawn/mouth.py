@@ -29,7 +29,7 @@ T17 = np.linspace(-1, 1, 17)
 
 
 def lips(s: Scene) -> Lips:
-    """Where the mouth lies: corners follow the smile, the gap follows the jaw."""
+    """The position of the mouth: its corners follow the smile, its gap follows the jaw."""
     f, t = s.factors, T17
     smile, cheer, opened, full = f["smile"], s.cheer, f["mouth_open"], f["lips"]
     x = t * 0.172 * f["mouth_width"] * (1 + 0.24 * cheer + 0.04 * smile - 0.12 * opened * (1 - cheer))

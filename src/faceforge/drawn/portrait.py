@@ -22,7 +22,7 @@ from faceforge.drawn.scene import Scene
 
 
 def overhangs(s: Scene, front: Sequence[Lock]) -> list[tuple[Points, float]]:
-    """What throws a shadow on the face."""
+    """The shapes that cast a shadow on the face."""
     shadows = [(lock.outlines[0], -0.10) for lock in front[-1:]]
     if s.factors["hat"] > 0.5:
         shadows.append((between(rim(s, 0.03), dome(s, -0.9)), -0.22))

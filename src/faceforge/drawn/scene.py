@@ -22,7 +22,7 @@ GRAY_HAIR = (205, 203, 202)
 
 
 class Scene:
-    """What every part of the drawing needs: canvas, head, factors, light and the colours that follow from them."""
+    """The state of a drawing: canvas, head, factors, light, and the colours derived from them."""
 
     def __init__(self, factors: Mapping[str, float], size: tuple[int, int]) -> None:
         self.factors = factors
@@ -41,13 +41,13 @@ class Scene:
         self.cheer = max(factors["smile"], 0.0)
 
     def noise(self, purpose: str, count: int, columns: int = 1) -> Points:
-        """Uniform numbers in [-1, 1) that belong to the person: (count, columns)."""
+        """Uniform numbers in [-1, 1), constant for the person: (count, columns)."""
         return counter_rng.uniform(self.texture, purpose, np.arange(count), (columns,)) * 2 - 1
 
     def form(self, rx: float, ry: float, y: float = 0.0, lowest: float = 9.0) -> Array:
-        """Light on an ellipsoid around the head's axis, 0 where it is lit as its front is.
+        """Light on an ellipsoid around the head's axis, relative to its front.
 
-        Below `lowest` it goes on as a cylinder, as hanging hair does.
+        Below `lowest` it continues as a cylinder, like hanging hair.
         """
         nx = np.clip(self.u * np.float32(1 / rx), -1, 1)
         ny = np.clip((np.minimum(self.v, np.float32(lowest)) - np.float32(y)) * np.float32(1 / ry), -1, 1)

@@ -1,4 +1,4 @@
-"""`faceforge data`: get a set, look at what one has, and the crops by which CelebA's scores differ."""
+"""`faceforge data`: download a data set, inspect local data, list the CelebA crop protocols."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ import typer
 
 from faceforge.errors import BadInput
 
-app = typer.Typer(help="Get sets of faces, and look at what you have.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(help="Download face data sets and inspect local data.", rich_markup_mode=None, no_args_is_help=True)
 
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(metavar="celeba|lfw", help="The set.")],
-    folder: Annotated[Path | None, typer.Argument(metavar="[DST]", help="Where to; a folder of its name here.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A copy that you have: folder, archive or parquet.")] = None,
+    name: Annotated[str, typer.Argument(metavar="celeba|lfw", help="The data set.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="[DST]", help="Target folder; default: ./NAME.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A local copy: folder, archive or parquet.")] = None,
     only: Annotated[
-        str | None, typer.Option(help="Take one step: file, hub, figshare (lfw) or drive (celeba).")
+        str | None, typer.Option(help="Try one source only: file, hub, figshare (lfw) or drive (celeba).")
     ] = None,
 ) -> None:
-    """Find a set here, or fetch it.
+    """Find a data set on this machine or download it.
 
-    It comes from the first place that gives it whole: this machine, the Hugging Face hub, its host.
-    An interrupted download goes on when the same command is typed again. Exit code 2 where nobody has it.
+    The first complete source is used: this machine, the Hugging Face hub, the original host.
+    To resume an interrupted download, run the same command again. Exit code 2 if no source has it.
     """
     from faceforge.fetch import catalog
     from faceforge.fetch.inspect import check as look
 
     if name not in catalog.SETS:
         nearest = get_close_matches(name, catalog.SETS, n=1, cutoff=0.0)[0]
-        raise BadInput(f"faceforge data get {name}: no such set, the nearest is {nearest}; lfw or celeba")
+        raise BadInput(f"faceforge data get {name}: no such set, the nearest is {nearest}; must be lfw or celeba")
     say = partial(print, flush=True)
     folder, given = (folder or Path(name)).expanduser(), file and file.expanduser()
-    found = look(catalog.get(catalog.SETS[name], folder, given, only, say))
-    print("", *found.lines, "", f"  {found.command}", sep="\n")
+    finding = look(catalog.get(catalog.SETS[name], folder, given, only, say))
+    print("", *finding.lines, "", f"  {finding.command}", sep="\n")
 
 
 @app.command()
 def check(path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, archive or parquet file.")]) -> None:
-    """Say what lies at PATH and how to use it.
+    """Inspect a data set and print the command that uses it.
 
-    What it holds, which source and crop fit it, and the one command to type. Of many pictures only some are read.
+    Reports its content and the data source and crop that fit. Reads a sample of the images.
     """
     from faceforge.fetch.inspect import check as look
 
-    found = look(path.expanduser())
-    print(*found.lines, "", f"  {found.command}", sep="\n")
+    finding = look(path.expanduser())
+    print(*finding.lines, "", f"  {finding.command}", sep="\n")
 
 
 @app.command()
 def protocols() -> None:
-    """List the crops that "CelebA at 64x64" can mean.
+    """List the crop protocols that "CelebA at 64x64" can mean.
 
-    Scores of different ones are not comparable.
+    Scores of different protocols are not comparable.
     """
     from faceforge.data.framing import PROTOCOLS
 

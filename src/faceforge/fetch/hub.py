@@ -1,9 +1,9 @@
-"""Copies of sets on the Hugging Face hub: parquet files, unpacked into the layout in which a set is handed on.
+"""Copies of data sets on the Hugging Face hub: parquet files, unpacked into the original layout of the set.
 
-The hub declares size and sha256 of each file at a revision, and the files are checked against these; nobody else has
-pinned them. What is in them is checked too: every picture's name and bytes, the numbers of pictures and people. The
-copy of CelebA holds the pixels of the official JPEGs as PNG, without their names: within the official splits, which
-are ranges of them, pictures are numbered in the order of the copy.
+The files are checked against the size and SHA-256 that the hub declares for a revision, since nobody pins them. Their
+content is checked too: the name and format of every image, and the numbers of images and people. The copy of CelebA
+holds the pixels of the official JPEGs as PNG, without file names; since the official splits are ranges of numbers,
+images are numbered in the order of the copy.
 """
 
 from __future__ import annotations
@@ -27,22 +27,20 @@ from faceforge.io.files import atomic_path
 if TYPE_CHECKING:
     from faceforge.fetch.catalog import DataSet
 
-SPLITS = ("train", "valid", "test")  # in the order of CelebA's numbers, 0 to 2 in its table
-KINDS = {b"\xff\xd8\xff": ".jpg", b"\x89PN": ".png"}
-NOTES = (
-    ".faceforge-unpacking"  # in the set's folder while it is incomplete: one table for each parquet file that is done
-)
+SPLITS = ("train", "valid", "test")  # in the order of CelebA's numbering; 0 to 2 in its table
+SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PN": ".png"}
+PROGRESS_FOLDER = ".faceforge-unpacking"  # in the set's folder until complete: one table per unpacked parquet file
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
 
 
 def get(data: DataSet, folder: Path, endpoint: str, say: Say) -> Path:
-    """Fetch and unpack the copy into ``folder``, a file at a time; a later call goes on. Raises DownloadError."""
+    """Download and unpack the copy into ``folder``, file by file; a later call resumes. Raises DownloadError."""
     _pyarrow()
     address = f"{endpoint}/api/datasets/{data.repository}/revision/{data.revision}?blobs=true"
-    shards = _declared(read_json(address, data.repository), data.repository)
-    notes = folder / NOTES
+    shards = _listed(read_json(address, data.repository), data.repository)
+    notes = folder / PROGRESS_FOLDER
     missing = [size for name, size, _ in shards if not _note(notes, name).exists()]
     _check_space(folder, sum(missing) + max(missing, default=0))
 
@@ -59,57 +57,57 @@ def get(data: DataSet, folder: Path, endpoint: str, say: Say) -> Path:
 
 
 def unpack(data: DataSet, files: Iterable[Path], folder: Path, say: Say) -> Path:
-    """Write the pictures and tables of parquet files below ``folder`` and give the path for data.root.
+    """Write the images and tables of parquet files below ``folder`` and return the path for data.root.
 
-    Files are taken in the given order; one that a note says is done is not read again. Raises DownloadError.
+    Files are unpacked in the given order; a file that has a note is not read again. Raises DownloadError.
     """
-    place = folder / ("img_align_celeba" if data.name == "celeba" else "lfw")
+    images_folder = folder / ("img_align_celeba" if data.name == "celeba" else "lfw")
     rows: list[Row] = []
     notes = []
     for file in files:
-        notes.append(note := _note(folder / NOTES, file.name))
+        notes.append(note := _note(folder / PROGRESS_FOLDER, file.name))
         if not note.exists():
-            _unpack_one(data, file, place, note, len(rows))
+            _unpack_one(data, file, images_folder, note, len(rows))
         rows.extend(_rows_of(note))
     people = len({row["person"] for row in rows})
-    if (len(rows), people) != (data.pictures, data.people):
-        known = f"{data.pictures:,} of {data.people:,}"
-        raise DownloadError(f"{folder}: this copy holds {len(rows):,} pictures of {people:,} people, {known} are known")
+    if (len(rows), people) != (data.images, data.people):
+        expected = f"{data.images:,} of {data.people:,}"
+        raise DownloadError(f"{folder}: this copy holds {len(rows):,} images of {people:,} people, must be {expected}")
     if data.name == "celeba":
         _write_tables(rows, folder)
     for note in notes:
         note.unlink()
     with suppress(OSError):
-        (folder / NOTES).rmdir()
-    say(f"   unpacked into {place}")
-    return folder if data.name == "celeba" else place
+        (folder / PROGRESS_FOLDER).rmdir()
+    say(f"   unpacked into {images_folder}")
+    return folder if data.name == "celeba" else images_folder
 
 
 def _pyarrow() -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise DownloadError(f"its parquet files are read by pyarrow; {to_install('data')}") from error
+        raise DownloadError(f"its parquet files need pyarrow; {to_install('data')}") from error
     return parquet
 
 
-def _declared(answer: Any, repository: str) -> list[tuple[str, int, str]]:
-    """Name, size and sha256 of each parquet file that the hub lists."""
+def _listed(answer: Any, repository: str) -> list[tuple[str, int, str]]:
+    """Name, size and SHA-256 of each parquet file that the hub lists."""
     try:
         files = [file for file in answer["siblings"] if file["rfilename"].endswith(".parquet")]
-        found = [(file["rfilename"], int(file["lfs"]["size"]), str(file["lfs"]["sha256"])) for file in files]
+        declared = [(file["rfilename"], int(file["lfs"]["size"]), str(file["lfs"]["sha256"])) for file in files]
     except (KeyError, TypeError, ValueError) as error:
-        raise DownloadError(f"{repository}: the hub does not declare sizes and hashes of its files") from error
-    if not found:
-        raise DownloadError(f"{repository}: the hub lists no parquet files there")
-    return found
+        raise DownloadError(f"{repository}: the hub does not declare the sizes and hashes of its files") from error
+    if not declared:
+        raise DownloadError(f"{repository}: the hub lists no parquet files")
+    return declared
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(existing).free
     if needed > free:
-        raise DownloadError(f"{needed:,} bytes are needed in {folder}, {free:,} are free")
+        raise DownloadError(f"{folder} needs {needed:,} free bytes, has {free:,}")
 
 
 def _note(notes: Path, name: str) -> Path:
@@ -131,7 +129,7 @@ def _rows_of(note: Path) -> Iterator[Row]:
 
 
 def _unpack_one(data: DataSet, file: Path, place: Path, note: Path, before: int) -> None:
-    """Write each picture of a parquet file whole or not at all, then the note of them."""
+    """Write the images of a parquet file, each atomically, then their note."""
     rows = []
     for number, row in enumerate(_read(file), start=before + 1):
         name, person, content = _celeba(row, number) if data.name == "celeba" else _lfw(row, file)
@@ -154,7 +152,7 @@ def _read(file: Path) -> Iterator[Row]:
         with _pyarrow().ParquetFile(file) as table:
             batches = table.iter_batches(batch_size=64)
             with tqdm(
-                total=table.metadata.num_rows, desc=f"unpacking {file.name}", unit=" pictures", disable=None
+                total=table.metadata.num_rows, desc=f"unpacking {file.name}", unit=" images", disable=None
             ) as bar:
                 for batch in batches:
                     yield from batch.to_pylist()
@@ -164,13 +162,13 @@ def _read(file: Path) -> Iterator[Row]:
 
 
 def _picture(row: Row, file: str) -> tuple[bytes, str, str]:
-    """Bytes, ending and own name of a row's picture."""
+    """Bytes, suffix and stored name of the image of a row."""
     image = row.get("image")
     image = image if isinstance(image, dict) else {}
     content = image.get("bytes")
-    ending = KINDS.get(content[:3]) if isinstance(content, bytes) else None
+    ending = SUFFIXES.get(content[:3]) if isinstance(content, bytes) else None
     if content is None or ending is None:
-        raise DownloadError(f"{file}: a row holds no JPEG or PNG under `image`, but {sorted(row)[:5]}")
+        raise DownloadError(f"{file}: a row has no JPEG or PNG in its column image; its columns are {sorted(row)[:5]}")
     return content, ending, PurePosixPath(image.get("path") or "").name
 
 
@@ -178,7 +176,7 @@ def _celeba(row: Row, number: int) -> tuple[str, str, bytes]:
     content, ending, own = _picture(row, "CelebA")
     own = own if re.fullmatch(r"\d{6}\.\w+", own) else f"{number:06d}.any"
     if "celeb_id" not in row:
-        raise DownloadError(f"a row holds no celeb_id, but {sorted(row)[:5]}")
+        raise DownloadError(f"a row has no column celeb_id; its columns are {sorted(row)[:5]}")
     return Path(own).stem + ending, str(row["celeb_id"]), content
 
 
@@ -187,14 +185,14 @@ def _lfw(row: Row, file: Path) -> tuple[str, str, bytes]:
     own = PurePosixPath(str(row.get("filename") or own)).name
     person = re.fullmatch(r"(\w[\w.'-]*)_\d{4}\.\w+", own)
     if person is None:
-        raise DownloadError(f"{file.name}: a picture is named {own!r} where Name_0001.jpg is expected")
+        raise DownloadError(f"{file.name}: an image is named {own!r}, must be like Name_0001.jpg")
     return f"{person[1]}/{Path(own).stem}{ending}", person[1], content
 
 
 def _put(path: Path, content: bytes) -> None:
     if path.exists():
         if path.read_bytes() != content:
-            raise DownloadError(f"{path} is in the way and another picture; move it away")
+            raise DownloadError(f"{path} exists and is another image; move it away")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
@@ -203,7 +201,7 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def _write_tables(rows: Sequence[Row], folder: Path) -> None:
-    """CelebA's three tables as they are handed on; attributes 1 and -1."""
+    """Write the three tables of CelebA in their original layout; attributes are 1 and -1."""
     names = [name for name in rows[0] if name not in ("picture", "person", "split")]
     tables = {
         "list_attr_celeba.csv": [["image_id", *names], *([row["picture"], *(row[n] for n in names)] for row in rows)],

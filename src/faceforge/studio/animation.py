@@ -1,4 +1,4 @@
-"""Ways through the space of faces: from random face to random face, along an attribute, from one person to another."""
+"""Paths through latent space: between random faces, along an attribute, from one person to another."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FPS = 24.0
 def walk(
     model: Model, stops: int, frames: int, seed: int = 0, truncation: float = 1.0, density: Density = "mixture"
 ) -> Iterator[np.ndarray]:
-    """``frames`` faces, uint8 (H, W, 3), along a loop through ``stops`` random ones; the last leads to the first.
+    """``frames`` faces, uint8 (H, W, 3), along a closed loop through ``stops`` random faces.
 
-    Normal z of a GAN go along great circles, as far from the middle as samples lie (White 2016, arXiv 1609.04468);
-    codes of an autoencoder and uniform z go straight. Raises BadInput for fewer than 2 stops.
+    Normal z of a GAN are interpolated along great circles, at the norm of samples (White 2016, arXiv 1609.04468);
+    codes of an autoencoder and uniform z linearly. Raises BadInput for fewer than 2 stops.
     """
     model.require("walk")
     if stops < 2:
-        raise BadInput(f"--faces {stops}: at least 2 are needed for a way between them")
+        raise BadInput(f"--faces {stops}: must be at least 2")
     z = model.codes(stops, seed, 0, truncation, density)
     round_ = _is_normal(model)
     places = np.arange(frames) * stops / frames
@@ -50,14 +50,14 @@ def one_face(
     density: Density = "mixture",
     kind: Kind = "orthogonalised",
 ) -> tuple[Iterator[np.ndarray], dict[str, Any]]:
-    """``frames`` of the first face of a seed along an attribute, and what a recipe says of the way."""
+    """``frames`` of the first face of a seed along an attribute, and the settings for its recipe."""
     model.require("edit")
     z = model.codes(1, seed, 0, truncation, density)
     return sweep(model, z, name, *span, frames, kind), {"attribute": name, "from_to": span, "direction": kind}
 
 
 def sweep(model: Model, z: Tensor, name: str, low: float, high: float, frames: int, kind: Kind) -> Iterator[np.ndarray]:
-    """``frames`` of one face with code z (1, Z), from ``low`` to ``high`` of an attribute and back."""
+    """``frames`` of the face of code z (1, Z), from ``low`` to ``high`` of an attribute and back."""
     model.require("edit")
     shares = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frames) / frames)
     return _frames(model, (model.space.edit(z, {name: low + (high - low) * s}, kind)[0] for s in shares.tolist()))
@@ -71,7 +71,7 @@ def morph(model: Model, start: Tensor, end: Tensor, frames: int) -> Iterator[np.
 
 
 def between(a: Tensor, b: Tensor, share: float, round_: bool) -> Tensor:
-    """A code on the way from ``a`` (share 0) to ``b`` (1): straight, or ``round_`` along the great circle."""
+    """The interpolation from ``a`` (share 0) to ``b`` (1): linear, or with ``round_`` along the great circle."""
     if not round_:
         return torch.lerp(a, b, share)
     cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0).clamp(-1, 1)
@@ -86,7 +86,7 @@ def _is_normal(model: Model) -> bool:
 
 
 def _eased(share: float) -> float:
-    """Slow at both ends, so that a film rests at its faces."""
+    """Smoothstep: slow at both ends, so that a video pauses at its faces."""
     return share * share * (3 - 2 * share)
 
 

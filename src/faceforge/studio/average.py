@@ -1,4 +1,4 @@
-"""The mean face of a folder: by landmarks, by codes, and by a translation asked for another face again and again."""
+"""The mean face of a set of photos: by landmarks, by codes, or by repeated translation."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from faceforge.studio.edit import best_faces
 from faceforge.studio.model import WATCH, Model
 from faceforge.studio.photo import to_pictures
 
-SIZE = (320, 240)  # of a mean face by landmarks where no run says it
-STEADY = 1 / 255  # of the range: an average that changes less than a grey level a pixel has come to rest
-ROUNDS = 100  # of the translation at most
-EYES, MOUTH = 0.40, 0.68  # rows of the eyes and the mouth in a mean face, as shares of its height
-GAP = 0.115  # of the height from the middle to each eye
+SIZE = (320, 240)  # of a mean face by landmarks without a run
+STEADY = 1 / 255  # of the range: an average that changes by less than one grey level has converged
+ROUNDS = 100  # maximum number of translations
+EYES, MOUTH = 0.40, 0.68  # rows of the eyes and the mouth in a mean face, as fractions of its height
+GAP = 0.115  # horizontal distance from the middle to each eye, as a fraction of the height
 
 
 # ------------------------------------------------------------------------------------------------------ by landmarks
 
 
 def by_landmarks(pictures: Iterable[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """The mean of the first 1, 2, ... faces, uint8 (H, W, 3), each warped until its landmarks lie where the mean's do.
+    """The mean of the first 1, 2, ... faces, uint8 (H, W, 3), each warped to the mean landmarks.
 
-    Eyes, nose and corners of the mouth (YuNet) and eight points of the border span triangles (Delaunay); in each
-    the warp is affine (Galton's composite portraits of 1878, with the shapes brought together first). A photo without
-    a face is left out; raises BadInput where none is left.
+    The warp is affine in each Delaunay triangle of the eyes, nose and mouth corners (YuNet) and eight border points
+    (Galton's composite portraits of 1878, with the shapes aligned first). Photos without a face are skipped; raises
+    BadInput if none is left.
     """
     shapes, faces = [], []
     for pixels in pictures:
@@ -42,7 +42,7 @@ def by_landmarks(pictures: Iterable[np.ndarray], size: tuple[int, int]) -> Itera
             faces.append(face)
             shapes.append(shape)
     if not faces:
-        raise BadInput("no face with landmarks was found in any picture; YuNet finds them (see FACEFORGE_WEIGHTS)")
+        raise BadInput("no face with landmarks was found in any image; landmarks need YuNet (see FACEFORGE_WEIGHTS)")
     mean = np.mean(shapes, axis=0)
     total = np.zeros((*size, 3))
     for count, (face, shape) in enumerate(zip(faces, shapes, strict=True), start=1):
@@ -52,7 +52,7 @@ def by_landmarks(pictures: Iterable[np.ndarray], size: tuple[int, int]) -> Itera
 
 
 def _laid(pixels: np.ndarray, landmarks: Landmarks | tuple[()], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A face turned, scaled and moved until eyes and mouth lie in their rows, and its landmarks (5, 2) there."""
+    """A face aligned by a similarity so that eyes and mouth are in their rows, and its aligned landmarks (5, 2)."""
     points = np.array(landmarks, dtype=np.float32)
     height, width = size
     middle = width / 2
@@ -63,7 +63,7 @@ def _laid(pixels: np.ndarray, landmarks: Landmarks | tuple[()], size: tuple[int,
     seen = np.stack([points[0], points[1], points[3:].mean(0)])
     move, _ = cv2.estimateAffinePartial2D(seen, wanted, method=cv2.LMEDS)
     if move is None:
-        raise BadInput("the landmarks of a face lie on top of one another")
+        raise BadInput("the landmarks of a face coincide")
     shrinks = np.sqrt(abs(np.linalg.det(np.asarray(move[:, :2], dtype=np.float64)))) < 1
     laid = cv2.warpAffine(
         pixels,
@@ -76,7 +76,7 @@ def _laid(pixels: np.ndarray, landmarks: Landmarks | tuple[()], size: tuple[int,
 
 
 def warp(face: np.ndarray, shape: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """A face (H, W, 3) with its points ``shape`` (N, 2; x, y) moved to ``wanted``; the border stays. Float64."""
+    """A face (H, W, 3), warped so that its points ``shape`` (N, 2; x, y) move to ``wanted``. Float64."""
     from scipy.interpolate import LinearNDInterpolator  # linear in each Delaunay triangle
 
     height, width = face.shape[:2]
@@ -93,7 +93,7 @@ def warp(face: np.ndarray, shape: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def by_codes(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """The face of the mean code of the first 1, 2, ... faces, uint8 (H, W, 3)."""
     if not hasattr(model.module, "encode"):
-        raise BadInput(f"{model.path}: has no codes; --way latent takes a run of model=latent_editor")
+        raise BadInput(f"{model.path}: has no codes; --way latent needs a run of model=latent_editor")
     z = model.encode(best_faces(model, pictures))
     sums = z.cumsum(0)
     for count in range(1, len(z) + 1):
@@ -104,14 +104,14 @@ def by_codes(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarra
 
 
 def by_translation(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The published way: the mean answer of a model trained for "another face" to some faces, asked for
-    another face of its answer until it changes no more. Uint8 (H, W, 3) after each round.
+    """The published method: the mean output of a model trained to predict another face, applied to its own output
+    until it converges. Yields uint8 (H, W, 3) after each round.
 
-    Raises BadInput where the run was not trained with task=average.
+    Raises BadInput if the run was not trained with task=average.
     """
     if model.task.name != "average":
         raise BadInput(
-            f"{model.path}: was trained for {model.task.name}; --way translation takes a run of task=average"
+            f"{model.path}: was trained for {model.task.name}; --way translation needs a run of task=average"
         )
     faces = best_faces(model, pictures)
     before = model.predict(faces).mean(0, keepdim=True)
@@ -125,5 +125,5 @@ def by_translation(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[np.
 
 
 def _change(before: Tensor, after: Tensor) -> float:
-    """Mean absolute change in [0, 1] units."""
+    """Mean absolute difference in [0, 1] units."""
     return float((after - before).abs().mean()) / 2

@@ -1,4 +1,4 @@
-"""The card of a model: what it is, what it was trained on, how good it is, and what it should not be used for."""
+"""The model card: what the model is, its training data, its scores, and what it must not be used for."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from faceforge.metrics import table
 from faceforge.studio.model import Model, record
 
 ETHICS = """\
-Faces made by this model are synthetic, and so are the parts that it adds to a photo: they are guesses from other
+Faces made by this model are synthetic, and so are the parts that it adds to a photo: they are guesses based on other
 people's faces, never evidence of what somebody looks like. Do not use it to identify people, to judge them by their
 faces, to deceive, or to show a real person in a way that person would not agree to. It knows only faces like those it
-was trained on: people who are rare among them come out worse. Mark what you publish as synthetic; files made by
-faceforge carry such a mark and the recipe they were made by.
+was trained on; results are worse for people who are rare among them. Label what you publish as synthetic; files made
+by faceforge carry such a label and the recipe that made them.
 """
 LIMITS: Mapping[str, str] = {
-    "super_resolution": "Details that a small picture does not hold are invented.",
-    "colorize": "Colours are plausible, not true: loud ones come out muted.",
-    "none": "Faces of random noise; nobody is meant, though a face may resemble somebody it was trained on.",
+    "super_resolution": "Details that the small image does not contain are invented.",
+    "colorize": "Colours are plausible, not true; strong colours come out muted.",
+    "none": "Faces are generated from random noise; they show no real person, but may resemble a training face.",
 }
-FALLBACK = "What the input does not determine is filled in with what is usual among the faces it was trained on."
+FALLBACK = "What the input does not determine is filled in from what is common among the training faces."
 
 
 def make_card(model: Model, files: Mapping[str, str]) -> str:
-    """Markdown with the header that model hubs read. ``files`` are the names beside it and what each is."""
+    """Markdown with the header that model hubs read; ``files`` maps the files beside it to descriptions."""
     run = record(model.folder)
     parts = [
         _header(model),
@@ -78,12 +78,12 @@ def _use(model: Model) -> str:
 def _data(run: Mapping[str, Any]) -> str:
     data = run.get("data")
     if not isinstance(data, Mapping):
-        return "Not known: the model left its run without it."
+        return "Unknown: the run has no record of its data."
     counts, protocol = data["counts"], data["protocol"]
     return (
         f"Source `{data['source']}`, protocol `{protocol.get('name', data['source'])}` ({protocol['resize']}), "
-        f"manifest `{data['manifest'][:16]}`. Trained on {counts['train']:,} faces; {counts['val']:,} to judge by and "
-        f"{counts['test']:,} for the scores below, of nobody trained on as far as the set says who is who."
+        f"manifest `{data['manifest'][:16]}`. Trained on {counts['train']:,} faces; {counts['val']:,} for validation, "
+        f"{counts['test']:,} for testing, from people not in the training set, as far as identities are known."
     )
 
 

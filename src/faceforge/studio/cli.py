@@ -1,4 +1,4 @@
-"""The commands that use a run. Flags only: what they do is in command.py, which is imported when one is called."""
+"""The commands that use a run: their options only. command.py implements them and is imported on use."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ import typer
 
 app = typer.Typer()
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a checkpoint, or what was exported of one.")]
-Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture, or a folder of them at any depth.")]
-Out = Annotated[
-    Path | None, typer.Option(help="A file (.png: one grid) or a folder (one file each); default RUN/made/...")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies there.")]
-Seed = Annotated[int, typer.Option(help="Of the random faces; sample i of a seed is the same for any count, to 1/255.")]
-Truncation = Annotated[float, typer.Option(help="Below 1: closer to the middle, more alike and better.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, a checkpoint, or an exported model.")]
+Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, or a folder of images at any depth.")]
+Out = Annotated[Path | None, typer.Option(help="A .png (one grid) or a folder (one file each); default: RUN/made/...")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Seed = Annotated[int, typer.Option(help="Of the random faces; sample i is the same for any count, within 1/255.")]
+Truncation = Annotated[float, typer.Option(help="Below 1: less variety, better quality.")]
 Density = Annotated[
     Literal["mixture", "gaussian", "prior", "uniform"],
-    typer.Option(help="Codes as those of training faces (mixture, gaussian), as trained for, or U[0, 1)."),
+    typer.Option(help="Codes like those of training faces (mixture, gaussian), the prior, or U[0, 1)."),
 ]
 Direction = Annotated[
     Literal["orthogonalised", "mean_difference", "logistic"], typer.Option(help="mean_difference is as published.")
 ]
-Whole = Annotated[bool, typer.Option("--whole", help="Take the picture itself as one face; nothing is looked for.")]
+Whole = Annotated[bool, typer.Option("--whole", help="Use the whole image as one face, without face detection.")]
 Show = Annotated[
-    Literal["photo", "faces"], typer.Option(help="The photo with its faces laid back, or the faces by steps.")
+    Literal["photo", "faces"], typer.Option(help="The photo with its faces pasted back, or the steps for each face.")
 ]
-Seconds = Annotated[float, typer.Option(help="How long the film is, at 24 pictures a second.")]
+Seconds = Annotated[float, typer.Option(help="Length of the video, at 24 frames per second.")]
 Trusted = Annotated[
-    list[str] | None, typer.Option("--trusted-packages", help="A package of yours that the run's config names.")
+    list[str] | None, typer.Option("--trusted-packages", help="Your package that the run's config imports.")
 ]
 
 
 @app.command()
 def generate(
     run: Run,
-    count: Annotated[int, typer.Option("--count", "-n", help="How many faces.")] = 64,
+    count: Annotated[int, typer.Option("--count", "-n", help="Number of faces.")] = 64,
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     density: Density = "mixture",
@@ -45,7 +43,7 @@ def generate(
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """Random faces of a GAN or a latent editor."""
+    """Generate random faces with a GAN or a latent editor."""
     from faceforge.studio import command
 
     command.generate(command.Request(run, out, overwrite, tuple(trusted or ())), count, seed, truncation, density)
@@ -56,13 +54,13 @@ def upscale(
     run: Run,
     photo: Photo,
     simulate: Annotated[
-        bool, typer.Option("--simulate", help="Make the photo smaller first: lowered, bicubic, restored, original.")
+        bool, typer.Option("--simulate", help="Downscale the photo first, then compare with the original.")
     ] = False,
     out: Out = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """Photos made larger by a run of task=super_resolution."""
+    """Enlarge photos with a run of task=super_resolution."""
     from faceforge.studio import command
 
     command.upscale(command.Request(run, out, overwrite, tuple(trusted or ())), photo, simulate)
@@ -71,17 +69,17 @@ def upscale(
 @app.command()
 def translate(
     run: Run,
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture, a folder of them, or a film.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, a folder of images, or a video.")],
     whole: Whole = False,
     lines: Annotated[
-        bool, typer.Option("--lines", help="The picture is lines on black already, drawn by hand (contours, canny).")
+        bool, typer.Option("--lines", help="The image is a line drawing on black (contours, canny).")
     ] = False,
     show: Show = "photo",
     out: Out = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """What a run's task makes of the faces in photos: coloured, redrawn from lines, sharpened."""
+    """Apply the task of a run to the faces in photos: colorize, deblur, redraw from lines."""
     from faceforge.studio import command
 
     command.translate(command.Request(run, out, overwrite, tuple(trusted or ())), photo, whole, show, lines)
@@ -92,11 +90,11 @@ def edit(
     run: Run,
     photo: Photo,
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME=NUMBER", help="Smiling=1.5 Eyeglasses=-1")
+        list[str] | None, typer.Argument(metavar="NAME=NUMBER", help="For example Smiling=1.5 Eyeglasses=-1.")
     ] = None,
     teach: Annotated[
         tuple[str, Path, Path] | None,
-        typer.Option(metavar="NAME HAVING LACKING", help="Learn an attribute from two folders of pictures first."),
+        typer.Option(metavar="NAME HAVING LACKING", help="First learn an attribute from two folders of images."),
     ] = None,
     direction: Direction = "orthogonalised",
     whole: Whole = False,
@@ -105,7 +103,7 @@ def edit(
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """Photos with attributes changed by a latent editor."""
+    """Change attributes of the faces in photos with a latent editor."""
     from faceforge.studio import command
 
     asked = command.Request(run, out, overwrite, tuple(trusted or ()))
@@ -114,18 +112,18 @@ def edit(
 
 @app.command()
 def average(
-    folder: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder of pictures, at any depth.")],
+    folder: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder of images, at any depth.")],
     run: Annotated[Path | None, typer.Option(help="A run of model=latent_editor, or of task=average.")] = None,
     way: Annotated[
         Literal["landmarks", "latent", "translation"] | None,
-        typer.Option(help="Default: what the run can do; without a run, by landmarks."),
+        typer.Option(help="Default: what the run supports; without a run, landmarks."),
     ] = None,
-    video: Annotated[bool, typer.Option("--video", help="A film of how it comes to rest.")] = False,
+    video: Annotated[bool, typer.Option("--video", help="A video of how the mean converges.")] = False,
     out: Annotated[Path | None, typer.Option(help="A .png, or .mp4 or .gif with --video.")] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """The mean face of a folder."""
+    """Compute the mean face of a folder of photos."""
     from faceforge.studio import command
 
     command.average(folder, run, way, out, video, overwrite, tuple(trusted or ()))
@@ -134,19 +132,19 @@ def average(
 @app.command()
 def walk(
     run: Run,
-    faces: Annotated[int, typer.Option(help="How many random faces the way leads through.")] = 6,
+    faces: Annotated[int, typer.Option(help="Number of random faces on the path.")] = 6,
     seconds: Seconds = 10.0,
-    attribute: Annotated[str | None, typer.Option(help="One face along this attribute instead.")] = None,
-    span: Annotated[tuple[float, float], typer.Option("--from-to", help="Of the attribute.")] = (-2.0, 2.0),
+    attribute: Annotated[str | None, typer.Option(help="Vary one face along this attribute instead.")] = None,
+    span: Annotated[tuple[float, float], typer.Option("--from-to", help="Range of the attribute.")] = (-2.0, 2.0),
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     density: Density = "mixture",
     direction: Direction = "orthogonalised",
-    out: Annotated[Path | None, typer.Option(help="A .mp4 or .gif; default RUN/made/walk-SEED.mp4.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .mp4 or .gif; default: RUN/made/walk-SEED.mp4.")] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """A film through the space of faces."""
+    """Make a video that walks through latent space."""
     from faceforge.studio import command
 
     asked = command.Request(run, out, overwrite, tuple(trusted or ()))
@@ -157,15 +155,15 @@ def walk(
 def morph(
     run: Run,
     first: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
     seconds: Seconds = 4.0,
-    steps: Annotated[int, typer.Option(help="Of optimisation, by which the ends become more like the photos.")] = 100,
+    steps: Annotated[int, typer.Option(help="Optimisation steps that fit the two codes to the photos.")] = 100,
     whole: Whole = False,
-    out: Annotated[Path | None, typer.Option(help="A .mp4, a .gif, or a .png of eight steps.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .mp4, a .gif, or a .png with eight steps.")] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """A film from one person's face to another's."""
+    """Make a video that morphs the face of one person into that of another."""
     from faceforge.studio import command
 
     asked = command.Request(run, out, overwrite, tuple(trusted or ()))
@@ -175,14 +173,14 @@ def morph(
 @app.command()
 def invert(
     run: Run,
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture.")],
-    steps: Annotated[int, typer.Option(help="Of optimisation; 0: what the encoder says.")] = 100,
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="An image.")],
+    steps: Annotated[int, typer.Option(help="Optimisation steps; 0 uses the encoder only.")] = 100,
     whole: Whole = False,
     out: Out = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """A photo's face as a code: how like it is, and the code as a .safetensors file."""
+    """Encode the face in a photo; writes its reconstruction and the code as a .safetensors file."""
     from faceforge.studio import command
 
     command.invert(command.Request(run, out, overwrite, tuple(trusted or ())), photo, steps, whole)
@@ -192,15 +190,15 @@ def invert(
 def app_(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Runs to offer; default: a small model of drawn faces."),
+        typer.Argument(metavar="RUN...", help="Runs to use; default: a small model of drawn faces."),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Where to listen. Any other than this machine can be reached.")
+        str, typer.Option(help="Address to listen on; any other address than the default is open to the network.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 7860,
     trusted: Trusted = None,
 ) -> None:
-    """A page in the browser over all of these."""
+    """Open the studio: all of these commands in the browser."""
     from faceforge.studio.web.server import serve
 
     serve(runs or [], host, port, tuple(trusted or ()))
@@ -210,12 +208,12 @@ def app_(
 def export(
     run: Run,
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A .safetensors, a .onnx, or a new folder for a model hub.")
+        Path, typer.Argument(metavar="OUT", help="A .safetensors file, a .onnx file, or a new folder for a model hub.")
     ],
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """A model for other programs, with proof that it computes the same."""
+    """Export a model for other programs and verify its outputs."""
     from faceforge.studio import command
 
     command.export(command.Request(run, None, overwrite, tuple(trusted or ())), out)

@@ -1,4 +1,4 @@
-"""What the commands that use a run do: read what was named, call the studio's functions, write, say where it is."""
+"""The commands that use a run: read the inputs, call the functions of the studio, write and report the results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Show = Literal["photo", "faces"]
 
 @dataclass(frozen=True)
 class Request:
-    """What all commands share: which run, where to, and whose packages may be named."""
+    """The options that all commands share: the run, the output path, and trusted packages."""
 
     run: Path
     out: Path | None
@@ -39,11 +39,11 @@ class Request:
     trusted: Sequence[str] = ()
 
     def open(self, ability: Ability) -> Model:
-        """The model, which has the ability. Raises BadInput."""
+        """The model. Raises BadInput if it lacks the ability."""
         return open_model(self.run, ability, self.trusted)
 
     def target(self, model: Model, default: str, kinds: tuple[str, ...] = (".png",), **more: Any) -> Target:
-        """Where results go. Raises BadInput."""
+        """The output path or folder. Raises BadInput."""
         return output.target(self.out, model.made / default, self.overwrite, kinds, **more)
 
 
@@ -51,9 +51,9 @@ class Request:
 
 
 def generate(asked: Request, count: int, seed: int, truncation: float, density: Density) -> None:
-    """Random faces: one grid, or a folder with a file for each."""
+    """Random faces: one grid, or a folder with one file per face."""
     if count < 1 or truncation < 0:
-        raise BadInput(f"--count {count}, --truncation {truncation}: must be at least 1 face and at least 0")
+        raise BadInput(f"--count {count}, --truncation {truncation}: must be at least 1 and at least 0")
     model = asked.open("generate")
     target = asked.target(model, f"faces-{seed}.png")
     drawn = recipes.drawn(model, seed, truncation, density)
@@ -77,7 +77,7 @@ def generate(asked: Request, count: int, seed: int, truncation: float, density: 
 
 
 def upscale(asked: Request, photo: Path, simulate: bool) -> None:
-    """Photos enlarged; or the before and after of photos made smaller first."""
+    """Enlarged photos; with ``simulate``, photos are downscaled first and compared with the original."""
     model = asked.open("upscale")
     work = restore.simulate if simulate else restore.upscale
     recipe = partial(recipes.upscale, model, simulate)
@@ -85,11 +85,11 @@ def upscale(asked: Request, photo: Path, simulate: bool) -> None:
     scores = [result.scores for result in results if result.scores]
     if scores:
         restored, bicubic = (float(np.mean([score[name] for score in scores])) for name in ("restored", "bicubic"))
-        print(f"lowered, bicubic ({bicubic:.2f} dB PSNR), restored ({restored:.2f} dB) and original, from the left")
+        print(f"from the left: downscaled, bicubic ({bicubic:.2f} dB PSNR), restored ({restored:.2f} dB), original")
 
 
 def translate(asked: Request, photo: Path, whole: bool, show: Show, lines: bool = False) -> None:
-    """Photos, or a film, with their faces translated by the run's task."""
+    """Photos, or a video, with their faces translated by the task of the run."""
     model = asked.open("translate")
     if photo.suffix.lower() in FILMS and photo.is_file():
         _film(asked, model, photo)
@@ -103,14 +103,14 @@ def translate(asked: Request, photo: Path, whole: bool, show: Show, lines: bool 
 
 
 def edit(asked: Request, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: Any) -> None:
-    """Photos with attributes changed; ``taught`` names an attribute and its two folders, or is None."""
+    """Photos with changed attributes; ``taught`` is an attribute with its two folders, or None."""
     strengths = edits.parse_strengths(words)
     model = asked.open("edit")
-    _photo_target(asked, model, photo, "edited")  # refused before anything is taught
+    _photo_target(asked, model, photo, "edited")  # fails before anything is learned
     space = edits.teach(model, *taught) if taught else model.space
     if not strengths:
-        known = ", ".join(space.names) or "none: its faces had no labels; --teach NAME HAVING LACKING gives it one"
-        raise BadInput(f"name what to change, for example Smiling=1.5; {asked.run} knows {known}")
+        known = ", ".join(space.names) or "none (its faces had no labels; --teach NAME HAVING LACKING adds one)"
+        raise BadInput(f"no attribute to change, must be for example Smiling=1.5; {asked.run} knows {known}")
     recipe = partial(recipes.edit, model, strengths, kind, whole, taught)
 
     def work(model: Model, pixels: np.ndarray) -> Result:
@@ -120,7 +120,7 @@ def edit(asked: Request, photo: Path, words: Sequence[str], kind: Kind, whole: b
 
 
 def invert(asked: Request, photo: Path, steps: int, whole: bool) -> None:
-    """A photo's faces as codes: a picture of how like they are, and the codes beside it."""
+    """The codes of the faces in a photo, and an image of their reconstructions."""
     from safetensors.torch import save
 
     if steps < 0:
@@ -132,8 +132,8 @@ def invert(asked: Request, photo: Path, steps: int, whole: bool) -> None:
     output.save_png(result.photo, path, recipes.invert(model, steps, whole, photo=photo.name))
     with atomic_path(_code_file(path)) as beside:
         beside.write_bytes(save({"z": z.contiguous()}))
-    _say(f"error {result.scores['encoder']:.4f} by the encoder, {result.scores['after']:.4f} after {steps} steps", path)
-    print(f"  the code is {_code_file(path)}")
+    _say(f"error {result.scores['encoder']:.4f} encoded, {result.scores['after']:.4f} in {steps} steps", path)
+    print(f"code: {_code_file(path)}")
 
 
 def _code_file(path: Path) -> Path:
@@ -143,7 +143,7 @@ def _code_file(path: Path) -> Path:
 def _photos(
     asked: Request, model: Model, photo: Path, name: str, recipe: Callable[..., Recipe], show: Show, work: Any
 ) -> list[Result]:
-    """Every photo of a folder, or one, through ``work``; those without a face are told and left out."""
+    """Apply ``work`` to a photo or each photo of a folder; photos without a face are reported and skipped."""
     files, single = photos.photo_files(photo), photo.is_file()
     target = _photo_target(asked, model, photo, name)
     paths = _beside(target.path, files, photo) if target.folder else [target.path]
@@ -162,10 +162,10 @@ def _photos(
                 results.append(Result(result.photo[:0], [], result.scores))
             progress.add(1)
     for line in left_out:
-        print(f"left out: {line}")
+        print(f"skipped: {line}")
     if not results:
-        raise BadInput(f"{photo}: none of its {len(files)} pictures could be used")
-    _say(f"{len(results)} picture{'s' * (len(results) != 1)}", target.path)
+        raise BadInput(f"{photo}: none of its {len(files)} images could be used")
+    _say(f"{len(results)} image{'s' * (len(results) != 1)}", target.path)
     return results
 
 
@@ -182,7 +182,7 @@ def _one(work: Any, model: Model, file: Path) -> Result:
 
 
 def _beside(folder: Path, files: Sequence[Path], root: Path) -> list[Path]:
-    """The result of each picture; where a.jpg and a.png would have the same, all keep their suffixes in their names."""
+    """The output path of each image; if a.jpg and a.png would collide, all names keep their suffixes."""
     below = [file.relative_to(root) if root.is_dir() else Path(file.name) for file in files]
     short = [path.with_suffix(".png") for path in below]
     distinct = len(set(short)) == len(short)
@@ -196,7 +196,7 @@ def _film(asked: Request, model: Model, film: Path) -> None:
     with Bar(count) as progress:
         recipe = recipes.translate(model, False, film=film.name)
         output.save_video(restore.frames_of(model, progress.over(frames)), path, fps, recipe)
-    _say("the film", path)
+    _say("video", path)
 
 
 # -------------------------------------------------------------------------------------------------------------- motion
@@ -213,7 +213,7 @@ def walk(
     span: tuple[float, float],
     kind: Kind,
 ) -> None:
-    """A film from random face to random face, or of one face along an attribute."""
+    """A video from random face to random face, or of one face along an attribute."""
     model = asked.open("walk")
     frames = _frames(seconds)
     name = f"walk-{seed}.mp4" if attribute is None else f"{attribute}-{seed}.mp4"
@@ -228,7 +228,7 @@ def walk(
 
 
 def morph(asked: Request, first: Path, second: Path, seconds: float, steps: int, whole: bool) -> None:
-    """A film from one person to another, or a strip of pictures."""
+    """A video from one person to another, or a strip of images."""
     model = asked.open("morph")
     frames = _frames(seconds)
     target = asked.target(model, f"{first.stem}-{second.stem}.mp4", (*VIDEOS, ".png"))
@@ -253,7 +253,7 @@ def average(
     overwrite: bool,
     trusted: Sequence[str],
 ) -> None:
-    """The mean face of a folder, or a film of how it comes to rest."""
+    """The mean face of a folder, or a video of how it converges."""
     model = open_model(run, "average", trusted) if run else None
     if model is None and way not in (None, "landmarks"):
         raise BadInput(f"--way {way}: needs --run RUN")
@@ -289,21 +289,21 @@ def average(
 
 def _frames(seconds: float) -> int:
     if not 0.1 <= seconds <= 600:
-        raise BadInput(f"--seconds {seconds}: must be 0.1 to 600")
+        raise BadInput(f"--seconds {seconds}: must be from 0.1 to 600")
     return max(2, round(seconds * animation.FPS))
 
 
 def _write_film(made: Iterable[np.ndarray], frames: int, path: Path, recipe: Recipe) -> None:
     with Bar(frames) as progress:
         output.save_video(progress.over(made), path, animation.FPS, recipe)
-    _say(f"{frames / animation.FPS:.1f} s of film", path)
+    _say(f"{frames / animation.FPS:.1f} s of video", path)
 
 
 # -------------------------------------------------------------------------------------------------------------- export
 
 
 def export(asked: Request, out: Path) -> None:
-    """A model as .safetensors, .onnx or a folder with both. Raises BadInput."""
+    """Export a model as .safetensors, .onnx or a folder with both. Raises BadInput."""
     from faceforge.studio import export as exports
 
     model = open_model(asked.run, None, asked.trusted)
@@ -319,7 +319,7 @@ def export(asked: Request, out: Path) -> None:
         return
     differences = (exports.write_onnx if suffix == ".onnx" else exports.write_folder)(model, path)
     for name, worst in differences.items():
-        print(f"{name}: at most {worst:.1g} from torch over random inputs, batches of {exports.BATCHES}")
+        print(f"{name}: differs from torch by at most {worst:.1g} on random inputs, batch sizes {exports.BATCHES}")
     _say("exported", path)
 
 
@@ -327,7 +327,7 @@ def export(asked: Request, out: Path) -> None:
 
 
 class Bar:
-    """A bar over what is done."""
+    """A progress bar that counts."""
 
     def __init__(self, total: int | None) -> None:
         self.bar, self.done = Progress(total), 0
@@ -340,12 +340,12 @@ class Bar:
         self.bar.close()
 
     def add(self, count: int) -> None:
-        """So many more are done."""
+        """Advance by ``count``."""
         self.done += count
         self.bar.update(self.done)
 
     def over(self, things: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The things, each counted once the next is asked for."""
+        """Yield the items, counting each one when the next is requested."""
         for thing in things:
             yield thing
             self.add(1)

@@ -1,4 +1,4 @@
-"""Faces changed by their codes: more of a smile, without glasses, from one person to another."""
+"""Editing faces through their codes: attributes and inversion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from faceforge.studio.restore import Result, captioned, faces_of, laid_back, who
 
 
 def parse_strengths(words: Sequence[str]) -> dict[str, float]:
-    """``Smiling=1.5`` ... by name. Raises BadInput."""
+    """Strengths by attribute, from words such as ``Smiling=1.5``. Raises BadInput."""
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -39,11 +39,12 @@ def edit(
     whole: bool = False,
     space: LatentSpace | None = None,
 ) -> Result:
-    """A photo, uint8 (H, W, 3), with its faces edited: 1.0 is the way from the mean face without to the one with.
+    """A photo, uint8 (H, W, 3), with edited faces; strength 1.0 is the step from the mean face without the attribute
+    to the mean face with it.
 
-    In the photo a face keeps what its code cannot hold: what is laid back is the face plus the difference between
-    the edited and the plain reconstruction. Beside it the published three panels: photo, reconstruction, edited.
-    Raises BadInput where an attribute is not known or no face is found.
+    A face keeps the details that its code does not capture: the face plus the difference between the edited and the
+    plain reconstruction is pasted back. The result also has the three published panels: photo, reconstruction, edited.
+    Raises BadInput if an attribute is unknown or no face is found.
     """
     model.require("edit")
     space = space or model.space
@@ -60,7 +61,7 @@ def edit(
 
 
 def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:
-    """The model's space with one attribute more, from two folders of pictures. Raises BadInput."""
+    """The latent space of the model with one more attribute, learned from two folders. Raises BadInput."""
     model.require("edit")
     sets = (
         model.encode(best_faces(model, photos.read_photos(folder))).double().numpy() for folder in (having, lacking)
@@ -69,7 +70,7 @@ def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:
 
 
 def best_faces(model: Model, pictures: Iterable[np.ndarray]) -> Tensor:
-    """The best face of each picture, (N, C, H, W) in [-1, 1]; a picture without one counts as a face."""
+    """The best face of each image, (N, C, H, W) in [-1, 1]; an image without a face is used whole."""
     crops = []
     for pixels in pictures:
         spots = photos.find_faces(pixels, model, most=1)
@@ -78,9 +79,9 @@ def best_faces(model: Model, pictures: Iterable[np.ndarray]) -> Tensor:
 
 
 def invert(model: Model, pixels: np.ndarray, steps: int, whole: bool = False) -> tuple[Tensor, Result]:
-    """Codes (N, Z) of the faces in a photo, by the encoder and then ``steps`` of optimisation, and how like they are.
+    """Codes (N, Z) of the faces in a photo, from the encoder and ``steps`` of optimisation, with reconstructions.
 
-    ``scores`` are the mean absolute errors, in [0, 1] units, before and after.
+    ``scores`` are the mean absolute errors before and after the optimisation, in [0, 1] units.
     """
     model.require("invert")
     crops = [pixels] if whole else [photos.cut(pixels, spot, model.size) for spot in faces_of(pixels, model)]

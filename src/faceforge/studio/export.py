@@ -1,4 +1,4 @@
-"""A model for other programs: safetensors, ONNX that is proven to compute the same, or a folder for a model hub."""
+"""Exports a model: safetensors, ONNX with verified outputs, or a folder for a model hub."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from faceforge.studio import exported
 from faceforge.studio.card import make_card
 from faceforge.studio.model import Model
 
-CLOSE = 1e-4  # the largest difference between ONNX and torch, of values in [-1, 1] or of codes
+CLOSE = 1e-4  # largest allowed difference between ONNX and torch, in [-1, 1] or of codes
 BATCHES = (1, 2, 5, 8)
-GOLDEN = 4  # inputs with outputs that travel along
+GOLDEN = 4  # number of stored input and output pairs
 
 
 class Forward(nn.Module):
-    """What is exported: a network between the ranges that a user meets. ``output`` None: codes, in no range."""
+    """The exported network with inputs and outputs in [-1, 1]; ``source`` or ``output`` None: codes, unchanged."""
 
     def __init__(self, parts: nn.Module, source: Any, output: Any) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Forward(nn.Module):
 
 
 class _Mean(nn.Module):
-    """The code of a posterior is its mean."""
+    """Replaces a posterior by its mean."""
 
     def __init__(self, code: nn.Module) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Mean(nn.Module):
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX file: its network, the shape of an input without the batch, and what the input is."""
+    """One ONNX file: its network, the shape of one input without the batch, and the kind of input."""
 
     network: nn.Module
     shape: tuple[int, ...]
@@ -64,11 +64,11 @@ class Graph:
 
 
 def graphs(model: Model) -> dict[str, Graph]:
-    """By the suffix of its file's stem ("" is the main forward), what a model is made of. Raises BadInput."""
+    """The ONNX graphs of a model by the suffix of their file name ("" is the full model). Raises BadInput."""
     module, average = model.module, model.module.average
     if getattr(module, "test_dropout", False) or getattr(module, "test_batch_statistics", False):
         raise BadInput(
-            f"{model.path}: keeps dropout or batch statistics at test time, which ONNX cannot; export .safetensors"
+            f"{model.path}: uses dropout or batch statistics at test time, which ONNX cannot; export .safetensors"
         )
     if hasattr(module, "encode"):
         encoder, decoder = average["encoder"], average["decoder"]
@@ -103,7 +103,7 @@ def inputs(graph: Graph, count: int, seed: int) -> Tensor:
 
 
 def write_safetensors(model: Model, path: Path) -> None:
-    """One file that loads wherever a run does."""
+    """Write one file that can be used like a run."""
     space = model.space if hasattr(model.module, "encode") else None
     card = make_card(model, {path.name: "weights, configuration and this card"})
     with _on_cpu(model):
@@ -112,7 +112,7 @@ def write_safetensors(model: Model, path: Path) -> None:
 
 @contextmanager
 def _on_cpu(model: Model) -> Iterator[None]:
-    """Files and their proofs are made of weights on the CPU; the model goes on where it was."""
+    """Move the model to the CPU for export and verification, then back to its device."""
     device = model.device
     model.module.cpu()
     try:
@@ -125,7 +125,7 @@ def _on_cpu(model: Model) -> Iterator[None]:
 
 
 def onnx_files(model: Model, path: Path) -> list[Path]:
-    """The files that ``write_onnx`` makes at ``path``. Raises BadInput as ``graphs`` does."""
+    """The files that ``write_onnx`` writes for ``path``. Raises BadInput as ``graphs`` does."""
     return [_onnx_file(path, suffix) for suffix in graphs(model)]
 
 
@@ -134,9 +134,9 @@ def _onnx_file(path: Path, suffix: str) -> Path:
 
 
 def write_onnx(model: Model, path: Path) -> dict[str, float]:
-    """ONNX files beside ``path``, each checked against torch: by file name the largest difference.
+    """Write ONNX files beside ``path``, verify them, and return the largest difference from torch by file name.
 
-    Raises BadInput where the packages for it are not installed, or a file would compute something else.
+    Raises BadInput if packages are missing or an output differs.
     """
     with _on_cpu(model):
         return _write_onnx(model, path)
@@ -150,7 +150,7 @@ def _write_onnx(model: Model, path: Path) -> dict[str, float]:
             _write_graph(graph, beside, _about(model, suffix, graph))
             found[file.name] = _difference(graph, beside)
             if not found[file.name] <= CLOSE:
-                raise BadInput(f"{file}: differs from torch by {found[file.name]:.2g}, more than {CLOSE}; not written")
+                raise BadInput(f"{file}: differs from torch by {found[file.name]:.2g}, must be at most {CLOSE}")
     return found
 
 
@@ -160,7 +160,7 @@ def _write_graph(graph: Graph, path: Path, about: Mapping[str, Any]) -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ImportError:
-        raise BadInput(f"ONNX needs more packages; {to_install('export')}") from None
+        raise BadInput(f"ONNX export needs more packages; {to_install('export')}") from None
     batch = torch.export.Dim("batch", min=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -180,7 +180,7 @@ def _write_graph(graph: Graph, path: Path, about: Mapping[str, Any]) -> None:
 
 
 def _about(model: Model, suffix: str, graph: Graph) -> dict[str, Any]:
-    """What a program has to know to feed the file and to read what it gives."""
+    """The metadata that a program needs to use the file."""
     kinds = {
         "image": "a face, float32 in [-1, 1] (byte / 127.5 - 1), RGB or Rec. 601 luma, as the task makes it",
         "normal": "noise, float32 from N(0, 1)",
@@ -200,7 +200,7 @@ def _about(model: Model, suffix: str, graph: Graph) -> dict[str, Any]:
 
 
 def _difference(graph: Graph, path: Path) -> float:
-    """The largest difference from torch over random inputs of several batch sizes."""
+    """The largest difference from torch on random inputs of several batch sizes."""
     from faceforge.studio import onnx_use
 
     session, _ = onnx_use.open_model(path)
@@ -217,10 +217,10 @@ def _difference(graph: Graph, path: Path) -> float:
 
 
 def write_folder(model: Model, folder: Path) -> dict[str, float]:
-    """A folder as model hubs want it: safetensors, ONNX, card, a script that needs no torch, golden inputs and outputs.
+    """Write a folder for model hubs: safetensors, ONNX, card, a script without torch, golden inputs and outputs.
 
-    Nothing appears before all of it is made and proven; other files in the folder stay. Gives the largest differences
-    between ONNX and torch.
+    Files appear only after all of them are written and verified; other files in the folder are kept. Returns the
+    largest differences between ONNX and torch.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
@@ -233,10 +233,10 @@ def write_folder(model: Model, folder: Path) -> dict[str, float]:
             arrays: Any = _golden(model)
         np.savez(made / "golden.npz", **arrays)
         files = {
-            exported.NAME: "weights and configuration; `faceforge ... .` works here as on a run",
-            **{name: f"ONNX, at most {worst:.1g} from torch" for name, worst in differences.items()},
-            "onnx_use.py": "uses the ONNX file with onnxruntime, numpy and Pillow alone",
-            "golden.npz": "inputs, and what torch makes of them",
+            exported.NAME: "weights and configuration; `faceforge ... .` works here like on a run",
+            **{name: f"ONNX, differs from torch by at most {worst:.1g}" for name, worst in differences.items()},
+            "onnx_use.py": "uses the ONNX file with onnxruntime, numpy and Pillow only",
+            "golden.npz": "inputs, and the outputs of torch for them",
         }
         (made / "README.md").write_text(make_card(model, files), encoding="utf-8")
         folder.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
-"""Models that left their run as one .safetensors file: the weights that inference uses, with all that belongs to them.
+"""Exported models: one .safetensors file with the weights for inference, configuration, latent space and card.
 
-Nothing in such a file can run: arrays, and JSON in its header that the same allow-list checks as any configuration.
+Such a file cannot execute code: it holds arrays, and JSON that passes the same allow-list as any configuration.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from faceforge.io.files import atomic_path
 from faceforge.schemes.latent_space import LatentSpace
 
 FORMAT = "faceforge model"
-NAME = "model.safetensors"  # in a folder
-SPACE = "space/"  # before the names of the arrays of a latent space
-USED = "average."  # before the names of the weights that inference uses
+NAME = "model.safetensors"  # in an exported folder
+SPACE = "space/"  # prefix of the arrays of a latent space
+USED = "average."  # prefix of the weights that inference uses
 KINDS = {"name": str, "checkpoint_sha256": str, "images": int, "config": dict, "framing": list}
 KEPT = (
     "_target_",
@@ -49,7 +49,7 @@ def is_one(path: Path) -> bool:
 
 
 def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run's configuration leaves with its model: how it was built, not where anything lay."""
+    """The part of a run's configuration that is exported: how the model was built, without paths."""
     data = {key: value for key, value in config["data"].items() if key in KEPT}
     data["source"] = {key: value for key, value in data.get("source", {}).items() if key == "_target_"}
     return {"model": config["model"], "data": data, "task": config.get("task"), "input": config.get("input")}
@@ -63,7 +63,7 @@ def write(
     name: str,
     card: str,
 ) -> None:
-    """The averaged weights of a module with its configuration, its latent space and its card, in one step."""
+    """Write the averaged weights of a module with its configuration, latent space and card, atomically."""
     tensors = {key: value.contiguous() for key, value in module.state_dict().items() if key.startswith(USED)}
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -84,9 +84,9 @@ def write(
 
 
 def read(path: Path, trusted: Sequence[str]) -> tuple[Any, LatentSpace | None, dict[str, Any], str]:
-    """The module, in eval mode on the CPU, its latent space, what is said of it, and the SHA-256 of the file.
+    """The module, in eval mode on the CPU, its latent space, its metadata, and the SHA-256 of the file.
 
-    Raises BadInput where the file is damaged or foreign.
+    Raises BadInput if the file is damaged or not an exported model.
     """
     path = path / NAME if path.is_dir() else path
     about, tensors, digest = _read(path)
@@ -96,14 +96,14 @@ def read(path: Path, trusted: Sequence[str]) -> tuple[Any, LatentSpace | None, d
     weights = {key: value for key, value in tensors.items() if key.startswith(USED)}
     missing = {key for key in module.state_dict() if key.startswith(USED)} ^ set(weights)
     if missing:
-        raise BadInput(f"{path}: its weights do not fit its own configuration ({min(missing)})")
+        raise BadInput(f"{path}: its weights do not match its configuration ({min(missing)})")
     try:
         module.load_state_dict(weights, strict=False)
         module.config, module.framing = about["config"], about["framing"]
         module.clock.images = about["images"]
     except (RuntimeError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"{path}: its weights do not fit its own configuration ({reason})") from None
+        raise BadInput(f"{path}: its weights do not match its configuration ({reason})") from None
     return module.eval().requires_grad_(False), space, about, digest
 
 
@@ -118,7 +118,7 @@ def _space(path: Path, about: Any, tensors: Mapping[str, Tensor]) -> LatentSpace
 
 
 def _foreign(path: Path) -> BadInput:
-    return BadInput(f"{path}: not a model that faceforge exported, or damaged; `faceforge export RUN` makes one")
+    return BadInput(f"{path}: not a model exported by faceforge, or damaged; must be written by `faceforge export RUN`")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
@@ -134,8 +134,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise _foreign(path)
     if about.get("version") not in range(1, VERSION + 1):
-        found = f"version {about.get('version')}, this one reads {VERSION}"
-        raise BadInput(f"{path}: written by another faceforge ({found})")
+        found = f"version {about.get('version')}, must be at most {VERSION}"
+        raise BadInput(f"{path}: written by another version of faceforge ({found})")
     if any(not isinstance(about.get(key), kind) for key, kind in KINDS.items()) or "space" not in about:
         raise _foreign(path)
     if not all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):

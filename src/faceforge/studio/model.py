@@ -1,4 +1,4 @@
-"""A trained model, opened to be used: what it can do, and one line where it cannot."""
+"""A trained model opened for use, and what it can do."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from faceforge.schemes.latent_space import SPACE, Density, LatentSpace
 from faceforge.studio import exported
 
 Ability = Literal["generate", "walk", "morph", "edit", "invert", "upscale", "translate", "average"]
-MULTIPLE = 64  # to which sides of pictures are padded: no network here halves one more often than six times
-AT_ONCE = 64  # faces through a network together, at most
-PIXELS_AT_ONCE = 1 << 20  # of all of them
-# Called often while a model works; whoever wants to end the work sets one that raises.
+MULTIPLE = 64  # sides are padded to multiples of it: no network halves a side more than six times
+AT_ONCE = 64  # largest batch of faces
+PIXELS_AT_ONCE = 1 << 20  # largest batch in pixels
+# Called often while a model works; to stop the work, set a function that raises.
 WATCH: ContextVar[Callable[[], None]] = ContextVar("watch", default=lambda: None)
 
 WHO_CAN: dict[Ability, str] = {
@@ -44,7 +44,7 @@ WHO_CAN: dict[Ability, str] = {
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A module with what belongs to it. ``folder`` is where results go unless named; ``name`` stands in recipes."""
+    """A module with its data. ``folder`` is the default place for results; ``name`` is written to recipes."""
 
     path: Path
     folder: Path
@@ -53,13 +53,13 @@ class Model:
     task: Task
     size: tuple[int, int]
     channels: int
-    digest: str  # SHA-256 of the weights' file
-    carried: LatentSpace | None = None  # the space that came with an exported model
+    digest: str  # SHA-256 of the weights file
+    carried: LatentSpace | None = None  # the latent space of an exported model
     kept: Framing | None = None  # as measured in training
 
     @property
     def abilities(self) -> list[Ability]:
-        """What this model can be asked for."""
+        """What this model can do."""
         module, task = self.module, self.task.name
         can: dict[Ability, bool] = {
             "generate": hasattr(module, "decode"),
@@ -74,30 +74,30 @@ class Model:
         return [ability for ability, yes in can.items() if yes]
 
     def require(self, ability: Ability) -> None:
-        """Raises BadInput where this model cannot, naming what could."""
+        """Raise BadInput, naming suitable runs, if this model lacks the ability."""
         if ability in self.abilities:
             return
         can = " and ".join(self.abilities) or "nothing"
-        raise BadInput(f"{self.path}: this run cannot {ability} (it can {can}); a run of {WHO_CAN[ability]} can")
+        raise BadInput(f"{self.path}: this run cannot {ability} (it can {can}); must be a run of {WHO_CAN[ability]}")
 
     @property
     def made(self) -> Path:
-        """Where results go unless another place is named."""
+        """The default folder for results."""
         return self.folder / "made"
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return next(self.module.parameters()).device
 
     @cached_property
     def space(self) -> LatentSpace:
-        """The space of its codes, as the run stored it. Raises BadInput where there is none that fits."""
+        """The latent space that the run stored. Raises BadInput if there is none that matches."""
         return self.carried or LatentSpace.load(self.folder / SPACE, self.digest)
 
     @cached_property
     def takes_any_size(self) -> bool:
-        """Whether the network makes pictures of other sizes than it was trained on; tried once."""
+        """Whether the network accepts images of other sizes than it was trained on; tested once."""
         other = [side + MULTIPLE for side in self.size]
         probe = self.task.input_for(torch.zeros(1, self.channels, *other))
         try:
@@ -107,29 +107,29 @@ class Model:
 
     @cached_property
     def framing(self) -> Framing:
-        """How faces lie in its pictures."""
+        """The framing of faces in its images."""
         if self.kept is None:
-            print(f"{self.path}: an older run; faces are cut as `faceforge cut` frames them", file=sys.stderr)
+            print(f"{self.path}: an older run without framing; faces are framed as by `faceforge cut`", file=sys.stderr)
         return self.kept or framing.AS_CUT
 
     def codes(
         self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0, density: Density = "mixture"
     ) -> Tensor:
-        """z of samples ``start ...`` of a seed, (count, ...) float32 on the CPU, within rounding for any count.
+        """z of the samples of a seed from ``start`` on, (count, ...) float32 on the CPU, the same for any count.
 
-        ``truncation`` below 1 draws them towards the middle: faces become more alike and better (Brock et al. 2019,
-        arXiv 1809.11096). ``density`` is for models with codes of real faces; a GAN has one of its own.
+        ``truncation`` below 1 trades variety for quality (Brock et al. 2019, arXiv 1809.11096). ``density`` applies to
+        models with codes of real faces; a GAN has its own.
         """
         if hasattr(self.module, "encode"):
             return self.space.sample(density, count, seed, start, truncation)
         return self.module.draw(count, seed, start, truncation).cpu()
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] on the CPU of codes (N, ...)."""
+        """Images (N, C, H, W) in [-1, 1] on the CPU for codes (N, ...)."""
         return self._by_parts(self.module.decode, z)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Codes (N, Z) on the CPU of images (N, C, H, W) in [-1, 1]."""
+        """Codes (N, Z) on the CPU for images (N, C, H, W) in [-1, 1]."""
         return self._by_parts(self.module.encode, images)
 
     def predict(self, inputs: Tensor) -> Tensor:
@@ -146,16 +146,16 @@ class Model:
     def faces(
         self, count: int, seed: int = 0, truncation: float = 1.0, density: Density = "mixture"
     ) -> Iterator[Tensor]:
-        """Random faces (<= 64, C, H, W) in [-1, 1] at a time, ``count`` in all."""
+        """Random faces in batches (<= 64, C, H, W) in [-1, 1], ``count`` in total."""
         for first in range(0, count, AT_ONCE):
             number = min(AT_ONCE, count - first)
             yield self.decode(self.codes(number, seed, first, truncation, density))
 
 
 def open_model(path: str | Path, ability: Ability | None = None, trusted: Sequence[str] = ()) -> Model:
-    """The model of a run folder, a checkpoint, an exported .safetensors or the folder of one. Raises BadInput.
+    """The model of a run folder, a checkpoint, an exported .safetensors or its folder.
 
-    With an ``ability`` the model has it.
+    Raises BadInput, also if the model lacks ``ability``.
     """
     path = Path(path)
     model = (_of_export if exported.is_one(path) else _of_run)(path, trusted)
@@ -186,14 +186,14 @@ def _model(
         size, channels = data["size"], int(data["channels"])
         height, width = (size, size) if isinstance(size, int) else map(int, size)
         task = config.build_from(path, data["task"], trusted)
-        kept = framing.told(module.framing)
+        kept = framing.parse(module.framing)
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path}: its configuration does not say what it was trained on ({error})") from None
+        raise BadInput(f"{path}: its configuration lacks the training data ({error})") from None
     return Model(path, folder, name, module, task, (height, width), channels, digest, space, kept)
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """A run's run.json, or nothing."""
+    """The run.json of a run, or {}."""
     try:
         return json.loads((folder / "run.json").read_text())
     except (OSError, ValueError):

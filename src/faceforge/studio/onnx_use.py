@@ -1,7 +1,7 @@
-"""Use an ONNX model that faceforge exported, without faceforge and without torch: needs onnxruntime, numpy, Pillow.
+"""Run an ONNX model exported by faceforge without faceforge or torch. Requires onnxruntime, numpy and Pillow.
 
 python onnx_use.py model.onnx --out faces.png --count 16 --seed 0     # a generator: random faces
-python onnx_use.py model.onnx --photo face.png --out made.png         # a model of pictures: one face, as it was cut
+python onnx_use.py model.onnx --photo face.png --out made.png         # an image model: one cropped face
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def open_model(path: str | Path, threads: int = 0) -> tuple[Any, dict[str, Any]]:
-    """A session on the CPU, on ``threads`` of it (0: all), and what the file says of its input and output."""
+    """A CPU session with ``threads`` threads (0: all), and the metadata of the file on its input and output."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -33,15 +33,15 @@ def run(session: Any, values: np.ndarray) -> np.ndarray:
 
 
 def draw(about: dict[str, Any], count: int, seed: int) -> np.ndarray:
-    """Random z (count, ...) of the kind that the generator was trained on, by numpy's own generator."""
+    """Random z (count, ...) from the distribution that the generator was trained on."""
     shape, generator = (count, *about["input"]["shape"]), np.random.default_rng(seed)
     return generator.random(shape) if about["input"]["kind"] == "uniform" else generator.standard_normal(shape)
 
 
 def to_input(picture: Image.Image, about: dict[str, Any]) -> np.ndarray:
-    """A picture of one face as the input (1, C, H, W) in [-1, 1]: resized to the input's size, in its channels.
+    """An image of one face as the input (1, C, H, W) in [-1, 1], converted to the size and channels of the input.
 
-    What else the task does to a face (lines, thresholds, blur) is not done here: the picture is the input itself.
+    Other preprocessing of the task (lines, thresholds, blur) is not applied: the image is the input itself.
     """
     channels, height, width = about["input"]["shape"]
     pixels = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
@@ -51,7 +51,7 @@ def to_input(picture: Image.Image, about: dict[str, Any]) -> np.ndarray:
 
 
 def to_picture(images: np.ndarray) -> Image.Image:
-    """Images (N, C, H, W) in [-1, 1] beside one another."""
+    """Images (N, C, H, W) in [-1, 1] side by side."""
     bytes_ = np.clip(np.round((images + 1) * 127.5), 0, 255).astype(np.uint8)
     rows = bytes_.transpose(0, 2, 3, 1).repeat(3 // bytes_.shape[1], axis=3)
     return Image.fromarray(np.concatenate(list(rows), axis=1))
@@ -69,19 +69,19 @@ def main() -> None:
     asked = parser.parse_args()
     out = Path(asked.out)
     if out.exists() and not asked.overwrite:
-        parser.error(f"{out}: is there already; --overwrite replaces it")
+        parser.error(f"{out}: already exists; use --overwrite to replace it")
     kind = Image.registered_extensions().get(out.suffix.lower())
     if kind is None:
-        parser.error(f"{out}: must be a picture, such as faces.png")
+        parser.error(f"{out}: must be an image file, such as faces.png")
     session, about = open_model(asked.model)
     if about["input"]["kind"] == "image":
         if not asked.photo:
-            parser.error(f"{asked.model} takes pictures: --photo names one")
+            parser.error(f"{asked.model}: takes images; --photo must name one")
         values = to_input(Image.open(asked.photo), about)
     else:
         values = draw(about, asked.count, asked.seed)
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:  # whole or not at all
+    try:  # atomically
         to_picture(run(session, values)).save(beside, kind)
         beside.replace(out)
     finally:

@@ -1,4 +1,4 @@
-"""Where results go: a PNG, a folder of PNGs, or a film, each with the recipe it was made by inside it."""
+"""Writes results: a PNG, a folder of PNGs, or a video, each with the recipe that made it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from faceforge.studio.model import Ability, Model
 Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
 VIDEOS = (".mp4", ".gif")
-RECIPE = "faceforge"  # the key of the recipe in a PNG; in a film it is the comment
+RECIPE = "faceforge"  # the key of the recipe in a PNG; in a video it is the comment
 SHARPEST = 16  # of 0 (lossless) to 51: x264's constant rate factor; faces of 64 pixels show every artefact
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -34,9 +34,9 @@ XMP = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture or film was made: by which command from which weights (None: without any), with which settings.
+    """How an image or video was made: the command, the weights (None: without any) and the settings.
 
-    recipes.py makes them.
+    recipes.py creates them.
     """
 
     model: Model | None
@@ -45,7 +45,7 @@ class Recipe:
     source: Source = "trainedAlgorithmicMedia"
 
     def line(self) -> str:
-        """As one line of JSON, which says that the result is synthetic."""
+        """The recipe as one line of JSON, which marks the result as synthetic."""
         recipe = {
             "command": self.command,
             "run": self.model and self.model.name,
@@ -56,7 +56,7 @@ class Recipe:
         return json.dumps(recipe, default=str)
 
     def text(self) -> dict[str, str]:
-        """As the text chunks of a PNG: the recipe, the program, and IPTC's mark of synthetic pictures."""
+        """The text chunks of a PNG: the recipe, the program, and the IPTC mark of synthetic images."""
         return {
             RECIPE: self.line(),
             "Software": f"faceforge {faceforge.__version__}",
@@ -65,14 +65,14 @@ class Recipe:
 
 
 def save_png(pixels: np.ndarray, path: Path, recipe: Recipe) -> Path:
-    """Uint8 (H, W, 3) or (H, W) with its recipe; the file appears whole or not at all."""
+    """Write uint8 (H, W, 3) or (H, W) with its recipe, atomically."""
     with atomic_path(path) as beside:
         beside.write_bytes(to_png(pixels, recipe))
     return path
 
 
 def to_png(pixels: np.ndarray, recipe: Recipe | None) -> bytes:
-    """Uint8 (H, W, 3) or (H, W) with its recipe, or without one what is not synthetic."""
+    """Encode uint8 (H, W, 3) or (H, W) with its recipe; None for images that are not synthetic."""
     info = PngImagePlugin.PngInfo()
     for key, text in recipe.text().items() if recipe else ():
         info.add_itxt(key, text)
@@ -82,7 +82,7 @@ def to_png(pixels: np.ndarray, recipe: Recipe | None) -> bytes:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in a picture or film of ours. Raises BadInput where there is none."""
+    """The recipe in an image or video made by faceforge. Raises BadInput if there is none."""
     try:
         if path.suffix.lower() == ".mp4":
             return json.loads(_comment(path))
@@ -90,11 +90,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
             image.load()
             return json.loads(image.info[RECIPE if image.format == "PNG" else "comment"])  # type: ignore[index]
     except (OSError, KeyError, ValueError, TypeError):
-        raise BadInput(f"{path}: holds no recipe of faceforge") from None
+        raise BadInput(f"{path}: has no faceforge recipe") from None
 
 
 def _comment(path: Path) -> str:
-    """The comment of a film, as ffmpeg tells it, which puts a backslash before what is special to it."""
+    """The comment of a video, read by ffmpeg, which escapes its special characters with backslashes."""
     import imageio_ffmpeg
 
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-f", "ffmetadata", "-"]
@@ -104,7 +104,7 @@ def _comment(path: Path) -> str:
 
 
 def save_video(frames: Iterable[np.ndarray], path: Path, fps: float, recipe: Recipe) -> Path:
-    """Uint8 RGB frames (H, W, 3) of one size as .mp4 (H.264, plays everywhere) or .gif (loops), with the recipe."""
+    """Write uint8 RGB frames (H, W, 3) as .mp4 (H.264) or .gif (looping), with the recipe."""
     with atomic_path(path) as beside:
         (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(frames, beside, fps, recipe.line())
     return path
@@ -125,7 +125,7 @@ def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float, comment: st
         if writer is None:
             options = ["-crf", str(SHARPEST), "-movflags", "+faststart", "-metadata", f"comment={comment}", "-f", "mp4"]
             size = frame.shape[1::-1]
-            rate: Any = fps  # its signature says int; ffmpeg takes any
+            rate: Any = fps  # annotated as int, but ffmpeg accepts floats
             writer = imageio_ffmpeg.write_frames(str(path), size, fps=rate, macro_block_size=2, output_params=options)
             writer.send(None)
         writer.send(np.ascontiguousarray(frame))
@@ -134,34 +134,34 @@ def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float, comment: st
 
 
 def read_video(path: Path) -> tuple[float, int, Iterator[np.ndarray]]:
-    """Pictures a second, about how many, and the frames, uint8 RGB (H, W, 3). Raises BadInput."""
+    """Frames per second, approximate frame count, and the frames, uint8 RGB (H, W, 3). Raises BadInput."""
     import imageio_ffmpeg
 
     reader: Any = imageio_ffmpeg.read_frames(str(path))
     try:
         about = next(reader)
     except (OSError, RuntimeError, ValueError, StopIteration):
-        raise BadInput(f"{path}: not a film that can be read") from None
+        raise BadInput(f"{path}: not a readable video") from None
     width, height = about["size"]
     frames = (np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader)
     return about["fps"], round(about["fps"] * about["duration"]), frames
 
 
 def _even(frame: np.ndarray) -> np.ndarray:
-    """With even sides, as H.264 wants them: the last row or column is repeated."""
+    """Pad to even sides, as H.264 requires, by repeating the last row or column."""
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What was asked for by --out: one file, or a folder of files."""
+    """The output: one file, or a folder of files."""
 
     path: Path
     folder: bool
 
     def files(self, stems: Iterable[str], suffix: str = ".png") -> Iterator[Path]:
-        """The file of each result; one file has one."""
+        """The file of each result."""
         for stem in stems:
             yield self.path / f"{stem}{suffix}" if self.folder else self.path
 
@@ -173,10 +173,10 @@ def target(
     kinds: tuple[str, ...] = (".png",),
     beside: Callable[[Path], Iterable[Path]] = lambda path: (),
 ) -> Target:
-    """Where results go: to ``default``, under a free name like it, unless ``out`` is named. What has no suffix is a
-    folder. ``beside`` names the other files that are written with a file.
+    """The output path: ``out``, or a free name based on ``default``. A path without a suffix is a folder. ``beside``
+    gives the other files that are written with a file.
 
-    Raises BadInput where something lies there that may not be replaced, or the suffix is of another kind.
+    Raises BadInput if a file exists and must not be replaced, or the suffix is not one of ``kinds``.
     """
     path = out or _unused(default, beside)
     suffix = path.suffix.lower()
@@ -187,7 +187,7 @@ def target(
         raise BadInput(f"{path}: is a file; must be {' or '.join(kinds)}, or a folder")
     taken = [file for file in ((path,) if folder else (path, *beside(path))) if _is_taken(file, folder)]
     if taken and not overwrite:
-        raise BadInput(f"{taken[0]}: is there already; --overwrite replaces it, --out names another place")
+        raise BadInput(f"{taken[0]}: already exists; use --overwrite to replace it, or choose another --out")
     return Target(path, folder)
 
 

@@ -1,4 +1,4 @@
-"""Whole photos: the faces in them are cut as a model knows faces, and laid back as it made them."""
+"""Photos: detects faces, crops them as in the training set of a model, and pastes results back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from faceforge.cut import frame as frames
-from faceforge.cut.detect import SURE_SCORE, Detector, Found, find_yunet, make_detector
+from faceforge.cut.detect import SURE_SCORE, Detection, Detector, find_yunet, make_detector
 from faceforge.cut.frame import Frame
 from faceforge.cut.framing import framed
 from faceforge.data.framing import frame as whole
@@ -23,14 +23,14 @@ from faceforge.io.images import ImageError, decode, from_uint8, to_uint8
 from faceforge.studio.model import WATCH, Model
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"}
-FEATHER = 0.12  # of a face's frame: over so much of it at each edge it fades into the photo
+FEATHER = 0.12  # fraction of the frame at each edge over which a face is blended into the photo
 
 
 # --------------------------------------------------------------------------------------------------------------- files
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """A picture file as uint8 RGB (H, W, 3). Raises BadInput."""
+    """Read an image file as uint8 RGB (H, W, 3). Raises BadInput."""
     try:
         return in_colour(decode(path.read_bytes(), path.name))
     except OSError as error:
@@ -45,19 +45,19 @@ def in_colour(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_photos(folder: Path) -> Iterator[np.ndarray]:
-    """The pictures of a folder one after another, uint8 RGB (H, W, 3). Raises BadInput."""
+    """Yield the images of a folder, uint8 RGB (H, W, 3). Raises BadInput."""
     return map(read_photo, photo_files(folder))
 
 
 def photo_files(path: Path) -> list[Path]:
-    """The picture files of a folder at any depth, or the one file. Raises BadInput where there is none."""
+    """The image files of a folder at any depth, or the one file. Raises BadInput if there are none."""
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise BadInput(f"{path}: no such picture or folder")
+        raise BadInput(f"{path}: no such image or folder")
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not _hidden(p.relative_to(path)))
     if not found:
-        raise BadInput(f"{path}: holds no pictures")
+        raise BadInput(f"{path}: holds no images")
     return found
 
 
@@ -70,7 +70,7 @@ def _hidden(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a face lies in a photo that is turned clockwise by ``quarter`` quarters."""
+    """The frame of a face in a photo rotated by ``quarter`` quarter turns clockwise."""
 
     frame: Frame
     quarter: int
@@ -78,37 +78,37 @@ class Spot:
 
 @lru_cache(maxsize=1)
 def finder() -> Detector:
-    """The detector of this machine: YuNet where its weights are or can be had, else the published cascade."""
+    """The face detector: YuNet if its weights are available, otherwise the published Haar cascade."""
     try:
         return make_detector("yunet", find_yunet())
     except BadInput as error:
-        print(f"faces are looked for by the published cascade, which finds fewer: {error}", file=sys.stderr)
+        print(f"using the published Haar cascade, which finds fewer faces: {error}", file=sys.stderr)
         return make_detector("haar", None)
 
 
 def find_faces(pixels: np.ndarray, model: Model, most: int | None = None) -> list[Spot]:
-    """Where to cut a photo, uint8 (H, W, 3), so that faces lie as in the model's training set; best first.
+    """The frames of the faces in a photo, uint8 (H, W, 3), as in the training set of the model; best first.
 
-    Empty where no face is surely found.
+    Empty if no face is detected with confidence.
     """
     WATCH.get()()
     found = [face for face in finder()(pixels) if face.score is None or face.score >= SURE_SCORE]
     return [_spot(face, pixels.shape[:2], model) for face in found[:most]]
 
 
-def _spot(face: Found, size: tuple[int, int], model: Model) -> Spot:
+def _spot(face: Detection, size: tuple[int, int], model: Model) -> Spot:
     box = frames.haar_box(face.landmarks) if face.landmarks else face.box
     height, width = size if face.quarter % 2 == 0 else size[::-1]
     return Spot(frames.fit(framed(box, model.framing, model.size), width, height), face.quarter)
 
 
 def cut(pixels: np.ndarray, spot: Spot, size: tuple[int, int]) -> np.ndarray:
-    """The face, upright, uint8 (H, W, 3) of a size."""
+    """The upright face, uint8 (H, W, 3), of ``size``."""
     return frames.cut(np.ascontiguousarray(np.rot90(pixels, -spot.quarter)), spot.frame, size)
 
 
 def lay_back(pixels: np.ndarray, spot: Spot, face: np.ndarray) -> np.ndarray:
-    """The photo with a face (uint8, any size) in its place again, fading into it at the edges."""
+    """The photo with a face (uint8, any size) pasted back, blended at the edges."""
     upright = np.rot90(pixels, -spot.quarter).copy()
     f = spot.frame
     top, left = max(0, round(f.y - f.h / 2)), max(0, round(f.x - f.w / 2))
@@ -123,7 +123,7 @@ def lay_back(pixels: np.ndarray, spot: Spot, face: np.ndarray) -> np.ndarray:
 
 
 def _feather(height: int, width: int) -> np.ndarray:
-    """Float32 (H, W): 1 inside, falling to 0 at the edges along half a cosine."""
+    """Blending weights, float32 (H, W): 1 inside, falling to 0 at the edges along half a cosine."""
     lines = []
     for length in (height, width):
         away = np.minimum(np.arange(length) + 0.5, length - np.arange(length) - 0.5) / (FEATHER * length)
@@ -135,13 +135,13 @@ def _feather(height: int, width: int) -> np.ndarray:
 
 
 def to_batch(pictures: Iterable[np.ndarray], model: Model) -> Tensor:
-    """Crops uint8 (h, w, 3), brought to the model's size and channels: float32 (N, C, H, W) in [-1, 1]."""
+    """Crops uint8 (h, w, 3), converted to the size and channels of the model: float32 (N, C, H, W) in [-1, 1]."""
     made = [whole(picture, "center", model.size, model.channels) for picture in pictures]
     return from_uint8(torch.from_numpy(np.stack(made)))
 
 
 def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture, uint8 (h, w, 3), brought to a size as ``to_batch`` does, in colour: uint8 (H, W, 3)."""
+    """An image, uint8 (h, w, 3), resized as by ``to_batch``, in colour: uint8 (H, W, 3)."""
     return np.ascontiguousarray(whole(picture, "center", size, 3).transpose(1, 2, 0))
 
 

@@ -1,6 +1,6 @@
-"""How each result says that it was made: the same recipe for the same request, typed or clicked.
+"""The recipes of results: the same for a request from the command line and from the app.
 
-``names`` are names of files; the page does not know them, since uploads have none.
+``names`` are file names; uploads in the app have none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from faceforge.studio.output import COMPOSITE, Recipe
 
 
 def drawn(model: Model, seed: int, truncation: float, density: Density) -> dict[str, Any]:
-    """The settings by which random faces are drawn; a GAN has one density only."""
+    """The settings of random faces; a GAN has no choice of density."""
     settings = {"seed": seed, "truncation": truncation}
     return settings | {"density": density} if hasattr(model.module, "encode") else settings
 
@@ -26,50 +26,50 @@ def generate(model: Model, faces: Mapping[str, Any], count: int, sample: int | N
 
 
 def upscale(model: Model, simulate: bool, **names: str) -> Recipe:
-    """A photo made larger."""
+    """An enlarged photo."""
     return Recipe(model, "upscale", {"simulate": simulate, **names}, COMPOSITE)
 
 
 def translate(model: Model, whole: bool, **names: str) -> Recipe:
-    """A photo or film with its faces translated."""
+    """A photo or video with translated faces."""
     return Recipe(model, "translate", {"task": model.task.name, "whole": whole, **names}, COMPOSITE)
 
 
 def from_lines(model: Model, **names: str) -> Recipe:
-    """A face made of drawn lines."""
+    """A face made from drawn lines."""
     return Recipe(model, "translate", {"task": model.task.name, "lines": "by hand", **names})
 
 
 def edit(
     model: Model, strengths: Mapping[str, float], kind: Kind, whole: bool, taught: Any = None, **names: str
 ) -> Recipe:
-    """A photo with attributes changed; ``taught`` is an attribute with its two folders."""
+    """A photo with changed attributes; ``taught`` is an attribute with its two folders."""
     settings = {"strengths": dict(strengths), "direction": kind, "whole": whole}
     settings |= {"taught": [str(part) for part in taught]} if taught else {}
     return Recipe(model, "edit", {**settings, **names}, COMPOSITE)
 
 
 def edit_drawn(model: Model, strengths: Mapping[str, float], kind: Kind, faces: Mapping[str, Any]) -> Recipe:
-    """A random face with attributes changed."""
+    """A random face with changed attributes."""
     return Recipe(model, "edit", {"strengths": dict(strengths), "direction": kind, **faces})
 
 
 def average(model: Model | None, way: str, photos: int, **names: str) -> Recipe:
-    """The mean of the faces in so many photos."""
+    """The mean face of a number of photos."""
     return Recipe(model, "average", {"way": way, "photos": photos, **names}, COMPOSITE)
 
 
 def walk(model: Model, faces: Mapping[str, Any], seconds: float, way: Mapping[str, Any]) -> Recipe:
-    """A film through the space of faces; ``way`` says through how many, or along which attribute."""
+    """A walk through latent space; ``way`` is the number of faces, or the attribute with its range."""
     return Recipe(model, "walk", {**faces, "seconds": seconds, **way})
 
 
 def morph(model: Model, steps: int, whole: bool, seconds: float | None, *names: str) -> Recipe:
-    """A film from one face to another, or with ``seconds`` None a strip of pictures."""
+    """A video from one face to another, or with ``seconds`` None a strip of images."""
     settings = {"steps": steps, "whole": whole} | ({} if seconds is None else {"seconds": seconds})
     return Recipe(model, "morph", settings | ({"photos": list(names)} if names else {}), COMPOSITE)
 
 
 def invert(model: Model, steps: int, whole: bool, **names: str) -> Recipe:
-    """The faces of a photo as codes."""
+    """The codes of the faces in a photo."""
     return Recipe(model, "invert", {"steps": steps, "whole": whole, **names}, COMPOSITE)

@@ -1,4 +1,4 @@
-"""Photos through a model of pictures: made larger, coloured, redrawn from their lines."""
+"""Applies an image-to-image model to photos: enlarges, colorizes, redraws from lines."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from faceforge.studio import photo as photos
 from faceforge.studio.model import MULTIPLE, Model
 from faceforge.studio.photo import Spot
 
-TILE, MARGIN = 160, 16  # pixels of a network's input at a time, and how far tiles overlap on each side
-LEAST = 8  # pixels a side that are left of a photo at least
+TILE, MARGIN = 160, 16  # pixels of the network input: side of a tile, and its overlap on each side
+LEAST = 8  # pixels a side that must remain after downscaling
 LARGEST = 12_000_000  # pixels of a result; a 4K screen has 8.3 million
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a photo: the whole photo, uint8 (H, W, 3), and for each face a few captioned pictures."""
+    """The result for a photo: the whole photo, uint8 (H, W, 3), and named images for each face."""
 
     photo: np.ndarray
     faces: list[dict[str, np.ndarray]]
     scores: dict[str, float] = field(default_factory=dict)
 
     def panel(self) -> np.ndarray:
-        """The captioned pictures side by side, a row for each face."""
+        """The named images side by side, one row per face."""
         return make_panel(self.faces)
 
 
 def captioned(names: Sequence[str], pictures: Iterable[Sequence[np.ndarray]]) -> list[dict[str, np.ndarray]]:
-    """For each face its pictures by name, from a list of faces for each name."""
+    """For each face its images by name, from a list of faces for each name."""
     return [dict(zip(names, face, strict=True)) for face in zip(*pictures, strict=True)]
 
 
 def make_panel(faces: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-    """Pictures uint8 (h, w, 3) of each face side by side at the size of the largest, on white."""
+    """Images uint8 (h, w, 3) of each face side by side at the size of the largest, on white."""
     tiles = [tile for face in faces for tile in face.values()]
     height, width = (max(tile.shape[n] for tile in tiles) for n in (0, 1))
     large = [_enlarged(tile, height, width) for tile in tiles]
@@ -52,7 +52,7 @@ def make_panel(faces: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
 
 
 def _enlarged(tile: np.ndarray, height: int, width: int) -> np.ndarray:
-    """At a size, pixels repeated as pixels: a panel shall not flatter a small picture."""
+    """Enlarge by nearest neighbour: a panel must not smooth a small image."""
     return cv2.resize(tile, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
@@ -60,17 +60,17 @@ def _enlarged(tile: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def upscale(model: Model, pixels: np.ndarray) -> Result:
-    """A photo, uint8 (H, W, 3), ``task.factor`` times as large.
+    """A photo, uint8 (H, W, 3), enlarged by ``task.factor``.
 
-    A network that takes any size does the whole photo, in tiles; one that is made for a size does the faces,
-    and the rest is enlarged by Pillow's bicubic filter. Raises BadInput where there is no face for such a network,
-    or the result would have more than 12 million pixels.
+    A network that accepts any size enlarges the whole photo, in tiles. A network of fixed size enlarges the faces, and
+    Pillow's bicubic filter the rest. Raises BadInput if such a network finds no face, or the result would have more
+    than 12 million pixels.
     """
     model.require("upscale")
     task = _super_resolution(model)
     height, width = (task.factor * side for side in pixels.shape[:2])
     if height * width > LARGEST:
-        raise BadInput(f"a picture of {width}x{height} pixels would result; at most {LARGEST:,} pixels are made")
+        raise BadInput(f"the result would have {width}x{height} pixels, must be at most {LARGEST:,} pixels")
     if model.takes_any_size:
         large = _network_at_any_size(model, task, pixels)
         return Result(large, [{"photo": pixels, "upscaled": large}])
@@ -85,16 +85,16 @@ def upscale(model: Model, pixels: np.ndarray) -> Result:
 
 
 def simulate(model: Model, pixels: np.ndarray) -> Result:
-    """The published before and after: a photo, or its faces, lowered by the task, restored, and as it was.
+    """The published comparison: a photo, or its faces, downscaled by the task, restored, and the original.
 
-    ``scores`` are PSNR in dB (mean over the faces) of the restored and of a bicubic enlargement.
+    ``scores`` are the PSNR in dB (mean over the faces) of the restored image and of a bicubic enlargement.
     """
     model.require("upscale")
     task = _super_resolution(model)
     if model.takes_any_size:
         height, width = (side // task.factor * task.factor for side in pixels.shape[:2])
         if min(height, width) < task.factor * LEAST:
-            raise BadInput(f"{pixels.shape[1]}x{pixels.shape[0]} pixels are too few to be made smaller still")
+            raise BadInput(f"{pixels.shape[1]}x{pixels.shape[0]} pixels are too few to downscale")
         originals = [pixels[:height, :width]]
     else:
         originals = [photos.cut(pixels, spot, model.size) for spot in faces_of(pixels, model)]
@@ -104,7 +104,7 @@ def simulate(model: Model, pixels: np.ndarray) -> Result:
         restored = (_network_at_any_size if model.takes_any_size else _restored)(model, task, small)
         size = original.shape[1], original.shape[0]
         bicubic = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
-        faces.append({"lowered": small, "bicubic": bicubic, "restored": restored, "original": original})
+        faces.append({"downscaled": small, "bicubic": bicubic, "restored": restored, "original": original})
         scores.append([_psnr(restored, original), _psnr(bicubic, original)])
     restored, bicubic = np.mean(scores, axis=0)
     return Result(make_panel(faces), faces, {"restored": float(restored), "bicubic": float(bicubic)})
@@ -116,15 +116,15 @@ def _super_resolution(model: Model) -> SuperResolution:
 
 
 def _network_at_any_size(model: Model, task: SuperResolution, small: np.ndarray) -> np.ndarray:
-    """A picture, uint8 (h, w, 3), through the network in overlapping tiles: (factor h, factor w, 3)."""
+    """An image, uint8 (h, w, 3), enlarged by the network in overlapping tiles: (factor h, factor w, 3)."""
     inputs = task.enlarge(_channels(_tensor(small), model))
     return _coloured(tiled(model, inputs, scale=task.input_factor), small, model)
 
 
 def tiled(model: Model, inputs: Tensor, scale: int) -> Tensor:
-    """Outputs (1, C, scale H, scale W) for one input (1, C', H, W) of any size, in windows that overlap.
+    """Outputs (1, C, scale H, scale W) for one input (1, C', H, W) of any size, in overlapping windows.
 
-    The input is padded by reflection to what networks divide; the overlap is what their convolutions see.
+    The input is padded by reflection to a multiple of MULTIPLE; the overlap covers the receptive field.
     """
     height, width = inputs.shape[2:]
     padded = _padded(inputs)
@@ -142,7 +142,7 @@ def tiled(model: Model, inputs: Tensor, scale: int) -> Tensor:
 
 
 def _windows(length: int) -> list[tuple[int, int, int]]:
-    """Of each tile its first place, and first place and length of the window it is cut from, the same for all."""
+    """For each tile its start, and the start and length of its window; all windows have one length."""
     window = min(length, TILE + 2 * MARGIN)
     return [(first, min(max(0, first - MARGIN), length - window), window) for first in range(0, length, TILE)]
 
@@ -162,10 +162,10 @@ def _restored(model: Model, task: SuperResolution, small: np.ndarray) -> np.ndar
 
 
 def translate(model: Model, pixels: np.ndarray, whole: bool = False) -> Result:
-    """What a model makes of the faces of a photo, uint8 (H, W, 3), laid back; or of the ``whole`` picture as one face.
+    """A photo, uint8 (H, W, 3), with its faces translated and pasted back; ``whole``: the image itself is one face.
 
-    A grey model changes the lightness alone. Each face: what the network saw, what it made, and the face as it was.
-    Raises BadInput where no face is found.
+    A grey model changes only the luma. Each face has its network input, its output, and the original.
+    Raises BadInput if no face is found.
     """
     model.require("translate")
     spots = [] if whole else faces_of(pixels, model)
@@ -180,22 +180,22 @@ def translate(model: Model, pixels: np.ndarray, whole: bool = False) -> Result:
 
 
 def takes_lines(model: Model) -> bool:
-    """Whether the model makes faces of lines, which a hand can draw as well."""
+    """Whether the model makes faces from lines, which can also be drawn by hand."""
     return "translate" in model.abilities and isinstance(model.task, (Contours, Canny))
 
 
 def from_lines(model: Model, lines: np.ndarray) -> np.ndarray:
-    """The face, uint8 (H, W, 3), that a model makes of lines on black, uint8 (h, w, 3), drawn as its task draws them.
+    """The face, uint8 (H, W, 3), for lines on black, uint8 (h, w, 3), in the style of the task of the model.
 
-    Raises BadInput where the model does not know lines.
+    Raises BadInput if the model was not trained on lines.
     """
     if not takes_lines(model):
-        raise BadInput(f"{model.path}: makes nothing of drawn lines; a run of task=contours or task=canny does")
+        raise BadInput(f"{model.path}: does not accept drawn lines; must be a run of task=contours or task=canny")
     return _pictures(model.predict(photos.to_batch([lines], model)))[0]
 
 
 def frames_of(model: Model, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Each frame of a film with its faces translated; a frame without a face stays as it is."""
+    """Each frame of a video with its faces translated; frames without a face are unchanged."""
     for frame in frames:
         try:
             yield translate(model, frame).photo
@@ -207,19 +207,19 @@ def frames_of(model: Model, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray
 
 
 class NoFace(BadInput):
-    """There is no face in a photo."""
+    """No face was found in a photo."""
 
 
 def faces_of(pixels: np.ndarray, model: Model) -> list[Spot]:
-    """Where the faces are. Raises NoFace where there is none."""
+    """The frames of the faces. Raises NoFace if there are none."""
     spots = photos.find_faces(pixels, model)
     if not spots:
-        raise NoFace("no face was found; a larger, lighter or more frontal one would be, --whole takes it as a face")
+        raise NoFace("no face was found; use a larger, brighter or more frontal one, or --whole for the whole image")
     return spots
 
 
 def laid_back(model: Model, pixels: np.ndarray, spots: Sequence[Spot], faces: Sequence[np.ndarray]) -> np.ndarray:
-    """A photo with what a model made of its faces in their places; a grey one knows no colours, so the photo's stay."""
+    """A photo with processed faces pasted back; results of a grey model keep the colours of the photo."""
     photo = pixels
     for spot, face in zip(spots, faces, strict=True):
         photo = photos.lay_back(photo, spot, face)
@@ -227,7 +227,7 @@ def laid_back(model: Model, pixels: np.ndarray, spots: Sequence[Spot], faces: Se
 
 
 def whole_face(model: Model, pixels: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """The face, uint8 (H, W, 3), that a model made of a whole picture; a grey one leaves its colours too."""
+    """The result, uint8 (H, W, 3), for a whole image; that of a grey model keeps the colours of the image."""
     return face if model.channels == 3 else in_colours_of(face, photos.fitted(pixels, model.size))
 
 
@@ -249,16 +249,15 @@ def _pictures(images: Tensor) -> list[np.ndarray]:
 
 
 def _coloured(images: Tensor, small: np.ndarray, model: Model) -> np.ndarray:
-    """One image as uint8 RGB; from a grey model it has the colours of the small picture."""
+    """One image as uint8 RGB; from a grey model with the colours of the small image."""
     picture = _pictures(images)[0]
     return picture if model.channels == 3 else in_colours_of(picture, small)
 
 
 def in_colours_of(grey: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The lightness (Rec. 601 luma) of one picture (h, w, 3) with the colours of another of any size, uint8 RGB.
+    """The Rec. 601 luma of one image (h, w, 3) with the colours of another of any size, uint8 RGB.
 
-    What is added to a pixel is the same for its three channels, so its colour differences stay; only where a channel
-    would leave [0, 255] is it cut off.
+    The same value is added to the three channels of a pixel, which preserves its chroma, and clipped to [0, 255].
     """
     size = grey.shape[1::-1]
     same = other.shape == grey.shape

@@ -1,4 +1,4 @@
-"""What the page can ask for: the studio's functions, from checked parameters and uploaded photos to files in memory."""
+"""The functions of the app: from checked parameters and uploaded photos to files in memory."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from faceforge.studio.model import Ability, Model
 from faceforge.studio.output import VIDEOS, Recipe, save_video, to_png
 from faceforge.studio.restore import NoFace, Result
 
-SEEDS = 2**53 - 1  # the largest whole number that a browser knows exactly
-MOST_FACES = 36  # drawn at a time
-MOST_SECONDS = 12.0  # of film
-STRONGEST = 10.0  # change of an attribute
+SEEDS = 2**53 - 1  # the largest integer that JavaScript represents exactly
+MOST_FACES = 36  # per request
+MOST_SECONDS = 12.0  # of video
+STRONGEST = 10.0  # largest change of an attribute
 MOST_PIXELS = 24_000_000  # of an uploaded photo
 STEPS = 60  # of optimisation, for the ends of a morph
-NO_FACE = "No face was found in this photo. A larger, lighter or more frontal one is found more easily."
-WHOLE = " Or tick that the whole picture is one face."
+NO_FACE = "No face was found in this photo. Use a larger, brighter or more frontal face."
+WHOLE = " Or tick 'The whole image is one face'."
 ALSO_WHOLE = ("translate", "faces")
 
 
 @dataclass(frozen=True)
 class File:
-    """Something made: its name, media type, bytes and the recipe inside it ("" where it is not synthetic)."""
+    """A result: its name, media type, bytes and recipe ("" if it is not synthetic)."""
 
     name: str
     kind: str
@@ -43,7 +43,7 @@ class File:
     recipe: str = ""
 
     def told(self) -> dict[str, str]:
-        """As JSON."""
+        """The result as plain JSON values."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -54,18 +54,18 @@ class File:
 
 @dataclass(frozen=True)
 class Answer:
-    """A sentence, and files by the role that they have on the page."""
+    """A sentence, and files by their role on the page."""
 
     says: str
     files: Mapping[str, list[File]]
 
     def told(self) -> dict[str, Any]:
-        """As JSON."""
+        """The result as plain JSON values."""
         return {"says": self.says, "files": {role: [file.told() for file in some] for role, some in self.files.items()}}
 
 
 class Ask:
-    """What was asked: words by name, and photos as they were uploaded. Each look is checked and raises BadInput."""
+    """The parameters and uploaded photos of a request. Each accessor checks its value and raises BadInput."""
 
     def __init__(self, words: Mapping[str, str], uploads: Sequence[bytes] = ()) -> None:
         self.words, self.uploads = words, uploads
@@ -81,21 +81,21 @@ class Ask:
         return value
 
     def count(self, name: str, default: int, low: int, high: int) -> int:
-        """A whole number within bounds."""
+        """An integer within bounds."""
         word = self.words.get(name, str(default))
         if not (word.isascii() and word.isdigit() and len(word) < 20 and low <= int(word) <= high):
-            raise BadInput(f"{name} {word[:40]!r}: must be a whole number from {low} to {high}")
+            raise BadInput(f"{name} {word[:40]!r}: must be an integer from {low} to {high}")
         return int(word)
 
     def choice(self, name: str, options: Sequence[str]) -> Any:
-        """One of some words, the first if none is said."""
+        """One of the options; the first is the default."""
         word = self.words.get(name, options[0])
         if word not in options:
-            raise BadInput(f"{name} {word[:40]!r}: {', '.join(options)} are known")
+            raise BadInput(f"{name} {word[:40]!r}: must be one of {', '.join(options)}")
         return word
 
     def flag(self, name: str) -> bool:
-        """Whether it was said."""
+        """Whether a flag is set."""
         return self.words.get(name, "") in ("1", "true", "on")
 
     def photo(self, number: int = 0) -> np.ndarray:
@@ -109,7 +109,7 @@ class Ask:
             raise BadInput(f"{where} cannot be used: {error}") from None
 
     def photos(self) -> Iterator[np.ndarray]:
-        """All photos, each decoded when it is its turn."""
+        """All photos, decoded lazily."""
         return map(self.photo, range(len(self.uploads)))
 
 
@@ -117,7 +117,7 @@ class Ask:
 
 
 def generate(model: Model, ask: Ask) -> Answer:
-    """Faces of a seed, the same as those that `faceforge generate` writes."""
+    """Faces of a seed, the same as from `faceforge generate`."""
     drawn, count = _drawn(model, ask), ask.count("count", 16, 1, MOST_FACES)
     parts = model.faces(count, drawn["seed"], drawn["truncation"], drawn.get("density", "mixture"))
     faces = [face for part in parts for face in photos.to_pictures(part)]
@@ -125,11 +125,11 @@ def generate(model: Model, ask: Ask) -> Answer:
         _png(face, f"face-{drawn['seed']}-{n}", recipes.generate(model, drawn, count, n))
         for n, face in enumerate(faces)
     ]
-    return Answer(f"{count} face{'s' * (count != 1)} of seed {drawn['seed']}. Nobody has them.", {"made": files})
+    return Answer(f"{count} synthetic face{'s' * (count != 1)} of seed {drawn['seed']}.", {"made": files})
 
 
 def _drawn(model: Model, ask: Ask) -> dict[str, Any]:
-    """The settings by which faces are drawn."""
+    """The settings of random faces."""
     seed, truncation = ask.count("seed", 0, 0, SEEDS), ask.number("truncation", 1.0, 0.0, 2.0)
     densities = ("mixture", *(density for density in get_args(Density) if density != "mixture"))
     density = ask.choice("density", densities) if hasattr(model.module, "encode") else "mixture"
@@ -140,20 +140,20 @@ def _drawn(model: Model, ask: Ask) -> dict[str, Any]:
 
 
 def upscale(model: Model, ask: Ask) -> Answer:
-    """A photo larger; or lowered first, and the four pictures of it."""
+    """An enlarged photo; with ``simulate``, a comparison of four images."""
     if ask.flag("simulate"):
         result = restore.simulate(model, ask.photo())
         restored, bicubic = result.scores["restored"], result.scores["bicubic"]
-        says = f"Made smaller, bicubic ({bicubic:.1f} dB PSNR), restored ({restored:.1f} dB), original: from the left."
+        says = f"From the left: downscaled, bicubic ({bicubic:.1f} dB PSNR), restored ({restored:.1f} dB), original."
     else:
         result = restore.upscale(model, ask.photo())
-        says = f"{result.photo.shape[1]} x {result.photo.shape[0]} pixels. Fine details are plausible, not evidence."
+        says = f"{result.photo.shape[1]} x {result.photo.shape[0]} pixels. Fine details are guesses, not evidence."
     recipe = recipes.upscale(model, ask.flag("simulate"))
     return Answer(says, {"made": [_png(result.photo, recipe.command, recipe)]})
 
 
 def translate(model: Model, ask: Ask) -> Answer:
-    """A photo with its faces translated; beside it each face by steps, and the lines that a hand may change."""
+    """A photo with its faces translated, the steps for each face, and the lines, which can be edited."""
     whole = ask.flag("whole")
     result = restore.translate(model, ask.photo(), whole)
     recipe = recipes.translate(model, whole)
@@ -165,13 +165,13 @@ def translate(model: Model, ask: Ask) -> Answer:
 
 
 def draw(model: Model, ask: Ask) -> Answer:
-    """The face that belongs to drawn lines."""
+    """The face for drawn lines."""
     made = _png(restore.from_lines(model, ask.photo()), "drawn", recipes.from_lines(model))
     return Answer("A face for these lines.", {"made": [made]})
 
 
 def faces(model: Model, ask: Ask) -> Answer:
-    """The faces of a photo, cut as the model knows them; not synthetic, so without a recipe."""
+    """The faces of a photo, cropped for the model; not synthetic, so without a recipe."""
     pixels = ask.photo()
     crops = [photos.cut(pixels, spot, model.size) for spot in restore.faces_of(pixels, model)[:MOST_FACES]]
     files = [File(f"face-{n}.png", "image/png", to_png(crop, None)) for n, crop in enumerate(crops)]
@@ -179,7 +179,7 @@ def faces(model: Model, ask: Ask) -> Answer:
 
 
 def edit(model: Model, ask: Ask) -> Answer:
-    """A photo, a cut face (``whole``), or the random face of a seed, with attributes changed."""
+    """A photo, a cropped face (``whole``), or the random face of a seed, with changed attributes."""
     words = [word for word in ask.words.get("changes", "").split(",") if word]
     strengths = edits.parse_strengths(words)
     if any(abs(strength) > STRONGEST for strength in strengths.values()):
@@ -211,7 +211,7 @@ def _faces(result: Result) -> str:
 def average(model: Model | None, ask: Ask) -> Answer:
     """The mean face of the photos."""
     if len(ask.uploads) < 2:
-        raise BadInput("a mean needs at least 2 photos: choose several at once")
+        raise BadInput("the mean needs at least 2 photos: choose several at once")
     way = ask.choice("way", ways_of(model))
     made: Iterable[np.ndarray]
     if way == "landmarks" or model is None:
@@ -224,14 +224,14 @@ def average(model: Model | None, ask: Ask) -> Answer:
 
 
 def ways_of(model: Model | None) -> tuple[str, ...]:
-    """In which ways a mean can be had."""
+    """The available methods for a mean."""
     if model is None or "average" not in model.abilities:
         return ("landmarks",)
     return ("translation" if model.task.name == "average" else "latent", "landmarks")
 
 
 def walk(model: Model, ask: Ask) -> Answer:
-    """A film from random face to random face, or of one face along an attribute."""
+    """A video from random face to random face, or of one face along an attribute."""
     drawn, seconds = _drawn(model, ask), ask.number("seconds", 6.0, 0.5, MOST_SECONDS)
     seed, truncation, density = drawn["seed"], drawn["truncation"], drawn.get("density", "mixture")
     frames, attribute = max(2, round(seconds * animation.FPS)), ask.words.get("attribute")
@@ -244,7 +244,7 @@ def walk(model: Model, ask: Ask) -> Answer:
 
 
 def morph(model: Model, ask: Ask) -> Answer:
-    """A film from the face of one photo to that of another."""
+    """A video from the face of one photo to that of another."""
     seconds = ask.number("seconds", 3.0, 0.5, MOST_SECONDS)
     ends = []
     for pixels in (ask.photo(0), ask.photo(1)):
@@ -256,11 +256,11 @@ def morph(model: Model, ask: Ask) -> Answer:
 
 def _film(frames: Iterable[np.ndarray], name: str, ask: Ask, recipe: Recipe) -> Answer:
     suffix = "." + ask.choice("kind", [kind.removeprefix(".") for kind in VIDEOS])
-    with TemporaryDirectory(prefix="faceforge-") as folder:  # ffmpeg writes to files only
+    with TemporaryDirectory(prefix="faceforge-") as folder:  # ffmpeg can only write to files
         data = save_video(frames, Path(folder) / f"{name}{suffix}", animation.FPS, recipe).read_bytes()
     kind = "video/mp4" if suffix == ".mp4" else "image/gif"
     return Answer(
-        f"{recipe.settings['seconds']:g} seconds of film.",
+        f"{recipe.settings['seconds']:g} seconds of video.",
         {"made": [File(f"{name}{suffix}", kind, data, recipe.line())]},
     )
 
@@ -283,7 +283,7 @@ ANSWERS: Mapping[str, tuple[Ability, Callable[[Any, Ask], Answer]]] = {
 
 
 def answer(name: str, model: Model | None, ask: Ask) -> Answer:
-    """What was asked for by name. Raises BadInput."""
+    """The answer of a function by name. Raises BadInput."""
     ability, function = ANSWERS[name]
     if model is None and name != "average":
         raise BadInput(f"{name} needs a run")

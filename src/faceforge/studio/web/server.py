@@ -1,8 +1,8 @@
-"""The studio as a web page: a small server that keeps nothing.
+"""The studio as a web app: a small server without storage.
 
-Photos come as the bodies of requests and live in memory until they are answered: no upload touches a disk or a log. One
-thread works, so that requests wait for one another and memory stays flat; what waits is bounded too. The page asks for
-nothing from other hosts and may be asked by no other page.
+Photos arrive as request bodies and stay in memory until the answer: no upload touches a disk or a log. One worker
+thread processes the requests in turn, so memory stays bounded; the queue is bounded too. The page loads nothing from
+other hosts, and other pages cannot use it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from faceforge.studio.model import WATCH, Model, open_model
 from faceforge.studio.web.handlers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer, ways_of
 
 PAGE = Path(__file__).parent / "page"
-DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the model that is there without a run
+DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the default model
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::", "")
 DRAIN_SECONDS = 5.0
@@ -54,22 +54,22 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request, and all together, may cost."""
+    """Limits of one request and of all requests together."""
 
-    photos: int = 40  # of a request
-    upload_bytes: int = 48_000_000  # of a request
-    held_bytes: int = 256_000_000  # of uploads that wait or are worked on
-    waiting: int = 64  # requests
+    photos: int = 40  # per request
+    upload_bytes: int = 48_000_000  # per request
+    held_bytes: int = 256_000_000  # of all uploads in memory
+    waiting: int = 64  # requests in the queue
     upload_seconds: float = 60.0
     work_seconds: float = 60.0
 
 
 class Stopped(Exception):
-    """Work took too long, or nobody waits for it any more."""
+    """The work took too long, or the client has disconnected."""
 
 
 class Refused(Exception):
-    """A request that is not worked on: its status and a sentence."""
+    """A rejected request: its status and a sentence."""
 
     def __init__(self, status: int, says: str) -> None:
         super().__init__(says)
@@ -77,7 +77,7 @@ class Refused(Exception):
 
 
 class WorkQueue:
-    """Takes requests in, one after another, within limits."""
+    """Admits requests within limits and processes them one at a time."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -85,7 +85,7 @@ class WorkQueue:
         self.waiting = self.held = 0
 
     async def work(self, request: Request, job: Callable[[list[bytes]], Answer]) -> Answer:
-        """The answer that ``job`` makes of the request's photos. Raises Refused, Stopped or what the job raises."""
+        """The answer of ``job`` for the photos of a request. Raises Refused, Stopped or what the job raises."""
         try:
             size = self._admitted(request)
         except Refused:
@@ -99,19 +99,19 @@ class WorkQueue:
             self.waiting, self.held = self.waiting - 1, self.held - size
 
     def _admitted(self, request: Request) -> int:
-        """The length of a body that there is room for."""
+        """The length of the request body. Raises Refused if there is no room for it."""
         length = request.headers.get("content-length", "" if "transfer-encoding" in request.headers else "0")
         if not (length.isascii() and length.isdigit()):
-            raise Refused(411, "A request has to say how long it is.")
+            raise Refused(411, "The request must have a Content-Length.")
         most = self.limits.upload_bytes
         if len(length) > 15 or int(length) > most:
-            raise Refused(413, f"That is too much at once: at most {most / 1e6:.0f} MB are taken.")
+            raise Refused(413, f"The upload is too large: it must be at most {most / 1e6:.0f} MB.")
         if self.waiting >= self.limits.waiting or self.held + int(length) > self.limits.held_bytes:
-            raise Refused(503, "Many people are using this at the moment; try again in a few seconds.")
+            raise Refused(503, "The server is busy; try again in a few seconds.")
         return int(length)
 
     async def _uploads(self, request: Request, size: int) -> list[bytes]:
-        """The photos of the body, whose lengths the parameter ``sizes`` names."""
+        """The photos in the body; the parameter ``sizes`` gives their lengths."""
         body = bytearray()
         with anyio.move_on_after(self.limits.upload_seconds) as scope:
             async for chunk in request.stream():
@@ -120,12 +120,12 @@ class WorkQueue:
             raise Refused(408, "The upload took too long.")
         words = [word for word in request.query_params.get("sizes", str(size) if size else "").split(",") if word]
         if len(words) > self.limits.photos:
-            raise Refused(413, f"{len(words)} photos are too many at once: at most {self.limits.photos} are taken.")
+            raise Refused(413, f"{len(words)} photos are too many at once: there must be at most {self.limits.photos}.")
         if not all(word.isascii() and word.isdigit() and len(word) < 15 for word in words):
-            raise Refused(400, "The lengths of the photos have to be whole numbers.")
+            raise Refused(400, "The lengths of the photos must be integers.")
         lengths = [int(word) for word in words]
         if sum(lengths) != len(body):
-            raise Refused(400, "The photos are not as long as was said.")
+            raise Refused(400, "The photos do not have the lengths given in sizes.")
         ends = [sum(lengths[: n + 1]) for n in range(len(lengths))]
         return [bytes(body[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
 
@@ -143,7 +143,7 @@ class WorkQueue:
 
         def watch() -> None:
             if gone.is_set():
-                raise Stopped("Nobody waits any more.")
+                raise Stopped("The client has disconnected.")
             if time.monotonic() > end:
                 raise Stopped(f"That took longer than {self.limits.work_seconds:.0f} seconds; ask for less at once.")
 
@@ -161,23 +161,23 @@ async def _until_gone(request: Request) -> None:
 
 
 async def _drain(request: Request) -> None:
-    """Read what is still sent, so that the sender hears the answer; not for ever."""
+    """Read the rest of the request for a limited time, so that the client receives the answer."""
     with anyio.move_on_after(DRAIN_SECONDS):
         while (await request.receive()).get("more_body"):
             pass
 
 
 class SameOriginMiddleware:
-    """Refuses what other pages send here, and adds the headers that keep this page to itself.
+    """Rejects requests from other origins and adds the security headers.
 
-    ``hosts`` are the names it goes by, so that no foreign name can be made to lead here (DNS rebinding); none: any.
+    ``hosts`` are the allowed host names, against DNS rebinding; empty allows any.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -190,9 +190,9 @@ class SameOriginMiddleware:
             await send(message)
 
         if self.hosts and _hostname(names.get(b"host", "")) not in self.hosts:
-            await _said("This page goes by another name.", 400)(scope, receive, sent)
+            await _said("This host name is not allowed.", 400)(scope, receive, sent)
         elif origin is not None and origin.partition("://")[2] != names.get(b"host"):
-            await _said("Another page may not use this one.", 403)(scope, receive, sent)
+            await _said("Requests from other pages are not allowed.", 403)(scope, receive, sent)
         else:
             await self.app(scope, receive, sent)
 
@@ -205,7 +205,7 @@ def _hostname(host: str) -> str | None:
 
 
 def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1") -> Starlette:
-    """The page and its functions for some models."""
+    """The app for some models."""
     desk = WorkQueue(limits or Limits())
     offered = _offers(models, desk.limits)
 
@@ -216,7 +216,7 @@ def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = 
         words, name = dict(request.query_params), request.path_params["name"]
         try:
             if name not in ANSWERS:
-                raise Refused(404, f"There is no {name[:40]!r} here.")
+                raise Refused(404, f"Unknown function {name[:40]!r}.")
             model = _chosen(models, words.pop("run", ""))
             made = await desk.work(request, lambda uploads: answer(name, model, Ask(words, uploads)))
         except Refused as refused:
@@ -226,10 +226,10 @@ def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = 
         except Stopped as error:
             return _said(str(error), 504)
         except ClientDisconnect:
-            return _said("Nobody waits any more.", 408)
-        except Exception:  # whatever happened, the page goes on; what was uploaded is in no traceback
+            return _said("The client has disconnected.", 408)
+        except Exception:  # the server must survive any error; a traceback contains no upload
             traceback.print_exc()
-            return _said("Something went wrong here, and it is not your photo's fault; the terminal says what.", 500)
+            return _said("An internal error occurred, not caused by your photo; see the terminal for details.", 500)
         return JSONResponse(made.told())
 
     routes = [
@@ -246,16 +246,16 @@ def _said(sentence: str, status: int) -> Response:
 
 
 def _chosen(models: Sequence[Model], word: str) -> Model | None:
-    """The model of a number; none where none is said."""
+    """The model with a number; None for an empty word."""
     if not word:
         return None
     if not (word.isascii() and word.isdigit() and len(word) < 6 and int(word) < len(models)):
-        raise BadInput(f"run {word[:40]!r}: 0 to {len(models) - 1} are here")
+        raise BadInput(f"run {word[:40]!r}: must be from 0 to {len(models) - 1}")
     return models[int(word)]
 
 
 def _offers(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
-    """What the page has to know: the models with what they can, and the limits."""
+    """The data for the page: the models with their abilities, and the limits."""
     return {
         "models": [_offer(model) for model in models],
         "limits": {
@@ -287,22 +287,22 @@ def _offer(model: Model) -> dict[str, Any]:
 
 
 def serve(runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = ()) -> None:
-    """Serve the page until it is interrupted. Raises BadInput where a run or the address cannot be used."""
+    """Serve the app until interrupted. Raises BadInput if a run or the address cannot be used."""
     models = [open_model(run, None, trusted) for run in runs or [DRAWN]]
     for model in models:
         if not model.abilities:
-            raise BadInput(f"{model.path}: this run can nothing that the page offers")
+            raise BadInput(f"{model.path}: this run supports none of the app's features")
         _warm(model)
     if not runs:
-        _tell("no run was given: this is a small model of drawn faces; `faceforge app RUN` shows what you trained")
+        _tell("no run was given: using a small model of drawn faces; `faceforge app RUN` uses your own model")
     with _listening(host, port) as place:
         address = f"[{host}]" if ":" in host else host or "0.0.0.0"
         if host not in LOOPBACK:
             _tell(
-                f"{host or 'every address'} can be reached from other machines: whoever does may use these models and "
-                "this machine's time, and photos travel unencrypted; 127.0.0.1 keeps the page to this machine"
+                f"{host or 'every address'} is reachable from other machines: anyone there may use these models and "
+                "this machine, and photos are sent unencrypted; use 127.0.0.1 to restrict it to this machine"
             )
-        _tell(f"listening on http://{address}:{place.getsockname()[1]} (Ctrl-C ends it)")
+        _tell(f"listening on http://{address}:{place.getsockname()[1]} (Ctrl-C to stop)")
         settings = uvicorn.Config(
             make_app(models, host=host),
             log_level="warning",
@@ -315,7 +315,7 @@ def serve(runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = (
 
 
 def _tell(line: str) -> None:
-    print(line, flush=True)  # whoever reads it through a pipe wants it now
+    print(line, flush=True)  # immediately, also through a pipe
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -327,12 +327,12 @@ def _listening(host: str, port: int) -> socket.socket:
         place.listen(128)
     except OSError as error:
         place.close()
-        raise BadInput(f"--host {host} --port {port}: {error.strerror or error}; --port 0 takes a free one") from None
+        raise BadInput(f"--host {host} --port {port}: {error.strerror or error}; --port 0 picks a free port") from None
     return place
 
 
 def _warm(model: Model) -> None:
-    """Do once what the first visitor would wait for."""
+    """Run the slow first call before the first request."""
     if "generate" in model.abilities:
         model.decode(model.codes(1))
     if {"edit", "translate", "upscale"} & set(model.abilities):

@@ -1,4 +1,4 @@
-// The page of `faceforge app`. It keeps photos and results in this window only; the server keeps nothing.
+// The page of `faceforge app`. Photos and results stay in this window; the server stores nothing.
 
 const offers = await (await fetch("api/studio")).json();
 const gallery = [];
@@ -57,7 +57,7 @@ function seeded() {
 async function ask(name, words, photos = []) {
   const total = photos.reduce((sum, photo) => sum + photo.size, 0);
   const most = offers.limits.bytes;
-  if (total > most) throw new Error(`That is too much at once: at most ${Math.round(most / 1e6)} MB are taken.`);
+  if (total > most) throw new Error(`The upload is too large; the limit is ${Math.round(most / 1e6)} MB.`);
   const query = new URLSearchParams(words);
   if (photos.length) query.set("sizes", photos.map((photo) => photo.size).join(","));
   let response;
@@ -68,7 +68,7 @@ async function ask(name, words, photos = []) {
       body: photos.length ? new Blob(photos) : new Blob([]),
     });
   } catch {
-    throw new Error("The studio does not answer; is it still running?");
+    throw new Error("The server does not answer; is it still running?");
   }
   const answer = await response.json().catch(() => ({ says: "The answer could not be read." }));
   if (!response.ok) throw new Error(answer.says);
@@ -104,7 +104,7 @@ function media(file) {
 
 function figure(file, { keep = true, actions = [] } = {}) {
   const shown = media(file);
-  const look = file.kind.startsWith("video/") ? shown : el("button", { type: "button", className: "look", "aria-label": `Look at ${file.name}`, onclick: () => enlarge(file) }, shown);
+  const look = file.kind.startsWith("video/") ? shown : el("button", { type: "button", className: "look", "aria-label": `Enlarge ${file.name}`, onclick: () => enlarge(file) }, shown);
   const below = el("figcaption", {}, el("span", {}, file.name), el("a", { className: "button", href: file.url, download: file.name }, "Save"));
   if (keep) {
     below.append(el("button", { type: "button", onclick: (event) => {
@@ -133,7 +133,7 @@ function compared(before, file) {
   return el("div", {}, frame, share);
 }
 
-// A panel is a form of controls beside what came of them. `work` gives the answer's elements.
+// A panel is a form of controls beside its results. `work` returns the text and elements of the answer.
 function panel({ title, hint, controls, button, work, live = false }) {
   const says = el("p", { className: "says", role: "status" });
   const results = el("div", { className: "pictures" });
@@ -184,7 +184,7 @@ function picker({ several = false, text = "Your photo" } = {}) {
   let photos = [];
   const chosen = el("div", { className: "chosen", "aria-live": "polite" });
   const input = el("input", { type: "file", accept: "image/*", multiple: several, "aria-label": text });
-  const camera = el("button", { type: "button" }, "Take a picture");
+  const camera = el("button", { type: "button" }, "Take a photo");
   const film = el("video", { autoplay: true, muted: true, playsInline: true, hidden: true });
   const box = el("div", { className: "drop" }, el("span", {}, several ? `${text} (choose several, or drop them here)` : `${text} (choose, or drop it here)`), input, camera, film, chosen);
   const changed = new EventTarget();
@@ -216,9 +216,9 @@ function picker({ several = false, text = "Your photo" } = {}) {
     try {
       film.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
       film.hidden = false;
-      camera.textContent = "Now";
+      camera.textContent = "Capture";
     } catch {
-      chosen.textContent = "There is no camera here that this page may use.";
+      chosen.textContent = "No camera is available to this page.";
     }
   });
 
@@ -226,14 +226,14 @@ function picker({ several = false, text = "Your photo" } = {}) {
     for (const track of film.srcObject.getTracks()) track.stop();
     film.srcObject = null;
     film.hidden = true;
-    camera.textContent = "Take a picture";
+    camera.textContent = "Take a photo";
   }
 
   return { box, changed, photos: () => photos };
 }
 
 function needed(pick) {
-  if (!pick.photos().length) throw new Error("Choose a photo first, or take one.");
+  if (!pick.photos().length) throw new Error("Choose or take a photo first.");
   return pick.photos();
 }
 
@@ -252,7 +252,7 @@ function chooser(able) {
 
 function densities(able) {
   if (!able.some((model) => model.densities.length)) return [];
-  const shown = { mixture: "like the training faces (mixture)", gaussian: "like the training faces (one Gaussian)", prior: "as it was trained for (prior)", uniform: "uniform in [0, 1), as published" };
+  const shown = { mixture: "like the training faces (mixture)", gaussian: "like the training faces (one Gaussian)", prior: "the prior of the training", uniform: "uniform in [0, 1), as published" };
   return [choice("Codes", Object.entries(shown), "density")];
 }
 
@@ -261,13 +261,13 @@ function facesPanel() {
   if (!able.length) return null;
   const made = panel({
     title: "Random faces",
-    hint: "Each seed is always the same faces. Less variety: closer to the middle, more alike and better.",
+    hint: "The same seed always gives the same faces. Less variety gives better quality.",
     controls: [
       ...chooser(able), seeded(),
       choice("How many", [[9, "9"], [1, "1"], [4, "4"], [16, "16"], [offers.limits.faces, String(offers.limits.faces)]], "count"),
       slider("Variety (truncation)", "truncation", 1, 0, 1.5, 0.05), ...densities(able),
     ],
-    button: "Draw faces",
+    button: "Generate faces",
     async work(words) {
       const answer = await ask("generate", words);
       return { text: answer.says, shown: answer.files.made.map((file) => figure(file)) };
@@ -281,10 +281,10 @@ function sharpenPanel() {
   if (!able.length) return null;
   const pick = picker();
   const made = panel({
-    title: "Sharpen my photo",
-    hint: "The photo, larger. Details that it does not hold are invented.",
-    controls: [...chooser(able), pick.box, tick("Make it smaller first, to compare with the original", "simulate")],
-    button: "Sharpen",
+    title: "Enlarge my photo",
+    hint: "Enlarges the photo. Details that it does not contain are invented.",
+    controls: [...chooser(able), pick.box, tick("Downscale it first, to compare with the original", "simulate")],
+    button: "Enlarge",
     async work(words) {
       const [photo] = needed(pick);
       const answer = await ask("upscale", words, [photo]);
@@ -294,24 +294,24 @@ function sharpenPanel() {
       return { text: answer.says, shown, few: true };
     },
   });
-  return { name: "Sharpen", id: "sharpen", ...made };
+  return { name: "Enlarge", id: "sharpen", ...made };
 }
 
 const TASKS = {
-  colorize: ["Colour", "Colour my photo", "Faces in a grey photo get colours that are plausible, not true. A photo in colour is made grey first."],
-  deblur: ["Deblur", "Deblur my photo", "The faces of a photo are blurred, and made sharp again."],
-  thresholds: ["Poster", "A poster becomes a face", "The faces of a photo are brought to a few values of each colour, and made whole again."],
-  contours: ["Draw", "Draw a face", "A face from its outlines: of a photo, or drawn by hand."],
-  canny: ["Draw", "Draw a face", "A face from its edges: of a photo, or drawn by hand."],
+  colorize: ["Colour", "Colour my photo", "Colours the faces in a photo. The colours are plausible, not true. A colour photo is converted to grey first."],
+  deblur: ["Deblur", "Deblur my photo", "The faces in a photo are blurred, then restored."],
+  thresholds: ["Poster", "Restore a poster", "The faces in a photo are reduced to a few values per colour channel, then restored."],
+  contours: ["Draw", "Draw a face", "A face from its contours: from a photo, or drawn by hand."],
+  canny: ["Draw", "Draw a face", "A face from its edges: from a photo, or drawn by hand."],
 };
 
 function translatePanel(able) {
-  const [name, title, hint] = TASKS[able[0].task] ?? [able[0].task, able[0].task, "What this run makes of the faces in a photo."];
+  const [name, title, hint] = TASKS[able[0].task] ?? [able[0].task, able[0].task, "Applies the task of this run to the faces in a photo."];
   const pick = picker();
   const pad = able[0].lines ? drawingPad(able[0]) : null;
-  const controls = [...chooser(able), pick.box, tick("The whole picture is one face", "whole")];
+  const controls = [...chooser(able), pick.box, tick("The whole image is one face", "whole")];
   const made = panel({
-    title, hint, controls, button: pad ? "Photo to lines to face" : "Make it",
+    title, hint, controls, button: pad ? "Convert photo to lines to face" : "Apply",
     async work(words, form) {
       if (pad && form.dataset.drawn) {
         const answer = await ask("draw", { run: words.run }, [await pad.blob()]);
@@ -332,11 +332,11 @@ function translatePanel(able) {
   return { name: `${name}${pad && able[0].task === "canny" ? " edges" : ""}`, id: able[0].task, ...made };
 }
 
-// Lines are drawn in the model's own pixels. By keyboard: arrows move, space puts the pen down and lifts it.
+// Lines are drawn at the resolution of the model. Keyboard: arrows move the pen, space lowers or lifts it.
 function drawingPad({ width, height }) {
-  const canvas = el("canvas", { className: "pad", width, height, tabIndex: 0, role: "application", "aria-label": "Drawing. Arrows move, space puts the pen down or lifts it." });
-  const cursor = el("span", { className: "hint", role: "status" }, "Draw with mouse, finger, or arrows and space.");
-  const pen = choice("Pen", [["#c8c8c8", "white"], ["#646464", "grey"], ["#c80000", "red"], ["#00c800", "green"], ["#0000c8", "blue"], ["#000000", "rubber"]], "pen").querySelector("select");
+  const canvas = el("canvas", { className: "pad", width, height, tabIndex: 0, role: "application", "aria-label": "Drawing area. Arrow keys move the pen, space lowers or lifts it." });
+  const cursor = el("span", { className: "hint", role: "status" }, "Draw with the mouse, a finger, or the arrow keys and space.");
+  const pen = choice("Pen", [["#c8c8c8", "white"], ["#646464", "grey"], ["#c80000", "red"], ["#00c800", "green"], ["#0000c8", "blue"], ["#000000", "eraser"]], "pen").querySelector("select");
   const changed = new EventTarget();
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const past = [];
@@ -395,7 +395,7 @@ function drawingPad({ width, height }) {
 
   const undo = el("button", { type: "button", onclick: () => { if (past.length) { context.putImageData(past.pop(), 0, 0); tell(); } } }, "Undo");
   const wipe = el("button", { type: "button", onclick: () => { remember(); clear(); } }, "Clear");
-  const go = el("button", { type: "button", onclick: tell }, "Face of these lines");
+  const go = el("button", { type: "button", onclick: tell }, "Make the face");
   const box = el("div", { className: "controls" }, canvas, cursor, el("div", { className: "row" }, labelled("Pen", pen), undo, wipe, go));
   return {
     box, changed,
@@ -416,12 +416,12 @@ function editPanel() {
   const pick = picker({ text: "A photo; without one, the random face of the seed" });
   const common = ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair", "Wearing_Hat", "No_Beard", "Bangs"];
   const sliders = el("fieldset");
-  let crop = null; // the cut face of the photo, by which the sliders are live
+  let crop = null; // the cropped face of the photo, so that the sliders respond quickly
   let plain = {}; // the random face before any change
   const made = panel({
     title: "Change a face",
-    hint: "1 is the way from the mean face without an attribute to the mean face with it. Changes are shown at once.",
-    controls: [...chooser(able), pick.box, tick("The whole picture is one face", "whole"), seeded(), sliders],
+    hint: "1 is the step from the mean face without an attribute to the mean face with it. Changes are shown immediately.",
+    controls: [...chooser(able), pick.box, tick("The whole image is one face", "whole"), seeded(), sliders],
     live: true,
     async work(words, form) {
       const changes = [...sliders.querySelectorAll("input")].filter((input) => Number(input.value)).map((input) => `${input.name}=${input.value}`).join(",");
@@ -440,7 +440,7 @@ function editPanel() {
           } finally {
             event.target.disabled = false;
           }
-        } }, "Put it into the photo");
+        } }, "Paste into the photo");
         shown.push(figure(answer.files.made[0], { actions: words.whole ? [] : [inPhoto] }));
         if (answer.files.steps) shown.push(figure(answer.files.steps[0]));
       } else {
@@ -470,20 +470,20 @@ function editPanel() {
   pick.changed.addEventListener("change", renew);
   made.form.elements.whole.addEventListener("change", renew);
   if (made.form.elements.run.tagName === "SELECT") made.form.elements.run.addEventListener("change", () => { offer(); renew(); });
-  made.form.append(el("button", { type: "button", onclick: () => { offer(); made.run(); } }, "All back to 0"));
+  made.form.append(el("button", { type: "button", onclick: () => { offer(); made.run(); } }, "Reset all to 0"));
   return { name: "Change a face", id: "edit", ...made, first: made.run };
 }
 
 function meanPanel() {
   const able = models(can("average"));
   const pick = picker({ several: true, text: "Photos" });
-  const words = { latent: "mean of codes", translation: "translation asked again and again", landmarks: "landmarks and warp" };
+  const words = { latent: "mean of codes", translation: "repeated translation", landmarks: "landmarks and warping" };
   const ways = able.flatMap((model) => model.ways.filter((way) => way !== "landmarks").map((way) => [`${model.run}/${way}`, `${words[way]} (${model.name})`]));
   const made = panel({
     title: "Mean face",
-    hint: `The face that several photos have in common; up to ${offers.limits.photos} of them.`,
-    controls: [choice("How", [["/landmarks", words.landmarks], ...ways], "how"), pick.box],
-    button: "Make the mean face",
+    hint: `The mean of the faces in up to ${offers.limits.photos} photos.`,
+    controls: [choice("Method", [["/landmarks", words.landmarks], ...ways], "how"), pick.box],
+    button: "Compute the mean face",
     async work({ how }) {
       const [run, way] = how.split("/");
       const answer = await ask("average", { run, way }, needed(pick));
@@ -499,14 +499,14 @@ function filmPanel() {
   const attributes = [...new Set(able.flatMap((model) => model.attributes))];
   const made = panel({
     title: "Walk from face to face",
-    hint: "A film through random faces, or of one face along an attribute. It ends where it began.",
+    hint: "A looping video through random faces, or of one face along an attribute.",
     controls: [
       ...chooser(able), seeded(),
-      ...(attributes.length ? [choice("Way", [["", "through random faces"], ...attributes.map((name) => [name, `along ${name.replaceAll("_", " ")}`])], "attribute")] : []),
+      ...(attributes.length ? [choice("Path", [["", "through random faces"], ...attributes.map((name) => [name, `along ${name.replaceAll("_", " ")}`])], "attribute")] : []),
       number("Faces", "faces", 5, 2, offers.limits.faces), slider("Seconds", "seconds", 4, 1, offers.limits.seconds, 1),
-      choice("Kind", [["mp4", "film (mp4)"], ["gif", "picture that moves (gif)"]], "kind"), ...densities(able),
+      choice("Format", [["mp4", "video (mp4)"], ["gif", "animation (gif)"]], "kind"), ...densities(able),
     ],
-    button: "Make the film",
+    button: "Make the video",
     async work(words) {
       const answer = await ask("walk", words);
       return { text: answer.says, shown: answer.files.made.map((file) => figure(file)), few: true };
@@ -520,10 +520,10 @@ function morphPanel() {
   if (!able.length) return null;
   const first = picker({ text: "From this photo" }), second = picker({ text: "To this one" });
   const made = panel({
-    title: "From one face to another",
-    hint: "Both faces are found in the model's own space of faces; what it does not know of them is lost.",
-    controls: [...chooser(able), first.box, second.box, slider("Seconds", "seconds", 3, 1, offers.limits.seconds, 1), choice("Kind", [["mp4", "film (mp4)"], ["gif", "picture that moves (gif)"]], "kind")],
-    button: "Make the film",
+    title: "Morph one face into another",
+    hint: "Both faces are encoded by the model; details that its codes do not capture are lost.",
+    controls: [...chooser(able), first.box, second.box, slider("Seconds", "seconds", 3, 1, offers.limits.seconds, 1), choice("Format", [["mp4", "video (mp4)"], ["gif", "animation (gif)"]], "kind")],
+    button: "Make the video",
     async work(words) {
       const answer = await ask("morph", words, [...needed(first), ...needed(second)]);
       return { text: answer.says, shown: answer.files.made.map((file) => figure(file)), few: true };
@@ -540,7 +540,7 @@ function galleryPanel() {
       await new Promise((done) => setTimeout(done, 300));
     }
   } }, "Save all");
-  const section = el("section", { className: "wide" }, el("div", {}, el("h2", {}, "Gallery"), el("p", { className: "hint" }, "What you kept, until this window is closed or loaded again. Each file carries its recipe: run, seed and settings."), el("p", {}, all), shown));
+  const section = el("section", { className: "wide" }, el("div", {}, el("h2", {}, "Gallery"), el("p", { className: "hint" }, "The results that you kept, until this window is closed or reloaded. Each file contains its recipe: run, seed and settings."), el("p", {}, all), shown));
   return { name: "Gallery", id: "gallery", section };
 }
 
@@ -587,6 +587,6 @@ tabs.addEventListener("keydown", (event) => {
 
 const drawn = offers.models.some((model) => model.drawn);
 document.getElementById("about").textContent = drawn
-  ? "No run was given: this is a small model of drawn faces, not of people. Start it with runs of yours to see what they can."
+  ? "No run was given: this is a small model of drawn faces, not of people. Start the app with your own runs to use them."
   : offers.models.map((model) => `${model.name} (${model.task === "none" ? "random faces" : model.task.replaceAll("_", " ")})`).join(" · ");
 open(panels[0]);

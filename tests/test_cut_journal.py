@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceforge.cut.journal import Memory
+from faceforge.cut.journal import Journal
 from faceforge.cut.work import Photo
 from faceforge.io.manifest import Row, rounded
 
@@ -27,30 +27,30 @@ PHOTOS = [make_photo(name, f"{n}:{n}", n % 3) for n, name in enumerate(["b", "a"
 
 
 def remembered(path, photos=()):
-    memory = Memory(path)
+    journal = Journal(path)
     for photo in photos:
-        memory.add(photo)
-    return memory
+        journal.add(photo)
+    return journal
 
 
 def contents(path):
     """What a new process finds."""
-    memory = Memory(path)
-    photos = list(memory)
-    memory.close()
+    journal = Journal(path)
+    photos = list(journal)
+    journal.close()
     return photos
 
 
 def test_photos_come_back_by_name(tmp_path):
-    memory = remembered(tmp_path / "m", PHOTOS)
-    assert len(memory) == len(PHOTOS)
+    journal = remembered(tmp_path / "m", PHOTOS)
+    assert len(journal) == len(PHOTOS)
     expected = sorted(PHOTOS, key=lambda photo: photo.name)
-    assert list(memory) == contents(tmp_path / "m") == expected
-    assert memory.photo("a\nb") == PHOTOS[4]
-    assert memory.stamp("x\udcff.jpg") == "5:5"
-    assert memory.stamp("nobody") is None
+    assert list(journal) == contents(tmp_path / "m") == expected
+    assert journal.photo("a\nb") == PHOTOS[4]
+    assert journal.stamp("x\udcff.jpg") == "5:5"
+    assert journal.stamp("nobody") is None
     with pytest.raises(KeyError):
-        memory.photo("nobody")
+        journal.photo("nobody")
     assert len(remembered(tmp_path / "empty")) == 0
 
 
@@ -62,17 +62,17 @@ def test_the_file_is_a_line_of_ascii_a_photo(tmp_path):
 
 
 def test_later_lines_win(tmp_path):
-    memory = remembered(tmp_path / "m", PHOTOS)
+    journal = remembered(tmp_path / "m", PHOTOS)
     changed = replace(make_photo("a", "9:9", 2), sha256="f" * 64)
-    memory.add(changed)
-    memory.keep("b", "7:7")
-    for found in (memory, Memory(tmp_path / "m")):
+    journal.add(changed)
+    journal.keep("b", "7:7")
+    for found in (journal, Journal(tmp_path / "m")):
         assert len(found) == len(PHOTOS)
         assert found.photo("a") == changed
         assert found.stamp("a") == "9:9"
         assert found.photo("b") == replace(PHOTOS[0], stamp="7:7")
     with pytest.raises(KeyError):
-        memory.keep("nobody", "1:1")
+        journal.keep("nobody", "1:1")
 
 
 @pytest.mark.parametrize("lost", [1, 2, 30, None])
@@ -103,16 +103,16 @@ def test_what_is_no_photo_ends_the_memory(tmp_path, nonsense):
 
 
 def test_settling_sorts_and_drops(tmp_path):
-    memory = remembered(tmp_path / "m", [*PHOTOS, make_photo("a", "9:9", 2)])
-    memory.settle()
+    journal = remembered(tmp_path / "m", [*PHOTOS, make_photo("a", "9:9", 2)])
+    journal.settle()
     assert [json.loads(line)["name"] for line in (tmp_path / "m").read_text().splitlines()] == sorted(
         photo.name for photo in PHOTOS
     )
-    assert memory.photo("a").stamp == "9:9"
-    memory.add(make_photo("after", "3:3"))  # it goes on in the new file
-    assert memory.photo("after").stamp == "3:3"
-    assert memory.photo("sub/é") == PHOTOS[2]
-    memory.close()
+    assert journal.photo("a").stamp == "9:9"
+    journal.add(make_photo("after", "3:3"))  # it goes on in the new file
+    assert journal.photo("after").stamp == "3:3"
+    assert journal.photo("sub/é") == PHOTOS[2]
+    journal.close()
     assert len(contents(tmp_path / "m")) == len(PHOTOS) + 1
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
@@ -120,27 +120,27 @@ def test_settling_sorts_and_drops(tmp_path):
 @given(st.permutations(PHOTOS), st.randoms(use_true_random=False), st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_settled_bytes_depend_on_no_order(tmp_path_factory, order, chance: random.Random, halfway):
-    folder = tmp_path_factory.mktemp("memory")
-    memory = remembered(folder / "expected", PHOTOS)
-    memory.settle()
-    memory.close()
-    memory = Memory(folder / "found")
+    folder = tmp_path_factory.mktemp("journal")
+    journal = remembered(folder / "expected", PHOTOS)
+    journal.settle()
+    journal.close()
+    journal = Journal(folder / "found")
     for photo in order:
-        memory.add(replace(photo, stamp="0:0", rows=[]))
+        journal.add(replace(photo, stamp="0:0", rows=[]))
     if halfway:
-        memory.settle()
-        memory.close()
-        memory = Memory(folder / "found")
+        journal.settle()
+        journal.close()
+        journal = Journal(folder / "found")
     for photo in sorted(order, key=lambda _: chance.random()):
-        memory.add(photo)
-    memory.settle()
-    memory.settle()
-    memory.close()
+        journal.add(photo)
+    journal.settle()
+    journal.settle()
+    journal.close()
     assert (folder / "found").read_bytes() == (folder / "expected").read_bytes()
 
 
 def test_a_settling_that_fails_loses_nothing(tmp_path, monkeypatch):
-    memory = remembered(tmp_path / "m", PHOTOS)
+    journal = remembered(tmp_path / "m", PHOTOS)
     before = (tmp_path / "m").read_bytes()
 
     def full(photo):
@@ -149,9 +149,9 @@ def test_a_settling_that_fails_loses_nothing(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Photo, "plain", full)
         with pytest.raises(OSError, match="no space"):
-            memory.settle()
+            journal.settle()
     assert (tmp_path / "m").read_bytes() == before
-    assert memory.photo("b") == PHOTOS[0]
+    assert journal.photo("b") == PHOTOS[0]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
@@ -160,9 +160,9 @@ def test_only_names_and_places_are_held(tmp_path):
     row = make_photo("x", faces=1).rows[0]
     remembered(path, (Photo(f"{n:06d}.jpg", "1:1", "0" * 64, [row] * 20) for n in range(count))).close()
     tracemalloc.start()
-    memory = Memory(path)
+    journal = Journal(path)
     held = tracemalloc.get_traced_memory()[0]
-    for _ in memory:
+    for _ in journal:
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
