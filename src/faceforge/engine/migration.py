@@ -1,4 +1,4 @@
-"""Checkpoints and exports of older versions, brought up to the present one; nothing else knows of older versions."""
+"""Migrates checkpoints and exports of older versions; no other module knows older versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 VERSION = 2  # of checkpoints and exports
-MOVED = {  # version 1: where the parts of the package lay
+MOVED = {  # module paths of version 1
     "loggers": "engine.loggers",
     "modules.guard": "engine.guard",
     "modules.adversarial": "schemes.adversarial",
@@ -45,7 +45,7 @@ CALLBACKS = {
 
 
 def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint as the present version writes it. What is damaged in it stays so, for its reader to name."""
+    """A checkpoint in the current format. Damaged parts stay as they are; the reader reports them."""
     if checkpoint["version"] >= VERSION:
         return checkpoint
     config = {"guard": GUARD, "callbacks": CALLBACKS, **migrate_config(checkpoint["config"])}
@@ -71,13 +71,13 @@ def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _states(recorder: Mapping[str, Any]) -> dict[str, Any]:
-    """One callback did what several do now."""
+    """Version 1 had one callback for what several do now."""
     parts = {"Clock": "timings", "Validation": "best", "Alerts": "watch"}
     return {name: {key: recorder[key]} for name, key in parts.items() if key in recorder}
 
 
 def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration in a file of version 1, under the present names."""
+    """The configuration of a version 1 file under the current names."""
     model = config.get("model")
     if isinstance(model, Mapping) and "discriminator_steps" in model:
         config = {**config, "model": {"share_fakes": False, **model}}
@@ -100,5 +100,5 @@ def _target(name: str) -> str:
 
 
 def _is_frozen_feature(name: str) -> bool:
-    """A weight of the network that a perceptual loss compares features of."""
+    """Whether a weight belongs to the feature network of a perceptual loss."""
     return name.startswith("loss.") and ".features." in f".{name.removeprefix('loss.')}"

@@ -1,4 +1,4 @@
-"""The jobs of a multirun: one that fails is a row of the summary, and the sweep goes on; a signal ends all of it."""
+"""The jobs of a multirun: a failed job is a row of the summary and the sweep continues; a signal ends the sweep."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 
 from faceforge.errors import BadInput, GuardStop
 
-ENDING = ("SIGTERM", "SIGUSR1")  # while a job trains they are its own; Windows has only the first
-STOPPED = 128  # exit codes above: of what a signal has ended
+ENDING = ("SIGTERM", "SIGUSR1")  # a running job handles them itself; Windows has only the first
+STOPPED = 128  # exit codes above this: ended by a signal
 
 
 @dataclass
 class Row:
-    """One job: what is swept in it, its run folder, how it ended, its exit code."""
+    """One job: its swept overrides, run folder, outcome and exit code."""
 
     overrides: str
     folder: Path
@@ -30,9 +30,9 @@ class Row:
 
 
 class Sweep:
-    """Runs jobs one after another. ``jobs`` are the overrides of all that there will be, None where nobody knows yet.
+    """Runs jobs one after another. ``jobs`` are the overrides of all jobs, None if not known yet.
 
-    As a context it ends the sweep at signals that come between two trainings.
+    As a context manager it also ends the sweep on signals between two trainings.
     """
 
     def __init__(self, jobs: list[list[str]] | None, constant: Iterable[str]) -> None:
@@ -51,7 +51,7 @@ class Sweep:
             signal.signal(number, handler)
 
     def run(self, overrides: list[str], folder: Path, train: Callable[[], int]) -> float | None:
-        """Train one job; its best score, NaN where it failed, None where it has none. A signal raises SystemExit."""
+        """Train one job; its best score, NaN if it failed, None if it has none. A signal raises SystemExit."""
         if overrides in self._waiting:
             self._waiting.remove(overrides)
         row = Row(self._words(overrides), folder, "finished", 0)
@@ -77,12 +77,12 @@ class Sweep:
 
     @property
     def code(self) -> int:
-        """0 where every job finished; else the code of those that did not, 1 where they differ."""
+        """0 if every job finished; else the exit code of the failed jobs, 1 if they differ."""
         codes = {row.code for row in self.rows if row.code}
         return codes.pop() if len(codes) == 1 else int(bool(codes))
 
     def table(self) -> str:
-        """A line for each job; those that were not started last."""
+        """A line per job; jobs that were not started come last."""
         late = [Row(self._words(job), Path(), "not started", 0) for job in self._waiting]
         cells = [
             (
@@ -104,7 +104,7 @@ class Sweep:
 
 
 def tell(message: str) -> None:
-    """Each line of a message to a person, on stderr."""
+    """Print each line of an error on stderr."""
     for line in message.splitlines():
         print(f"faceforge: {line}", file=sys.stderr)
 
