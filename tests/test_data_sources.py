@@ -107,7 +107,7 @@ def test_a_tar_is_copied_once_and_again_when_it_changes(tmp_path):
 
 
 def test_lfw_refuses_other_layouts_and_double_sets(tmp_path):
-    with pytest.raises(BadInput, match=r"no Name/Name_0001.jpg; any folder of pictures is data=crops"):
+    with pytest.raises(BadInput, match=r"no Name/Name_0001.jpg; use data=crops for other folders of images"):
         Lfw(str(make_crops(tmp_path / "flat", 2)))
     put(lfw_files(2), put(lfw_files(2), tmp_path / "two", "lfw"), "lfw_funneled")
     with pytest.raises(BadInput, match=r"holds Person_0/Person_0_0001.jpg more than once"):
@@ -234,7 +234,7 @@ def test_celeba_pictures_missing_from_a_table_are_unknown(tmp_path):
 
 def test_a_broken_table_is_one_line(tmp_path):
     put(celeba_tables() | {"identity_CelebA.txt": b"000001.jpg 5 6\n"}, put(celeba_files(), tmp_path))
-    with pytest.raises(BadInput, match=r"identity_CelebA.txt: 2 values for 000001.jpg, must be 1 a picture"):
+    with pytest.raises(BadInput, match=r"identity_CelebA.txt: 2 values for 000001.jpg, must be 1 per image"):
         Celeba(str(tmp_path))
 
 

@@ -126,7 +126,7 @@ def test_the_published_shapes_at_their_size():
 @pytest.mark.parametrize(
     ("network", "size", "message"),
     [
-        (PublishedUNet, 300, r"data.size=\[300,300\]: .* \[256,256\] or \[320,320\] would be right"),
+        (PublishedUNet, 300, r"data.size=\[300,300\]: .* try \[256,256\] or \[320,320\]"),
         (PublishedUNet, [320, 250], r"\[320,192\] or \[320,256\]"),
         (PublishedPatchDiscriminator, 70, r"\[64,64\] or \[80,80\]"),
         (UNet, 300, r"data.size=\[300,300\]: both sides must be multiples of 16; \[288,288\] or \[304,304\]"),

@@ -88,9 +88,9 @@ def nearest_multiples(size: Pair, unit: int, least: int = 1) -> list[Pair]:
 
 
 def refusal(size: Pair, why: str, legal: Sequence[Pair]) -> ValueError:
-    """``data.size=[300,300]: <why>; [288,288] or [304,304] would be right``, to be raised."""
+    """The error ``data.size=[300,300]: <why>; try [288,288] or [304,304]``."""
     named = " or ".join(f"[{height},{width}]" for height, width in legal)
-    return ValueError(f"data.size=[{size[0]},{size[1]}]: {why}; {named} would be right")
+    return ValueError(f"data.size=[{size[0]},{size[1]}]: {why}; try {named}")
 
 
 def text(size: Pair) -> str:

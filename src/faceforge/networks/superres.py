@@ -178,4 +178,4 @@ def _conv_relu(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
 def _only_factors(why: str, factor: int, *legal: int) -> None:
     if factor not in legal:
         named = " or ".join(str(each) for each in legal)
-        raise ValueError(f"task.factor={factor}: this network is as published, {why}; {named} would be right")
+        raise ValueError(f"task.factor={factor}: this network is as published, {why}; must be {named}")

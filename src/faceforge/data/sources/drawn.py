@@ -1,8 +1,8 @@
-"""Procedural portraits: a data set without files, licences or people, in which every cause is known.
+"""Procedural portraits: a dataset without files, licences or real people, in which every factor is known.
 
-Face i of seed s is a pure function of (s, i): its factors come from counter streams, one per factor, so that a factor
-added later leaves the others as they were. Several pictures show one person: shape, colours, sex and age belong to
-the person, expression, pose, light, clothes, glasses and hat to the picture.
+Face i of seed s is a pure function of (s, i): its factors come from counter streams, one per factor, so that adding a
+factor leaves the others unchanged. Several images show one person: shape, colours, sex and age belong to the person;
+expression, pose, light, clothes, glasses and hat to the image.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from faceforge.data.sources.base import Face
 from faceforge.drawn.portrait import HAIR_STYLES, paint
 from faceforge.errors import BadInput
 
-VERSION = "drawn/1"  # of the style: changes whenever a pixel would
-PICTURES = 4  # of each person
-BLOCK = 256  # faces whose factors are drawn together
+VERSION = "drawn/1"  # of the style: increment it whenever pixels change
+PICTURES = 4  # images per person
+BLOCK = 256  # faces whose factors are drawn at a time
 
 Columns = dict[str, NDArray[np.floating[Any]]]
 
 
 class Factor(NamedTuple):
-    """A factor drawn from [low, high), evenly or heaped in the middle; of the person or of the picture."""
+    """A factor drawn from [low, high), uniform or peaked in the middle; of the person or of the image."""
 
     low: float
     high: float
@@ -47,7 +47,7 @@ def _pose(high: float) -> Factor:
 _SHARE = Factor(0.0, 1.0)
 _OF_PERSON = Factor(0.0, 1.0, person=True)
 
-# What is drawn from a stream of its own; `_derive` then brings in what depends on what.
+# Each factor is drawn from its own stream; `_derive` then adds dependencies.
 FACTORS: Mapping[str, Factor] = {
     # the person
     "male": _OF_PERSON,  # below 0.5 female, above male; near 0 or 1
@@ -88,7 +88,7 @@ FACTORS: Mapping[str, Factor] = {
     "ear_size": _person(0.85, 1.15),
     "beard": _OF_PERSON,  # becomes 0 none, 1 stubble, 2 moustache, 3 goatee, 4 full
     "beard_length": _OF_PERSON,
-    # the picture
+    # the image
     "smile": Factor(-0.6, 1.0),  # sad, neutral at 0, laughing
     "mouth_open": _SHARE,
     "frown": _SHARE,
@@ -132,7 +132,7 @@ FACTORS: Mapping[str, Factor] = {
     "hat_value": Factor(0.22, 0.88),
 }
 
-# Shares of each style, women and men; a bald head is decided by age before.
+# Probability of each style for women and men; baldness is decided by age before.
 STYLES = list(HAIR_STYLES)
 WOMEN = {"crop": 0.04, "part": 0.10, "curls": 0.15, "bob": 0.22, "long": 0.33, "bun": 0.16}
 MEN = {"crop": 0.26, "part": 0.34, "quiff": 0.20, "curls": 0.13, "long": 0.07}
@@ -153,12 +153,12 @@ def draw_factors(seed: int, indices: ArrayLike) -> Columns:
 
 @lru_cache(maxsize=64)
 def _block(seed: int, number: int) -> Columns:
-    """The factors of BLOCK neighbouring faces: drawing many costs hardly more than drawing one."""
+    """The factors of BLOCK consecutive faces: drawing many costs hardly more than drawing one."""
     return draw_factors(seed, np.arange(number * BLOCK, (number + 1) * BLOCK))
 
 
 def _derive(f: Columns) -> Columns:
-    """What depends on what; smile, glasses and hat stay independent of each other and of everything else."""
+    """Apply dependencies; smile, glasses and hat stay independent of each other and of everything else."""
     share = (f["male"] * 2) % 1.0
     f["male"] = np.where(f["male"] > 0.55, 0.86 + 0.14 * share, 0.14 * share)
     f["age"] = 18 + 62 * ((f["age"] - 18) / 62) ** 1.7
@@ -175,7 +175,7 @@ def _derive(f: Columns) -> Columns:
 
 
 def _colour(f: Columns) -> None:
-    """Dark skin brings dark hair and eyes; grey comes with age."""
+    """Dark skin implies dark hair and eyes; hair greys with age."""
     f["skin"] = f["skin"] ** 1.5
     dark = np.clip((f["skin"] - 0.28) / 0.33, 0, 1)
     f["hair_melanin"] += (1 - f["hair_melanin"]) * 0.92 * dark
@@ -208,7 +208,7 @@ def _groom(f: Columns) -> None:
 
 
 def _shape(f: Columns) -> None:
-    """Men have broader jaws, heavier brows and longer noses, women fuller lips and larger eyes, on average."""
+    """On average, men have broader jaws, heavier brows and longer noses, women fuller lips and larger eyes."""
     male = f["male"]
     f["jaw"] = np.clip(0.75 * f["jaw"] + 0.30 * male, 0, 1)
     f["chin"] = np.clip(0.75 * f["chin"] + 0.30 * male, 0, 1)
@@ -223,14 +223,14 @@ def _shape(f: Columns) -> None:
 
 
 def _choose(share: NDArray[np.floating[Any]], weights: Mapping[str, float]) -> NDArray[np.int64]:
-    """Places in STYLES, drawn with the given weights from numbers in [0, 1)."""
+    """Indices into STYLES, drawn with the given weights from numbers in [0, 1)."""
     edges = np.cumsum(list(weights.values()))[:-1] / sum(weights.values())
     places = np.array([STYLES.index(name) for name in weights])
     return places[np.searchsorted(edges, share, side="right")]
 
 
 def _attributes(f: Columns) -> dict[str, NDArray[np.bool_]]:
-    """CelebA's attributes as statements about factors: name -> bool (N,)."""
+    """CelebA's attributes as functions of the factors: name -> bool (N,)."""
     style = {name: f["hair_style"] == i for i, name in enumerate(STYLES)}
     haired, gray, red = ~style["bald"], f["hair_gray"] > 0.5, f["hair_red"] > 0.5
     coloured = haired & ~gray & ~red
@@ -268,15 +268,15 @@ def _attributes(f: Columns) -> dict[str, NDArray[np.bool_]]:
 
 
 class Drawn:
-    """A source of `count` drawn faces, four to a person; any size from about 8 pixels."""
+    """A source of `count` drawn faces, four per person, at any size from about 8 pixels."""
 
     name = "drawn"
 
     def __init__(self, root: str | None = None, count: int = 8000, seed: int = 0) -> None:
         if root is not None:
-            raise BadInput(f"data.root: {root!r} is given, but drawn faces need no folder; leave it null")
+            raise BadInput(f"data.root: {root!r} must be null: drawn faces need no folder")
         if count < 1:
-            raise BadInput(f"data.source.count: {count} is not a number of faces; give 1 or more")
+            raise BadInput(f"data.source.count: {count} must be at least 1")
         self.seed = seed
         self.faces: Sequence[Face] = [
             Face(f"drawn/{i:07d}", identity=f"drawn/person/{i // PICTURES:06d}") for i in range(count)
@@ -287,11 +287,11 @@ class Drawn:
         return paint(self.factors(index), size)
 
     def digest(self, index: int) -> str:
-        """SHA-256 (hex) of the style's version, the seed and the index: all that a drawn face depends on."""
+        """SHA-256 (hex) of everything a drawn face depends on: style version, seed and index."""
         return hashlib.sha256(f"{VERSION}\x1f{self.seed}\x1f{index}".encode()).hexdigest()
 
     def factors(self, index: int) -> dict[str, float]:
-        """The causes of a face, named as in FACTORS. Raises IndexError beyond the last face."""
+        """The factors of a face, named as in FACTORS. Raises IndexError beyond the last face."""
         index = range(len(self.faces))[index]
         table = _block(self.seed, index // BLOCK)
         return {name: float(column[index % BLOCK]) for name, column in table.items()}
