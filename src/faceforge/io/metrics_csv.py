@@ -1,4 +1,4 @@
-"""Reading metrics.csv: a row per report, first column `images`, blanks where a report has no such value."""
+"""Reads metrics.csv: a row per report, first column `images`, blank cells for missing values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def header(path: Path) -> list[str]:
 
 
 def drop_torn_row(path: Path) -> None:
-    """Cut the file back to its last complete line; reads only its end."""
+    """Truncate the file to its last complete line; reads only its end."""
     with path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
         start = max(0, end - (1 << 16))
