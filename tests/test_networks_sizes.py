@@ -23,8 +23,8 @@ def test_halvings_worked_out_by_hand(size, halvings):
         ([127, 129], r"multiples of 4; \[124,128\] or \[128,136\] would"),
         ([64, 65], r"multiples of 4; \[64,64\] or \[64,68\] would"),
         (9, r"multiples of 2; \[8,8\] or \[10,10\] would"),
-        (7, r"8 is the least; \[8,8\] would"),
-        (0, r"8 is the least; \[8,8\] would"),
+        (7, r"must be at least 8; try \[8,8\]"),
+        (0, r"must be at least 8; try \[8,8\]"),
     ],
 )
 def test_illegal_halvings_name_their_neighbours(size, message):

@@ -202,7 +202,7 @@ def test_the_base_is_added_untouched():
         ),
         (lambda: ConvSuperres(33, factor=1), r"\[32,32\] or \[34,34\]"),
         (lambda: ConvSuperres(32, channels=1, in_channels=3), "in_channels=3: must be 1 or channels=1"),
-        (lambda: ConvSuperres(32, base="cubic"), "base=cubic: one of bicubic, bilinear, none"),
+        (lambda: ConvSuperres(32, base="cubic"), "base=cubic: must be one of bicubic, bilinear, none"),
         (lambda: PublishedSuperresDiscriminator(0), r"try \[1,1\]"),
     ],
 )

@@ -141,15 +141,15 @@ def test_illegal_sizes_name_their_neighbours(network, size, message):
 
 
 def test_other_impossible_settings():
-    with pytest.raises(ValueError, match=r"4 halvings need multiples of 16; \[48,48\] or \[64,64\]"):
+    with pytest.raises(ValueError, match=r"4 halvings, both sides must be multiples of 16; try \[48,48\] or \[64,64\]"):
         UNet(50, depth=4)
     with pytest.raises(ValueError, match="depth=0"):
         UNet(64, depth=0)
-    with pytest.raises(ValueError, match="layers=6: 1 to 5 see"):
+    with pytest.raises(ValueError, match="layers=6: must be 1 to 5"):
         PatchDiscriminator(512, layers=6)
-    with pytest.raises(ValueError, match="norm=layer: one of none, batch, instance"):
+    with pytest.raises(ValueError, match="norm=layer: must be one of none, batch, instance"):
         UNet(16, norm="layer")
-    with pytest.raises(ValueError, match="upsampling=bicubic: one of nearest, transposed, pixel_shuffle"):
+    with pytest.raises(ValueError, match="upsampling=bicubic: must be one of nearest, transposed, pixel_shuffle"):
         UNet(16, upsampling="bicubic")
 
 

@@ -309,7 +309,7 @@ def test_gpus_that_are_not_there(tiny, tmp_path):
 
 
 def test_sizes_that_cannot_be_made(tiny, tmp_path):
-    with pytest.raises(BadInput, match=r"^model\.generator: cannot grow 9x9 from .* 8x8 or 10x10"):
+    with pytest.raises(BadInput, match=r"^model\.generator: cannot upsample a small seed to 9x9; .* 8x8 or 10x10"):
         tiny("a", "data.size=9")
     assert not (tmp_path / "a").exists()
 
