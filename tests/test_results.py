@@ -199,7 +199,7 @@ def test_rows_are_compared_on_the_seeds_that_both_have():
     assert beats.records == ["sr-conv-published-s1", "sr-mlp-published-s1"]
     assert f"{10**0.2:.2f}" in overfits.figures  # 2 dB
     assert f"{10**0.09:.2f}" in overfits.figures
-    assert found["The published MLP is better than the best linear enlargement"].verdict == "depends on the seed"
+    assert found["The published MLP is better than the best linear upscaling"].verdict == "depends on the seed"
 
 
 def test_what_contradicts_a_published_claim_stands_first():
