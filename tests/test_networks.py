@@ -121,10 +121,10 @@ def test_default_makes_every_legal_size(size, channels):
     ("size", "message"),
     [
         (70, "cannot upsample a small seed to 70x70; the nearest sizes are 64x64 or 80x80"),
-        ([218, 178], "218x178 .* the nearest sizes are 192x160 or 224x192"),
-        ([64, 70], "64x70 .* 64x64 or 64x80"),
-        (5, "5x5 .* 8x8"),
-        (0, "0x0 .* 8x8"),
+        ([218, 178], "218x178; the nearest sizes are 192x160 or 224x192"),
+        ([64, 70], "64x70; .* 64x64 or 64x80"),
+        (5, "5x5; .* 8x8"),
+        (0, "0x0; .* 8x8"),
     ],
 )
 @pytest.mark.parametrize("network", PAIRS["default"])

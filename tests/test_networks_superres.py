@@ -198,7 +198,7 @@ def test_the_base_is_added_untouched():
         (lambda: PublishedSuperres(30, factor=4), r"\[28,28\] or \[32,32\]"),
         (
             lambda: ConvSuperres([33, 32]),
-            r"data.size=\[33,32\]: both sides must be multiples of 2; \[32,32\] or \[34,32\]",
+            r"data.size=\[33,32\]: both sides must be multiples of 2; try \[32,32\] or \[34,32\]",
         ),
         (lambda: ConvSuperres(33, factor=1), r"\[32,32\] or \[34,34\]"),
         (lambda: ConvSuperres(32, channels=1, in_channels=3), "in_channels=3: must be 1 or channels=1"),

@@ -129,10 +129,10 @@ def test_the_published_shapes_at_their_size():
         (PublishedUNet, 300, r"data.size=\[300,300\]: .* try \[256,256\] or \[320,320\]"),
         (PublishedUNet, [320, 250], r"\[320,192\] or \[320,256\]"),
         (PublishedPatchDiscriminator, 70, r"\[64,64\] or \[80,80\]"),
-        (UNet, 300, r"data.size=\[300,300\]: both sides must be multiples of 16; \[288,288\] or \[304,304\]"),
-        (UNet, 70, r"\[70,70\]: both sides must be multiples of 4; \[68,68\] or \[72,72\]"),
+        (UNet, 300, r"data.size=\[300,300\]: both sides must be multiples of 16; try \[288,288\] or \[304,304\]"),
+        (UNet, 70, r"\[70,70\]: both sides must be multiples of 4; try \[68,68\] or \[72,72\]"),
         (UNet, [63, 64], r"\[62,64\] or \[64,64\]"),
-        (PatchDiscriminator, 15, r"3 layers need sides of at least 16; \[16,16\]"),
+        (PatchDiscriminator, 15, r"3 layers need sides of at least 16; try \[16,16\]"),
     ],
 )
 def test_illegal_sizes_name_their_neighbours(network, size, message):
