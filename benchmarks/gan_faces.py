@@ -44,7 +44,7 @@ SETTINGS = {
     "dcgan_conventional": ["model=dcgan_conventional"],
     "dcgan_cnn": ["model=dcgan_cnn"],
     "published/gan_conventional": ["experiment=published/gan_conventional"],
-    "published/dcgan_taught": ["experiment=published/dcgan_taught"],
+    "published/dcgan_taught": ["experiment=published/dcgan_tutorial"],
 }
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 RECORD = RESULTS / "records" / "gan_faces.json"

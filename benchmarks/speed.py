@@ -261,7 +261,7 @@ def host(blocks: Rounds = 9, place: Place = None) -> None:
 
 def measure_step(rounds: int, batch: int, extra: Sequence[str]) -> tuple[float, float, dict[str, Any]]:
     """The taught loop over our step on the same weights, batch and z; how far the losses of the first step differ."""
-    taught = ["experiment=published/dcgan_taught", "model.r2_gamma=0", "data.source.count=300"]
+    taught = ["experiment=published/dcgan_tutorial", "model.r2_gamma=0", "data.source.count=300"]
     wanted = [*taught, f"data.batch_size={batch}", *extra]
     module, _ = built([*wanted, "trainer.gpus=0"])
     real = torch.rand(batch, 3, 64, 64) * 2 - 1
@@ -303,9 +303,9 @@ def step(rounds: Rounds = 9, batch: int = 16) -> None:
 
 FAST = ["trainer.channels_last=true"]
 STEPS: dict[str, list[str]] = {  # the taught loop judges the same faces twice; the default here draws fresh ones
-    "step_over_tutorial": ["model.share_fakes=true"],
-    "step_over_tutorial.channels_last": ["model.share_fakes=true", *FAST],
-    "step_over_tutorial.compiled": ["model.share_fakes=true", "trainer.compile=true"],
+    "step_over_tutorial": ["model.reuse_fakes=true"],
+    "step_over_tutorial.channels_last": ["model.reuse_fakes=true", *FAST],
+    "step_over_tutorial.compiled": ["model.reuse_fakes=true", "trainer.compile=true"],
     "step_over_tutorial.fresh_fakes": [],
     "step_over_tutorial.fresh_channels_last": FAST,
 }

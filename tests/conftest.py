@@ -16,8 +16,8 @@ TINY = [
     "data.size=8",
     "data.source.count=60",
     "data.batch_size=4",
-    "data.val_share=0.2",
-    "data.test_share=0.2",
+    "data.val_fraction=0.2",
+    "data.test_fraction=0.2",
     "model.generator.width=4",
     "model.generator.max_width=4",
     "model.generator.latent_size=3",
@@ -84,20 +84,20 @@ def _each_choice_composed_once():
     """Hydra takes half a second to compose what tests compose hundreds of times: a choice of groups, in a folder."""
     from hydra.core.hydra_config import HydraConfig
 
-    from faceforge import config
+    from faceforge.config import composing
 
-    known, whole = {}, config._compose
+    known, whole = {}, composing.Library.compose
 
-    def compose(overrides):
-        key = (config.conf_dir(), *overrides)
+    def compose(library, overrides):
+        key = (composing.conf_dir(), *library.folders, *overrides)
         if key not in known:
-            known[key] = whole(overrides)
+            known[key] = whole(library, overrides)
         composed = copy.deepcopy(known[key])
         HydraConfig.instance().set_config(composed)
         return composed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "_compose", compose)
+        patch.setattr(composing.Library, "compose", compose)
         yield
 
 

@@ -39,7 +39,7 @@ CHOICES = {
     **{f"task {name}": ["colour", f"task={name}"] for name in MODELS["pix2pix"] if name != "colorize"},
     **{f"code {name}": ["latent", f"model/code={name}"] for name in ("relu", "sigmoid")},
     "fewer generator steps": ["gan", "model.discriminator_steps=2"],
-    "shared fakes": ["gan", "model.share_fakes=true"],
+    "shared fakes": ["gan", "model.reuse_fakes=true"],
     "augmented on the way": ["sr", "data.augment=light"],
     "clipped": ["sr", "model.clip_norm=0.01"],
     "plateau": ["sr", "model/schedule=plateau"],

@@ -200,7 +200,7 @@ def half_broken(root):
     make_crops(root / "half", 6)
     for n in range(6):
         write(root / "half" / f"text{n}.jpg", b"text")
-    return ["data=crops", f"data.root={root / 'half'}"], "data.max_bad_share"
+    return ["data=crops", f"data.root={root / 'half'}"], "data.max_corrupt_fraction"
 
 
 def cut_zip(root):

@@ -318,10 +318,10 @@ def test_preparing_twice_does_nothing(folder, prepare, monkeypatch):
         ({"fraction": 0.0}, "data.fraction=0.0: must be above 0 and at most 1"),
         ({"fraction": 1.5}, "data.fraction=1.5"),
         ({"split": "random"}, "data.split=random: must be identity or official"),
-        ({"val_share": -0.1}, "data.val_share=-0.1"),
-        ({"val_share": 0.6, "test_share": 0.5}, "data.test_share=0.5"),
+        ({"val_fraction": -0.1}, "data.val_fraction=-0.1"),
+        ({"val_fraction": 0.6, "test_fraction": 0.5}, "data.test_fraction=0.5"),
         ({"workers": -1}, "data.workers=-1"),
-        ({"max_bad_share": 2}, "data.max_bad_share=2"),
+        ({"max_corrupt_fraction": 2}, "data.max_corrupt_fraction=2"),
     ],
 )
 def test_values_out_of_range_are_named_before_anything_is_read(changes, reason):
@@ -348,10 +348,10 @@ def test_sets_that_do_not_fit_are_one_line(tmp_path, prepare, count, changes, re
 def test_too_many_unreadable_files_refuse_the_set_in_every_run(tmp_path, prepare):
     root = put({f"bad{n}.jpg": b"words" for n in range(8)}, make_crops(tmp_path / "in", 12))
     for _ in range(2):
-        reason = r"8 of 20 pictures \(40%\) cannot be used \(bad0.jpg: not an image \(text\); .*max_bad_share=0.25"
+        reason = r"8 of 20 pictures \(40%\) cannot be used \(bad0.jpg: not an image \(text\); .*corrupt_fraction=0.25"
         with pytest.raises(BadInput, match=reason):
             prepare(root)
-    assert len(prepare(root, max_bad_share=0.5).skipped) == 8
+    assert len(prepare(root, max_corrupt_fraction=0.5).skipped) == 8
 
 
 def test_a_batch_must_divide_among_ranks():

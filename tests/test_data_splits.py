@@ -19,19 +19,19 @@ def who(face):
 
 
 def split_of_each(faces, **changes):
-    values = {"mode": "identity", "seed": 0, "val_share": 0.1, "test_share": 0.1} | changes
+    values = {"mode": "identity", "seed": 0, "val_fraction": 0.1, "test_fraction": 0.1} | changes
     rows = split_faces(faces, **values)
     return {face.id: name for name, indices in rows.items() for face in (faces[n] for n in indices)}
 
 
 @given(people, st.integers(0, 5), st.floats(0.01, 0.45), st.floats(0.01, 0.45))
-def test_a_partition_without_a_shared_person_and_no_part_empty(identities, seed, val_share, test_share):
+def test_a_partition_without_a_shared_person_and_no_part_empty(identities, seed, val_fraction, test_fraction):
     faces = faces_of(identities)
     if len({who(face) for face in faces}) < 3:
         with pytest.raises(BadInput, match="at least 3 are needed"):
-            split_faces(faces, "identity", seed, val_share, test_share)
+            split_faces(faces, "identity", seed, val_fraction, test_fraction)
         return
-    rows = split_faces(faces, "identity", seed, val_share, test_share)
+    rows = split_faces(faces, "identity", seed, val_fraction, test_fraction)
     assert sorted(np.concatenate(list(rows.values()))) == list(range(len(faces)))
     found = [{who(faces[n]) for n in rows[name]} for name in ("train", "val", "test")]
     assert all(found)
@@ -59,10 +59,10 @@ def test_shares_are_met_and_seeds_differ():
     assert split_of_each(faces, seed=0) != split_of_each(faces, seed=1)
 
 
-@pytest.mark.parametrize(("val_share", "test_share", "parts"), [(0, 0, 1), (0.1, 0, 2), (0, 0.1, 2)])
-def test_a_share_of_zero_asks_for_no_part(val_share, test_share, parts):
+@pytest.mark.parametrize(("val_fraction", "test_fraction", "parts"), [(0, 0, 1), (0.1, 0, 2), (0, 0.1, 2)])
+def test_a_share_of_zero_asks_for_no_part(val_fraction, test_fraction, parts):
     faces = faces_of([None] * parts)
-    rows = split_faces(faces, "identity", 0, val_share, test_share)
+    rows = split_faces(faces, "identity", 0, val_fraction, test_fraction)
     assert sum(len(indices) > 0 for indices in rows.values()) == parts
 
 
@@ -75,7 +75,7 @@ def test_too_few_pictures_name_what_is_needed(count):
 def test_a_file_name_is_not_a_person():
     """A person named like a file is not that file's person."""
     faces = [Face("Ann", None), *(Face(f"{n}", "Ann") for n in range(3)), Face("p", "P"), Face("q", "Q")]
-    places = split_of_each(faces, val_share=0.3, test_share=0.3)
+    places = split_of_each(faces, val_fraction=0.3, test_fraction=0.3)
     assert len({places[str(n)] for n in range(3)}) == 1
     assert any(split_of_each(faces, seed=s)["Ann"] != split_of_each(faces, seed=s)["0"] for s in range(20))
 

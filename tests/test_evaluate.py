@@ -211,7 +211,7 @@ def test_faces_that_moved_are_found_where_one_says(tmp_path, monkeypatch):
     result = evaluated(tmp_path / "run", data_root=tmp_path / "elsewhere")
     assert result["data"]["source"] == "crops"
     overrides = [o for o in overrides if "run_dir" not in o and "data.root" not in o]
-    overrides += [f"data.root={tmp_path / 'elsewhere'}", f"run_dir={tmp_path / 'none'}", "data.test_share=0"]
+    overrides += [f"data.root={tmp_path / 'elsewhere'}", f"run_dir={tmp_path / 'none'}", "data.test_fraction=0"]
     assert training.train(config.compose(overrides), overrides) == 0
     assert "--split test" in refused(tmp_path / "none")
 

@@ -541,7 +541,7 @@ def test_a_turn_counts_whole_cycles_and_its_images(tmp_path: Path) -> None:
         "data.source.count=80",
         "data.size=16",
         "data.batch_size=2",
-        "data.val_share=0.1",
+        "data.val_fraction=0.1",
     ]
     found = gan_faces.time_settings({"one": ["model.penalty_every=3", *small]}, [], rounds=2, steps=4, minutes=2.0)[
         "one"

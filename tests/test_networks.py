@@ -13,7 +13,7 @@ from faceforge.networks import dcgan, sizes
 
 PAIRS = {
     "published": (dcgan.PublishedConventionalGenerator, dcgan.PublishedDiscriminator),
-    "taught": (dcgan.TaughtGenerator, dcgan.TaughtDiscriminator),
+    "taught": (dcgan.TutorialGenerator, dcgan.TutorialDiscriminator),
     "default": (dcgan.ConventionalGenerator, dcgan.ConventionalDiscriminator),
 }
 
@@ -86,7 +86,7 @@ def test_taught_networks_have_the_tutorial_parameters_and_shapes():
 
 
 def test_taught_initialisation_has_the_tutorial_spread():
-    for network in (dcgan.TaughtGenerator(), dcgan.TaughtDiscriminator()):
+    for network in (dcgan.TutorialGenerator(), dcgan.TutorialDiscriminator()):
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)

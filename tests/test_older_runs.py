@@ -69,7 +69,7 @@ def test_what_version_1_began_without_has_its_default():
         "max_wait": 10,
         "extra": {},
     }
-    assert now["config"]["model"]["share_fakes"] is False
+    assert now["config"]["model"]["reuse_fakes"] is False
     assert now["callbacks"] == {"Clock": {"timings": {"train": 1.0}}, "Validation": {"best": None}}
     assert config_of_today(now["config"]["callbacks"])
 

@@ -18,7 +18,7 @@ COUNTS = {
     "gan_cnn_depthwise": {"generator": 395_395, "discriminator": 429_121},
     "gan_conventional": {"generator": 125_811, "discriminator": 429_121},
     "pix2pix": {"generator": 29_247_491, "discriminator": 6_965_441},
-    "dcgan_taught": {},
+    "dcgan_tutorial": {},
 }
 ADAM = {"betas": [0.9, 0.999]}
 SETTINGS = {
@@ -88,7 +88,7 @@ SETTINGS = {
         "model.generator.dropout": 0.5,
         "trainer.max_images": 200 * 64,
     },
-    "dcgan_taught": {"data.batch_size": 64, "model.optimizer_g": {"lr": 2e-4, "betas": [0.5, 0.999]}},
+    "dcgan_tutorial": {"data.batch_size": 64, "model.optimizer_g": {"lr": 2e-4, "betas": [0.5, 0.999]}},
 }
 LIGHT = ["gan_conventional"]
 

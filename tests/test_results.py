@@ -15,6 +15,7 @@ import pytest
 from test_every_pair import FACES, SMALL
 
 from faceforge import config
+from faceforge.config import composing
 from faceforge.engine import training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command
@@ -43,7 +44,9 @@ def test_every_row_composes_at_both_sizes(name):
     row = TABLE.rows[name]
     for size in ("cpu", "full"):
         words = record.plain_places(TABLE.words(row, size, 7))
-        made = config.plain(config._compose(words), words)  # unknown keys and pairs that cannot be are told here too
+        made = config.plain(
+            composing.Library().compose(words), words
+        )  # unknown keys and pairs that cannot be are told here too
         assert made["seed"] == 7
         assert made["data"]["root"] in (None, "LFW", "CROPS", "CELEBA")
         assert (made["trainer"]["gpus"] == 0) == (size == "cpu")

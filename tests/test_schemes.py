@@ -13,6 +13,7 @@ from test_every_pair import FACES, SMALL
 from torch import nn
 
 from faceforge import config, counter_rng, counter_rng_torch, losses
+from faceforge.config import composing
 from faceforge.engine import checkpoint, training
 from faceforge.engine.callbacks.session import Session
 from faceforge.engine.callbacks.validation import Validation
@@ -339,7 +340,7 @@ def test_the_host_draws_no_more_for_larger_pictures(elsewhere, model):
     device, drawn = elsewhere
     for side in (16, 32):
         overrides = [f"model={model}", *SMALL[model], f"data.size={side}", "model.augment_policy=[color,translation]"]
-        module = config.build(config.plain(config._compose(overrides), overrides)["model"])
+        module = config.build(config.plain(composing.Library().compose(overrides), overrides)["model"])
         module._discriminator_step = lambda real, fake, position, *_, module=module: module._seen(
             fake, "fake", position
         )
@@ -495,7 +496,7 @@ LOSSES = sorted(path.stem for path in (config.conf_dir() / "model/loss").glob("*
 def test_every_loss_trains_the_network_and_nothing_else(name):
     """Every weight of the network has a gradient, the loss has none to train, and is less for what is right."""
     overrides = ["model=conv_superres", *SMALL["conv_superres"], "data.size=16", f"model/loss={name}"]
-    module = config.build(config.plain(config._compose(overrides), overrides)["model"])
+    module = config.build(config.plain(composing.Library().compose(overrides), overrides)["model"])
     trained = {id(p) for group in module.configure_optimizers().param_groups for p in group["params"]}
     assert trained == {id(p) for p in module.network.parameters()}
     batch = pair(2, 16, 16, channels=1)

@@ -31,7 +31,7 @@ SCHEMES = {
     "relativistic-augmented": [
         *(w for w in TINY if w.startswith("model.")),
         "model.augment_policy=[color,translation,cutout]",
-        "model.share_fakes=true",
+        "model.reuse_fakes=true",
     ],
     "reconstruction": ["model=conv_superres", "data.size=16"],
     "latent": ["model=latent_editor", "model/code=gaussian", "data.size=16"],
@@ -153,7 +153,7 @@ def assert_close(first, second):
         assert one == pytest.approx(other, rel=2e-2 if number else 1e-4, abs=1e-3 if number else 1e-5)
 
 
-PUBLISHED = ["experiment=published/dcgan_taught", "data.size=64", "data.source.count=40"]
+PUBLISHED = ["experiment=published/dcgan_tutorial", "data.size=64", "data.source.count=40"]
 
 
 @pytest.mark.slow
@@ -220,7 +220,7 @@ def test_compiled_computes_the_same(tmp_path, scheme):
 
 
 def test_shared_fakes_are_judged_twice_and_drawn_once(tmp_path):
-    module, data = parts(tmp_path, *SCHEMES["adversarial"], "model.share_fakes=true")
+    module, data = parts(tmp_path, *SCHEMES["adversarial"], "model.reuse_fakes=true")
     drawn, draw = [], module._z
     module._z = lambda purpose, counters: drawn.append(purpose) or draw(purpose, counters)
     losses(module, data, steps=2)
@@ -330,7 +330,7 @@ def test_a_window_is_put_together_from_single_steps():
 
 
 def test_the_tutorial_step_has_our_losses():
-    ratio, apart, _ = speed.measure_step(1, 2, ["model.share_fakes=true"])
+    ratio, apart, _ = speed.measure_step(1, 2, ["model.reuse_fakes=true"])
     assert ratio > 0
     assert apart < 1e-5
 

@@ -8,6 +8,7 @@ from picture_makers import encode, face_data, make_crops, picture, put, write
 from PIL import Image
 
 from faceforge import config, counter_rng, counter_rng_torch
+from faceforge.config import composing
 from faceforge.counter_rng import Clock
 from faceforge.data import filters, subsets
 from faceforge.data.subsets import Partners
@@ -467,7 +468,7 @@ def test_lonely_faces_are_refused(tmp_path, prepare):
     ids=lambda task: task.name,
 )
 def test_pairs_are_the_same_whatever_else_is_asked_for(prepare, task):
-    data = prepare(task=task, val_share=0.4)
+    data = prepare(task=task, val_fraction=0.4)
     whole = data.pairs("val")
     assert set(whole) == {"target"} if task.name == "none" else {"target", "input"}
     assert len(whole["target"]) == data.counts["val"] > 7
@@ -491,7 +492,7 @@ def test_pairs_hold_faces_as_they_are(prepare):
 
 
 def test_an_empty_split_has_no_pairs(prepare):
-    data = prepare(task=average(), test_share=0.0)
+    data = prepare(task=average(), test_fraction=0.0)
     assert data.pairs("test")["target"].shape == (0, 3, 16, 16)
     assert list(data.pairs_in_chunks("test")) == []
 
@@ -515,7 +516,7 @@ def test_training_goes_on_where_it_stopped(prepare, task):
 def test_yaml_makes_what_the_input_node_says(prepare, name, overrides):
     model = {"none": "dcgan_conventional", "super_resolution": "conv_superres"}.get(name, "pix2pix")
     overrides = [f"model={model}", f"task={name}", "data.size=[9,7]", *overrides]
-    chosen = config.plain(config._compose(overrides), overrides)  # the checks are tested elsewhere
+    chosen = config.plain(composing.Library().compose(overrides), overrides)  # the checks are tested elsewhere
     task = config.build(chosen["task"])
     assert (task.name, chosen["choices"]["task"]) == (name, name)
     size, channels = chosen["data"]["size"], chosen["data"]["channels"]

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from faceforge import config
+from faceforge.config import composing
 from faceforge.engine.sweep import Sweep, tell
 from faceforge.errors import BadInput, GuardStop
 
@@ -21,11 +22,13 @@ def main() -> None:
     """Check the command line, then hand it to Hydra. Exits 2 with one line for each thing that is wrong."""
     arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
     words = list(arguments.overrides)
-    multirun = arguments.multirun or config.is_sweep(words)
-    overrides = config.plainly((config.quote_path(word, multirun) for word in words), multirun)
-    problems = config.check_overrides(overrides, multirun)
-    if problems:
+    multirun = arguments.multirun or composing.is_sweep(words)
+    overrides = [composing.quote_path(word, multirun) for word in words]
+    if problems := config.check_overrides(overrides, multirun, arguments.config_dir, types=not arguments.cfg):
         _fail("\n".join(problems))
+    library = composing.Library(overrides, arguments.config_dir)
+    overrides = library.plainly(overrides, multirun)
+    tell("\n".join(library.notices))
     # Hydra itself takes flags before overrides or after them, not among them.
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in words] + overrides
     if multirun and not arguments.cfg:
@@ -65,9 +68,9 @@ def _train(plain: dict[str, Any]) -> int:
 
 def _sweep(overrides: list[str]) -> None:
     """All jobs of a multirun, then a line for each; exits with a code other than 0 where one did not finish."""
-    constant = config.unswept_keys(overrides)
+    constant = composing.unswept_keys(overrides)
     sys.argv += _sweep_settings(overrides, constant)
-    with Sweep(config.jobs_of(overrides), constant) as sweep:
+    with Sweep(composing.jobs_of(overrides), constant) as sweep:
         try:
             _hand_over(lambda cfg: _job_of(sweep, cfg))
             code = sweep.code

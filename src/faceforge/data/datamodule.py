@@ -48,12 +48,12 @@ class FaceData(pl.LightningDataModule):
         crop: str,
         fraction: float,
         split: Literal["identity", "official"],
-        val_share: float,
-        test_share: float,
+        val_fraction: float,
+        test_fraction: float,
         flip: bool,
         augment: str | list | None,
         workers: int,
-        max_bad_share: float,
+        max_corrupt_fraction: float,
         cache: str | None,
         seed: int,
         task: Task,
@@ -62,8 +62,8 @@ class FaceData(pl.LightningDataModule):
         self._source, self.root, self._labels = source, root, attributes
         self.height, self.width = _size(size)
         self.channels, self.batch_size, self.crop = channels, batch_size, crop
-        self.fraction, self.split, self.shares = fraction, split, (val_share, test_share)
-        self.flip, self.workers, self.max_bad_share = flip, workers, max_bad_share
+        self.fraction, self.split, self.shares = fraction, split, (val_fraction, test_fraction)
+        self.flip, self.workers, self.max_corrupt_fraction = flip, workers, max_corrupt_fraction
         self.cache, self.seed, self.task = cache, seed, task
         self._check()
         wanted = None if augment is None else (self.height, self.width)
@@ -73,15 +73,22 @@ class FaceData(pl.LightningDataModule):
 
     def _check(self) -> None:
         check_crop(self.crop)
-        val_share, test_share = self.shares
+        val_fraction, test_fraction = self.shares
         _require(self.channels in (1, 3), "channels", self.channels, "1 (grey) or 3 (colour)")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         _require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
         _require(self.split in ("identity", "official"), "split", self.split, "identity or official")
-        _require(0 <= val_share < 1, "val_share", val_share, "at least 0 and below 1")
-        _require(0 <= test_share < 1 - val_share, "test_share", test_share, "at least 0, below 1 with val_share")
+        _require(0 <= val_fraction < 1, "val_fraction", val_fraction, "at least 0 and below 1")
+        _require(
+            0 <= test_fraction < 1 - val_fraction,
+            "test_fraction",
+            test_fraction,
+            "at least 0, below 1 with val_fraction",
+        )
         _require(self.workers >= 0, "workers", self.workers, "at least 0")
-        _require(0 <= self.max_bad_share <= 1, "max_bad_share", self.max_bad_share, "between 0 and 1")
+        _require(
+            0 <= self.max_corrupt_fraction <= 1, "max_corrupt_fraction", self.max_corrupt_fraction, "between 0 and 1"
+        )
         self.task.check(self.height, self.width, self.channels)
 
     def prepare(self, progress: bool = True) -> None:
@@ -113,8 +120,8 @@ class FaceData(pl.LightningDataModule):
         self._packed = cache.pack(source, recipe, root, digests, progress)
         self.skipped = self._packed.skipped()
         total = len(source.faces)
-        if len(self.skipped) > self.max_bad_share * total:
-            limit = f"more than data.max_bad_share={self.max_bad_share} allows"
+        if len(self.skipped) > self.max_corrupt_fraction * total:
+            limit = f"more than data.max_corrupt_fraction={self.max_corrupt_fraction} allows"
             raise BadInput(f"data.root={self.root}: {cache.refusal(self.skipped, total)}, {limit}")
 
     def _keep(self, source: Source) -> list[Face]:

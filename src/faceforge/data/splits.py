@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test")
 
 
 def split_faces(
-    faces: Sequence[Face], mode: str, seed: int, val_share: float, test_share: float
+    faces: Sequence[Face], mode: str, seed: int, val_fraction: float, test_fraction: float
 ) -> dict[str, np.ndarray]:
     """Indices of the faces in train, val and test; no person is in two of them.
 
@@ -25,7 +25,7 @@ def split_faces(
         names = _official(faces)
     else:
         people = [f"person:{face.identity}" if face.identity else f"file:{face.id}" for face in faces]
-        places = _places(sorted(set(people)), seed, val_share, test_share)
+        places = _places(sorted(set(people)), seed, val_fraction, test_fraction)
         names = [places[person] for person in people]
     split = {name: np.flatnonzero(np.array(names) == name) for name in SPLITS}
     if mode == "official" and any(len(rows) == 0 for rows in split.values()):
@@ -55,15 +55,15 @@ def _hashes(names: Sequence[str], seed: int, purpose: str) -> np.ndarray:
     return np.array([key(seed, purpose, name) for name in names], dtype=np.float64) / 2.0**64
 
 
-def _places(people: list[str], seed: int, val_share: float, test_share: float) -> dict[str, str]:
-    asked = [name for name, share in (("test", test_share), ("val", val_share)) if share > 0]
+def _places(people: list[str], seed: int, val_fraction: float, test_fraction: float) -> dict[str, str]:
+    asked = [name for name, share in (("test", test_fraction), ("val", val_fraction)) if share > 0]
     if len(people) < len(asked) + 1:
         raise BadInput(
             f"data.root: {len(people)} different people (or unnamed images) cannot be split into "
             f"{', '.join(['train', *reversed(asked)])}: at least {len(asked) + 1} are needed"
         )
     hashes = _hashes(people, seed, "split")
-    names = np.where(hashes < test_share, "test", np.where(hashes < test_share + val_share, "val", "train"))
+    names = np.where(hashes < test_fraction, "test", np.where(hashes < test_fraction + val_fraction, "val", "train"))
     order = np.argsort(hashes, kind="stable")
     for place, name in zip([order[-1], *order[: len(asked)]], ["train", *asked], strict=True):
         if name not in names:  # too few people for the hash to fill it

@@ -279,7 +279,7 @@ RULES: tuple[Rule, ...] = (
         (
             Remedy("model.generator.upsampling", "Try model.generator.upsampling=nearest.", "transposed"),
             Remedy("model.decoder.upsampling", "Try model.decoder.upsampling=nearest.", "transposed"),
-            Remedy("choices.model/generator", "Try model/generator=conventional.", "taught"),
+            Remedy("choices.model/generator", "Try model/generator=conventional.", "tutorial"),
             Remedy("choices.model/generator", "Try model/generator=conventional.", "published_conventional"),
         ),
     ),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from faceforge.config.nodes import Guard
 from faceforge.engine import checkpoint
 from faceforge.engine.run import Run
-from faceforge.errors import BadInput, GuardStop
+from faceforge.errors import GuardStop
 from faceforge.schemes.base import Scheme
 
 LEAST_SCALE = 2.0**-14  # of a gradient scaler, which starts at 2^16 and halves at every gradient overflow
@@ -22,25 +22,6 @@ RATES = {"lr", "initial_lr", "max_lr", "min_lr"}  # of a parameter group; schedu
 
 class NotFinite(GuardStop):
     """A loss, a weight or a statistic is NaN or infinite."""
-
-
-@dataclass(frozen=True)
-class Guard:
-    """The ``guard`` node. The check synchronises with the device once every ``every`` batches and changes nothing.
-
-    ``rollback`` continues from the last checkpoint, at most ``rollbacks`` times in a run. The first rollback to a
-    checkpoint repeats the same steps, since a hardware fault rarely recurs; each further rollback to the same
-    checkpoint halves the learning rates.
-    """
-
-    action: Literal["stop", "rollback"] = "stop"
-    every: int = 25
-    rollbacks: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("every", "rollbacks"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"guard.{name}: {getattr(self, name)} must be at least 1")
 
 
 def find_nonfinite(module: Scheme) -> str | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-VERSION = 2  # of checkpoints and exports
+from faceforge.config import composing
+
+VERSION = 3  # of checkpoints and exports
 MOVED = {  # module paths of version 1
     "loggers": "engine.loggers",
-    "modules.guard": "engine.guard",
     "modules.adversarial": "schemes.adversarial",
     "modules.latent": "schemes.latent",
     "modules.reconstruction": "schemes.reconstruction",
@@ -21,14 +22,21 @@ MOVED = {  # module paths of version 1
     "data.drawn": "data.sources.drawn",
     "data.lfw": "data.sources.lfw",
 }
-RENAMED = {"faceforge.training.Options": "faceforge.engine.plan.TrainerOptions"}
+RENAMED = {
+    "faceforge.training.Options": "faceforge.config.nodes.TrainerOptions",
+    "faceforge.engine.plan.TrainerOptions": "faceforge.config.nodes.TrainerOptions",
+    "faceforge.modules.guard.Guard": "faceforge.config.nodes.Guard",
+    "faceforge.engine.guard.Guard": "faceforge.config.nodes.Guard",
+    "faceforge.networks.dcgan.TaughtGenerator": "faceforge.networks.dcgan.TutorialGenerator",
+    "faceforge.networks.dcgan.TaughtDiscriminator": "faceforge.networks.dcgan.TutorialDiscriminator",
+}
 ABSENT = {
     "channels_last": False,
     "compile": False,
     "max_wait": 10,
     "extra": {},
 }  # of the trainer
-GUARD = {"_target_": "faceforge.engine.guard.Guard", "action": "stop", "every": 25, "rollbacks": 3}
+GUARD = {"_target_": "faceforge.config.nodes.Guard", "action": "stop", "every": 25, "rollbacks": 3}
 CALLBACKS = {
     name: {"_target_": f"faceforge.engine.callbacks.{path}"}
     for name, path in {
@@ -46,8 +54,14 @@ CALLBACKS = {
 
 def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint in the current format. Damaged parts stay as they are; the reader reports them."""
-    if checkpoint["version"] >= VERSION:
-        return checkpoint
+    if checkpoint["version"] == 1:
+        checkpoint = _from_1(checkpoint)
+    if checkpoint["version"] < VERSION:
+        checkpoint = {**checkpoint, "config": migrate_config(checkpoint["config"]), "version": VERSION}
+    return checkpoint
+
+
+def _from_1(checkpoint: dict[str, Any]) -> dict[str, Any]:
     config = {"guard": GUARD, "callbacks": CALLBACKS, **migrate_config(checkpoint["config"])}
     if isinstance(config.get("logger"), Mapping):
         config["logger"] = {"also": {}, **config["logger"]}
@@ -66,7 +80,7 @@ def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
         "means": means,
         "callbacks": _states(recorder) if isinstance(recorder, Mapping) else states,
         "state_dict": kept,
-        "version": VERSION,
+        "version": 2,
     }
 
 
@@ -77,11 +91,19 @@ def _states(recorder: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a version 1 file under the current names."""
-    model = config.get("model")
-    if isinstance(model, Mapping) and "discriminator_steps" in model:
-        config = {**config, "model": {"share_fakes": False, **model}}
-    return {key: _renamed(node) for key, node in config.items()}
+    """The configuration of an older file under the current names."""
+    renamed = {key: _renamed(node) for key, node in config.items()}
+    for old, new in composing.OLDER.items():
+        (node, before), after = old.split("."), new.split(".")[1]
+        if isinstance(renamed.get(node), dict) and before in renamed[node]:
+            renamed[node][after] = renamed[node].pop(before)
+    model, choices = renamed.get("model"), renamed.get("choices")
+    if isinstance(model, dict) and "discriminator_steps" in model:
+        renamed["model"] = {"reuse_fakes": False, **model}
+    if isinstance(choices, dict):
+        for (group, old), new in composing.OLDER_CHOICES.items():
+            choices |= {key: new for key, name in choices.items() if (key.split("@")[0], name) == (group, old)}
+    return renamed
 
 
 def _renamed(node: Any) -> Any:

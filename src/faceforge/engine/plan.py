@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
 from faceforge import config as configuration
+from faceforge.config.nodes import Guard, TrainerOptions
 from faceforge.engine import devices
-from faceforge.engine.guard import Guard
 from faceforge.errors import BadInput
 
 CLOCK = "faceforge.engine.callbacks.clock.Clock"
@@ -22,48 +21,6 @@ CLOCK = "faceforge.engine.callbacks.clock.Clock"
 DECIDED = {"accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "plugins", "logger"}
 DECIDED |= {"callbacks", "max_epochs", "max_steps", "max_time", "enable_checkpointing", "use_distributed_sampler"}
 DECIDED |= {"fast_dev_run"}
-
-
-@dataclass(frozen=True)
-class TrainerOptions:
-    """The ``trainer`` node as given. Limits and intervals count real images drawn; null is no limit."""
-
-    gpus: int | None
-    processes: int
-    precision: Literal["auto", "32", "bf16", "16", 32, 16]
-    max_images: int | None
-    max_epochs: int | None
-    max_steps: int | None
-    max_minutes: float | None
-    max_wait: float
-    log_every: int
-    sample_every: int
-    checkpoint_every: int
-    deterministic: bool
-    channels_last: bool
-    compile: bool
-    extra: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"trainer.{name}: {getattr(self, name)} must be at least 1")
-        for name in ("max_images", "max_epochs", "max_steps", "max_minutes"):
-            limit = getattr(self, name)
-            if limit is not None and not 0 < limit < math.inf:
-                raise BadInput(f"trainer.{name}: {limit} must be a positive number, or null for no limit")
-        if not 0 < self.max_wait < math.inf:
-            raise BadInput(f"trainer.max_wait: {self.max_wait} must be a positive number of minutes")
-        if self.max_images is self.max_epochs is self.max_steps is self.max_minutes is None:
-            raise BadInput("trainer: no limit is set; give max_images, max_epochs, max_steps or max_minutes")
-        for name in self.extra:
-            if name not in inspect.signature(pl.Trainer).parameters:
-                raise BadInput(f"trainer.extra.{name}: Lightning's Trainer has no such argument")
-            if name in DECIDED:
-                raise BadInput(f"trainer.extra.{name}: is decided by faceforge; see conf/trainer/default.yaml")
-        if self.extra:
-            with configuration.naming("trainer.extra"):
-                pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, **self.extra)
 
 
 @dataclass(frozen=True)
@@ -108,8 +65,9 @@ def make_plan(config: Mapping[str, Any], resumed: Path | None = None) -> Plan:
     A run ``resumed`` on the CPU drops the precision that it had on a GPU.
     """
     _check(config)
-    guard = configuration.build(config["guard"], at="guard")
+    guard: Guard = configuration.build(config["guard"], at="guard")
     options: TrainerOptions = configuration.build(config["trainer"], at="trainer")
+    _try_extra(options.extra)
     batch_size = config["data"]["batch_size"]
     gpus = devices.gpus(options.gpus, batch_size)
     precision = devices.precision("32" if resumed and not gpus else str(options.precision), gpus)
@@ -125,6 +83,18 @@ def _check(config: Mapping[str, Any]) -> None:
     nodes = {key: config[key] for key in ("model", "data", "trainer", "logger", "callbacks", "guard")}
     if problems := configuration.check_targets(nodes, config["trusted_packages"]):
         raise BadInput("\n".join(problems))
+
+
+def _try_extra(extra: Mapping[str, Any]) -> None:
+    """Check ``trainer.extra`` before a folder is created."""
+    for name in extra:
+        if name not in inspect.signature(pl.Trainer).parameters:
+            raise BadInput(f"trainer.extra.{name}: Lightning's Trainer has no such argument")
+        if name in DECIDED:
+            raise BadInput(f"trainer.extra.{name}: is decided by faceforge; see conf/trainer/default.yaml")
+    if extra:
+        with configuration.naming("trainer.extra"):
+            pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, **extra)
 
 
 def _try_callbacks(config: Mapping[str, Any]) -> None:

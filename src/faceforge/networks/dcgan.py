@@ -71,7 +71,7 @@ class PublishedDiscriminator(nn.Module):
         return self.layers(images).flatten()
 
 
-class TaughtGenerator(nn.Module):
+class TutorialGenerator(nn.Module):
     """The PyTorch-tutorial DCGAN generator: Radford et al. 2015 (arXiv 1511.06434), fig. 1, at half its
     widths.
 
@@ -87,20 +87,20 @@ class TaughtGenerator(nn.Module):
         super().__init__()
         _only_64(size)
         self.layers = nn.Sequential(
-            *_taught_up(100, 512, stride=1, padding=0),
-            *_taught_up(512, 256),
-            *_taught_up(256, 128),
-            *_taught_up(128, 64),
+            *_tutorial_up(100, 512, stride=1, padding=0),
+            *_tutorial_up(512, 256),
+            *_tutorial_up(256, 128),
+            *_tutorial_up(128, 64),
             *(nn.ConvTranspose2d(64, channels, 4, 2, 1, bias=False), nn.Tanh()),
         )
-        self.apply(_taught_init)
+        self.apply(_tutorial_init)
 
     def forward(self, z: Tensor) -> Tensor:
         """Images (B, channels, 64, 64) in [-1, 1] from z (B, 100)."""
         return self.layers(z[:, :, None, None])
 
 
-class TaughtDiscriminator(nn.Module):
+class TutorialDiscriminator(nn.Module):
     """The PyTorch-tutorial DCGAN discriminator: 64-128-256-512 channels, LeakyReLU 0.2, batch norm except in
     the first layer.
     """
@@ -112,12 +112,12 @@ class TaughtDiscriminator(nn.Module):
         _only_64(size)
         self.layers = nn.Sequential(
             *(nn.Conv2d(channels, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)),
-            *_taught_down(64, 128),
-            *_taught_down(128, 256),
-            *_taught_down(256, 512),
+            *_tutorial_down(64, 128),
+            *_tutorial_down(128, 256),
+            *_tutorial_down(256, 512),
             nn.Conv2d(512, 1, 4, bias=False),
         )
-        self.apply(_taught_init)
+        self.apply(_tutorial_init)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B,) from images (B, channels, 64, 64) in [-1, 1]."""
@@ -268,17 +268,17 @@ def _published_up(inputs: int, outputs: int, *, kernel: int, stride: int, paddin
     return [grow, nn.ReLU(), *([nn.BatchNorm2d(outputs)] if norm else [])]
 
 
-def _taught_up(inputs: int, outputs: int, stride: int = 2, padding: int = 1) -> list[nn.Module]:
+def _tutorial_up(inputs: int, outputs: int, stride: int = 2, padding: int = 1) -> list[nn.Module]:
     grow = nn.ConvTranspose2d(inputs, outputs, 4, stride, padding, bias=False)
     return [grow, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def _taught_down(inputs: int, outputs: int) -> list[nn.Module]:
+def _tutorial_down(inputs: int, outputs: int) -> list[nn.Module]:
     shrink = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False)
     return [shrink, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
 
 
-def _taught_init(module: nn.Module) -> None:
+def _tutorial_init(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -23,7 +23,7 @@ class AdversarialModule(Scheme):
 
     Penalties follow Mescheder et al. 2018 (arXiv 1801.04406): gamma/2 times the squared gradient norm, on every
     ``penalty_every``-th batch and multiplied by that number (lazy regularisation, Karras et al. 2020). ``sample`` uses
-    the averaged generator, whose half-life is in images. With ``share_fakes`` the generator step reuses the fakes of
+    the averaged generator, whose half-life is in images. With ``reuse_fakes`` the generator step reuses the fakes of
     the discriminator step, as in the PyTorch tutorial, which saves one pass through the generator.
     """
 
@@ -46,7 +46,7 @@ class AdversarialModule(Scheme):
         ema_ramp: float | None,
         val_samples: int,
         seed: int,
-        share_fakes: bool,
+        reuse_fakes: bool,
     ) -> None:
         super().__init__(seed)
         if discriminator_steps < 1 or penalty_every < 1:
@@ -63,7 +63,7 @@ class AdversarialModule(Scheme):
         self.clip_norm = clip_norm
         self.ema_half_life, self.ema_ramp = ema_half_life, ema_ramp
         self.val_samples = val_samples
-        self.share_fakes = share_fakes
+        self.reuse_fakes = reuse_fakes
         self._score: KidMonitor | None = None
 
     def trained(self) -> list[nn.Module]:
@@ -82,13 +82,13 @@ class AdversarialModule(Scheme):
         position = self.positions(len(real))
         step = self.clock.images // global_batch
         generates = (step + 1) % self.discriminator_steps == 0
-        with torch.set_grad_enabled(generates and self.share_fakes):
+        with torch.set_grad_enabled(generates and self.reuse_fakes):
             fake = self._generate(self.compiled(self.generator), self._z("z/discriminator", position))
-        others = partial(self._others, position) if generates and not self.share_fakes else None
+        others = partial(self._others, position) if generates and not self.reuse_fakes else None
         made = self._discriminator_step(real, fake.detach(), position, step % self.penalty_every == 0, others)
         self.clock.images += global_batch
         if generates:
-            self._generator_step(real, fake if self.share_fakes else made, position)
+            self._generator_step(real, fake if self.reuse_fakes else made, position)
             self._update_average(global_batch * self.discriminator_steps)
 
     def _others(self, position: range) -> Tensor:

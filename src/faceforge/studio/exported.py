@@ -37,8 +37,8 @@ KEPT = (
     "split",
     "fraction",
     "seed",
-    "val_share",
-    "test_share",
+    "val_fraction",
+    "test_fraction",
     "source",
 )
 

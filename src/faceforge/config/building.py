@@ -1,0 +1,266 @@
+"""The second check, against what is really built, and the one allow-listed door to Hydra's ``instantiate``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+
+from faceforge.config import annotations
+from faceforge.config.checking import nearest, one_line
+from faceforge.errors import BadInput
+
+ALLOWED = ("faceforge", "torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers")
+FUNCTIONS = ("faceforge.engine.loggers.make_loggers",)  # every other target is a class
+OWN_PARTS = ("networks", "schemes", "losses", "metrics", "data", "engine", "config.nodes")
+CARRIED = ("networks", "schemes", "losses", "metrics.features", "data.tasks")  # none of them takes a path
+SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")  # Hydra's own keys of a node
+Target = Callable[..., Any]
+
+
+def check_targets(config: Mapping[str, Any], trusted: Iterable[str] = ()) -> list[str]:
+    """One line for each ``_target_`` that is not allowed, not there, or does not take what the yaml gives.
+
+    The configuration is resolved, so that a text which Hydra would resolve again is one of the problems.
+    """
+    try:
+        problems = list(_unresolved(config))
+        nodes = list(targets(config))
+    except RecursionError:
+        return ["the configuration is nested too deeply"]
+    for path, node in nodes:
+        try:
+            target = find(str(node["_target_"]), trusted)
+            given = {k: v for k, v in node.items() if k not in SPECIAL}
+            problems += _check_signature(path, node, inspect.signature(target), given)
+            problems += _check_types(path, target, given)
+        except BadInput as error:
+            problems.append(f"{path}._target_: {error}")
+    return problems
+
+
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node that names a ``_target_``, inner ones first."""
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from targets(child, f"{path}.{name}".lstrip("."))
+        if "_target_" in node:
+            yield path, dict(node)
+    elif isinstance(node, list | tuple):
+        for i, child in enumerate(node):
+            yield from targets(child, f"{path}[{i}]")
+
+
+def _unresolved(node: Any, path: str = "") -> Iterator[str]:
+    """An interpolation could yield a node of its own, which nobody has looked at."""
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from _unresolved(child, f"{path}.{name}".lstrip("."))
+    elif isinstance(node, list | tuple):
+        for i, child in enumerate(node):
+            yield from _unresolved(child, f"{path}[{i}]")
+    elif isinstance(node, str) and "${" in node:
+        yield f"{path}: {shorten(node)} is not resolved; write the value itself"
+
+
+def shorten(text: str) -> str:
+    """A text from outside, quoted on one line of bearable length."""
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _check_signature(
+    path: str, node: Mapping[str, Any], signature: inspect.Signature, given: Mapping[str, Any]
+) -> Iterator[str]:
+    """What comes after the star in a signature is given at run time, not by a yaml."""
+    parameters = signature.parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    takes = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    for name in given:
+        if name not in takes:
+            yield f"{path}.{name}: {node['_target_']} has no such parameter; {nearest(name, takes)}"
+    for name in needs:
+        if name not in given and not node.get("_partial_"):
+            yield f"{path}.{name}: missing; {node['_target_']} needs it"
+
+
+def _check_types(path: str, target: Target, given: Mapping[str, Any]) -> Iterator[str]:
+    for name, hint in _hints(target).items():
+        if name in given and (problem := annotations.complaint(name, given[name], hint)):
+            yield f"{path}.{name}: {problem}".lstrip(".")
+
+
+def _hints(target: Target) -> annotations.Hints:
+    """Those of torch and Lightning differ from release to release, and promise less than they take."""
+    return {} if target.__module__.startswith(("torch.", "pytorch_lightning.")) else annotations.of(target)
+
+
+def fitted(node: Any, hints: annotations.Hints | None = None) -> Any:
+    """Plain data in which every parameter of ours is as its annotation asks for it, whole floats as ints.
+
+    ``hints`` are those of a node without a ``_target_``.
+    """
+    if isinstance(node, list):
+        return [fitted(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    whole = {name: fitted(child) for name, child in node.items()}
+    for name, hint in (hints or hints_of(str(node.get("_target_", "")))).items():
+        if name in whole:
+            with suppress(annotations.Unfit):  # the check says so
+                whole[name] = annotations.fit(whole[name], hint)
+    return whole
+
+
+def hints_of(name: str, trusted: Iterable[str] = ()) -> annotations.Hints:
+    """The annotations of a ``_target_``'s parameters; none where it is unknown or may not be imported."""
+    try:
+        return _hints(find(name, trusted))
+    except BadInput:
+        return {}
+
+
+def find(target: str, trusted: Iterable[str] = ()) -> Target:
+    """The class or function that a ``_target_`` names, if the allow-list has it. Raises BadInput."""
+    trusted = tuple(trusted)
+    allowed = (*ALLOWED, *trusted)
+    if not any(target.startswith(f"{prefix}.") for prefix in allowed):
+        raise BadInput(
+            f"{shorten(target)} is not on the allow-list ({', '.join(allowed)}); name own packages in trusted_packages"
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(_import(module, trusted), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        why = f" ({one_line(error)})" if module.split(".")[0] in trusted else ""
+        raise BadInput(f"{shorten(target)} does not exist{why}") from None
+    known = _is_ours(target, found) or _is_torch_class(target, found) or _is_lightning_class(target, found)
+    if not known and not _is_trusted(found, trusted):
+        raise BadInput(f"{shorten(target)} is not a network, loss, module, data source, optimiser or scheduler")
+    return found
+
+
+def _import(module: str, trusted: tuple[str, ...]) -> object:
+    """A package that somebody trusts may also lie where the command was typed."""
+    if module.split(".")[0] in trusted and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    return importlib.import_module(module)
+
+
+def _is_ours(target: str, found: object) -> bool:
+    parts = tuple(f"faceforge.{part}" for part in OWN_PARTS)
+    return _below(target, parts) and _below(found.__module__, parts) and (inspect.isclass(found) or target in FUNCTIONS)
+
+
+def _below(name: str, packages: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _is_torch_class(target: str, found: object) -> bool:
+    if not target.startswith("torch."):
+        return False
+    from torch import nn, optim
+
+    bases = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
+    return (
+        inspect.isclass(found)
+        and issubclass(found, bases)
+        and found.__module__.startswith(("torch.nn.", "torch.optim."))
+    )
+
+
+def _is_lightning_class(target: str, found: object) -> bool:
+    if not target.startswith("pytorch_lightning."):
+        return False
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import Logger
+
+    return inspect.isclass(found) and issubclass(found, (pl.Callback, Logger))
+
+
+def _is_trusted(found: object, trusted: Iterable[str]) -> bool:
+    return callable(found) and _below(found.__module__, trusted)
+
+
+def build(node: Mapping[str, Any], trusted: Iterable[str] = (), at: str = "", **runtime: Any) -> Any:
+    """Instantiate the node at a dotted key; the only call of Hydra's ``instantiate``. Raises BadInput.
+
+    Optimisers and schedules, which are made later, are tried on a parameter of one weight. ``runtime`` are keyword-only
+    parameters of the node's own target, which no yaml gives.
+    """
+    problems = check_targets({at: node}, trusted)
+    if problems:
+        raise BadInput("\n".join(problem.lstrip(".") for problem in problems))
+    with naming(at):
+        built = hydra.utils.instantiate({**node, "_partial_": True} if runtime else dict(node), _convert_="all")
+        for path, inner in targets(node):
+            if inner.get("_partial_"):
+                _try(inner, f"{at}.{path}".strip("."))
+        return built(**runtime) if runtime else built
+
+
+def _try(node: Mapping[str, Any], at: str) -> None:
+    """Make an optimiser or a schedule, as training will, to see if it takes what the yaml gives."""
+    from torch import nn, ones, optim
+
+    factory = hydra.utils.instantiate(dict(node), _convert_="all")
+    kind = factory.func
+    if not inspect.isclass(kind) or not issubclass(kind, (optim.Optimizer, optim.lr_scheduler.LRScheduler)):
+        return
+    weight = nn.Parameter(ones(1, 1))
+    with naming(at):
+        factory([weight] if issubclass(kind, optim.Optimizer) else optim.SGD([weight], lr=1.0))
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Whatever a constructor raises becomes BadInput, named by the dotted key of its node."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:  # constructors say it each in their way, torch among them
+        cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
+        if isinstance(cause, BadInput):
+            raise cause from None
+        inner = re.search(r"full_key: (\S+)", str(error)) if isinstance(error, HydraException) else None
+        place = ".".join(filter(None, [key, inner and inner[1]]))
+        raise BadInput(_told(cause, place)) from error
+
+
+def _told(error: BaseException, key: str) -> str:
+    """ValueErrors are sentences already; of others the kind says the most."""
+    text = one_line(error)[:300]
+    if not isinstance(error, ValueError):
+        text = f"cannot be made ({type(error).__name__}{text and ': '}{text})"
+    return text if not key or text.startswith((f"{key}.", f"{key}=")) else f"{key}: {text}"
+
+
+def build_from(file: Path, node: Any, trusted: Iterable[str] = ()) -> Any:
+    """As build(), for a node that a file carries: whatever is wrong with it is BadInput, naming the file.
+
+    The file may come from a stranger, so it may name no data source or logger, which would open paths of its choice.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise BadInput(f"{file}: its configuration names no model")
+    try:
+        _require_carried(node)
+        return build(node, trusted)
+    except BadInput as error:
+        raise BadInput(f"{file}: its configuration: {one_line(error)}") from None
+
+
+def _require_carried(node: Mapping[str, Any]) -> None:
+    for path, inner in targets(node):
+        target = str(inner["_target_"])
+        if target.startswith("faceforge.") and not target.startswith(tuple(f"faceforge.{part}." for part in CARRIED)):
+            raise BadInput(f"{path}._target_: {shorten(target)} must be a network, loss, module or task".lstrip("."))

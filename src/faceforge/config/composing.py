@@ -1,0 +1,270 @@
+"""From words and yaml files to a plain configuration, without torch where nothing asks for its types."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.errors import HydraException
+from hydra.version import setbase
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from faceforge.config import annotations
+from faceforge.errors import BadInput
+
+PACKAGE = Path(__file__).parents[1]
+PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
+OLDER = {  # keys under their older names, which are still understood
+    "data.val_share": "data.val_fraction",
+    "data.test_share": "data.test_fraction",
+    "data.max_bad_share": "data.max_corrupt_fraction",
+    "model.share_fakes": "model.reuse_fakes",
+}
+OLDER_CHOICES = {
+    ("experiment", "published/dcgan_taught"): "published/dcgan_tutorial",
+    ("model/generator", "taught"): "tutorial",
+    ("model/discriminator", "taught"): "tutorial",
+}
+LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes"}
+
+
+def conf_dir() -> Path:
+    """The folder of yaml files: beside the sources in a checkout, inside the package once installed."""
+    installed = PACKAGE / "conf"
+    return installed if installed.is_dir() else PACKAGE.parents[1] / "conf"
+
+
+class Library:
+    """The yaml files that words choose from: the package's, then those of ``--config-dir`` and ``hydra.searchpath``.
+
+    ``notices`` has a line for each older name that was met. Raises BadInput where one of the folders does not exist.
+    """
+
+    def __init__(self, overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> None:
+        self.notices: list[str] = []
+        self.folders = _folders(overrides, config_dir)
+        own = [folder.removeprefix("file://") for folder in self.folders if folder.startswith("file://")]
+        sys.path += [folder for folder in own if folder not in sys.path]  # code lies beside the yaml
+        self._search = create_config_search_path(str(conf_dir().resolve()))
+        for folder in self.folders:
+            self._search.prepend("user", folder, "schema")
+        self._files = ConfigRepository(self._search)
+
+    def is_group(self, key: str) -> bool:
+        """Whether a key names a group of yaml files."""
+        return key.startswith("hydra/") or self._files.group_exists(key)
+
+    def names(self, group: str) -> list[str]:
+        """The choices of a group; base.yaml is what others begin with."""
+        names = [name for name in self._files.get_group_options(group) if name != "base"]
+        inner = self._files.get_group_options(group, ObjectType.GROUP) if group.startswith("experiment") else []
+        return sorted([*names, *(f"{folder}/{name}" for folder in inner for name in self.names(f"{group}/{folder}"))])
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """What Hydra makes of the choices of groups, its own nodes included."""
+        GlobalHydra.instance().clear()
+        setbase("1.3")
+        Hydra.create_main_hydra2("train", self._search)
+        try:
+            config = hydra.compose("train", overrides=list(overrides), return_hydra_config=True)
+        finally:
+            GlobalHydra.instance().clear()
+        self._rename_keys(config)
+        HydraConfig.instance().set_config(config)
+        return config
+
+    def _rename_keys(self, config: DictConfig) -> None:
+        """Keys that a user's own yaml has under older names."""
+        for old, new in OLDER.items():
+            (node, before), after = old.split("."), new.split(".")[1]
+            if before in (config.get(node) or {}):
+                with flag_override(config, "struct", False):
+                    config[node][after] = config[node].pop(before)
+                self._notice(old, new)
+
+    def _notice(self, old: str, new: str) -> None:
+        line = f"{old} is called {new} now"
+        self.notices += [] if line in self.notices else [line]
+
+    def plainly(self, overrides: Iterable[str], multirun: bool = False) -> list[str]:
+        """Overrides in words that Hydra has: it knows no ``group=null``, and its globs leave out choices in folders."""
+        return [self._plainly(self._renamed(text), multirun) for text in overrides]
+
+    def _renamed(self, text: str) -> str:
+        key, equals, value = text.partition("=")
+        bare = key.lstrip("+~").split("@")[0]
+        if bare in OLDER:
+            self._notice(bare, OLDER[bare])
+            return key.replace(bare, OLDER[bare]) + equals + value
+        for (group, old), new in OLDER_CHOICES.items():
+            if bare == group and old in (names := value.split(",")):
+                self._notice(f"{group}={old}", f"{group}={new}")
+                return f"{key}={','.join(new if name == old else name for name in names)}"
+        return text
+
+    def _plainly(self, text: str, multirun: bool) -> str:
+        parsed, _ = parse([text])
+        if not parsed or not self.is_group(parsed[0].key_or_group) or parsed[0].is_delete():
+            return text
+        key, value = parsed[0].key_or_group, parsed[0].value()
+        if isinstance(value, Glob) and multirun and (names := self._matching(value, key)):
+            return f"{key}={','.join(names)}"
+        if value is None and key == "experiment":
+            return "~experiment"
+        if value is None and "/" in key and not key.startswith("hydra/"):
+            return f"{key.replace('/', '.')}=null"
+        return text
+
+    def _matching(self, glob: Glob, group: str) -> list[str]:
+        names = [name for name in self.names(group) if any(fnmatch(name, pattern) for pattern in glob.include)]
+        return [name for name in names if not any(fnmatch(name, pattern) for pattern in glob.exclude)]
+
+
+def _folders(overrides: Iterable[str], config_dir: str | Path | None) -> list[str]:
+    """Where a user's yaml files lie, as Hydra writes it: file://FOLDER or pkg://PACKAGE."""
+    given = [("--config-dir", str(config_dir))] if config_dir is not None else []
+    for override in parse(overrides)[0]:
+        if override.key_or_group == "hydra.searchpath" and isinstance(override.value(), list):
+            given += [("hydra.searchpath", str(OmegaConf.create([v])[0])) for v in override.value()]  # pyright: ignore
+    for key, place in given:
+        if "://" not in place.replace("file://", "") and not Path(place.removeprefix("file://")).is_dir():
+            raise BadInput(f"{key}: {place} must be a folder of yaml files")
+    return [place if "://" in place else f"file://{Path(place).resolve()}" for _, place in given]
+
+
+def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> dict[str, Any]:
+    """The resolved configuration for some overrides, as plain data. Raises BadInput with every problem."""
+    from faceforge.config.checking import check_overrides
+
+    overrides = list(overrides)
+    library = Library(overrides, config_dir)
+    overrides = library.plainly(overrides)
+    print(*(f"faceforge: {line}\n" for line in library.notices), sep="", end="", file=sys.stderr)
+    bases: dict[str, DictConfig] = {}
+    if problems := check_overrides(overrides, config_dir=config_dir, types=True, bases=bases):
+        raise BadInput("\n".join(problems))
+    (config,) = bases.values()
+    parsed = [o for o in parse(overrides)[0] if not o.is_hydra_override()]
+    values = [o for o in parsed if not library.is_group(o.key_or_group)]
+    ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    return plain(config, overrides)
+
+
+def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Resolve to plain data, whole floats as ints where whole numbers are asked for; add the ``choices`` made, and let
+    a limit named by hand replace the default one. Raises BadInput.
+    """
+    from faceforge.config.building import fitted
+    from faceforge.config.nodes import Root
+
+    named = {override.split("=", 1)[0].lstrip("+~") for override in overrides}
+    choices = choices or HydraConfig.get().runtime.choices
+    resolved = fitted(resolve(config), annotations.of(Root))
+    made = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+    resolved["choices"] = {"experiment": None, **made}
+    if problem := check_task(resolved, resolved["choices"]):
+        raise BadInput(problem)
+    if named & LIMITS and "trainer.max_images" not in named:
+        resolved["trainer"]["max_images"] = None
+    return resolved
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """Plain data without Hydra's own node. Raises OmegaConfBaseException."""
+    with flag_override(config, ["struct", "readonly"], False):
+        config = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | None:
+    """A model's yaml lists the tasks it takes."""
+    task, model, legal = choices["task"], choices["model"], config["tasks"]
+    if task in legal:
+        return None
+    takes = f"{', '.join(legal[:-1])}{' or ' * (len(legal) > 1)}{legal[-1]}" if legal else "none (tasks is empty)"
+    return f"task={task}: model={model} takes {takes}"
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+
+def parse(overrides: Iterable[str]) -> tuple[list[Override], list[str]]:
+    """Overrides as Hydra's grammar reads them, and a line for each that it cannot read."""
+    parsed, problems = [], []
+    for text in overrides:
+        try:
+            parsed.append(_parse_one(text))
+        except HydraException:
+            problems.append(f"{text}: not understood; write group=name or dotted.key=value (quote what has spaces)")
+    return parsed, problems
+
+
+@functools.lru_cache(1024)
+def _parse_one(text: str) -> Override:
+    """Each word is asked for several times, and Hydra's grammar takes milliseconds."""
+    return OverridesParser.create().parse_override(text)
+
+
+def quote_path(override: str, multirun: bool = False) -> str:
+    """``data.root=my photos (2)`` as Hydra wants it, in quotes; commas still sweep under multirun."""
+    key, _, value = override.partition("=")
+    plain_enough = re.fullmatch(r"[\w./\\:-]*", value) or value[:1] in "'\""
+    if key not in PATHS or plain_enough or (multirun and "," in value):
+        return override
+    return f"{key}='" + value.replace("'", "\\'") + "'"
+
+
+def is_sweep(words: Iterable[str]) -> bool:
+    """Whether overrides ask for a sweep by themselves, as -m does."""
+    return any(re.fullmatch(r"\+*hydra\.mode=MULTIRUN", word) for word in words)
+
+
+def jobs_of(overrides: Iterable[str]) -> list[list[str]] | None:
+    """The overrides of each job of a sweep, in order; None where a sweeper other than Hydra's basic one decides."""
+    parsed, _ = parse(overrides)
+    if has_own_sweeper(parsed):
+        return None
+    return BasicSweeper.split_arguments([o for o in parsed if not o.is_hydra_override()], None)[0]
+
+
+def unswept_keys(overrides: Iterable[str]) -> list[str]:
+    """The keys of a multirun that have one value in every job."""
+    return [o.key_or_group for o in parse(overrides)[0] if not o.is_sweep_override()]
+
+
+def has_own_sweeper(parsed: Iterable[Override]) -> bool:
+    """Whether a sweeper other than Hydra's basic one is chosen, which may take what that one does not."""
+    return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parsed)
+
+
+def values_of(override: Override) -> list[Any]:
+    """Each value that an override gives its key."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [value.start, value.end]
+    values = override.sweep_iterator() if override.is_sweep_override() else [value]
+    return [Override._convert_value(v) for v in values]  # type: ignore[arg-type]
+
+
+def texts_of(override: Override) -> list[str]:
+    """A swept override as one override for each of its values."""
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}", f"{key}={value.end}"]
+    return [f"{key}={text}" for text in override.sweep_string_iterator()]
