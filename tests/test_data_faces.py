@@ -311,7 +311,7 @@ def test_preparing_twice_does_nothing(folder, prepare, monkeypatch):
     ("changes", "reason"),
     [
         ({"size": 0}, "data.size=0"),
-        ({"size": [64]}, r"data.size=\[64\]: one number or \[height,width\]"),
+        ({"size": [64]}, r"data.size=\[64\]: must be one number or \[height,width\]"),
         ({"channels": 4}, "data.channels=4: must be 1 .grey. or 3 .colour."),
         ({"batch_size": 0}, "data.batch_size=0"),
         ({"crop": "centre"}, "data.crop=centre.*nearest is center"),
@@ -348,7 +348,7 @@ def test_sets_that_do_not_fit_are_one_line(tmp_path, prepare, count, changes, re
 def test_too_many_unreadable_files_refuse_the_set_in_every_run(tmp_path, prepare):
     root = put({f"bad{n}.jpg": b"words" for n in range(8)}, make_crops(tmp_path / "in", 12))
     for _ in range(2):
-        reason = r"8 of 20 pictures \(40%\) cannot be used \(bad0.jpg: not an image \(text\); .*corrupt_fraction=0.25"
+        reason = r"8 of 20 images \(40%\) cannot be used \(bad0.jpg: not an image \(text\); .*corrupt_fraction=0.25"
         with pytest.raises(BadInput, match=reason):
             prepare(root)
     assert len(prepare(root, max_corrupt_fraction=0.5).skipped) == 8
