@@ -41,7 +41,7 @@ def test_the_run_stops_within_a_few_batches_and_its_last_checkpoint_is_finite(ti
     assert 40 < found <= 40 + 3 * 4 + 4
     assert finite(tmp_path / "a")
     assert record(tmp_path / "a")["status"] == "failed"
-    assert "of image 32 is good" in str(said.value)
+    assert "(image 32) is valid" in str(said.value)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_going_back_is_bounded_and_each_further_time_learns_at_half_the_rate(tin
     monkeypatch.setattr("faceforge.engine.callbacks.finite.slow_down", seen)
     with (
         Fault("weight", NAN, 40, times=9).planted(),
-        pytest.raises(GuardStop, match="after going back 3 times"),
+        pytest.raises(GuardStop, match="after 3 rollbacks"),
     ):
         tiny("a", *EVERY, "guard.action=rollback")
     assert [entry["to"] for entry in record(tmp_path / "a")["rollbacks"]] == [32, 32, 32]

@@ -140,7 +140,7 @@ def test_a_file_that_is_not_the_one_its_manifest_lists_is_a_bad_picture(tmp_path
     with pytest.raises(ImageError, match="not the one that its manifest lists"):
         source.read(1, (4, 4))
     write(tmp_path / "SHA256SUMS", b"hello\n")
-    with pytest.raises(BadInput, match="SHA256SUMS: line 1 is not a hash"):
+    with pytest.raises(BadInput, match="SHA256SUMS: line 1 must be a hash"):
         Crops(str(tmp_path))
 
 
