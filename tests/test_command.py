@@ -187,13 +187,13 @@ def folder_without_images(root):
 
 
 def one_image(root):
-    return ["data=crops", f"data.root={make_crops(root / 'one', 1)}"], "one"
+    return ["data=crops", f"data.root={make_crops(root / 'one', 1)}"], "1 different people"
 
 
 def only_broken(root):
     for n in range(8):
         write(root / "broken" / f"{n}.jpg", b"text")
-    return ["data=crops", f"data.root={root / 'broken'}"], "8 of 8 pictures (100%) cannot be used"
+    return ["data=crops", f"data.root={root / 'broken'}"], "8 of 8 images (100%) cannot be used"
 
 
 def half_broken(root):
