@@ -69,7 +69,7 @@ def for_task(task: Any, fitting: Fitting, code_length: int | None = None) -> tup
     if isinstance(task, tasks.SuperResolution):
         return [*_enlargements(task), _fitted_enlargement(task, fitting), mean], []
     if isinstance(task, tasks.Autoencode):
-        left_out = "Copying the input would be perfect and says nothing: left out."
+        left_out = "Copying the input is left out: it would be perfect."
         return [_compression(fitting, code_length), mean], [left_out]
     rows = [_mean_colour(task, mean.outputs, fitting)]
     sample = next(fitting.pairs())
@@ -81,10 +81,10 @@ def for_task(task: Any, fitting: Fitting, code_length: int | None = None) -> tup
 def _notes(task: Any) -> list[str]:
     if isinstance(task, tasks.Average):
         whole = task.subset == "all"
-        right = "mean face is the right answer" if whole else "mean of each subset is, and the mean face one for all"
-        return [f"Targets are other faces: in squared error the {right}; nothing can be clearly better."]
+        right = "the mean face" if whole else "the mean of each subset; the mean face here is that of all"
+        return [f"Targets are other faces: in squared error the optimum is {right}; no model can be clearly better."]
     if isinstance(task, tasks.Noise):
-        return ["The input has nothing to do with the target: the mean face is the best answer in squared error."]
+        return ["The input is independent of the target: in squared error the optimum is the mean face."]
     return []
 
 
@@ -205,7 +205,7 @@ def samplers(fitting: Fitting, seed: int) -> Sequence[Sampler]:
         draws = counter_rng.normal(seed, "evaluate/gaussian", np.arange(count), (pca.size,))
         return pca.decode(torch.from_numpy(draws).float() * pca.deviations.float()).clamp(-1, 1)
 
-    how = f"each of {pca.size} components by itself normal, as in {fitting.count:,} training faces"
+    how = f"{pca.size} independent normal components, fitted to {fitting.count:,} training faces"
     return [
         Sampler("mean face", "of the training faces, repeated", lambda count: mean.expand(count, -1, -1, -1)),
         Sampler(f"PCA {pca.size} Gaussian", how, gaussian),
