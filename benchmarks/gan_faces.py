@@ -38,7 +38,10 @@ from faceforge.engine.plan import Plan, make_plan
 from faceforge.engine.training import make_trainer
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
-from faceforge.metrics.features import Features, Groups, Score, kid, patch_swd
+from faceforge.metrics.features import Features
+from faceforge.metrics.kid import kid
+from faceforge.metrics.swd import patch_swd
+from faceforge.metrics.units import Groups, Score
 
 SETTINGS = {
     "dcgan_conventional": ["model=dcgan_conventional"],

@@ -43,10 +43,10 @@ ROOT = Path(__file__).parents[1]
 MEAN, BLOCK = 2.0, 16.0  # levels of 255
 WATCHED = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn", "webbrowser.open")
 _TINY = (
-    "data.size=8 data.source.count=60 data.batch_size=4 data.val_fraction=0.2 data.test_fraction=0.2 model.generator.width=4 "
-    "model.generator.max_width=4 model.generator.latent_size=3 model.discriminator.width=4 trainer.max_images=40 "
-    "model.discriminator.max_width=4 model.val_samples=0 trainer.gpus=0 trainer.log_every=4 trainer.sample_every=20 "
-    "trainer.checkpoint_every=20 logger.mode=disabled"
+    "data.size=8 data.source.count=60 data.batch_size=4 data.val_fraction=0.2 data.test_fraction=0.2 "
+    "model.generator.width=4 model.generator.max_width=4 model.generator.latent_size=3 model.discriminator.width=4 "
+    "model.discriminator.max_width=4 model.val_samples=0 trainer.max_images=40 trainer.gpus=0 trainer.log_every=4 "
+    "trainer.sample_every=20 trainer.checkpoint_every=20 logger.mode=disabled"
 )
 TINY = _TINY.split()
 

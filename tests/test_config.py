@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from faceforge import config
-from faceforge.config import annotations, building
+from faceforge.config import building, parameters
 from faceforge.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +90,7 @@ def test_every_parameter_of_ours_is_listed_in_yaml():
     for path, node in building.targets({k: composed[k] for k in ("model", "data", "trainer", "logger")}):
         if node["_target_"].startswith("faceforge."):
             runtime = {"root", "folder", "config", "run_id", "resumed_at", "kind"}
-            assert set(annotations.of(building.find(node["_target_"]))) - runtime <= set(node), path
+            assert set(parameters.of(building.find(node["_target_"]))) - runtime <= set(node), path
 
 
 @pytest.mark.parametrize(

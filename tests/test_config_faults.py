@@ -14,7 +14,7 @@ import pytest
 from conftest import TINY
 
 from faceforge import config, main
-from faceforge.config import annotations, building, composing
+from faceforge.config import building, composing, parameters
 from faceforge.engine import training
 from faceforge.engine.sweep import Sweep
 from faceforge.errors import BadInput
@@ -182,8 +182,7 @@ def test_every_annotation_of_what_a_yaml_makes_can_be_read():
     for path in composing.conf_dir().rglob("*.yaml"):
         for target in re.findall(r"_target_: (faceforge\.[\w.]+)", path.read_text()):
             kind = building.find(target)
-            parameters = inspect.signature(kind).parameters
-            assert not parameters or set(parameters) <= set(annotations.of(kind)), target
+            assert set(inspect.signature(kind).parameters) <= set(parameters.of(kind)), target
 
 
 def test_a_whole_float_is_a_whole_number():
@@ -335,10 +334,10 @@ def test_any_exception_is_a_row_and_keeps_its_traceback(command, trained, monkey
 
 def test_a_sweep_of_which_all_fail_alike_ends_with_their_code(tmp_path):
     def code(*ends):
-        sweep = Sweep(None, [])
-        for end in ends:
-            sweep.run([], tmp_path, lambda end=end: end)
-        return sweep.code
+        with Sweep(None, [], tmp_path / "jobs.jsonl") as sweep:
+            for n, end in enumerate(ends):
+                sweep.run(n, [], tmp_path, lambda end=end: end)
+            return sweep.code
 
     assert [code(0, 0), code(0, 2, 2), code(3, 0), code(2, 3)] == [0, 2, 3, 1]
 
@@ -360,9 +359,9 @@ def test_ctrl_c_ends_the_whole_sweep(tmp_path, end):
             raise end
         return end
 
-    sweep = Sweep([["seed=1"], ["seed=2"]], [])
+    sweep = Sweep([["seed=1"], ["seed=2"]], [], tmp_path / "jobs.jsonl")
     with pytest.raises(SystemExit) as ended:
-        sweep.run(["seed=1"], tmp_path, train)
+        sweep.run(0, ["seed=1"], tmp_path, train)
     assert (ended.value.code, sweep.rows[0].outcome) == (130, "stopped by SIGINT")
     assert sweep.table().count("not started") == 1
 
@@ -386,14 +385,14 @@ def test_a_signal_between_two_trainings_ends_the_sweep_too(command, trained, mon
 
 def test_the_score_of_a_job_is_its_best(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"best": {"metric": "val/mae", "value": 0.25, "images": 8}}))
-    sweep = Sweep(None, [])
-    assert sweep.run(["seed=1"], tmp_path, lambda: 0) == 0.25
-    assert sweep.run(["seed=2"], tmp_path / "none", lambda: 0) is None
+    sweep = Sweep(None, [], tmp_path / "jobs.jsonl")
+    assert sweep.run(0, ["seed=1"], tmp_path, lambda: 0) == 0.25
+    assert sweep.run(1, ["seed=2"], tmp_path / "none", lambda: 0) is None
 
     def fail():
         raise BadInput("no")
 
-    score = sweep.run(["seed=3"], tmp_path, fail)
+    score = sweep.run(2, ["seed=3"], tmp_path, fail)
     assert score is not None
     assert math.isnan(score)
 

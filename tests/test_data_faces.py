@@ -21,7 +21,7 @@ from picture_makers import (
 from torch.utils.data import DataLoader
 
 from faceforge import counter_rng
-from faceforge.counter_rng import Clock
+from faceforge.clock import Clock
 from faceforge.data.augment import Augment
 from faceforge.data.datamodule import ClockSampler, FaceData
 from faceforge.data.sources.celeba import Celeba

@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 
 from faceforge.data.sources import drawn
-from faceforge.data.sources.drawn import FACTORS, PICTURES, STYLES, Drawn, draw_factors
-from faceforge.drawn.canvas import Canvas, blurred, curve, mix, palette, ramp, ribbon
-from faceforge.drawn.portrait import EYE_HEIGHT, HATS, paint
+from faceforge.data.sources.drawn import Drawn
+from faceforge.drawn import factors
+from faceforge.drawn.canvas import Canvas, blurred
+from faceforge.drawn.colours import mix, palette, ramp
+from faceforge.drawn.factors import FACTORS, PICTURES, STYLES, draw_factors
+from faceforge.drawn.hats import HATS
+from faceforge.drawn.head import EYE_HEIGHT
+from faceforge.drawn.lines import curve, ribbon
+from faceforge.drawn.portrait import paint
 from faceforge.errors import BadInput
 
 COUNT = 12000
@@ -75,7 +81,7 @@ def test_seeds_differ(source):
 
 def test_a_new_factor_leaves_the_others_alone(monkeypatch):
     before = draw_factors(3, np.arange(40))
-    monkeypatch.setattr(drawn, "FACTORS", {"scar": drawn.Factor(0.0, 1.0), **FACTORS})
+    monkeypatch.setattr(factors, "FACTORS", {"scar": factors.Factor(0.0, 1.0), **FACTORS})
     after = draw_factors(3, np.arange(40))
     assert set(after) - set(before) == {"scar"}
     for name, column in before.items():

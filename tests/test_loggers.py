@@ -24,7 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceforge.engine.loggers import MetricsCsv, Wandb, choose_mode, find_login, make_loggers, reachable
+from faceforge.engine.loggers import make_loggers
+from faceforge.engine.loggers.metrics_csv import MetricsCsv
+from faceforge.engine.loggers.wandb_logger import Wandb, choose_mode, find_login, reachable
 from faceforge.errors import BadInput
 from faceforge.io.metrics_csv import read_rows
 
@@ -68,7 +70,7 @@ def test_every_float32_comes_back_exactly(tmp_path_factory, reports):
     log = MetricsCsv(tmp_path_factory.mktemp("run"))
     for position, metrics in enumerate(reports):
         log.log_metrics(metrics, position)
-    back = list(log.rows())
+    back = list(read_rows(log.path))
     assert [position for position, _ in back] == list(range(len(reports)))
     for (_, got), sent in zip(back, reports, strict=True):
         assert got.keys() == sent.keys()
@@ -90,16 +92,16 @@ def test_appending_does_not_read_the_file_again(tmp_path):
     for images in range(1, 20_001):
         log.log_metrics({"x": 1.0}, images)
     assert time.perf_counter() - start < 5
-    assert sum(1 for _ in log.rows()) == 20_001
+    assert sum(1 for _ in read_rows(log.path)) == 20_001
 
 
-def test_cut_keeps_the_clock_s_own_row_and_drops_what_came_later(tmp_path):
+def test_going_on_keeps_the_clock_s_own_row_and_drops_what_came_later(tmp_path):
     log = MetricsCsv(tmp_path)
     for images in (64, 128, 192):
         log.log_metrics({"x": images / 64}, images)
-    log.cut(128)
+    log.start(128)
     log.log_metrics({"x": 7.0, "y": 1.0}, 192)
-    assert list(log.rows()) == [(64, {"x": 1.0}), (128, {"x": 2.0}), (192, {"x": 7.0, "y": 1.0})]
+    assert list(read_rows(log.path)) == [(64, {"x": 1.0}), (128, {"x": 2.0}), (192, {"x": 7.0, "y": 1.0})]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.csv"]
 
 
@@ -126,10 +128,10 @@ def test_a_file_that_never_got_its_header_starts_afresh(tmp_path, content):
     assert table(tmp_path / "metrics.csv") == [["images", "x"], ["1", "1"]]
 
 
-def test_cut_of_nothing_writes_nothing(tmp_path):
-    MetricsCsv(tmp_path).cut(10)
+def test_going_on_from_nothing_writes_nothing(tmp_path):
+    MetricsCsv(tmp_path).start(10)
     assert list(tmp_path.iterdir()) == []
-    assert list(MetricsCsv(tmp_path).rows()) == []
+    assert list(read_rows(tmp_path / "metrics.csv")) == []
 
 
 def test_metrics_without_a_clock_are_refused(tmp_path):
@@ -141,7 +143,7 @@ def test_an_open_log_can_be_sent_to_another_process(tmp_path):
     log = MetricsCsv(tmp_path)
     log.log_metrics({"x": 1.0}, 1)
     pickle.loads(pickle.dumps(log)).log_metrics({"x": 2.0}, 2)
-    assert [images for images, _ in log.rows()] == [1, 2]
+    assert [images for images, _ in read_rows(log.path)] == [1, 2]
 
 
 # ------------------------------------------------------------------------------------------- the factory
@@ -327,7 +329,7 @@ def test_a_resumed_run_is_one_complete_run(tmp_path):
             logger.log_metrics({"loss/generator": 1 / images}, images)
     log.log_picture(picture(tmp_path, 64), 64)
     log.finish(1)  # what the killed run left
-    table_of_run.cut(128)
+    table_of_run.start(128)
     again = offline(tmp_path, resumed_at=128)
     again.log_metrics({"loss/generator": 0.75}, 192)
     again.finish()

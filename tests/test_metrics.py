@@ -25,8 +25,11 @@ from torchmetrics.image.kid import poly_mmd
 
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid
-from faceforge.metrics import features
-from faceforge.metrics.features import WEIGHTS_SHA256, Features, KidMonitor, Score, halves, kid, patch_swd, real_floor
+from faceforge.metrics import features, swd
+from faceforge.metrics.features import WEIGHTS_SHA256, Features
+from faceforge.metrics.kid import KidMonitor, halves, kid, real_floor
+from faceforge.metrics.swd import patch_swd
+from faceforge.metrics.units import Score
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +332,7 @@ def scipy_pyramid(images: np.ndarray, levels: int) -> list[np.ndarray]:
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (37, 50), (31, 29)])
 def test_pyramid_is_scipys(height: int, width: int) -> None:
     x = pictures(2, height, width)
-    ours = features.laplacian_pyramid(x, 3)
+    ours = swd.laplacian_pyramid(x, 3)
     for a, b in zip(ours, scipy_pyramid(x.double().numpy(), len(ours)), strict=True):
         assert np.allclose(a.numpy(), b, atol=1e-5)
     assert len(ours) == 3
@@ -340,12 +343,12 @@ def test_sliced_distance_is_scipys_mean_over_directions() -> None:
     a, b = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(1, 2, size=(50, 6)).astype(np.float32)
     lines = rng.normal(size=(40, 6)).astype(np.float32)
     expected = np.mean([wasserstein_distance(a @ line, b @ line) for line in lines])
-    assert features._sliced_wasserstein(a, b, lines) == pytest.approx(expected, rel=1e-5)
+    assert swd._sliced_wasserstein(a, b, lines) == pytest.approx(expected, rel=1e-5)
 
 
 def test_patches_are_places_of_the_picture_and_normalised() -> None:
     x = torch.arange(3 * 2 * 9 * 11).float().view(3, 2, 9, 11) ** 2
-    found = features._patches(x, 10, seed=0).reshape(10, 49, 2)
+    found = swd._patches(x, 10, seed=0).reshape(10, 49, 2)
     assert np.allclose(found.mean((0, 1)), 0, atol=1e-5)
     assert np.allclose(found.std((0, 1)), 1, atol=1e-5)
     every = x.unfold(2, 7, 1).unfold(3, 7, 1).permute(0, 2, 3, 4, 5, 1).reshape(3, -1, 49, 2).numpy()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceforge.metrics.features import diversity
+from faceforge.metrics.diversity import diversity
 from faceforge.metrics.precision_recall import hits, precision_recall, radii
 
 

@@ -13,7 +13,7 @@ import matrix
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PURE = ("losses.py", "diffaugment.py", "counter_rng.py", "counter_rng_torch.py")
+PURE = ("losses.py", "diffaugment.py", "clock.py", "counter_rng.py", "counter_rng_torch.py")
 SOURCES = sorted((ROOT / "src/faceforge").rglob("*.py"))
 
 
@@ -52,7 +52,7 @@ def test_who_imports_what():
 FLOORS = (
     *("cli", "notebook", "studio", "main", "evaluation", "engine", "cut", "fetch", "schemes", "report", "data"),
     *("metrics", "networks", "config", "losses", "diffaugment", "drawn", "io"),
-    *("counter_rng_torch", "counter_rng", "errors"),
+    *("counter_rng_torch", "counter_rng", "clock", "errors"),
 )
 
 

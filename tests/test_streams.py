@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from faceforge import counter_rng
+from faceforge.clock import Clock
 
 
 def test_uniform_is_splitmix64_of_the_counter():
@@ -71,9 +72,9 @@ def test_keys_differ_by_seed_and_by_every_word():
 
 
 def test_clock_round_trip():
-    clock = counter_rng.Clock()
+    clock = Clock()
     clock.images, clock.generator_steps, clock.seconds = 96, 3, 1.5
-    other = counter_rng.Clock()
+    other = Clock()
     other.load_state_dict(clock.state_dict())
     assert other.state_dict() == {"images": 96, "generator_steps": 3, "seconds": 1.5}
 

@@ -217,7 +217,11 @@ def test_whatever_uses_a_run_opens_nothing_that_it_names(place, tmp_path, trap, 
 @pytest.mark.parametrize("where", ["model", "task"])
 @pytest.mark.parametrize(
     "target",
-    ["faceforge.data.sources.crops.Crops", "faceforge.io.archives.Folder", "faceforge.engine.loggers.MetricsCsv"],
+    [
+        "faceforge.data.sources.crops.Crops",
+        "faceforge.io.archives.Folder",
+        "faceforge.engine.loggers.metrics_csv.MetricsCsv",
+    ],
 )
 def test_a_file_may_not_name_what_opens_paths(place, tmp_path, trap, where, target):
     node = {"_target_": target, ("folder" if "loggers" in target else "root"): str(trap)}

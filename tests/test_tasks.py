@@ -8,8 +8,8 @@ from picture_makers import encode, face_data, make_crops, picture, put, write
 from PIL import Image
 
 from faceforge import config, counter_rng, counter_rng_torch
+from faceforge.clock import Clock
 from faceforge.config import composing
-from faceforge.counter_rng import Clock
 from faceforge.data import filters, subsets
 from faceforge.data.subsets import Partners
 from faceforge.data.tasks import (

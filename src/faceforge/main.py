@@ -69,8 +69,10 @@ def _train(plain: dict[str, Any]) -> int:
 def _sweep(overrides: list[str]) -> None:
     """All jobs of a multirun, then a line for each; exits with a code other than 0 where one did not finish."""
     constant = composing.unswept_keys(overrides)
-    sys.argv += _sweep_settings(overrides, constant)
-    with Sweep(composing.jobs_of(overrides), constant) as sweep:
+    folder = _sweep_folder(overrides)
+    exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"  # names speak of what is swept
+    sys.argv += [f"hydra.sweep.dir='{folder}'", exclude]
+    with Sweep(composing.jobs_of(overrides), constant, Path(folder, "jobs.jsonl").resolve()) as sweep:
         try:
             _hand_over(lambda cfg: _job_of(sweep, cfg))
             code = sweep.code
@@ -90,14 +92,14 @@ def _job_of(sweep: Sweep, cfg: DictConfig) -> float | None:
     run_dir = Path(state.sweep.dir) / name[:120]
     resumed = Path(cfg.resume) if cfg.resume else None
     folder = resumed.parent.parent if resumed and resumed.suffix == ".ckpt" else resumed or run_dir
-    return sweep.run(list(state.overrides.task), folder, lambda: _train({**_plain(cfg), "run_dir": str(run_dir)}))
+    words = list(state.overrides.task)
+    return sweep.run(state.job.num, words, folder, lambda: _train({**_plain(cfg), "run_dir": str(run_dir)}))
 
 
-def _sweep_settings(overrides: list[str], constant: list[str]) -> list[str]:
-    """Where the jobs go, and that their names speak only of what is swept."""
+def _sweep_folder(overrides: list[str]) -> str:
+    """Where the jobs go."""
     named = [o.split("=", 1)[1].strip("'\"") for o in overrides if o.startswith("run_dir=")]
-    folder = named[-1] if named else f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep"
-    return [f"hydra.sweep.dir='{folder}'", f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"]
+    return named[-1] if named else f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep"
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

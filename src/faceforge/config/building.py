@@ -14,7 +14,7 @@ from typing import Any
 import hydra
 from hydra.errors import HydraException
 
-from faceforge.config import annotations
+from faceforge.config import parameters
 from faceforge.config.checking import nearest, one_line
 from faceforge.errors import BadInput
 
@@ -80,11 +80,11 @@ def _check_signature(
     path: str, node: Mapping[str, Any], signature: inspect.Signature, given: Mapping[str, Any]
 ) -> Iterator[str]:
     """What comes after the star in a signature is given at run time, not by a yaml."""
-    parameters = signature.parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    taken = signature.parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in taken):
         return
-    takes = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    needs = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    takes = [p.name for p in taken if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needs = [p.name for p in taken if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     for name in given:
         if name not in takes:
             yield f"{path}.{name}: {node['_target_']} has no such parameter; {nearest(name, takes)}"
@@ -95,16 +95,16 @@ def _check_signature(
 
 def _check_types(path: str, target: Target, given: Mapping[str, Any]) -> Iterator[str]:
     for name, hint in _hints(target).items():
-        if name in given and (problem := annotations.complaint(name, given[name], hint)):
+        if name in given and (problem := parameters.complaint(name, given[name], hint)):
             yield f"{path}.{name}: {problem}".lstrip(".")
 
 
-def _hints(target: Target) -> annotations.Hints:
+def _hints(target: Target) -> parameters.Hints:
     """Those of torch and Lightning differ from release to release, and promise less than they take."""
-    return {} if target.__module__.startswith(("torch.", "pytorch_lightning.")) else annotations.of(target)
+    return {} if target.__module__.startswith(("torch.", "pytorch_lightning.")) else parameters.of(target)
 
 
-def fitted(node: Any, hints: annotations.Hints | None = None) -> Any:
+def fitted(node: Any, hints: parameters.Hints | None = None) -> Any:
     """Plain data in which every parameter of ours is as its annotation asks for it, whole floats as ints.
 
     ``hints`` are those of a node without a ``_target_``.
@@ -116,12 +116,12 @@ def fitted(node: Any, hints: annotations.Hints | None = None) -> Any:
     whole = {name: fitted(child) for name, child in node.items()}
     for name, hint in (hints or hints_of(str(node.get("_target_", "")))).items():
         if name in whole:
-            with suppress(annotations.Unfit):  # the check says so
-                whole[name] = annotations.fit(whole[name], hint)
+            with suppress(parameters.Unfit):  # the check says so
+                whole[name] = parameters.fit(whole[name], hint)
     return whole
 
 
-def hints_of(name: str, trusted: Iterable[str] = ()) -> annotations.Hints:
+def hints_of(name: str, trusted: Iterable[str] = ()) -> parameters.Hints:
     """The annotations of a ``_target_``'s parameters; none where it is unknown or may not be imported."""
     try:
         return _hints(find(name, trusted))

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from faceforge.config import annotations
+from faceforge.config import parameters
 from faceforge.config.composing import Library, check_task, has_own_sweeper, parse, resolve, texts_of, values_of
 from faceforge.config.nodes import Guard, Root, TrainerOptions
 from faceforge.errors import BadInput
@@ -137,8 +137,8 @@ def _check_node(config: Mapping[str, Any], path: str, kind: Callable[..., object
     node = config.get(path) if path else config
     if not isinstance(node, Mapping):
         return
-    for name, hint in annotations.of(kind).items():
-        if name in node and (problem := annotations.complaint(name, node[name], hint)):
+    for name, hint in parameters.of(kind).items():
+        if name in node and (problem := parameters.complaint(name, node[name], hint)):
             yield f"{path}.{name}: {problem}".lstrip(".")
 
 
@@ -164,14 +164,14 @@ def _check_value(override: Override, base: DictConfig, known: list[str], types: 
         else:
             yield f"{key}: unknown; {nearest(key, known)}"
         return
-    hints = annotations.of(NODES[parent]) if parent in NODES else {}
+    hints = parameters.of(NODES[parent]) if parent in NODES else {}
     if types and not hints:
         from faceforge.config.building import hints_of
 
         hints = hints_of(target, base.trusted_packages)
     hint = hints.get(name)
     for value in values_of(override):
-        problem = annotations.complaint(name, value, hint) if hint else None
+        problem = parameters.complaint(name, value, hint) if hint else None
         if problem := problem or _other_kind(value, OmegaConf.select(base, key), target):
             yield f"{key}: {problem}"
 

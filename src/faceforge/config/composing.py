@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from faceforge.config import annotations
+from faceforge.config import parameters
 from faceforge.errors import BadInput
 
 PACKAGE = Path(__file__).parents[1]
@@ -175,7 +175,7 @@ def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, An
 
     named = {override.split("=", 1)[0].lstrip("+~") for override in overrides}
     choices = choices or HydraConfig.get().runtime.choices
-    resolved = fitted(resolve(config), annotations.of(Root))
+    resolved = fitted(resolve(config), parameters.of(Root))
     made = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
     resolved["choices"] = {"experiment": None, **made}
     if problem := check_task(resolved, resolved["choices"]):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from faceforge import counter_rng
-from faceforge.counter_rng import Clock
+from faceforge.clock import Clock
 from faceforge.data import cache
 from faceforge.data.augment import Augment
 from faceforge.data.framing import check_crop

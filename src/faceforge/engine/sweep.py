@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,27 +21,36 @@ STOPPED = 128  # exit codes above this: ended by a signal
 
 @dataclass
 class Row:
-    """One job: its swept overrides, run folder, outcome and exit code."""
+    """One job: its number, what is swept in it, its run folder, how it ended, its exit code."""
 
+    number: int
     overrides: str
-    folder: Path
+    folder: str
     outcome: str
     code: int
 
 
 class Sweep:
-    """Runs jobs one after another. ``jobs`` are the overrides of all jobs, None if not known yet.
+    """Runs jobs. ``jobs`` are the overrides of all that there will be, None where a sweeper decides as it goes.
 
-    As a context manager it also ends the sweep on signals between two trainings.
+    A launcher may run jobs in other processes or on other machines, so each writes its row into the file ``record``.
+    As a context it ends the sweep at signals that come between two trainings.
     """
 
-    def __init__(self, jobs: list[list[str]] | None, constant: Iterable[str]) -> None:
-        self.rows: list[Row] = []
+    def __init__(self, jobs: list[list[str]] | None, constant: Iterable[str], record: Path) -> None:
+        self._jobs = list(jobs or [])
         self._constant = set(constant)
-        self._waiting = list(jobs or [])
+        self._record = record
         self._before: dict[int, Any] = {}
 
+    @property
+    def rows(self) -> list[Row]:
+        """The jobs that have ended, in the order of their numbers."""
+        lines = self._record.read_text(encoding="utf-8").splitlines() if self._record.is_file() else []
+        return sorted((Row(**json.loads(line)) for line in lines), key=lambda row: row.number)
+
     def __enter__(self) -> Sweep:
+        self._record.unlink(missing_ok=True)
         for number in (getattr(signal, name) for name in ENDING if hasattr(signal, name)):
             self._before[number] = signal.signal(number, _end)
         return self
@@ -50,12 +59,9 @@ class Sweep:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def run(self, overrides: list[str], folder: Path, train: Callable[[], int]) -> float | None:
+    def run(self, number: int, overrides: list[str], folder: Path, train: Callable[[], int]) -> float | None:
         """Train one job; its best score, NaN if it failed, None if it has none. A signal raises SystemExit."""
-        if overrides in self._waiting:
-            self._waiting.remove(overrides)
-        row = Row(self._words(overrides), folder, "finished", 0)
-        self.rows.append(row)
+        row = Row(number, self._words(overrides), str(folder), "finished", 0)
         try:
             row.code = train()
         except (BadInput, GuardStop) as error:
@@ -70,10 +76,17 @@ class Sweep:
             row.code, row.outcome = 1, f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
         if row.code > STOPPED:
             row.outcome = f"stopped by {signal.Signals(row.code - STOPPED).name}"
-            raise SystemExit(row.code)
-        if row.code and row.outcome == "finished":
+        elif row.code and row.outcome == "finished":
             row.outcome = f"failed: exit code {row.code}"
+        self._keep(row)
+        if row.code > STOPPED:
+            raise SystemExit(row.code)
         return math.nan if row.code else _best(folder)
+
+    def _keep(self, row: Row) -> None:
+        self._record.parent.mkdir(parents=True, exist_ok=True)
+        with self._record.open("a", encoding="utf-8") as file:  # one write, which other processes' do not split
+            file.write(f"{json.dumps(asdict(row))}\n")
 
     @property
     def code(self) -> int:
@@ -83,20 +96,22 @@ class Sweep:
 
     def table(self) -> str:
         """A line per job; jobs that were not started come last."""
-        late = [Row(self._words(job), Path(), "not started", 0) for job in self._waiting]
+        rows = self.rows
+        begun = {row.number for row in rows}
+        late = [Row(n, self._words(job), "", "not started", 0) for n, job in enumerate(self._jobs) if n not in begun]
         cells = [
             (
-                str(n),
+                str(row.number),
                 row.overrides or "-",
-                str(row.folder) if row.folder.is_dir() and row not in late else "-",
+                row.folder if Path(row.folder or "-").is_dir() else "-",
                 row.outcome,
             )
-            for n, row in enumerate([*self.rows, *late])
+            for row in [*rows, *late]
         ]
         cells.insert(0, ("job", "overrides", "run folder", "outcome"))
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
         lines = ["  ".join([*map(str.ljust, line, widths), line[3]]) for line in cells]
-        finished = sum(not row.code for row in self.rows)
+        finished = sum(not row.code for row in rows)
         return "\n".join(["", *lines, f"{finished} of {len(cells) - 1} jobs finished."])
 
     def _words(self, overrides: Iterable[str]) -> str:

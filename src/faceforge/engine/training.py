@@ -27,7 +27,7 @@ from faceforge.engine import checkpoint, devices, messages, resume
 from faceforge.engine.callbacks.checkpointing import end_run
 from faceforge.engine.callbacks.session import Session
 from faceforge.engine.guard import NotFinite, go_back
-from faceforge.engine.loggers import MetricsCsv
+from faceforge.engine.loggers.metrics_csv import MetricsCsv
 from faceforge.engine.loop import LeanLoop, needs_lightnings_loop
 from faceforge.engine.plan import Plan, make_callbacks, make_plan
 from faceforge.engine.run import Run, lock_run, make_folder, now, require_free, write_end

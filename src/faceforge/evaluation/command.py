@@ -14,7 +14,7 @@ from typing import Any
 import faceforge
 from faceforge import config as configuration
 from faceforge.engine import checkpoint, devices
-from faceforge.engine.loggers import RunLogger
+from faceforge.engine.loggers.base import RunLogger
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import Run, lock_run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput

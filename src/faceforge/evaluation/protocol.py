@@ -15,10 +15,14 @@ from faceforge import counter_rng
 from faceforge.evaluation import baselines, comparison
 from faceforge.evaluation.baselines import Fitting, Sampler
 from faceforge.metrics.bootstrap import Resamples
-from faceforge.metrics.features import Features, Groups, Score, diversity, kid, patch_swd
+from faceforge.metrics.diversity import diversity
+from faceforge.metrics.features import Features
 from faceforge.metrics.image_scores import ImageScores
+from faceforge.metrics.kid import kid
 from faceforge.metrics.precision_recall import precision_recall
+from faceforge.metrics.swd import patch_swd
 from faceforge.metrics.table import MEASURES
+from faceforge.metrics.units import Groups, Score
 from faceforge.schemes.latent_space import Density, LatentSpace
 from faceforge.schemes.supervised import PairedScheme
 

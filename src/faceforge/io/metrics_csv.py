@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,14 +35,3 @@ def header(path: Path) -> list[str]:
         first = file.readline()
     names = next(csv.reader([first]), [])
     return names[1:] if first.endswith("\n") and names[:1] == ["images"] else []
-
-
-def drop_torn_row(path: Path) -> None:
-    """Truncate the file to its last complete line; reads only its end."""
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        start = max(0, end - (1 << 16))
-        file.seek(start)
-        whole = start + file.read().rfind(b"\n") + 1
-        if whole != end:
-            file.truncate(whole)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceforge import counter_rng
-from faceforge.metrics.features import Groups, units
+from faceforge.metrics.units import Groups, units
 
 RESAMPLES = 1000
 BLOCK = 1 << 20  # resamples at a time

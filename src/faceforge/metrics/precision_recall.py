@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from faceforge.metrics.bootstrap import Resamples
-from faceforge.metrics.features import Groups, Score
+from faceforge.metrics.units import Groups, Score
 
 K = 3  # of precision and recall, as published
 K_DENSITY = 5  # of density and coverage, as published

@@ -13,7 +13,7 @@ from faceforge import counter_rng
 from faceforge.diffaugment import augment, uniforms_needed
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
 from faceforge.metrics import health
-from faceforge.metrics.features import KidMonitor
+from faceforge.metrics.kid import KidMonitor
 from faceforge.schemes import ema
 from faceforge.schemes.base import Batch, Optimizer, RunningMeans, Scheme, optimizer_of, rescale
 

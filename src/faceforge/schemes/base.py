@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceforge import counter_rng, counter_rng_torch
+from faceforge.clock import Clock
 
 Batch = dict[str, Tensor]
 PENDING = 64  # batches buffered before they are summed
@@ -105,7 +106,7 @@ class Scheme(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.seed = seed
-        self.clock = counter_rng.Clock()
+        self.clock = Clock()
         self.means = RunningMeans()
         self.config: dict[str, Any] = {}
         self.framing: Sequence[float] | None = None  # of the training faces (cut/framing.py); None in older runs

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from faceforge.engine.callbacks.session import ClockCallback, parts
 from faceforge.engine.guard import agree
-from faceforge.engine.loggers import RunLogger
+from faceforge.engine.loggers.base import RunLogger
 
 
 class Logging(ClockCallback):

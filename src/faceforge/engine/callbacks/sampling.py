@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from faceforge.engine.callbacks.session import ClockCallback, parts
-from faceforge.engine.loggers import RunLogger
+from faceforge.engine.loggers.base import RunLogger
 from faceforge.io.images import make_grid, write_png
 
 

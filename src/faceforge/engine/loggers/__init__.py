@@ -1,0 +1,60 @@
+"""The loggers of a run: metrics.csv always, Weights & Biases and others in addition, all against images seen."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pytorch_lightning.loggers.logger import Logger
+
+from faceforge.engine.loggers.wandb_logger import POLICIES, Mode, Policy, Wandb
+from faceforge.errors import BadInput, to_install
+
+
+def make_loggers(
+    mode: Mode,
+    project: str,
+    entity: str | None,
+    name: str | None,
+    group: str | None,
+    tags: Sequence[str],
+    images: Policy,
+    also: Mapping[str, Any],
+    *,
+    folder: str | Path,
+    config: Mapping[str, Any],
+    run_id: str | None = None,
+    resumed_at: int | None = None,
+    kind: str = "generated",
+) -> list[Logger]:
+    """The W&B logger, unless its mode is disabled, and those of ``also``; keyword-only arguments come from training.
+
+    ``also`` are other Lightning loggers, or factories, which receive the folder as ``save_dir``.
+    `run_id` and `resumed_at` (the clock) continue an earlier W&B run; `kind` as in `Wandb`. Raises BadInput.
+    """
+    for key, value, legal in [("mode", mode, get_args(Mode)), ("images", images, POLICIES)]:
+        if value not in legal:
+            raise BadInput(f"logger.{key}: {value!r} is none of {', '.join(legal)}")
+    others = [_made(name, logger, Path(folder)) for name, logger in also.items() if logger is not None]
+    if mode == "disabled" or (mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
+        return others
+    about = {"project": project, "entity": entity, "name": name, "group": group, "tags": list(tags)}
+    ours = {"mode": mode, "images_policy": images, "run_id": run_id, "resumed_at": resumed_at, "kind": kind}
+    return [Wandb(folder, config=dict(config), **ours, **about), *others]
+
+
+def _made(name: str, logger: Any, folder: Path) -> Logger:
+    if isinstance(logger, functools.partial):
+        place = {"save_dir": str(folder)} if "save_dir" in inspect.signature(logger).parameters else {}
+        try:
+            logger = logger(**{**place, **logger.keywords})
+        except ModuleNotFoundError as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(f"logger.also.{name}: {reason}; {to_install('loggers')}") from None
+    if not isinstance(logger, Logger):
+        raise BadInput(f"logger.also.{name}: {type(logger).__name__} must be a Lightning logger")
+    return logger

@@ -1,0 +1,39 @@
+"""Diversity: how much generated faces differ, relative to real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from faceforge.metrics.units import Groups, Score, between_units, enough_units, jackknife, mean_between, means_without
+
+
+def diversity(
+    real: Tensor,
+    fake: Tensor,
+    real_groups: Groups | None = None,
+    fake_groups: Groups | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> Score:
+    """Mean distance between fake features (M, D) over that between real ones (N, D) of different people.
+
+    1 is ideal; towards 0 all faces are alike. The 95 % interval is +- 1.96 deviations by the jackknife (delete one
+    fake face, or one person) and the delta method for a ratio. Raises ValueError below three units per set.
+    """
+    (fakes, fake_variance), (reals, real_variance) = _spread(fake, fake_groups), _spread(real, real_groups)
+    if reals == 0:
+        raise ValueError("the real faces are all the same")
+    value = fakes / reals
+    half = 1.96 * (fake_variance / reals**2 + value**2 * real_variance / reals**2) ** 0.5
+    stamp = {"metric": "mean Euclidean distance of two, fake over real", "interval": "95 %, jackknife"}
+    return Score(value, value - half, value + half, {**stamp, **(protocol or {})})
+
+
+def _spread(features: Tensor, groups: Groups | None) -> tuple[float, float]:
+    """Mean distance between different units, and its jackknife variance."""
+    x, unit = features.detach().cpu().double(), enough_units(groups, len(features))
+    sums, sizes = between_units(torch.cdist(x, x), unit, unit), unit.bincount().double()
+    return float(mean_between(sums, sizes)), float(jackknife(means_without(sums, sizes)))

@@ -1,0 +1,99 @@
+"""Kernel inception distance with a confidence interval, on EfficientNet-lite0 features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from faceforge import counter_rng
+from faceforge.metrics.features import Features
+from faceforge.metrics.units import Groups, Score, between_units, enough_units, jackknife, mean_between, means_without
+
+
+def kid(
+    real: Tensor,
+    fake: Tensor,
+    real_groups: Groups | None = None,
+    fake_groups: Groups | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> Score:
+    """Squared MMD with the kernel (x.y / D + 1)^3 of features (N, D) and (M, D): Binkowski et al. 2018, eq. 4.
+
+    The value is the unbiased estimate over all pairs, in float64; it may be below zero. The 95 % interval is
+    value +- 1.96 jackknife deviations (delete one unit of either set): Efron and Stein 1981 show that their variance
+    is not too small in expectation; if both sets have the same distribution it is about twice the true one. On
+    Gaussians, 30 to 200 per set, it covered the truth in 94 to 99 % of trials in 20 dimensions, and in 90 to 99 % in
+    5, where the kernel's tails are heavy. It covers other samples of these sizes, not other trainings.
+
+    Images of one person are not independent: with groups (one label per image, None for its own) units
+    are groups, and pairs within a group are left out. Raises ValueError below three units per set.
+    """
+    x, y = real.detach().cpu().double(), fake.detach().cpu().double()
+    a, b = enough_units(real_groups, len(x)), enough_units(fake_groups, len(y))
+    xx, yy, xy = _block_sums(x, x, a, a), _block_sums(y, y, b, b), _block_sums(x, y, a, b)
+    na, nb = a.bincount().double(), b.bincount().double()
+    within_x, within_y = mean_between(xx, na), mean_between(yy, nb)
+    across = xy.sum() / (na.sum() * nb.sum())
+    value = float(within_x + within_y - 2 * across)
+    without_x = means_without(xx, na) - 2 * _across_without(xy, na, nb)
+    without_y = means_without(yy, nb) - 2 * _across_without(xy.T, nb, na)
+    half = 1.96 * float((jackknife(without_x) + jackknife(without_y)).sqrt())
+    stamp = {
+        "metric": "kid, unbiased, (x.y/D+1)^3",
+        "interval": "95 %, jackknife",
+        "real": len(x),
+        "fake": len(y),
+    }
+    if real_groups is not None or fake_groups is not None:
+        stamp["units"] = f"{len(na)} and {len(nb)} groups, pairs within a group left out"
+    return Score(value, value - half, value + half, {**stamp, **(protocol or {})})
+
+
+def _block_sums(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Sums of the kernel over every pair of units: (units of x, units of y)."""
+    return between_units((x @ y.T / x.shape[1] + 1) ** 3, a, b)
+
+
+def _across_without(sums: Tensor, sizes: Tensor, others: Tensor) -> Tensor:
+    """Mean kernel across the two sets with each unit of the first deleted in turn: (units,)."""
+    return (sums.sum() - sums.sum(1)) / ((sizes.sum() - sizes) * others.sum())
+
+
+def halves(groups: Groups, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Indices of two halves of nearly equal size that share no group (None: its own group)."""
+    members: dict[Any, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault((i,) if group is None else group, []).append(i)
+    parts = list(members.values())
+    first: list[int] = []
+    second: list[int] = []
+    for place in counter_rng.permutation(seed, "metrics/halves", 0, len(parts)):
+        (first if len(first) <= len(second) else second).extend(parts[place])
+    return sorted(first), sorted(second)
+
+
+def real_floor(features: Tensor, groups: Groups | None = None, seed: int = 0) -> Score:
+    """KID between two halves of real faces without common people: what a perfect model reaches."""
+    groups = [None] * len(features) if groups is None else groups
+    a, b = halves(groups, seed)
+    return kid(features[a], features[b], [groups[i] for i in a], [groups[i] for i in b], {"halves_seed": seed})
+
+
+class KidMonitor:
+    """The cheap ``val/kid`` of a running training: features of real faces are computed once, then kept.
+
+    Comparable only within a run; a record uses ``Features()`` at its full size and more images.
+    """
+
+    count = 256  # samples a call
+
+    def __init__(self, real: Tensor, groups: Groups | None = None, size: int = 128) -> None:
+        """``real``: (N, C, H, W) in [-1, 1], validation faces, on the device that computes the score."""
+        self.features = Features(size).to(real.device)
+        self.real, self.groups = self.features(real), groups
+
+    def __call__(self, fake: Tensor) -> Score:
+        """(M, C, H, W) in [-1, 1] -> KID with interval."""
+        return kid(self.real, self.features(fake.to(self.real.device)), self.groups, protocol=self.features.protocol)

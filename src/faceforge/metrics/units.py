@@ -1,0 +1,66 @@
+"""Scores whose units are people instead of images, with jackknife intervals over units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Groups = Sequence[str | int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A value with its 95 % interval and its protocol."""
+
+    value: float
+    low: float
+    high: float
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def units(groups: Groups | None, n: int) -> Tensor:
+    """The unit number of each image: (n,) int64. None is its own unit."""
+    if groups is not None and len(groups) != n:
+        raise ValueError(f"{len(groups)} group labels for {n} images")
+    keys = range(n) if groups is None else [(i,) if g is None else g for i, g in enumerate(groups)]
+    numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return torch.tensor([numbers[key] for key in keys], dtype=torch.int64)
+
+
+def enough_units(groups: Groups | None, n: int) -> Tensor:
+    """As units(). Raises ValueError below three units, which have no interval."""
+    found = units(groups, n)
+    if len(found.unique()) < 3:
+        raise ValueError(f"KID and diversity need at least 3 independent images a side, found {len(found.unique())}")
+    return found
+
+
+def between_units(pairs: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Sums of a matrix over pairs of images, grouped by pairs of units."""
+    rows = pairs.new_zeros(int(a.max()) + 1, pairs.shape[1]).index_add_(0, a, pairs)
+    return pairs.new_zeros(len(rows), int(b.max()) + 1).index_add_(1, b, rows)
+
+
+def mean_between(sums: Tensor, sizes: Tensor) -> Tensor:
+    """Mean kernel over ordered pairs of different units."""
+    return (sums.sum() - sums.trace()) / (sizes.sum() ** 2 - (sizes**2).sum())
+
+
+def means_without(sums: Tensor, sizes: Tensor) -> Tensor:
+    """The same mean with each unit deleted in turn: (units,)."""
+    kept = sums.sum() - sums.trace() - 2 * (sums.sum(1) - sums.diagonal())
+    pairs = (sizes.sum() - sizes) ** 2 - ((sizes**2).sum() - sizes**2)
+    return kept / pairs
+
+
+def jackknife(values: Tensor) -> Tensor:
+    """The variance of a score, from its values (units,) with each unit deleted in turn: Efron and Stein 1981."""
+    n = len(values)
+    return (n - 1) / n * ((values - values.mean()) ** 2).sum()
