@@ -1,4 +1,4 @@
-"""The nodes of a configuration that need no torch: the root, `trainer` and `guard`."""
+"""The nodes of the configuration that need no torch: the root, `trainer` and `guard`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faceforge.errors import BadInput
 
 @dataclass
 class Root:
-    """The keys at the top of train.yaml and their types."""
+    """The top-level keys of train.yaml and their types."""
 
     seed: int
     tasks: list[str]

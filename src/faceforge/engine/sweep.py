@@ -21,7 +21,7 @@ STOPPED = 128  # exit codes above this: ended by a signal
 
 @dataclass
 class Row:
-    """One job: its number, what is swept in it, its run folder, how it ended, its exit code."""
+    """One job: its number, swept overrides, run folder, outcome and exit code."""
 
     number: int
     overrides: str
@@ -31,10 +31,10 @@ class Row:
 
 
 class Sweep:
-    """Runs jobs. ``jobs`` are the overrides of all that there will be, None where a sweeper decides as it goes.
+    """Runs jobs. ``jobs`` are the overrides of all jobs, None if a sweeper chooses them one by one.
 
     A launcher may run jobs in other processes or on other machines, so each writes its row into the file ``record``.
-    As a context it ends the sweep at signals that come between two trainings.
+    As a context manager it also ends the sweep on signals between two trainings.
     """
 
     def __init__(self, jobs: list[list[str]] | None, constant: Iterable[str], record: Path) -> None:
@@ -45,7 +45,7 @@ class Sweep:
 
     @property
     def rows(self) -> list[Row]:
-        """The jobs that have ended, in the order of their numbers."""
+        """The finished jobs, by number."""
         lines = self._record.read_text(encoding="utf-8").splitlines() if self._record.is_file() else []
         return sorted((Row(**json.loads(line)) for line in lines), key=lambda row: row.number)
 
@@ -85,7 +85,7 @@ class Sweep:
 
     def _keep(self, row: Row) -> None:
         self._record.parent.mkdir(parents=True, exist_ok=True)
-        with self._record.open("a", encoding="utf-8") as file:  # one write, which other processes' do not split
+        with self._record.open("a", encoding="utf-8") as file:  # one write, so that processes do not interleave
             file.write(f"{json.dumps(asdict(row))}\n")
 
     @property
