@@ -1,4 +1,4 @@
-# faceforge: `make` or `make help` lists what can be made.
+# faceforge: `make` or `make help` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,24 +10,24 @@ READY := $(VENV)/.ready
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Create .venv and install faceforge with its tools
+setup: $(READY) ## Create .venv and install faceforge with its development tools
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: $(READY) ## Install, train the default model on drawn faces (about 5 minutes on 2 cores), show where the report is
+demo: $(READY) ## Install, train the default model on drawn faces (about 5 minutes on 2 cores), print the path of the report
 	$(BIN)/python train.py experiment=demo
 
-app: $(READY) ## Open the studio, a page in the browser; RUNS="runs/a runs/b" offers your models, without it drawn faces
+app: $(READY) ## Open the app in the browser; RUNS="runs/a runs/b" uses your runs, otherwise a model of drawn faces
 	$(BIN)/faceforge app $(RUNS)
 
-# what was compiled is kept: tests start many processes, and each would compile all sources again
+# keep bytecode: tests start many processes, and each would compile all sources again
 unexport PYTHONDONTWRITEBYTECODE
 
 test: export OMP_NUM_THREADS ?= 1
-test: $(READY) ## Run the tests of every day (eight or nine minutes on 2 cores), each process with one thread
+test: $(READY) ## Run the daily tests (eight or nine minutes on 2 cores), one thread per process
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'simulated and not slow' $(ARGS) $$(grep -l 'mark.simulated' tests/test_*.py)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -35,10 +35,10 @@ test-all: $(READY) ## Run every test that needs no GPU
 	$(BIN)/python -m pytest -m simulated
 	$(BIN)/python -m pytest -m 'not gpu and not simulated'
 
-test-gpu: $(READY) ## Run the tests that need a GPU (each skips with a reason without one)
+test-gpu: $(READY) ## Run the tests that need a GPU (without one, each is skipped with a reason)
 	$(BIN)/python -m pytest -m gpu -rs
 
-matrix: ## Install and test on Python 3.10 to 3.13 and with the oldest dependencies (hours); PYTHONS="3.10 3.13" narrows it
+matrix: ## Install and test on Python 3.10 to 3.13 and with the oldest dependencies (hours); PYTHONS="3.10 3.13" selects versions
 	$(PYTHON) tests/matrix.py $(PYTHONS)
 
 lint: $(READY) ## Check style and types
@@ -46,18 +46,18 @@ lint: $(READY) ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-gpu-check: $(READY) ## Check and measure training on this machine's GPU (8 minutes), write docs/results/records/gpu_*.json
+gpu-check: $(READY) ## Check and measure training on this machine's GPU (8 minutes); writes docs/results/records/gpu_*.json
 	$(BIN)/python benchmarks/gpu_check.py
 
-format: $(READY) ## Put the source into the project's format
+format: $(READY) ## Format the source code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Measure what training, feeding and packing cost beside plain loops (15 minutes on an idle machine)
+bench: $(READY) ## Measure training, data loading and packing against plain loops (15 minutes on an idle machine)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py all
 	$(BIN)/python benchmarks/robustness.py
 
-results: $(READY) ## Make docs/results.md from its records; ROW=name trains a row first (LFW= CROPS= CELEBA= SIZE=full)
+results: $(READY) ## Build docs/results.md from its records; ROW=name trains a row first (LFW= CROPS= CELEBA= SIZE=full)
 	$(BIN)/python benchmarks/results.py $(if $(ROW),train $(ROW),page)
 
 clean: ## Remove build products and caches (not runs)

@@ -1,11 +1,11 @@
-"""docs/results.md and what it stands on: rows are trained, runs become records, records become the page.
+"""docs/results.md: train rows, turn runs into records, and records into the page.
 
     python benchmarks/results.py train ROW --lfw FACES
     python benchmarks/results.py record ROW RUN
     python benchmarks/results.py page
 
-``train`` trains a row of results.yaml, every seed that it asks for, and records it. ``record`` records a run that lies
-anywhere. ``page`` makes docs/results.md, its curves and the block in README.md from the records alone.
+``train`` trains a row of results.yaml with each of its seeds and records it. ``record`` records an existing run.
+``page`` generates docs/results.md, its curves and the results block in README.md from the records alone.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from faceforge.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[1]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-Place = Annotated[Path | None, typer.Option(help="Where these faces are.")]
+Place = Annotated[Path | None, typer.Option(help="The folder or archive of these faces.")]
 
 
 @app.command()
 def train(
     row: Annotated[str, typer.Argument(help="A row of results.yaml.")],
-    seed: Annotated[int | None, typer.Option(help="One seed; default: all that the row asks for.")] = None,
+    seed: Annotated[int | None, typer.Option(help="One seed; default: all seeds of the row.")] = None,
     size: Annotated[Size, typer.Option(envvar="SIZE", help="cpu: one thread of a CPU. full: a GPU.")] = "cpu",
-    lfw: Annotated[Path | None, typer.Option(envvar="LFW", help="LFW, by folders of people.")] = None,
-    crops: Annotated[Path | None, typer.Option(envvar="CROPS", help="What faceforge cut made of photos.")] = None,
+    lfw: Annotated[Path | None, typer.Option(envvar="LFW", help="LFW, one folder per person.")] = None,
+    crops: Annotated[Path | None, typer.Option(envvar="CROPS", help="The output of faceforge cut.")] = None,
     celeba: Annotated[Path | None, typer.Option(envvar="CELEBA", help="CelebA.")] = None,
-    runs: Annotated[Path, typer.Option(envvar="RUNS", help="Where runs lie.")] = Path("runs/results"),
-    threads: Annotated[int, typer.Option(help="Threads of torch, at size cpu.")] = 1,
+    runs: Annotated[Path, typer.Option(envvar="RUNS", help="The folder of runs.")] = Path("runs/results"),
+    threads: Annotated[int, typer.Option(help="Torch threads, at size cpu.")] = 1,
 ) -> None:
-    """Train a row, going on where a run of it lies unfinished; record it; make the page."""
+    """Train a row, resuming an unfinished run; record it; update the page."""
     table = load()
     chosen = table.row(row)
     places = dict(zip(FLAGS, (lfw, crops, celeba), strict=True))
@@ -61,7 +61,7 @@ def _whole(run: Path, words: Sequence[str], environment: Mapping[str, str]) -> N
 
 
 def _steps(run: Path, words: Sequence[str], environment: Mapping[str, str]) -> None:
-    """One step, another after a resume; beside it both at once."""
+    """One step and another after a resume, and in a second run both without interruption."""
     from results_record import straight
 
     for folder, count in ((run, 1), (straight(run), 2)):
@@ -78,20 +78,20 @@ def _status(run: Path) -> str | None:
 
 
 def _python(words: Sequence[str], environment: Mapping[str, str]) -> None:
-    """`python train.py`. Raises BadInput where it fails, which it has explained itself."""
+    """`python train.py`. Raises BadInput if it fails; it has printed the reason itself."""
     code = subprocess.run([sys.executable, str(ROOT / "train.py"), *words], env=environment, check=False).returncode
     if code:
-        raise BadInput(f"python train.py {' '.join(words)}: ended with {code}")
+        raise BadInput(f"python train.py {' '.join(words)}: exit code {code}")
 
 
 @app.command()
 def record(
     row: Annotated[str, typer.Argument(help="A row of results.yaml.")],
     run: Annotated[Path, typer.Argument(help="A finished run of it.")],
-    size: Annotated[Size, typer.Option(help="Which of the row's sizes it has.")] = "cpu",
+    size: Annotated[Size, typer.Option(help="The size that the run was trained at.")] = "cpu",
     data_root: Annotated[Path | None, typer.Option(help="Where the run's faces are now, if they moved.")] = None,
 ) -> None:
-    """Evaluate a run and keep what it is: docs/results/records/results/ROW-sSEED.json."""
+    """Evaluate a run and write its record: docs/results/records/results/ROW-sSEED.json."""
     table = load()
     _record(table, table.row(row), run, size, data_root)
     _page(table)
@@ -103,20 +103,20 @@ def _record(table: Table, row: Row, run: Path, size: Size, data_root: Path | Non
     path = results_record.make(table, row, run, size, data_root)
     print(path)
     for key, (wanted, found) in json.loads(path.read_text())["unlike_row"].items():
-        print(f"  unlike the row: {key} is {found}, not {wanted}; the page says so")
+        print(f"  differs from the row: {key} is {found}, not {wanted}; noted on the page")
 
 
 @app.command()
 def page(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 2 where the files differ.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 2 if the files differ.")] = False,
 ) -> None:
-    """Make docs/results.md, its curves and the block in README.md from the records."""
+    """Generate docs/results.md, its curves and the results block in README.md from the records."""
     if not check:
         _page(load())
         return
     wrong = [str(path.relative_to(ROOT)) for path in results_page.stale(load(), ROOT)]
     if wrong:
-        raise BadInput(f"{', '.join(wrong)}: not what the records give; `python benchmarks/results.py page` makes it")
+        raise BadInput(f"{', '.join(wrong)}: differs from the records; run `python benchmarks/results.py page`")
 
 
 def _page(table: Table) -> None:

@@ -1,4 +1,4 @@
-"""The records of docs/results.md as they are asked: scores by row and seed, means with spreads, ends of curves."""
+"""Queries on the records of docs/results.md: scores by row and seed, means with spreads, last values of curves."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from results_rows import Table
 from faceforge.metrics.table import MEASURES
 
 Record = Mapping[str, Any]
-OTHERS = ("gan_faces", "latent_edits_smiles", "latent_edits_glasses", "average_noise")  # made by other benchmarks
+OTHERS = ("gan_faces", "latent_edits_smiles", "latent_edits_glasses", "average_noise")  # written by other benchmarks
 
 
 @dataclass(frozen=True)
 class Book:
-    """All records by their names; those of rows at CPU size by row and seed."""
+    """All records by name; records of rows by row and seed."""
 
     rows: Mapping[str, Mapping[int, Record]]
     full: Mapping[str, Mapping[int, Record]]
@@ -27,7 +27,7 @@ class Book:
 
     @classmethod
     def read(cls, results: Path, table: Table) -> Book:
-        """The records under docs/results. Those of rows that there are no more are left alone."""
+        """Read the records under docs/results. Records of removed rows are ignored."""
         rows: dict[str, dict[str, dict[int, Record]]] = {"cpu": {}, "full": {}}
         for path in sorted((results / "records" / "results").glob("*.json")):
             record = json.loads(path.read_text())
@@ -38,7 +38,7 @@ class Book:
         return cls(rows["cpu"], rows["full"], others)
 
     def scores(self, row: str, score: str, which: str = "model", part: str = "evaluation") -> dict[int, float]:
-        """A score by seed: of a row of the evaluation's table by name, or of its ``best baseline``."""
+        """A score by seed: of the named row of the evaluation table, or of its ``best baseline``."""
         found = {}
         for seed, record in self.rows.get(row, {}).items():
             value = score_of(record.get(part) or {}, score, which)
@@ -54,7 +54,7 @@ class Book:
 
 
 def score_of(evaluation: Record, score: str, which: str) -> float | None:
-    """A score of one row of an evaluation; of ``best baseline`` the best that any has."""
+    """A score of one row of an evaluation; ``best baseline`` is the best score of any baseline."""
     rows = evaluation.get("rows", [])
     if which == "best baseline":
         values = [value_of(row, score) for row in rows if row["kind"] == "baseline"]
@@ -68,12 +68,12 @@ def value_of(row: Record, score: str) -> float | None:
 
 
 def names(row: str, seeds: Sequence[int]) -> list[str]:
-    """The records of a row."""
+    """Names of the records of a row."""
     return [f"{row}-s{seed}" for seed in seeds]
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """The mean, and over several seeds the standard deviation (n - 1)."""
+    """The mean; with several values, also the standard deviation (n - 1)."""
     if not values:
         return ""
     mean = f"{statistics.fmean(values):,.{digits}f}"
@@ -81,9 +81,7 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 def won_from(record: Record, limit: float = 0.05) -> int | None:
-    """The batch from which the discriminator's loss stays below ``limit`` (2 ln 2 where it guesses); None: it never
-    does to the end.
-    """
+    """The batch from which the discriminator loss stays below ``limit`` (2 ln 2 at chance); None if there is none."""
     curve = record["curves"]["loss/discriminator"]
     since = None
     for images, loss in zip(curve["images"], curve["mean"], strict=True):

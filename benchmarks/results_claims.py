@@ -1,4 +1,4 @@
-"""What docs/results.md says holds or does not, each computed from records: claims as published, aims, and checks."""
+"""The claims of docs/results.md, each checked against the records: published claims, targets, and our own checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Values = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence, who says so, whether it is so, the figures and the records that they are from."""
+    """A sentence, its source, whether it holds, and the figures with the records that they come from."""
 
     section: str
     said: str
@@ -32,7 +32,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Asker:
-    """Makes the claims of a section from a book."""
+    """Computes the claims of a section from a book."""
 
     book: Book
     section: str
@@ -82,7 +82,7 @@ class Asker:
         by: float = 0.0,
         **more: Any,
     ) -> Claim:
-        """A row's score is better than one of a baseline, by so much."""
+        """A row's score is better than that of a baseline, by more than ``by``."""
         measure = MEASURES[score]
         a, b = self.book.scores(row, score), self.book.scores(row, score, other)
         found = (row, f"{measure.label}: {row}", a), (row, other, b)
@@ -91,7 +91,7 @@ class Asker:
 
 
 def ratio(book: Book, row: str) -> dict[int, float]:
-    """MSE of new faces over MSE of training faces, by seed: 1 is no overfitting."""
+    """MSE on new faces over MSE on training faces, by seed: 1 is no overfitting."""
     new, seen = book.scores(row, "mse"), book.scores(row, "mse", part="evaluation_train")
     return {seed: new[seed] / seen[seed] for seed in new if seed in seen}
 
@@ -100,33 +100,33 @@ def ratio(book: Book, row: str) -> dict[int, float]:
 
 
 def super_resolution(book: Book) -> list[Claim]:
-    """Published orderings and today's aim."""
+    """Published orderings and our targets."""
     ask = Asker(book, "super-resolution")
     mlp, conv = "sr-mlp-published", "sr-conv-published"
-    linear = "is better than the best linear enlargement"
+    linear = "is better than the best linear upscaling"
     return [
-        ask.beats("The modern convolutional form beats the best linear baseline by at least 1.5 dB", "aim",
+        ask.beats("The modern convolutional model beats the best linear baseline by at least 1.5 dB", "aim",
                   "sr-conv-modern", "psnr", by=1.5, headline=True),
         ask.order("The convolutional net beats the MLP", "published", conv, mlp, "mse", headline=True),
         _ratios(ask, "The MLP overfits more", "published", mlp, conv),
-        _ratios(ask, "The MLP leans more on its training set, of half as many faces", "published", "sr-mlp-half",
+        _ratios(ask, "The MLP overfits more when trained on half of the faces", "published", "sr-mlp-half",
                 "sr-conv-half"),
-        ask.order("The MLP loses by having half of the faces", "check", mlp, "sr-mlp-half", "psnr"),
+        ask.order("The MLP is worse if trained on half of the faces", "check", mlp, "sr-mlp-half", "psnr"),
         ask.beats(f"The published MLP {linear}", "check", mlp, "psnr"),
-        ask.beats(f"The published MLP, trained to its early stop, {linear}", "check", "sr-mlp-published-stop", "psnr"),
+        ask.beats(f"The published MLP at its early stop {linear}", "check", "sr-mlp-published-stop", "psnr"),
         ask.beats(f"The published convolutional net {linear}", "check", conv, "psnr"),
         ask.beats(f"superres_x2 as published {linear}", "check", "superres-x2-published", "psnr"),
-        ask.order("The adversarial form of superres_x2 pays in PSNR", "check", "superres-x2-published",
+        ask.order("The adversarial form of superres_x2 has lower PSNR", "check", "superres-x2-published",
                   "superres-x2-adversarial", "psnr"),
-        ask.order("and looks more like the face (perceptual distance)", "check", "superres-x2-adversarial",
-                  "superres-x2-published", "perceptual"),
+        ask.order("The adversarial form of superres_x2 has a lower perceptual distance", "check",
+                  "superres-x2-adversarial", "superres-x2-published", "perceptual"),
         ask.order("The modern MLP beats the published one", "aim", "sr-mlp-modern", "sr-mlp-published-stop", "psnr"),
     ]  # fmt: skip
 
 
 def _ratios(ask: Asker, said: str, source: Source, larger: str, smaller: str) -> Claim:
     a, b = ratio(ask.book, larger), ratio(ask.book, smaller)
-    told = f"MSE of new faces over that of training faces: {larger}"
+    told = f"MSE on new faces over MSE on training faces: {larger}"
     return ask.paired(said, source, (larger, told, a), (smaller, smaller, b), lambda x, y: x > y)
 
 
@@ -134,18 +134,18 @@ def _ratios(ask: Asker, said: str, source: Source, larger: str, smaller: str) ->
 
 
 def latent(book: Book) -> list[Claim]:
-    """Reconstruction against PCA, bottlenecks, ways to sample, edits."""
+    """Reconstruction against PCA, bottlenecks, sampling, edits."""
     ask = Asker(book, "latent editor")
     relu, sigmoid = "latent-relu-128", "latent-sigmoid-128"
     return [
         *(_against_pca(ask, size) for size in (64, 128, 1024)),
-        ask.order("From U[0, 1) a sigmoid code gives better faces than a ReLU code (KID)", "published", sigmoid, relu,
+        ask.order("From U[0, 1), a sigmoid code gives better faces than a ReLU code", "published", sigmoid, relu,
                   "kid", "model, uniform", headline=True),
-        ask.order("and so it is for the twins of the two published editors", "published", "latent-bce-twin",
-                  "latent-mse-twin", "kid", "model, uniform"),
+        ask.order("From U[0, 1), the twin of latent_bce gives better faces than that of latent_mse", "published",
+                  "latent-bce-twin", "latent-mse-twin", "kid", "model, uniform"),
         _fitted(ask, sigmoid),
         _fitted(ask, relu),
-        ask.order("BCE costs reconstruction against MSE, all else equal", "check", sigmoid, "latent-sigmoid-128-bce",
+        ask.order("BCE reconstructs worse than MSE, all else equal", "check", sigmoid, "latent-sigmoid-128-bce",
                   "psnr"),
         *_smiles(book),
         *_glasses(book),
@@ -158,7 +158,7 @@ def _against_pca(ask: Asker, size: int) -> Claim:
     known = [row for row in rows if ask.book.scores(row, "psnr")]
     best = max(known, key=lambda row: statistics.fmean(ask.book.scores(row, "psnr").values()), default=rows[0])
     source: Source = "check" if size == 1024 else "aim"
-    said = f"The best form reconstructs better than PCA with {size} numbers"
+    said = f"The best code of length {size} reconstructs better than PCA of that length"
     return ask.beats(said, source, best, "psnr", f"PCA {size}", headline=size == 128)
 
 
@@ -166,13 +166,13 @@ def _fitted(ask: Asker, row: str) -> Claim:
     ways = [ask.book.scores(row, "kid", f"model, {way}") for way in ("gaussian", "mixture")]
     seeds = set.intersection(*(set(way) for way in ways))
     best = {seed: min(way[seed] for way in ways) for seed in seeds}
-    said = f"Codes from a density fitted to those of training faces give better faces than U[0, 1) ({row})"
+    said = f"Codes from a density fitted to training faces give better faces than U[0, 1) ({row})"
     uniform = ask.book.scores(row, "kid", "model, uniform")
     return ask.paired(said, "check", (row, "KID: fitted", best), (row, "U[0, 1)", uniform), lambda x, y: x < y, 4)
 
 
 def _smiles(book: Book) -> list[Claim]:
-    """Of each run and kind of edit the strength at which the true direction gains most over shuffled labels."""
+    """For each run and edit, the strength at which the true direction gains most over shuffled labels."""
     claims = []
     for run, found in book.others.get("latent_edits_smiles", {}).get("runs", {}).items():
         for edit in dict.fromkeys(row["edit"] for row in found["edits"]):
@@ -186,14 +186,14 @@ def _flipped(run: str, edit: str, edits: Sequence[Mapping[str, Any]]) -> Claim:
     best = max(true, key=lambda strength: true[strength]["share"] - control[strength]["share"])
     a, b = true[best], control[best]
     verdict: Verdict = "holds" if a["low"] > b["high"] else "does not hold"
-    said = f"An edit towards {edit} flips an independent classifier more often than one with shuffled labels"
-    figures = (f"{run}, strength {best:g}: {a['share']:.1%} against {b['share']:.1%}, mean change of a pixel "
+    said = f"An edit towards {edit} flips an independent classifier more often than shuffled labels do"
+    figures = (f"{run}, strength {best:g}: {a['share']:.1%} against {b['share']:.1%}, mean pixel change "
                f"{a['cost']:.3f} against {b['cost']:.3f}")  # fmt: skip
     return Claim("latent editor", said, "published", verdict, figures, ["latent_edits_smiles"])
 
 
 def _glasses(book: Book) -> list[Claim]:
-    said = "An edit towards glasses brings drawn faces nearer to themselves with glasses"
+    said = "An edit towards glasses brings a drawn face closer to the same face drawn with glasses"
     if not (found := book.others.get("latent_edits_glasses")):
         return [Claim("latent editor", said, "published", "not run yet")]
     key = "psnr against the face with glasses"
@@ -210,24 +210,24 @@ def _glasses(book: Book) -> list[Claim]:
 
 
 def gans(book: Book) -> list[Claim]:
-    """Collapse, objectives, rates, and today's forms."""
+    """Collapse, objectives, learning rates, and the modern models."""
     ask = Asker(book, "GANs")
     cnn, deep = "gan-cnn-published-minimax", "gan-cnn-depthwise-published-minimax-equal"
     equal = [f"{cnn}-equal", "gan-cnn-published-non-saturating-equal"]
     row = "gan-conventional-published-{}-{}".format
     return [
-        *(_wins(ask, "The discriminator of the CNN has won within 40 batches, equal rates", name, 40, "published")
+        *(_wins(ask, "The CNN's discriminator wins within 40 batches at equal learning rates", name, 40, "published")
           for name in equal),
-        _wins(ask, "and so it has against the depthwise form", deep, 40, "check"),
-        _wins(ask, "and so it has at the published rates of 1e-3 and 1e-5", cnn, 40, "check"),
+        _wins(ask, "The discriminator wins within 40 batches against the depthwise CNN", deep, 40, "check"),
+        _wins(ask, "The CNN's discriminator wins within 40 batches at rates of 1e-3 and 1e-5", cnn, 40, "check"),
         *(_lives(ask, row(objective, "unequal")) for objective in ("minimax", "non-saturating")),
-        *(ask.beats(f"What it makes is nearer to faces than one mean face ({row(objective, 'unequal')})", "check",
+        *(ask.beats(f"{row(objective, 'unequal')} scores better than the mean face (KID)", "check",
                     row(objective, "unequal"), "kid", "mean face") for objective in ("minimax", "non-saturating")),
         _suppressed(ask, row("minimax", "equal")),
-        ask.order("The non-saturating loss gives better faces than minimax, unequal rates", "published",
+        ask.order("The non-saturating loss gives better faces than minimax at unequal learning rates", "published",
                   row("non-saturating", "unequal"), row("minimax", "unequal"), "kid"),
-        ask.order("Unequal rates give better faces than equal ones, minimax", "published", row("minimax", "unequal"),
-                  row("minimax", "equal"), "kid"),
+        ask.order("Unequal learning rates give better faces than equal ones with minimax", "published",
+                  row("minimax", "unequal"), row("minimax", "equal"), "kid"),
         _half_of_taught(book),
         ask.order("dcgan_cnn makes better faces than the published CNN", "aim", "gan-cnn-modern", cnn, "kid",
                   headline=True),
@@ -239,42 +239,42 @@ def _wins(ask: Asker, said: str, row: str, within: int, source: Source) -> Claim
     said = f"{said} ({row})"
     if not found:
         return Claim(ask.section, said, source, "not run yet", headline=source == "published")
-    told = [f"from batch {batch}" if batch else "not to the end" for batch in found.values()]
+    told = [f"from batch {batch}" if batch else "never" for batch in found.values()]
     right = [batch is not None and batch <= within for batch in found.values()]
     losses = [spread(list(ask.book.ends(row, f"loss/{net}").values()), 3) for net in ("discriminator", "generator")]
-    figures = (f"loss below 0.05 {', '.join(told)}; at the end discriminator {losses[0]}, generator {losses[1]}"
+    figures = (f"loss below 0.05 {', '.join(told)}; final discriminator loss {losses[0]}, generator {losses[1]}"
                f"{_different(ask, row)}")  # fmt: skip
     verdict: Verdict = "holds" if all(right) else ("depends on the seed" if any(right) else "does not hold")
     return Claim(ask.section, said, source, verdict, figures, names(row, list(found)), source == "published")
 
 
 def _lives(ask: Asker, row: str) -> Claim:
-    said = f"The conventional generator lives longer: no winner to the end ({row})"
+    said = f"The conventional generator survives: neither network wins ({row})"
     found = {seed: won_from(record) for seed, record in ask.book.rows.get(row, {}).items()}
     if not found:
         return Claim(ask.section, said, "published", "not run yet")
     loss = spread(list(ask.book.ends(row, "loss/discriminator").values()), 3)
-    figures = f"discriminator's loss {loss} at the end (1.386 where it guesses){_different(ask, row)}"
+    figures = f"final discriminator loss {loss} (1.386 at chance){_different(ask, row)}"
     verdict: Verdict = "does not hold" if any(found.values()) else "holds"
     return Claim(ask.section, said, "published", verdict, figures, names(row, list(found)))
 
 
 def _different(ask: Asker, row: str) -> str:
-    """How different its faces are: a discriminator that does not win may as well be blind to one repeated picture."""
+    """How much its faces differ: a discriminator may also fail to win because the generator repeats one image."""
     found = spread(list(ask.book.scores(row, "diversity").values()), 3)
-    return f"; two of its faces differ {found} times as much as two real ones" if found else ""
+    return f"; diversity of its faces {found} times that of real ones" if found else ""
 
 
 def _suppressed(ask: Asker, equal: str) -> Claim:
     unequal = equal.removesuffix("equal") + "unequal"
     losses = [ask.book.ends(row, "loss/discriminator") for row in (equal, unequal)]
-    said = f"With equal rates the discriminator suppresses the generator ({equal})"
-    found = (equal, "discriminator's last loss: equal rates", losses[0]), (unequal, "unequal", losses[1])
+    said = f"With equal learning rates the discriminator suppresses the generator ({equal})"
+    found = (equal, "final discriminator loss: equal", losses[0]), (unequal, "unequal", losses[1])
     return ask.paired(said, "published", *found, lambda x, y: x < 0.5 * y, 3)
 
 
 def _half_of_taught(book: Book) -> Claim:
-    said = "dcgan_conventional has at most half the KID of the taught DCGAN at equal time"
+    said = "dcgan_conventional has at most half the KID of the PyTorch-tutorial DCGAN after equal training time"
     record = book.others.get("gan_faces", {})
     rows = {} if "caveat" in record else record.get("rows", {})
     ours, taught = rows.get("dcgan_conventional"), rows.get("published/dcgan_taught")
@@ -290,21 +290,22 @@ def _half_of_taught(book: Book) -> Claim:
 
 
 def pix2pix(book: Book) -> list[Claim]:
-    """The ladder, the patch, the mask."""
+    """The ladder of inputs, the patch size, the mask."""
     ask = Asker(book, "pix2pix")
     ladder = ["grey", "thresholds", "contours", "canny"]
     steps = pairwise(ladder)
     rows = [*ladder, "canny-mask"]
     return [
-        *(ask.order(f"{a} keeps more of the face than {b}", "check", f"pix2pix-{a}", f"pix2pix-{b}", "mae",
+        *(ask.order(f"Reconstruction from {a} is better than from {b}", "check", f"pix2pix-{a}", f"pix2pix-{b}", "mae",
                     headline=True) for a, b in steps),
-        ask.order("Canny of the image keeps more of the face than Canny of the mask", "published", "pix2pix-canny",
-                  "pix2pix-canny-mask", "mae", headline=True),
-        *(ask.beats(f"From {row} the U-Net does better than the best baseline", "check", f"pix2pix-{row}", "mae")
+        ask.order("Reconstruction from Canny of the image is better than from Canny of the mask", "published",
+                  "pix2pix-canny", "pix2pix-canny-mask", "mae", headline=True),
+        *(ask.beats(f"From {row}, the U-Net beats the best baseline", "check", f"pix2pix-{row}", "mae")
           for row in rows),
-        ask.order("A patch of 70 pixels looks more like the face than one of 142", "published", "pix2pix-grey",
+        ask.order("A patch of 70 pixels has a lower perceptual distance than one of 142", "published", "pix2pix-grey",
                   "pix2pix-grey-patch142", "perceptual"),
-        ask.order("and is nearer in colour", "check", "pix2pix-grey", "pix2pix-grey-patch142", "ciede2000"),
+        ask.order("A patch of 70 pixels has a lower colour error than one of 142", "check", "pix2pix-grey",
+                  "pix2pix-grey-patch142", "ciede2000"),
     ]  # fmt: skip
 
 
@@ -312,11 +313,11 @@ def pix2pix(book: Book) -> list[Claim]:
 
 
 def average(book: Book) -> list[Claim]:
-    """Whether outputs come to one face, and what noise gives."""
+    """Whether the outputs converge to one face."""
     claims = []
     asked: list[tuple[str, str, Source]] = [
-        ("average", "The average converges to one face", "published"),
-        ("noise", "Noise becomes one face, too", "check"),
+        ("average", "Outputs converge to one face when the target is another face", "published"),
+        ("noise", "Outputs converge to one face when the input is noise", "check"),
     ]
     for row, said, source in asked:
         varied, far = (book.ends(row, f"val/{name}") for name in ("variance_ratio", "mean_face_distance"))
@@ -324,15 +325,15 @@ def average(book: Book) -> list[Claim]:
             claims.append(Claim("average and noise", said, source, "not run yet"))
             continue
         right = all(varied[seed] < 0.1 and far[seed] < 0.5 for seed in varied)
-        figures = (f"outputs have {spread(list(varied.values()), 3)} of the faces' variance and lie at "
-                   f"{spread(list(far.values()), 2)} of their distance from the mean face")  # fmt: skip
+        figures = (f"outputs have {spread(list(varied.values()), 3)} of the variance of faces and "
+                   f"{spread(list(far.values()), 2)} of their distance to the mean face")  # fmt: skip
         claims.append(Claim("average and noise", said, source, "holds" if right else "does not hold", figures,
                             names(row, sorted(varied))))  # fmt: skip
     return [*claims, *_average_noise(book)]
 
 
 def _average_noise(book: Book) -> list[Claim]:
-    said = "The mean of the generator's answers settles faster over faces than the mean of photographs"
+    said = "The mean of generator outputs converges faster than the mean of photographs"
     if not (found := book.others.get("average_noise")):
         return [Claim("average and noise", said, "check", "not run yet")]
     outputs, photographs = (found["average"][f"means of {what}"] for what in ("outputs", "photographs"))
@@ -340,7 +341,7 @@ def _average_noise(book: Book) -> list[Claim]:
     parts = [f"{rows[0]['distance']:.4f} after {first} face, {rows[-1]['distance']:.4f} after {last:,}"
              for rows in (outputs, photographs)]  # fmt: skip
     right = all(a["distance"] < b["distance"] for a, b in zip(outputs[:4], photographs, strict=False))
-    figures = f"RMS distance to the mean face: answers {parts[0]}; photographs {parts[1]}"
+    figures = f"RMS distance to the mean face: outputs {parts[0]}; photographs {parts[1]}"
     verdict: Verdict = "holds" if right else "does not hold"
     return [Claim("average and noise", said, "check", verdict, figures, ["average_noise"])]
 

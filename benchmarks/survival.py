@@ -135,7 +135,7 @@ def stop_often(folder: Path, count: int, images: int, seed: int) -> dict[str, An
             stops.append({"signal": number.name, "repeated": repeated, "phase": phase, "code": code, "seconds": took})
             stops[-1]["cpu_seconds"] = child.cpu - busy
             stops[-1]["steps"] = (child.images - stood) // BATCH
-            stops[-1]["told"] = "To go on:" in child.said and "Traceback" not in child.said
+            stops[-1]["told"] = "To continue:" in child.said and "Traceback" not in child.said
         else:
             child.wait()
             chain.close()

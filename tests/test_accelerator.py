@@ -86,7 +86,7 @@ def test_noise_of_the_device_trains_and_resumes(place, monkeypatch):
 
 
 def test_numbers_that_are_no_longer_finite_stop_the_run(place):
-    with Fault("loss", math.inf, 12).planted(), pytest.raises(GuardStop, match="no longer a finite number"):
+    with Fault("loss", math.inf, 12).planted(), pytest.raises(GuardStop, match="NaN or infinite"):
         train("gan", place / "stopped", *ON_IT, "guard.every=1")
 
 
@@ -104,7 +104,7 @@ def test_null_takes_all_and_no_more_than_share_a_batch(monkeypatch):
 
 def test_more_than_there_are_is_one_line():
     with pytest.raises(
-        BadInput, match=r"^trainer\.gpus: 2 asked for, this machine has 1 SIM GPU; use trainer\.gpus=1$"
+        BadInput, match=r"^trainer\.gpus: 2 requested, this machine has 1 SIM GPU; use trainer\.gpus=1$"
     ):
         devices.gpus(2, 64)
     with pytest.raises(BadInput, match=r"^trainer\.gpus: -1 must be 0 \(the CPU\), a number of GPUs, or null"):

@@ -158,7 +158,7 @@ def test_odd_pictures_are_read_rightly_or_listed(command, tmp_path):
     write(folder / "cut.jpg", encode(colour)[:-40])
     write(folder / "cut.png", encode(colour, "PNG")[:-40])
     assert command(*FILES, "trainer.max_images=8", "run_dir=run", "data=crops", f"data.root={folder}") == (0, [])
-    assert "3 pictures could not be used: run/skipped.csv says why" in command.out
+    assert "3 images could not be used; see run/skipped.csv" in command.out
     listed = dict(line.split(",", 1) for line in (tmp_path / "run/skipped.csv").read_text().splitlines()[1:])
     assert set(listed) == {"text.jpg", "cut.jpg", "cut.png"}
     report = (tmp_path / "run/report.html").read_text()
@@ -187,13 +187,13 @@ def folder_without_images(root):
 
 
 def one_image(root):
-    return ["data=crops", f"data.root={make_crops(root / 'one', 1)}"], "one"
+    return ["data=crops", f"data.root={make_crops(root / 'one', 1)}"], "1 different people"
 
 
 def only_broken(root):
     for n in range(8):
         write(root / "broken" / f"{n}.jpg", b"text")
-    return ["data=crops", f"data.root={root / 'broken'}"], "8 of 8 pictures (100%) cannot be used"
+    return ["data=crops", f"data.root={root / 'broken'}"], "8 of 8 images (100%) cannot be used"
 
 
 def half_broken(root):
@@ -265,15 +265,15 @@ def test_bad_data_gets_one_line_and_nothing_is_written(command, tmp_path, case):
         (["trainer.max_image=3"], "trainer.max_image: unknown; did you mean 'trainer.max_images'?"),
         (
             ["trainer.gpus=1"],
-            "trainer.gpus: 1 asked for, this machine has no GPU that torch can use; use trainer.gpus=0 (the CPU)",
+            "trainer.gpus: 1 requested, this machine has no GPU that torch can use; use trainer.gpus=0 (the CPU)",
         ),
-        (["trainer.gpus=-1"], "trainer.gpus: -1 must be 0 (the CPU), a number of GPUs, or null for all there are"),
+        (["trainer.gpus=-1"], "trainer.gpus: -1 must be 0 (the CPU), a number of GPUs, or null for every GPU"),
         (
             ["trainer.precision=16"],
             "trainer.precision: 16 is emulated on the CPU and many times slower; use 32 or auto",
         ),
-        (["data.size=[60,61]"], "model.generator: cannot grow 60x61 from a small seed: the nearest sizes are 56x56 or"),
-        (["experiment=published/gan_conventional", "data.size=32"], "model.generator: this network makes 64x64 only"),
+        (["data.size=[60,61]"], "model.generator: cannot upsample a small seed to 60x61; the nearest sizes are 56x56"),
+        (["experiment=published/gan_conventional", "data.size=32"], "model.generator: this network supports only"),
         (["resume=nowhere"], "nowhere: no such run folder or checkpoint"),
         (["init_from=nowhere"], "nowhere: no such run folder or checkpoint"),
         (["trainer.max_images=0"], "trainer.max_images: 0 must be a positive number, or null for no limit"),

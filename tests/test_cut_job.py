@@ -527,7 +527,7 @@ def test_folders_that_cannot_be(photos, first, tmp_path):
     with pytest.raises(BadInput, match="no such folder"):
         cut_haar(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match="no pictures"):
+    with pytest.raises(BadInput, match="no images"):
         cut_haar(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="is a file"):

@@ -255,7 +255,7 @@ def test_an_empty_or_absent_source_prunes_nothing(copied):
     shutil.rmtree(source)
     refused(source, target, "no such folder")
     source.mkdir()
-    refused(source, target, "no pictures")
+    refused(source, target, "no images")
 
 
 def test_a_source_of_other_photos_prunes_nothing(copied):

@@ -39,11 +39,11 @@ def test_rows_find_faces_by_id_then_by_a_name_that_is_alone(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "a header, a column of pictures and one of labels are needed"),
-        ("image,a\n", "a header"),
-        ("image\nx\n", "a header"),
+        ("", "must have a header, a column of file names and one of labels"),
+        ("image,a\n", "must have a header"),
+        ("image\nx\n", "must have a header"),
         ("image,a\nAnn/Ann_0001.jpg,1,2\n", "row 2 has 3 values, the header 2"),
-        ("image,a\nnobody.jpg,1\n", r"no row names a picture of the set \(nobody.jpg, Ann/Ann_0001.jpg\)"),
+        ("image,a\nnobody.jpg,1\n", r"no row names an image of the dataset \(nobody.jpg, Ann/Ann_0001.jpg\)"),
         ("image,a\nAnn_0001.jpg,1\nAnn/Ann_0001.jpg,1\n", "Ann/Ann_0001.jpg has 2 rows"),
         ("image,a\n" + "".join(f"{n}.jpg,text {n}\n" for n in range(60)) + f"{IDS[0]},x\n", "column a has 61 diff"),
     ],

@@ -176,8 +176,8 @@ def bad(tmp_path):
     return {
         tmp_path / "archives": r"holds archives \(a.zip, b.tgz\); choose one of them",
         tmp_path / "nix": "no such folder or file",
-        tmp_path / "empty": r"no pictures .*; found nothing",
-        tmp_path / "texts": r"no pictures .*; found .csv \(1\), .txt \(1\)|found .txt \(1\), .csv \(1\)",
+        tmp_path / "empty": r"no images .*; found nothing",
+        tmp_path / "texts": r"no images .*; found .csv \(1\), .txt \(1\)|found .txt \(1\), .csv \(1\)",
         tmp_path / "lies": r"none of 3 sampled images can be read \(0.jpg: not an image \(text\)\)",
         tmp_path / "two": "holds Person_0/Person_0_0001.jpg more than once",
         put_file(tmp_path / "notes.txt", b"words"): r"not an archive \(text\)",

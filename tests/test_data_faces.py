@@ -223,12 +223,12 @@ def test_lists_and_files_name_the_same_transforms(tmp_path):
         (["Compose"], "albumentations has no Compose"),
         ([{"Rotate": {"limits": 5}}], "Rotate has no limits, the nearest is limit"),
         ([{"Rotate": {"limit": "far"}}], "Rotate: "),
-        ([{"Resize": {"height": 8, "width": 8}}], r"turns \(3, 16, 16\) into \(3, 8, 8\); the size must stay"),
-        ([{"ToFloat": {}}], "the size must stay|fails"),
+        ([{"Resize": {"height": 8, "width": 8}}], r"turns \(3, 16, 16\) into \(3, 8, 8\); the size must not change"),
+        ([{"ToFloat": {}}], "the size must not change|fails"),
         ([{"Crop": {"x_min": 50, "x_max": 60, "y_max": 60}}], "fails on a face of this kind"),
-        ([3], "3 is not Name or"),
-        ([{"Rotate": 5}], "is not Name or"),
-        ({"Rotate": {}}, "a list of transforms is needed"),
+        ([3], "3 must be Name or"),
+        ([{"Rotate": 5}], "must be Name or"),
+        ({"Rotate": {}}, "must be a list of transforms"),
     ],
 )
 def test_bad_augmentations_are_one_line(augment, reason):
@@ -311,7 +311,7 @@ def test_preparing_twice_does_nothing(folder, prepare, monkeypatch):
     ("changes", "reason"),
     [
         ({"size": 0}, "data.size=0"),
-        ({"size": [64]}, r"data.size=\[64\]: one number or \[height,width\]"),
+        ({"size": [64]}, r"data.size=\[64\]: must be one number or \[height,width\]"),
         ({"channels": 4}, "data.channels=4: must be 1 .grey. or 3 .colour."),
         ({"batch_size": 0}, "data.batch_size=0"),
         ({"crop": "centre"}, "data.crop=centre.*nearest is center"),
@@ -333,8 +333,8 @@ def test_values_out_of_range_are_named_before_anything_is_read(changes, reason):
     ("count", "changes", "reason"),
     [
         (1, {}, "data.root: 1 different people .*at least 3 are needed"),
-        (12, {"batch_size": 64}, r"data.batch_size=64: more than the \d+ faces to train on"),
-        (12, {"split": "official"}, "data.split=official: 12 of 12 pictures have no official split"),
+        (12, {"batch_size": 64}, r"data.batch_size=64: more than the \d+ training faces"),
+        (12, {"split": "official"}, "data.split=official: 12 of 12 images have no official split"),
         (12, {"attributes": "nowhere.csv"}, "data.attributes=nowhere.csv: cannot be read"),
         (12, {"crop": "published"}, r"12 of 12 .*40x40 pixels, too small for the crop published"),
     ],
@@ -348,7 +348,7 @@ def test_sets_that_do_not_fit_are_one_line(tmp_path, prepare, count, changes, re
 def test_too_many_unreadable_files_refuse_the_set_in_every_run(tmp_path, prepare):
     root = put({f"bad{n}.jpg": b"words" for n in range(8)}, make_crops(tmp_path / "in", 12))
     for _ in range(2):
-        reason = r"8 of 20 pictures \(40%\) cannot be used \(bad0.jpg: not an image \(text\); .*corrupt_fraction=0.25"
+        reason = r"8 of 20 images \(40%\) cannot be used \(bad0.jpg: not an image \(text\); .*corrupt_fraction=0.25"
         with pytest.raises(BadInput, match=reason):
             prepare(root)
     assert len(prepare(root, max_corrupt_fraction=0.5).skipped) == 8

@@ -107,7 +107,7 @@ def test_a_tar_is_copied_once_and_again_when_it_changes(tmp_path):
 
 
 def test_lfw_refuses_other_layouts_and_double_sets(tmp_path):
-    with pytest.raises(BadInput, match=r"no Name/Name_0001.jpg; any folder of pictures is data=crops"):
+    with pytest.raises(BadInput, match=r"no Name/Name_0001.jpg; use data=crops for other folders of images"):
         Lfw(str(make_crops(tmp_path / "flat", 2)))
     put(lfw_files(2), put(lfw_files(2), tmp_path / "two", "lfw"), "lfw_funneled")
     with pytest.raises(BadInput, match=r"holds Person_0/Person_0_0001.jpg more than once"):
@@ -234,7 +234,7 @@ def test_celeba_pictures_missing_from_a_table_are_unknown(tmp_path):
 
 def test_a_broken_table_is_one_line(tmp_path):
     put(celeba_tables() | {"identity_CelebA.txt": b"000001.jpg 5 6\n"}, put(celeba_files(), tmp_path))
-    with pytest.raises(BadInput, match=r"identity_CelebA.txt: 2 values for 000001.jpg, must be 1 a picture"):
+    with pytest.raises(BadInput, match=r"identity_CelebA.txt: 2 values for 000001.jpg, must be 1 per image"):
         Celeba(str(tmp_path))
 
 
@@ -253,7 +253,7 @@ def test_members_that_would_leave_the_folder_write_nothing(tmp_path):
     assert ids(source) == sorted(lfw_files(2))
     for evil in ("../../../evil.jpg", "/evil.jpg"):
         for path in (put_tgz({evil: b"x"}, inside / "evil.tgz"), put_zip({evil: b"x"}, inside / "evil.zip")):
-            with pytest.raises(BadInput, match=r"evil\.jpg', which would lie outside of it"):
+            with pytest.raises(BadInput, match=r"evil\.jpg', which is outside it"):
                 Crops(str(path), cache=str(inside / "cache"))
     new = set(tmp_path.rglob("*")) - before
     assert all(path.is_relative_to(inside) for path in new)
@@ -263,13 +263,13 @@ def test_members_that_would_leave_the_folder_write_nothing(tmp_path):
 def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_FILE_BYTES", 10_000)
     bomb = put_zip({"a.jpg": bytes(20_000)}, tmp_path / "bomb.zip")
-    with pytest.raises(ImageError, match="unpacks to more than 10000 bytes"):
+    with pytest.raises(ImageError, match="expands to more than 10000 bytes"):
         Crops(str(bomb)).read(0, (4, 4))
-    with pytest.raises(BadInput, match="unpacks to more than"):
+    with pytest.raises(BadInput, match="expands to more than"):
         Crops(str(put_tgz({"a.jpg": bytes(20_000)}, tmp_path / "bomb.tgz")), cache=str(tmp_path / "cache"))
     monkeypatch.setattr(archives, "MAX_TAR_BYTES", 10_000)
     many = {f"{n}.jpg": bytes(6_000) for n in range(3)}
-    with pytest.raises(BadInput, match="unpacks to more than"):
+    with pytest.raises(BadInput, match="expands to more than"):
         Crops(str(put_tgz(many, tmp_path / "many.tgz")), cache=str(tmp_path / "cache"))
     assert list((tmp_path / "cache" / "archives").iterdir()) == []
 
@@ -280,7 +280,7 @@ def test_a_damaged_member_is_a_bad_picture_not_a_dead_run(tmp_path):
     data[200] ^= 0xFF
     path.write_bytes(data)
     source = Crops(str(path))
-    with pytest.raises(ImageError, match="damaged in its zip"):
+    with pytest.raises(ImageError, match="damaged inside its zip"):
         source.read(0, (4, 4))
     assert source.read(1, (4, 4)).shape == (40, 40, 3)
 
@@ -297,11 +297,11 @@ def bad_roots(tmp_path):
     for n in range(3):
         write(tmp_path / "texts" / f"{n}.txt", b"words")
     return {
-        "unset": (None, "data.root is not set"),
-        "blank": ("", "data.root is not set"),
+        "unset": (None, "data.root: must be the folder"),
+        "blank": ("", "data.root: must be the folder"),
         "missing": (tmp_path / "nowhere", "no such folder or file"),
-        "empty": (tmp_path / "empty", "no pictures .*found nothing"),
-        "texts": (tmp_path / "texts", r"no pictures \(.jpg .*found .txt \(3\)"),
+        "empty": (tmp_path / "empty", "no images .*found nothing"),
+        "texts": (tmp_path / "texts", r"no images \(.jpg .*found .txt \(3\)"),
         "cut zip": (write(tmp_path / "cut.zip", zipped[:-100]), "a truncated or damaged zip"),
         "cut tgz": (write(tmp_path / "cut.tgz", tgz[: len(tgz) // 2]), "truncated or damaged"),
         "stub tgz": (write(tmp_path / "stub.tgz", tgz[:12]), "truncated or damaged"),

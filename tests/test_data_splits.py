@@ -84,9 +84,9 @@ def test_official_is_the_sets_own_and_needs_all_of_it():
     faces = [Face(str(n), None, name) for n, name in enumerate(["test", "train", "val", "train"])]
     rows = split_faces(faces, "official", 0, 0.1, 0.1)
     assert {name: indices.tolist() for name, indices in rows.items()} == {"train": [1, 3], "val": [2], "test": [0]}
-    with pytest.raises(BadInput, match=r"data.split=official: 1 of 5 pictures have no official split \(4\)"):
+    with pytest.raises(BadInput, match=r"data.split=official: 1 of 5 images have no official split \(4\)"):
         split_faces([*faces, Face("4")], "official", 0, 0.1, 0.1)
-    with pytest.raises(BadInput, match=r"leaves a part empty \(train 2, val 1, test 0\)"):
+    with pytest.raises(BadInput, match=r"leaves a split empty \(train 2, val 1, test 0\)"):
         split_faces(faces[1:], "official", 0, 0.1, 0.1)
 
 

@@ -191,8 +191,8 @@ def test_the_sentence_has_the_figures_and_the_first_advice_that_fits():
     rule = next(rule for rule in RULES if rule.name == "discriminator won")
     row = {"discriminator/saturation": 0.987, "discriminator/signal": 0.0042}
     said = rule.say(row, settings(objective="minimax", r1_gamma=0.0))
-    assert "sure and right on 99% of the faces; 0.4% of the full signal" in said
-    assert said.endswith("model.objective=non_saturating keeps the signal whole.")
+    assert "certain and correct on 99% of the faces; 0.4% of the full gradient signal" in said
+    assert said.endswith("Try model.objective=non_saturating, which keeps the full signal.")
     assert "model.r1_gamma" in rule.say(row, settings(objective="hinge", r1_gamma=0.0))
     assert rule.say(row, settings()).endswith("reaches the generator.")
 

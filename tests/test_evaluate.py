@@ -306,7 +306,7 @@ def test_the_code_length_is_the_module_s():
     module.latent_size = 4
     part = scored(data, module)
     assert [row["name"] for row in part.rows] == ["model", "PCA 4", "mean face"]
-    assert part.notes == ["Copying the input would be perfect and says nothing: left out."]
+    assert part.notes == ["Copying the input is left out: it would be perfect."]
 
 
 def test_chosen_faces_are_a_keyed_part_and_others_are_other_people():

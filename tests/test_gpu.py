@@ -76,5 +76,5 @@ def test_a_gpu_run_goes_on_on_the_cpu(tiny, resume):
 
 def test_one_gpu_too_many_is_one_line(tiny):
     found = torch.accelerator.device_count()
-    with pytest.raises(BadInput, match=rf"trainer\.gpus: {found + 1} asked for, this machine has {found} \w+ GPU"):
+    with pytest.raises(BadInput, match=rf"trainer\.gpus: {found + 1} requested, this machine has {found} \w+ GPU"):
         tiny("a", f"trainer.gpus={found + 1}")

@@ -34,14 +34,14 @@ def record(folder):
 def test_the_run_stops_within_a_few_batches_and_its_last_checkpoint_is_finite(tiny, tmp_path, place, value):
     with (
         Fault(place, value, 40).planted(),
-        pytest.raises(GuardStop, match="no longer a finite number at image") as said,
+        pytest.raises(GuardStop, match="NaN or infinite at image") as said,
     ):
         tiny("a", *EVERY)
     found = int(str(said.value).split("at image ")[1].split(";")[0])
     assert 40 < found <= 40 + 3 * 4 + 4
     assert finite(tmp_path / "a")
     assert record(tmp_path / "a")["status"] == "failed"
-    assert "of image 32 is good" in str(said.value)
+    assert "(image 32) is valid" in str(said.value)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_fault_that_comes_once_leaves_no_trace_where_the_run_goes_back(tiny, t
     assert fault.struck == [40]
     (entry,) = record(folder)["rollbacks"]
     assert entry["to"] == 32
-    assert "no longer a finite number" in entry["what"]
+    assert "NaN or infinite" in entry["what"]
     assert "back to image 32 (rollback 1 of 3)" in capsys.readouterr().out
     assert record(folder)["status"] == "finished"
     assert same(whole, folder)
@@ -72,7 +72,7 @@ def test_going_back_is_bounded_and_each_further_time_learns_at_half_the_rate(tin
     monkeypatch.setattr("faceforge.engine.callbacks.finite.slow_down", seen)
     with (
         Fault("weight", NAN, 40, times=9).planted(),
-        pytest.raises(GuardStop, match="after going back 3 times"),
+        pytest.raises(GuardStop, match="after 3 rollbacks"),
     ):
         tiny("a", *EVERY, "guard.action=rollback")
     assert [entry["to"] for entry in record(tmp_path / "a")["rollbacks"]] == [32, 32, 32]

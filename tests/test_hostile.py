@@ -137,10 +137,10 @@ def test_a_file_that_is_not_the_one_its_manifest_lists_is_a_bad_picture(tmp_path
     source = Crops(str(tmp_path))
     assert source.read(0, (4, 4)).shape == (40, 40, 3)
     assert source.read(2, (4, 4)).shape == (40, 40, 3)
-    with pytest.raises(ImageError, match="not those that its manifest lists"):
+    with pytest.raises(ImageError, match="not the one that its manifest lists"):
         source.read(1, (4, 4))
     write(tmp_path / "SHA256SUMS", b"hello\n")
-    with pytest.raises(BadInput, match="SHA256SUMS: line 1 is not a hash"):
+    with pytest.raises(BadInput, match="SHA256SUMS: line 1 must be a hash"):
         Crops(str(tmp_path))
 
 
@@ -220,7 +220,7 @@ def test_hostile_archives_are_refused_or_read_without_a_trace(tmp_path):
     for case in ("up", "deep-up", "absolute", "backslash", "drive"):
         for kind in (".zip", ".tgz"):
             assert said[case + kind].startswith("refused: data.root=/"), case
-            assert "which would lie outside" in said[case + kind]
+            assert "which is outside it" in said[case + kind]
     for case in ("SYMTYPE", "LNKTYPE", "CHRTYPE", "BLKTYPE", "FIFOTYPE"):
         assert said[f"{case}.tgz"] == "taken: 0.jpg 1.jpg 2.jpg 3.jpg; 0 unreadable"
     assert said["encrypted.zip"].endswith("; 4 unreadable")
@@ -234,7 +234,7 @@ def test_members_of_gigabytes_of_zeros_are_refused_unread(tmp_path):
     content[at : at + 4] = (BOMB_BYTES * 3).to_bytes(4, "little")  # what the directory says is what counts
     packed.write_bytes(content)
     for path in (packed, cases._sparse(tmp_path / "sparse.tar", 2**31)):
-        with pytest.raises(BadInput, match=r"unpacks to [\d,]+ bytes; nothing was unpacked"):
+        with pytest.raises(BadInput, match=r"expands to [\d,]+ bytes; nothing was extracted"):
             Crops(str(path), cache=str(tmp_path / "cache"))
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 

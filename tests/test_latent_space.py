@@ -310,7 +310,7 @@ def test_an_unknown_attribute_names_the_known():
     codes, labels = labelled()
     with pytest.raises(BadInput, match=r"^Hat: no such attribute; known are Smiling, Eyeglasses, Age$"):
         space(codes, labels=labels).edit(torch.zeros(1, 4), {"Hat": 1.0})
-    with pytest.raises(BadInput, match=r"^Hat: no such attribute; this run has learnt none: .*labels$"):
+    with pytest.raises(BadInput, match=r"^Hat: no such attribute; this run has none: .*labels$"):
         space(codes).edit(torch.zeros(1, 4), {"Hat": 1.0})
     with pytest.raises(BadInput, match="direction=svm: must be one of mean_difference, logistic, orthogonalised"):
         space(codes, labels=labels).directions("svm")
@@ -325,7 +325,7 @@ def test_two_small_sets_make_an_attribute():
     assert more.directions("mean_difference")["Sad"].numpy() == pytest.approx(expected, abs=1e-5)
     again = more.with_attribute("Smiling", codes[:5], codes[5:])
     assert again.names == ("Eyeglasses", "Age", "Sad", "Smiling")
-    with pytest.raises(BadInput, match="Sad: 2 faces with and 9 without; at least 3 of either are needed"):
+    with pytest.raises(BadInput, match="Sad: 2 faces with and 9 without; must be at least 3 of each"):
         found.with_attribute("Sad", codes[:2], codes[:9])
 
 

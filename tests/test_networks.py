@@ -120,11 +120,11 @@ def test_default_makes_every_legal_size(size, channels):
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (70, "cannot grow 70x70 from a small seed: the nearest sizes are 64x64 or 80x80"),
-        ([218, 178], "218x178 .* the nearest sizes are 192x160 or 224x192"),
-        ([64, 70], "64x70 .* 64x64 or 64x80"),
-        (5, "5x5 .* 8x8"),
-        (0, "0x0 .* 8x8"),
+        (70, "cannot upsample a small seed to 70x70; the nearest sizes are 64x64 or 80x80"),
+        ([218, 178], "218x178; the nearest sizes are 192x160 or 224x192"),
+        ([64, 70], "64x70; .* 64x64 or 64x80"),
+        (5, "5x5; .* 8x8"),
+        (0, "0x0; .* 8x8"),
     ],
 )
 @pytest.mark.parametrize("network", PAIRS["default"])
@@ -145,7 +145,7 @@ def test_the_sizes_named_as_nearest_are_legal_and_enclose_the_wish(size):
 
 @pytest.mark.parametrize("network", [*PAIRS["published"], *PAIRS["taught"]])
 def test_networks_of_one_size_say_so(network):
-    with pytest.raises(ValueError, match="64x64 only, not 128x64: set the size to 64"):
+    with pytest.raises(ValueError, match="only 64x64, not 128x64; set the size to 64"):
         network([128, 64])
 
 

@@ -217,7 +217,7 @@ def test_the_decoder_holds_a_linear_one():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Encoder(70), r"data.size=\[70,70\]: .* \[68,68\] or \[72,72\] would be right"),
+        (lambda: Encoder(70), r"data.size=\[70,70\]: .* try \[68,68\] or \[72,72\]"),
         (lambda: Decoder(8, [218, 178]), r"\[216,176\] or \[224,184\]"),
         (lambda: latent.PublishedMseEncoder(70), r"data.size=\[70,70\]: .* \[64,64\] or \[72,72\]"),
         (lambda: latent.PublishedBceDecoder(8, [8, 9]), r"\[8,8\] or \[8,16\]"),

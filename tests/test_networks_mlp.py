@@ -93,5 +93,5 @@ def test_a_code_is_a_bottleneck():
 
 @pytest.mark.parametrize("network", [PublishedMlp, MlpAutoencoder])
 def test_what_cannot_be_made_is_refused(network):
-    with pytest.raises(ValueError, match=r"data.size=\[71,70\]: .* factor 2; \[70,70\] or \[72,70\] would be right"):
+    with pytest.raises(ValueError, match=r"data.size=\[71,70\]: .* factor 2; try \[70,70\] or \[72,70\]"):
         network([71, 70])

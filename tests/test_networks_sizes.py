@@ -16,15 +16,15 @@ def test_halvings_worked_out_by_hand(size, halvings):
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (300, r"data.size=\[300,300\]: both sides must be multiples of 16; \[288,288\] or \[304,304\] would be right"),
-        (70, r"data.size=\[70,70\]: both sides must be multiples of 4; \[68,68\] or \[72,72\] would be right"),
-        ([480, 360], r"multiples of 16; \[480,352\] or \[480,368\] would"),
-        ([218, 178], r"multiples of 8; \[216,176\] or \[224,184\] would"),
-        ([127, 129], r"multiples of 4; \[124,128\] or \[128,136\] would"),
-        ([64, 65], r"multiples of 4; \[64,64\] or \[64,68\] would"),
-        (9, r"multiples of 2; \[8,8\] or \[10,10\] would"),
-        (7, r"8 is the least; \[8,8\] would"),
-        (0, r"8 is the least; \[8,8\] would"),
+        (300, r"data.size=\[300,300\]: both sides must be multiples of 16; try \[288,288\] or \[304,304\]"),
+        (70, r"data.size=\[70,70\]: both sides must be multiples of 4; try \[68,68\] or \[72,72\]"),
+        ([480, 360], r"multiples of 16; try \[480,352\] or \[480,368\]"),
+        ([218, 178], r"multiples of 8; try \[216,176\] or \[224,184\]"),
+        ([127, 129], r"multiples of 4; try \[124,128\] or \[128,136\]"),
+        ([64, 65], r"multiples of 4; try \[64,64\] or \[64,68\]"),
+        (9, r"multiples of 2; try \[8,8\] or \[10,10\]"),
+        (7, r"must be at least 8; try \[8,8\]"),
+        (0, r"must be at least 8; try \[8,8\]"),
     ],
 )
 def test_illegal_halvings_name_their_neighbours(size, message):
@@ -45,7 +45,7 @@ def test_neighbours_are_legal_and_enclose_the_wish():
 
 def test_multiples():
     assert multiple_of([6, 9], 3, "") == (6, 9)
-    with pytest.raises(ValueError, match=r"data.size=\[7,9\]: it shall be; \[6,9\] or \[9,9\] would be right"):
+    with pytest.raises(ValueError, match=r"data.size=\[7,9\]: it shall be; try \[6,9\] or \[9,9\]"):
         multiple_of([7, 9], 3, "it shall be")
-    with pytest.raises(ValueError, match=r"data.size=\[3,3\]: too small; \[6,6\] would be right"):
+    with pytest.raises(ValueError, match=r"data.size=\[3,3\]: too small; try \[6,6\]"):
         multiple_of(3, 3, "too small", least=2)

@@ -192,18 +192,18 @@ def test_the_base_is_added_untouched():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PublishedConv(70), r"data.size=\[70,70\]: .* multiples of 8; \[64,64\] or \[72,72\] would be right"),
-        (lambda: PublishedConv(factor=4), "task.factor=4: this network is as published, .*; 2 would be right"),
-        (lambda: PublishedSuperres(factor=1), "task.factor=1: .*; 2 or 4 would be right"),
+        (lambda: PublishedConv(70), r"data.size=\[70,70\]: .* multiples of 8; try \[64,64\] or \[72,72\]"),
+        (lambda: PublishedConv(factor=4), "task.factor=4: this network is as published, .*; must be 2"),
+        (lambda: PublishedSuperres(factor=1), "task.factor=1: .*; must be 2 or 4"),
         (lambda: PublishedSuperres(30, factor=4), r"\[28,28\] or \[32,32\]"),
         (
             lambda: ConvSuperres([33, 32]),
-            r"data.size=\[33,32\]: both sides must be multiples of 2; \[32,32\] or \[34,32\]",
+            r"data.size=\[33,32\]: both sides must be multiples of 2; try \[32,32\] or \[34,32\]",
         ),
         (lambda: ConvSuperres(33, factor=1), r"\[32,32\] or \[34,34\]"),
         (lambda: ConvSuperres(32, channels=1, in_channels=3), "in_channels=3: must be 1 or channels=1"),
-        (lambda: ConvSuperres(32, base="cubic"), "base=cubic: one of bicubic, bilinear, none"),
-        (lambda: PublishedSuperresDiscriminator(0), r"\[1,1\] would be right"),
+        (lambda: ConvSuperres(32, base="cubic"), "base=cubic: must be one of bicubic, bilinear, none"),
+        (lambda: PublishedSuperresDiscriminator(0), r"try \[1,1\]"),
     ],
 )
 def test_what_cannot_be_made_is_refused(make, message):

@@ -126,13 +126,13 @@ def test_the_published_shapes_at_their_size():
 @pytest.mark.parametrize(
     ("network", "size", "message"),
     [
-        (PublishedUNet, 300, r"data.size=\[300,300\]: .* \[256,256\] or \[320,320\] would be right"),
+        (PublishedUNet, 300, r"data.size=\[300,300\]: .* try \[256,256\] or \[320,320\]"),
         (PublishedUNet, [320, 250], r"\[320,192\] or \[320,256\]"),
         (PublishedPatchDiscriminator, 70, r"\[64,64\] or \[80,80\]"),
-        (UNet, 300, r"data.size=\[300,300\]: both sides must be multiples of 16; \[288,288\] or \[304,304\]"),
-        (UNet, 70, r"\[70,70\]: both sides must be multiples of 4; \[68,68\] or \[72,72\]"),
+        (UNet, 300, r"data.size=\[300,300\]: both sides must be multiples of 16; try \[288,288\] or \[304,304\]"),
+        (UNet, 70, r"\[70,70\]: both sides must be multiples of 4; try \[68,68\] or \[72,72\]"),
         (UNet, [63, 64], r"\[62,64\] or \[64,64\]"),
-        (PatchDiscriminator, 15, r"3 layers need sides of at least 16; \[16,16\]"),
+        (PatchDiscriminator, 15, r"3 layers need sides of at least 16; try \[16,16\]"),
     ],
 )
 def test_illegal_sizes_name_their_neighbours(network, size, message):
@@ -141,15 +141,15 @@ def test_illegal_sizes_name_their_neighbours(network, size, message):
 
 
 def test_other_impossible_settings():
-    with pytest.raises(ValueError, match=r"4 halvings need multiples of 16; \[48,48\] or \[64,64\]"):
+    with pytest.raises(ValueError, match=r"4 halvings, both sides must be multiples of 16; try \[48,48\] or \[64,64\]"):
         UNet(50, depth=4)
     with pytest.raises(ValueError, match="depth=0"):
         UNet(64, depth=0)
-    with pytest.raises(ValueError, match="layers=6: 1 to 5 see"):
+    with pytest.raises(ValueError, match="layers=6: must be 1 to 5"):
         PatchDiscriminator(512, layers=6)
-    with pytest.raises(ValueError, match="norm=layer: one of none, batch, instance"):
+    with pytest.raises(ValueError, match="norm=layer: must be one of none, batch, instance"):
         UNet(16, norm="layer")
-    with pytest.raises(ValueError, match="upsampling=bicubic: one of nearest, transposed, pixel_shuffle"):
+    with pytest.raises(ValueError, match="upsampling=bicubic: must be one of nearest, transposed, pixel_shuffle"):
         UNet(16, upsampling="bicubic")
 
 

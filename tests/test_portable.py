@@ -149,7 +149,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys,
             assert (tmp_path / ".lock.pid").read_text() == f"{HOST} {os.getpid()}"
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
-    assert f"{tmp_path}: this file system has no locks; .lock.pid stands in" in said[0]
+    assert f"{tmp_path}: this file system has no locks; using .lock.pid instead" in said[0]
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 

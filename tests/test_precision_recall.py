@@ -65,7 +65,7 @@ def test_people_widen_the_interval_of_what_is_counted_over_real_faces():
 
 
 def test_too_few_points_have_no_neighbours():
-    with pytest.raises(ValueError, match="5 faces have no 5 neighbours"):
+    with pytest.raises(ValueError, match="5 faces: each must have 5 neighbours"):
         precision_recall(points(5), points(9))
 
 

@@ -59,10 +59,10 @@ def test_other_faces_and_other_labels_are_refused(crops, resume, tmp_path):
     before = (folder / "checkpoints" / "last.ckpt").read_bytes()
     labels = tmp_path / "here" / "labels.csv"
     labels.with_name("other.csv").write_text(labels.read_text().replace(",1", ",0").replace(",0", ",1", 3))
-    with pytest.raises(BadInput, match=r"the labels of .*a have changed since; data\.attributes must name the same"):
+    with pytest.raises(BadInput, match=r"the labels of .*a have changed; data\.attributes must name the same"):
         resume(folder, "trainer.max_images=40", "data.attributes=here/other.csv")
     (tmp_path / "here" / "faces" / "00.png").unlink()
-    with pytest.raises(BadInput, match=r"the faces of .*a have changed since"):
+    with pytest.raises(BadInput, match=r"the faces of .*a have changed"):
         resume(folder, "trainer.max_images=40")
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
 
@@ -72,7 +72,7 @@ def test_an_older_checkpoint_of_a_run_is_no_place_to_go_on_from(tiny, resume):
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(BadInput) as said:
         resume(folder / "checkpoints" / "previous.ckpt", "trainer.max_images=80")
-    assert "previous.ckpt is of image 20, the run has come to 40 since; resume=" in str(said.value)
+    assert "previous.ckpt is at image 20, the run has since reached 40; resume=" in str(said.value)
     assert f"init_from={folder}/checkpoints/previous.ckpt starts a new run" in str(said.value)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
 
@@ -110,4 +110,4 @@ def test_an_error_of_several_lines_in_a_rank_is_told_whole():
 def test_a_rank_that_was_killed_is_one_line():
     said = killed(ProcessExitedException("x", 1, 99, -9, "SIGKILL"))
     assert isinstance(said, GuardStop)
-    assert str(said) == "rank 1 was ended by SIGKILL (out of memory?); the last checkpoint is whole"
+    assert str(said) == "rank 1 was ended by SIGKILL (out of memory?); the last checkpoint is valid"

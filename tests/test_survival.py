@@ -186,7 +186,7 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_again(tiny, resume, 
     (folder / "checkpoints").mkdir(parents=True)
     for name in ("config.yaml", "run.json", f".run.json.{files.HOST_KEY}-99999999.tmp"):
         (folder / name).write_text("{}")
-    with pytest.raises(BadInput, match="it had not begun to train: start it again, with run_dir="):
+    with pytest.raises(BadInput, match="training had not started; start it again with run_dir="):
         resume(folder)
     assert tiny("a", "trainer.max_images=8") == folder
     assert images(folder / "checkpoints" / "last.ckpt") == 8
@@ -232,7 +232,7 @@ def test_a_disk_that_is_full_at_the_end_does_not_hide_what_was_trained(tiny, tmp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("faceforge.engine.run.write_report", full)
-    with pytest.raises(BadInput, match=r"No space left on device.*the last checkpoint is whole.*resume=a") as error:
+    with pytest.raises(BadInput, match=r"No space left on device.*the last checkpoint is valid.*resume=a") as error:
         tiny("a", "trainer.max_images=8")
     assert "\n" not in str(error.value)
     assert images(tmp_path / "a" / "checkpoints" / "last.ckpt") == 8

@@ -431,7 +431,7 @@ def test_subsets_by_attribute(tmp_path, prepare, monkeypatch):
     inputs, targets = (rows_of(data, joined(found, name)) for name in ("input", "target"))
     assert [kind[n] for n in inputs] == [kind[n] for n in targets]
     assert len(set(targets)) > 10
-    with pytest.raises(BadInput, match=r"task.attribute=Od: the set has no such attribute, the nearest is Odd"):
+    with pytest.raises(BadInput, match=r"task.attribute=Od: the dataset has no such attribute, the nearest is Odd"):
         prepare(attributes=str(labels), task=average("attribute", "Od"))
     monkeypatch.setattr(subsets, "MAX_VALUES", 20)
     with pytest.raises(BadInput, match=r"task.attribute=measure: more than 20 different values"):
@@ -439,15 +439,15 @@ def test_subsets_by_attribute(tmp_path, prepare, monkeypatch):
 
 
 def test_faces_of_nobody_are_people_of_their_own(prepare):
-    with pytest.raises(BadInput, match=r"task.subset=identity: the set does not say who is who"):
+    with pytest.raises(BadInput, match=r"task.subset=identity: the dataset has no identities"):
         prepare(task=average("identity"))
-    with pytest.raises(BadInput, match=r"task.subset=attribute: the set has no attributes; data.attributes=CSV"):
+    with pytest.raises(BadInput, match=r"task.subset=attribute: the dataset has no attributes; add some"):
         prepare(task=average("attribute", "Smiling"))
 
 
 def test_lonely_faces_are_refused(tmp_path, prepare):
     put({f"p{n}/{n}.png": encode(picture(n), "PNG") for n in range(12)}, tmp_path / "in")
-    with pytest.raises(BadInput, match=r"task.subset: no two of the faces to train on share one"):
+    with pytest.raises(BadInput, match=r"task.subset: no two training faces share a subset"):
         prepare(tmp_path / "in", task=average("identity"))
 
 
@@ -538,11 +538,11 @@ def test_yaml_makes_what_the_input_node_says(prepare, name, overrides):
             lambda: SuperResolution(2, "mean", 2),
             {"size": [65, 64]},
             r"data.size=\[65,64\]: super_resolution x2 needs "
-            r"multiples of 2; \[64,64\] or \[66,64\] would be right",
+            r"multiples of 2; try \[64,64\] or \[66,64\]",
         ),
-        (lambda: SuperResolution(4, "mean", 4), {"size": 3}, r"data.size=\[3,3\]: .* x4 .*; \[4,4\] would be right"),
+        (lambda: SuperResolution(4, "mean", 4), {"size": 3}, r"data.size=\[3,3\]: .* x4 .*; try \[4,4\]"),
         (lambda: SuperResolution(1, "mean", 1), {}, "task.factor=1: must be 2 or 4"),
-        (lambda: SuperResolution(4, "mean", 2), {}, r"input.factor=2: must be 1 \(enlarged .*\) or 4 \(task.factor\)"),
+        (lambda: SuperResolution(4, "mean", 2), {}, r"input.factor=2: must be 1 \(upscaled .*\) or 4 \(task.factor\)"),
         (
             lambda: Colorize(1),
             {"channels": 1},
@@ -556,7 +556,7 @@ def test_yaml_makes_what_the_input_node_says(prepare, name, overrides):
         (
             lambda: Thresholds("meant", [200, 100]),
             {},
-            r"task.levels: levels \[200, 100\]; must be whole numbers from 1",
+            r"task.levels: levels \[200, 100\]; must be integers from 1",
         ),
         (lambda: Contours("meant", []), {}, "task.levels: "),
         (lambda: Canny("image", 200.0, 100.0), {}, "task.low=200.0, task.high=100.0: must be 0 < low <= high"),

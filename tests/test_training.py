@@ -237,7 +237,7 @@ def test_a_finished_run_says_so(tiny, resume, capsys):
 def test_a_resumed_run_keeps_its_configuration(tiny, resume):
     folder = tiny("a")
     for override, said in (
-        ("model.optimizer_g.lr=0.5", "model.optimizer_g.lr is 0.001 in this run, 0.5 was asked for"),
+        ("model.optimizer_g.lr=0.5", "model.optimizer_g.lr is 0.001 in this run, 0.5 was given"),
         ("seed=3", "seed is 0 in this run, 3"),
         ("data.batch_size=8", "data.batch_size is 4 in this run, 8"),
         ("model.generator.width=8", "model.generator.width is 4"),
@@ -301,7 +301,7 @@ def test_init_from_says_what_matched(tiny, capsys):
 def test_gpus_that_are_not_there(tiny, tmp_path):
     there = devices.count()
     has = f"{there} {devices.best().type.upper()} GPU" if there else "no GPU that torch can use"
-    with pytest.raises(BadInput, match=rf"trainer\.gpus: {there + 1} asked for, this machine has {has}s?; use"):
+    with pytest.raises(BadInput, match=rf"trainer\.gpus: {there + 1} requested, this machine has {has}s?; use"):
         tiny("a", f"trainer.gpus={there + 1}")
     assert not (tmp_path / "a").exists()
     with pytest.raises(BadInput, match=r"trainer\.precision: bf16 is emulated on the CPU"):
@@ -309,13 +309,13 @@ def test_gpus_that_are_not_there(tiny, tmp_path):
 
 
 def test_sizes_that_cannot_be_made(tiny, tmp_path):
-    with pytest.raises(BadInput, match=r"^model\.generator: cannot grow 9x9 from .* 8x8 or 10x10"):
+    with pytest.raises(BadInput, match=r"^model\.generator: cannot upsample a small seed to 9x9; .* 8x8 or 10x10"):
         tiny("a", "data.size=9")
     assert not (tmp_path / "a").exists()
 
 
 def test_numbers_that_are_no_longer_finite_stop_the_run(tiny, tmp_path):
-    with pytest.raises(GuardStop, match="no longer a finite number at image"):
+    with pytest.raises(GuardStop, match="NaN or infinite at image"):
         tiny(
             "a",
             "model.optimizer_g.lr=1e30",

@@ -1,4 +1,4 @@
-"""The `faceforge` command. Training is Hydra's; what uses a run takes a path and a few flags."""
+"""The `faceforge` command. Hydra configures training; commands that use a run take a path and a few flags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from faceforge.fetch import command as data_command
 from faceforge.studio import cli as studio_cli
 
 app = typer.Typer(
-    help="Train, measure and use generative models of faces.",
+    help="Train, evaluate and use generative models of faces.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -25,7 +25,7 @@ app.add_typer(studio_cli.app)
 
 @app.callback(invoke_without_command=True)
 def _root(context: typer.Context) -> None:
-    """Train, measure and use generative models of faces."""
+    """Train, evaluate and use generative models of faces."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -35,7 +35,7 @@ def _root(context: typer.Context) -> None:
     add_help_option=False,
 )
 def train(context: typer.Context) -> None:
-    """Train a model: the same as `python train.py`, with the same overrides (try `faceforge train --help`)."""
+    """Train a model: same as `python train.py`, with the same overrides (see `faceforge train --help`)."""
     from faceforge.main import main
 
     sys.argv = ["faceforge train", *context.args]
@@ -45,12 +45,12 @@ def train(context: typer.Context) -> None:
 @app.command()
 def bench(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[OVERRIDES]", help="As for train, such as model=pix2pix.")
+        list[str] | None, typer.Argument(metavar="[OVERRIDES]", help="Same as for train, such as model=pix2pix.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="For each of about ten measurements.")] = 4.0,
-    compiled: Annotated[bool, typer.Option("--compile", help="Also trainer.compile, which takes minutes.")] = False,
+    seconds: Annotated[float, typer.Option(help="Duration of each of about ten measurements.")] = 4.0,
+    compiled: Annotated[bool, typer.Option("--compile", help="Also try trainer.compile, which takes minutes.")] = False,
 ) -> None:
-    """Time a model's training step on this machine with each switch on and off, and suggest what is faster."""
+    """Time a model's training step on this machine with each option on and off, and suggest the faster ones."""
     from faceforge.engine.bench import bench
 
     print("\n".join(bench(overrides or [], seconds, compiled)))
@@ -58,27 +58,27 @@ def bench(
 
 @app.command()
 def cut(
-    photos: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of photos, a zip or tar of them, or one.")],
-    faces: Annotated[Path, typer.Argument(metavar="DST", help="A new folder, or one that was cut before.")],
+    photos: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, zip or tar of photos, or one photo.")],
+    faces: Annotated[Path, typer.Argument(metavar="DST", help="A new folder, or the output of an earlier cut.")],
     size: Annotated[
         str, typer.Option(help="WIDTHxHEIGHT, one number for a square, published (360x480) or pix2pix (256x320).")
     ] = "published",
     detector: Annotated[
         Literal["yunet", "haar", "verified"],
-        typer.Option(help="yunet; haar, the published cascade; verified, Haar boxes with YuNet as judge."),
+        typer.Option(help="yunet; haar: the published cascade; verified: Haar boxes confirmed by YuNet."),
     ] = "yunet",
-    align: Annotated[bool, typer.Option("--align", help="Turn every face until its eyes are level.")] = False,
-    zoom: Annotated[float, typer.Option(help="1 is the published frame, more comes closer.")] = 1.0,
-    min_face: Annotated[int, typer.Option(help="Faces of fewer pixels are rejected.")] = 40,
-    labels: Annotated[Path | None, typer.Option(help="A CSV of labels of the photos, for the summary.")] = None,
+    align: Annotated[bool, typer.Option("--align", help="Rotate every face until its eyes are level.")] = False,
+    zoom: Annotated[float, typer.Option(help="1 is the published frame; larger is closer.")] = 1.0,
+    min_face: Annotated[int, typer.Option(help="Minimum face size in pixels.")] = 40,
+    labels: Annotated[Path | None, typer.Option(help="A CSV of photo labels, for the summary.")] = None,
     engine: Annotated[
         Literal["loky", "ray", "dask"], typer.Option(help="loky: this machine; ray, dask: a cluster or this machine.")
     ] = "loky",
-    processes: Annotated[int | None, typer.Option(help="Default: one a core.")] = None,
-    people: Annotated[bool, typer.Option("--people", help="Say in the manifest which faces are one person.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove all that is kept of photos no longer in SRC.")] = False,
+    processes: Annotated[int | None, typer.Option(help="Default: one per core.")] = None,
+    people: Annotated[bool, typer.Option("--people", help="Group faces by person in the manifest.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove all data of photos no longer in SRC.")] = False,
 ) -> None:
-    """Cut the faces out of photos: crops, a manifest that can be edited, and pages to look through."""
+    """Crop faces from photos: crops, an editable manifest, and review pages."""
     from faceforge.cut import command
 
     typed = shlex.join(["faceforge", *sys.argv[1:]])
@@ -87,11 +87,11 @@ def cut(
 
 @app.command()
 def filters(
-    picture_or_folder: Annotated[Path, typer.Argument(help="A picture, or a folder of crops at any depth.")],
-    out: Annotated[Path | None, typer.Option(help="A .png or a folder; default _review/filters/ beside it.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace panels that are there.")] = False,
+    picture_or_folder: Annotated[Path, typer.Argument(help="An image, or a folder of crops at any depth.")],
+    out: Annotated[Path | None, typer.Option(help="A .png or a folder; default: _review/filters/.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing panels.")] = False,
 ) -> None:
-    """Show what the filters (greys, thresholds, contours, edges) make of a picture, in one panel a picture."""
+    """Show the filters (grey, thresholds, contours, edges) of each image in one panel per image."""
     from faceforge.cut.panel import write_panels
 
     count, where = write_panels(picture_or_folder, out, overwrite)
@@ -101,21 +101,21 @@ def filters(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
-    split: Annotated[Literal["test", "val", "train"], typer.Option(help="Which of the run's own faces.")] = "test",
-    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which of the run's checkpoints.")] = "best",
+    split: Annotated[Literal["test", "val", "train"], typer.Option(help="Which split of the run's data.")] = "test",
+    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which checkpoint of the run.")] = "best",
     count: Annotated[
         int | None,
-        typer.Option("--count", "-n", help="At most so many faces; default all, of generated ones 1,000."),
+        typer.Option("--count", "-n", help="Maximum number of faces; default: all, or 1,000 generated ones."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of generated faces, of choices among real ones, of intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="A JSON file; default RUN/evaluation.json, made anew.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another file than the run's own.")] = False,
-    data_root: Annotated[Path | None, typer.Option(help="Where the run's faces are now, if they moved.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of generated faces, subsets and intervals.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="A JSON file; default: RUN/evaluation.json, replaced.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+    data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     trusted_packages: Annotated[
-        list[str] | None, typer.Option(help="A package of your own that the run's configuration names.")
+        list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
     ] = None,
 ) -> None:
-    """Score a run on faces it has never seen, beside baselines, with intervals; the report page shows the table."""
+    """Score a run and baselines on held-out faces, with confidence intervals; the report page shows the table."""
     from faceforge.evaluation import command
 
     command.evaluate(
@@ -124,7 +124,7 @@ def evaluate(
 
 
 def run() -> NoReturn:
-    """The entry point: what is wrong with the input is one line and exit code 2."""
+    """The entry point: invalid input is one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False)
     except BadInput as error:
@@ -132,7 +132,7 @@ def run() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # how the parser's own complaints are told, in every typer
+        if not hasattr(error, "format_message"):  # typer's own usage errors
             raise
         _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
     sys.exit(code or 0)

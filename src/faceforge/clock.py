@@ -1,4 +1,4 @@
-"""The one clock of a training: what it has seen and how long it took."""
+"""The clock of a training: images seen and time spent."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-AHEAD, NUMBERS = 16, 2**16  # steps, and numbers, that are drawn at a time at most
+AHEAD, NUMBERS = 16, 2**16  # maximum of steps, and of numbers, drawn at a time
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONE, _UNUSED = np.uint64(1), np.uint64(11)
 
@@ -34,7 +34,7 @@ def _columns(count: int) -> NDArray[np.uint64]:
 
 
 def key(seed: int, *purpose: str | int) -> int:
-    """A 64-bit key for (seed, purpose): the first 8 bytes of a SHA-256, so that similar purposes share nothing."""
+    """A 64-bit key for (seed, purpose): the first 8 bytes of a SHA-256; similar purposes give unrelated keys."""
     text = "\x1f".join([str(seed), *map(str, purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
@@ -53,8 +53,8 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def bits(seed: int, purpose: str, counters: ArrayLike, shape: tuple[int, ...] = ()) -> NDArray[np.uint64]:
-    """64 random bits for each counter and element: (N, *shape)."""
-    rows = np.asarray(counters, dtype=np.int64).reshape(-1).astype(np.uint64)  # a copy; arrays overflow in silence
+    """64 random bits per counter and element: (N, *shape)."""
+    rows = np.asarray(counters, dtype=np.int64).reshape(-1).astype(np.uint64)  # a copy; arrays overflow silently
     rows += _ONE
     rows *= _GOLDEN
     rows += _start(seed, purpose)
@@ -91,7 +91,7 @@ def permutation(seed: int, purpose: str, epoch: int, n: int) -> NDArray[np.int64
 
 
 def order(seed: int, n: int, positions: ArrayLike) -> NDArray[np.int64]:
-    """Which of n items stands at each clock position: position p is place p % n in the permutation of epoch p // n."""
+    """The item (of n) at each clock position: position p is entry p % n of the permutation of epoch p // n."""
     epochs, places = np.divmod(np.asarray(positions, dtype=np.int64).reshape(-1), n)
     found = set(epochs.tolist())
     if len(found) == 1:
@@ -109,10 +109,10 @@ def counters(starts: range, count: int) -> NDArray[np.int64]:
 
 
 class BatchedDraws:
-    """``draw(counters)`` (N, ...) for ranges of counters at equal distances, those of several steps at a time.
+    """``draw(counters)`` (N, ...) for equally spaced ranges of counters, computed for several steps at a time.
 
-    A call costs more than its numbers do. They are the same numbers, each a function of its own counter. ``counters``
-    makes what ``draw`` takes: arrays here, tensors where the draws are made on a device.
+    A call costs more than its numbers. The numbers are unchanged, since each is a function of its own counter.
+    ``counters`` builds the argument of ``draw``: arrays here, tensors for draws on a device.
     """
 
     def __init__(self, draw: Callable[[Any], Any], counters: Callable[[range, int], Any] = counters) -> None:
@@ -121,7 +121,7 @@ class BatchedDraws:
         self._drawn: Any = np.empty((0, 0))
 
     def __call__(self, counters: range) -> Any:
-        """What stands at ``counters``."""
+        """The draws for ``counters``."""
         first, count = counters.start, len(counters)
         if first not in self._starts or self._drawn.shape[1] != count:
             stride = first - self._starts[-1] if self._starts else 0

@@ -1,7 +1,7 @@
-"""The streams of counter_rng.py on tensors, on the device that uses them: a host is slow at pictures of noise.
+"""The streams of counter_rng.py on tensors, computed on the device that uses them.
 
-The bits are the same; what logarithm and cosine make of them may differ in the last digit of a double, and so, once
-rounded, by one digit of a float32. Where a device cannot compute them (`exact`), the CPU does.
+The bits are the same; logarithm and cosine may differ in the last digit of a double and so, once rounded, in the last
+digit of a float32. If a device cannot compute them (`exact`), the CPU does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from faceforge import counter_rng
 
 
 def _signed(x: int) -> int:
-    """The int64 of the same 64 bits, for torch computes with no other."""
+    """The int64 with the same 64 bits, the only 64-bit type that torch computes with."""
     return x - (1 << 64) if x >> 63 else x
 
 
@@ -30,7 +30,7 @@ def _shift(x: Tensor, by: int) -> Tensor:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """In place: pictures of noise are large."""
+    """In place, since noise images are large."""
     x.bitwise_xor_(_shift(x, 30)).mul_(_FIRST)
     x.bitwise_xor_(_shift(x, 27)).mul_(_SECOND)
     return x.bitwise_xor_(_shift(x, 31))
@@ -44,27 +44,27 @@ def bits(seed: int, purpose: str, counters: Tensor, shape: tuple[int, ...]) -> T
 
 
 def uniform(seed: int, purpose: str, counters: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """U[0, 1) as float64 (N, *shape), those of ``counter_rng.uniform``."""
+    """U[0, 1) as float64 (N, *shape), equal to ``counter_rng.uniform``."""
     return _shift(bits(seed, purpose, counters, shape), 11).double().mul_(2.0**-53)
 
 
 def normal(seed: int, purpose: str, counters: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """N(0, 1) as float64 (N, *shape), those of ``counter_rng.normal``."""
+    """N(0, 1) as float64 (N, *shape), equal to ``counter_rng.normal`` within rounding."""
     radius = uniform(seed, purpose + "/radius", counters, shape).neg_().log1p_().mul_(-2.0).sqrt_()
     return uniform(seed, purpose + "/angle", counters, shape).mul_(2.0 * pi).cos_().mul_(radius)
 
 
 def counters(device: torch.device, starts: range, count: int) -> Tensor:
-    """``count`` counters from each start, (starts * count,) int64, made on the device: copying would wait for it."""
+    """``count`` counters from each start, (starts * count,) int64, created on the device: a copy would synchronise."""
     first = torch.arange(starts.start, starts.stop, starts.step, device=device)
     return (first[:, None] + torch.arange(count, device=device)).reshape(-1)
 
 
 @lru_cache(maxsize=16)
 def exact(device: torch.device) -> bool:
-    """Whether a device computes these streams: int64 that wraps around, and float64 (Apple's GPUs have none).
+    """Whether a device supports these streams: int64 with wrap-around, and float64 (Apple GPUs have none).
 
-    Asked of the device itself, once.
+    Tested once on the device.
     """
     expected = counter_rng.bits(0, "exact", range(3), (2,)).view(np.int64)
     try:
@@ -77,14 +77,14 @@ def exact(device: torch.device) -> bool:
 
 
 def computable(keys: Tensor) -> Tensor:
-    """The counters where their streams can be computed: on their own device, or else on the CPU."""
+    """The counters on a device that can compute their streams: their own, or else the CPU."""
     return keys if exact(keys.device) else keys.cpu()
 
 
 def seed(device: torch.device, value: int) -> None:
-    """Key torch's generators of the CPU and of ``device``.
+    """Seed torch's generators of the CPU and of ``device``.
 
-    ``torch.manual_seed`` also notes, for every kind of device that is not in use, who called: 0.7 ms a step.
+    ``torch.manual_seed`` also records a stack trace for every unused kind of device: 0.7 ms per step.
     """
     torch.default_generator.manual_seed(value)
     if device.type != "cpu":
@@ -92,7 +92,7 @@ def seed(device: torch.device, value: int) -> None:
 
 
 def fork_rng(device: torch.device) -> AbstractContextManager[None]:
-    """Draws within leave no trace in the generators of the CPU and of ``device``."""
+    """Restore the generators of the CPU and of ``device`` after the block."""
     if device.type == "cpu":
         return torch.random.fork_rng(devices=[])
     return torch.random.fork_rng(devices=[device.index or 0], device_type=device.type)

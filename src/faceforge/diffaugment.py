@@ -12,12 +12,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-TRANSLATION_SHARE = 1 / 8  # largest shift as a share of the side, both ways
-CUTOUT_SHARE = 1 / 2  # side of the erased box as a share of the side
+TRANSLATION_SHARE = 1 / 8  # largest shift as a fraction of the side, in both directions
+CUTOUT_SHARE = 1 / 2  # side of the erased box as a fraction of the image side
 
 
 def parse(policy: str) -> list[str]:
-    """The steps of a policy such as "color,translation,cutout"; ValueError where one is unknown."""
+    """The steps of a policy such as "color,translation,cutout". Raises ValueError for an unknown step."""
     steps = [step.strip() for step in policy.split(",") if step.strip()]
     for step in steps:
         if step not in _STEPS:
@@ -26,15 +26,15 @@ def parse(policy: str) -> list[str]:
 
 
 def uniforms_needed(policy: str) -> int:
-    """K, how many uniform numbers `augment` needs for each image: color 3, translation and cutout 2."""
+    """K, the number of uniforms that `augment` needs per image: color 3, translation and cutout 2."""
     return sum(_STEPS[step][1] for step in parse(policy))
 
 
 def augment(images: Tensor, policy: str, uniforms: Tensor) -> Tensor:
-    """`images` (B, C, H, W), each changed at random by its own row of `uniforms` (B, K) in [0, 1).
+    """`images` (B, C, H, W), each augmented by its own row of `uniforms` (B, K) in [0, 1).
 
     K is `uniforms_needed(policy)`. An empty policy returns the images themselves. Values may leave
-    [-1, 1] after `color`: clamping would stop the gradient.
+    [-1, 1] after `color`: clamping would block gradients.
     """
     steps, needed = parse(policy), uniforms_needed(policy)
     if uniforms.shape != (len(images), needed):
@@ -58,7 +58,7 @@ def color(images: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def translation(images: Tensor, uniforms: Tensor) -> Tensor:
-    """A shift by whole pixels, at most an eighth of the side, rounded; what enters is 0, mid grey."""
+    """A shift by whole pixels, at most an eighth of the side, rounded; the border is filled with 0, mid grey."""
     height, width = images.shape[-2:]
     rows = _sources(height, uniforms[:, 0])
     columns = _sources(width, uniforms[:, 1])
@@ -71,14 +71,14 @@ def translation(images: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, uniforms: Tensor) -> Tensor:
-    """A box of half the sides set to 0; its centre lies anywhere, so it may reach over the edge."""
+    """A box of half the sides set to 0, centred anywhere; it may extend over the edge."""
     height, width = images.shape[-2:]
     erased = _span(height, uniforms[:, 0])[:, :, None] & _span(width, uniforms[:, 1])[:, None]
     return images * ~erased[:, None]
 
 
 def _sources(side: int, uniform: Tensor) -> Tensor:
-    """(B, side): for each output position the input position that it shows, possibly outside [0, side)."""
+    """(B, side): the input position of each output position, possibly outside [0, side)."""
     most = int(side * TRANSLATION_SHARE + 0.5)
     shift = (uniform * (2 * most + 1)).floor().long() - most
     return torch.arange(side, device=uniform.device) - shift[:, None]
@@ -96,7 +96,7 @@ def _span(side: int, uniform: Tensor) -> Tensor:
     return (positions >= first) & (positions < first + length)
 
 
-_STEPS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]] = {  # and the uniforms that each takes
+_STEPS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]] = {  # and the number of uniforms of each
     "color": (color, 3),
     "translation": (translation, 2),
     "cutout": (cutout, 2),

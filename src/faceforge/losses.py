@@ -1,12 +1,12 @@
-"""What is minimised: errors of images, the divergence of a code from its prior, and objectives from logits.
+"""Losses: image losses, the KL divergence of codes, and adversarial objectives on logits.
 
 **Images** are in [0, 1]; an image loss takes a prediction and a target of the same shape (B, C, H, W) and returns a
-scalar, the mean over all of their values, so that a loss means the same at any size and batch.
+scalar, the mean over all values, so that it is comparable across sizes and batch sizes.
 
 **Adversarial objectives** are computed from logits. A logit is the discriminator's output before any sigmoid: positive
 means "real". Every function takes logits of any shape (normally (B,)) and returns a scalar, the mean over all of them.
-Where the papers speak of probabilities D(x), D(x) = sigmoid(logit) and -log D(x) = softplus(-logit), which neither
-saturates in floating point nor needs a clamp.
+For the probabilities D(x) of the papers, D(x) = sigmoid(logit) and -log D(x) = softplus(-logit), which does not
+saturate in floating point and needs no clamp.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _F = TypeVar("_F")
 
 
 def discriminator_loss(kind: Objective, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """What the discriminator minimises, a scalar.
+    """The discriminator loss, a scalar.
 
     - `minimax`, `non_saturating`: -log D(x) - log(1 - D(G(z))), Goodfellow et al. 2014 (arXiv 1406.2661) eq.
       1.
@@ -40,7 +40,7 @@ def discriminator_loss(kind: Objective, real_logits: Tensor, fake_logits: Tensor
 
 
 def generator_loss(kind: Objective, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-    """What the generator minimises, a scalar. `real_logits` are needed by `relativistic` alone.
+    """The generator loss, a scalar. Only `relativistic` needs `real_logits`.
 
     - `minimax`: log(1 - D(G(z))), Goodfellow et al. 2014 eq. 1: the generator maximises the discriminator's
       own BCE against the label 0. Its gradient vanishes while the discriminator wins (saturates).
@@ -59,9 +59,9 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) 
 
     Mescheder et al. 2018 (arXiv 1801.04406) eq. 9: R1 when `images` (B, ...) are real, R2 (eq. 10) when they
     are generated. **Neither the 1/2 nor gamma is included**: the caller adds `gamma / 2 *
-    gradient_penalty(...)`. Runs outside autocast on float32 images, because squared gradients leave the range
-    of fp16. `images` are detached, so the penalty reaches the discriminator's weights alone. Each logit must
-    depend on its own image only, or the mixing (batch statistics) is counted in.
+    gradient_penalty(...)`. Runs outside autocast on float32 images, because squared gradients exceed the range
+    of fp16. `images` are detached, so that only the discriminator's weights receive gradients. Each logit must
+    depend on its own image only; batch statistics would add cross terms.
     """
     with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
         images = images.detach().float().requires_grad_(True)
@@ -103,12 +103,12 @@ def _least_squares_g(fake: Tensor, real: Tensor | None) -> Tensor:
 
 def _relativistic_g(fake: Tensor, real: Tensor | None) -> Tensor:
     if real is None:
-        raise ValueError("the relativistic generator loss compares with real images: pass real_logits")
+        raise ValueError("relativistic generator loss: real_logits must be given")
     return _paired(fake, real)
 
 
 def _paired(better: Tensor, worse: Tensor) -> Tensor:
-    if better.shape != worse.shape:  # broadcasting would silently compare everything with everything
+    if better.shape != worse.shape:  # broadcasting would silently compare all pairs
         raise ValueError(f"relativistic pairs need equal shapes, not {(*better.shape,)} and {(*worse.shape,)}")
     return softplus(worse - better).mean()
 
@@ -131,7 +131,7 @@ _GENERATOR: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
 
 def _pick(table: dict[str, _F], kind: str) -> _F:
     if kind not in table:
-        raise ValueError(f"unknown objective {kind!r}; one of {', '.join(table)}")
+        raise ValueError(f"unknown objective {kind!r}; must be one of {', '.join(table)}")
     return table[kind]
 
 
@@ -155,38 +155,38 @@ class MSE(nn.Module):
 
 
 class BCE(nn.Module):
-    """Binary cross entropy of grey levels taken as probabilities, in nats.
+    """Binary cross entropy of pixel values as probabilities, in nats.
 
-    Its least value is the entropy of the target, not 0, so it compares with nothing but itself. Predictions outside
-    [0, 1] are brought to its ends, where they have no gradient: a network needs a sigmoid for this loss.
+    Its minimum is the entropy of the target, not 0, so it is not comparable with other losses. Predictions outside
+    [0, 1] are clamped and get no gradient: networks need a sigmoid for this loss.
     """
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Scalar. Outside autocast, in which it is not safe."""
+        """Scalar. Computed outside autocast, where it would be unsafe."""
         with torch.autocast(prediction.device.type, enabled=False):
             return binary_cross_entropy(prediction.float().clamp(0, 1), target.float().clamp(0, 1))
 
 
 class Charbonnier(nn.Module):
-    """sqrt(d^2 + epsilon^2), an L1 that is smooth at 0 (Charbonnier et al. 1994; Lai et al. 2017, 1710.01992)."""
+    """sqrt(d^2 + epsilon^2), an L1 smoothed at 0 (Charbonnier et al. 1994; Lai et al. 2017, 1710.01992)."""
 
     def __init__(self, epsilon: float) -> None:
         super().__init__()
         self.epsilon = epsilon
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Scalar, in units of the range [0, 1]; epsilon where nothing differs."""
+        """Scalar, in units of the range [0, 1]; epsilon for equal images."""
         return ((prediction - target).square() + self.epsilon**2).sqrt().mean()
 
 
 class SSIM(nn.Module):
-    """1 - SSIM (Wang et al. 2004), Gaussian window of 11 with sigma 1.5, range 1; 0 where nothing differs.
+    """1 - SSIM (Wang et al. 2004), Gaussian window of 11 with sigma 1.5, range 1; 0 for equal images.
 
-    As torchmetrics computes it, with mirrored borders; the authors leave the borders out.
+    As in torchmetrics, with mirrored borders; the authors omit the borders.
     """
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Scalar in [0, 2]. In float32: squares of small variances leave the range of 16 bits."""
+        """Scalar in [0, 2]. Computed in float32: squares of small variances underflow in 16 bits."""
         with torch.autocast(prediction.device.type, enabled=False):
             similarity = structural_similarity_index_measure(prediction.float(), target.float(), data_range=1.0)
         assert isinstance(similarity, Tensor)
@@ -196,40 +196,39 @@ class SSIM(nn.Module):
 class Perceptual(nn.Module):
     """Distance of feature maps (Zhang et al. 2018, arXiv 1801.03924, eq. 1 with all weights 1).
 
-    ``features`` gives a list of maps (B, C_l, H_l, W_l) for images in [0, 1]; each is brought to unit length along
-    its channels, and the squared differences are summed over channels, averaged over places and over maps. The
-    features stay as they are: no gradient reaches their weights, and no checkpoint holds them. They follow the loss to
-    its device.
+    ``features`` returns a list of maps (B, C_l, H_l, W_l) for images in [0, 1]; each is normalised to unit length along
+    its channels, and the squared differences are summed over channels and averaged over positions and maps. The
+    features are frozen: their weights get no gradient and are not in checkpoints. They follow the loss to its device.
     """
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
-        self._frozen = (features.requires_grad_(False).eval(),)  # in a tuple it is no submodule
+        self._frozen = (features.requires_grad_(False).eval(),)  # a tuple keeps it from being a submodule
 
     @property
     def features(self) -> nn.Module:
-        """What makes the maps, in eval mode."""
+        """The feature network, in eval mode."""
         return self._frozen[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Perceptual:
-        """``to``, ``cpu``, ``cuda`` and the like."""
+        """Move the features too, in ``to``, ``cpu``, ``cuda`` and the like."""
         self.features._apply(fn)
         return super()._apply(fn, recurse)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Scalar, 0 where nothing differs, at most 4."""
+        """Scalar, 0 for equal images, at most 4."""
         pairs = zip(self.features(prediction), self.features(target), strict=True)
         distances = [(normalize(a, dim=1) - normalize(b, dim=1)).square().sum(1).mean() for a, b in pairs]
         return torch.stack(distances).mean()
 
 
 class Weighted(nn.Module):
-    """A sum of image losses, each times its weight."""
+    """A weighted sum of image losses."""
 
     def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
         if len(losses) != len(weights):
-            raise ValueError(f"{len(losses)} losses and {len(weights)} weights: must be one weight for each loss")
+            raise ValueError(f"{len(losses)} losses and {len(weights)} weights: must be one weight per loss")
         self.losses, self.weights = nn.ModuleList(losses), list(weights)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -250,8 +249,8 @@ def kl_units(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def kl_loss(units: Tensor, free_nats: float) -> Tensor:
-    """The sum over units (Z,), of which each counts at least ``free_nats`` (Kingma et al. 2016, 1606.04934, eq. 15).
+    """The sum over units (Z,) with a floor of ``free_nats`` each (Kingma et al. 2016, 1606.04934, eq. 15).
 
-    A unit below that floor has no gradient: nothing pushes it further towards the prior.
+    A unit below the floor has no gradient: it is not pushed further towards the prior.
     """
     return units.clamp(min=free_nats).sum()

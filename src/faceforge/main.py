@@ -19,7 +19,7 @@ from faceforge.errors import BadInput, GuardStop
 
 
 def main() -> None:
-    """Check the command line, then hand it to Hydra. Exits 2 with one line for each thing that is wrong."""
+    """Check the command line, then pass it to Hydra. Exits 2 with one line per problem."""
     arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
     words = list(arguments.overrides)
     multirun = arguments.multirun or composing.is_sweep(words)
@@ -29,7 +29,7 @@ def main() -> None:
     library = composing.Library(overrides, arguments.config_dir)
     overrides = library.plainly(overrides, multirun)
     tell("\n".join(library.notices))
-    # Hydra itself takes flags before overrides or after them, not among them.
+    # Hydra accepts flags before or after overrides, not between them.
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in words] + overrides
     if multirun and not arguments.cfg:
         _sweep(overrides)
@@ -67,10 +67,10 @@ def _train(plain: dict[str, Any]) -> int:
 
 
 def _sweep(overrides: list[str]) -> None:
-    """All jobs of a multirun, then a line for each; exits with a code other than 0 where one did not finish."""
+    """Run all jobs of a multirun, then print a line per job; the exit code is not 0 if one did not finish."""
     constant = composing.unswept_keys(overrides)
     folder = _sweep_folder(overrides)
-    exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"  # names speak of what is swept
+    exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"  # names contain only swept keys
     sys.argv += [f"hydra.sweep.dir='{folder}'", exclude]
     with Sweep(composing.jobs_of(overrides), constant, Path(folder, "jobs.jsonl").resolve()) as sweep:
         try:
@@ -86,7 +86,7 @@ def _sweep(overrides: list[str]) -> None:
 
 
 def _job_of(sweep: Sweep, cfg: DictConfig) -> float | None:
-    """A job's best score, as sweepers want it."""
+    """A job's best score, as sweepers expect it."""
     state = HydraConfig.get()
     name = f"{state.job.num}-{state.job.override_dirname}".replace("/", "-")
     run_dir = Path(state.sweep.dir) / name[:120]
@@ -97,7 +97,7 @@ def _job_of(sweep: Sweep, cfg: DictConfig) -> float | None:
 
 
 def _sweep_folder(overrides: list[str]) -> str:
-    """Where the jobs go."""
+    """The folder of the jobs."""
     named = [o.split("=", 1)[1].strip("'\"") for o in overrides if o.startswith("run_dir=")]
     return named[-1] if named else f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep"
 

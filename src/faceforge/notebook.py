@@ -1,4 +1,4 @@
-"""What notebooks need beside the studio's functions: train a run once, show pictures, plot a run's metrics."""
+"""Helpers for notebooks: train a run once, show images, plot metrics."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from faceforge.errors import BadInput
 
 
 def train(folder: str | Path, *overrides: str) -> Path:
-    """Train ``python train.py OVERRIDES run_dir=FOLDER``, go on where it was interrupted, do nothing where it is done.
+    """Run ``python train.py OVERRIDES run_dir=FOLDER``: resume it if interrupted, do nothing if finished.
 
-    So a cell may be run again. Gives the folder. Raises BadInput.
+    A cell can so be run again. Returns the folder. Raises BadInput.
     """
     from faceforge import config
     from faceforge.engine import training
@@ -27,7 +27,7 @@ def train(folder: str | Path, *overrides: str) -> Path:
         print(f"{folder} is trained already; remove the folder to train it again")
         return folder
     begun = (folder / "checkpoints" / "last.ckpt").is_file()
-    place = repr(str(folder))  # quoted: a name may hold what overrides mean something by
+    place = repr(str(folder))  # quoted: a name may contain override syntax
     words = [f"resume={place}"] if begun else [*overrides, f"run_dir={place}"]
     code = training.train(config.compose(words), words)
     if code:
@@ -43,7 +43,7 @@ def _finished(folder: Path) -> bool:
 
 
 def row(*pictures: np.ndarray, height: int = 192) -> Image.Image:
-    """Pictures, uint8 (H, W, 3) or (H, W), side by side at one height, as a notebook shows them."""
+    """Images, uint8 (H, W, 3) or (H, W), side by side at one height, for display."""
     images = [Image.fromarray(picture).convert("RGB") for picture in pictures]
     sizes = [(round(image.width * height / image.height), height) for image in images]
     scaled = [image.resize(size, Image.Resampling.NEAREST) for image, size in zip(images, sizes, strict=True)]
@@ -51,7 +51,7 @@ def row(*pictures: np.ndarray, height: int = 192) -> Image.Image:
 
 
 def metrics(run: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of each metric in a run's metrics.csv: images drawn and values."""
+    """Images drawn and values of each metric in a run's metrics.csv."""
     with (Path(run) / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in (rows[0] if rows else {}) if name != "images"]
@@ -60,7 +60,7 @@ def metrics(run: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def plot(runs: Mapping[str, str | Path], names: Sequence[str]) -> Image.Image:
-    """A picture of metrics: one panel a metric, one line a run."""
+    """A plot of metrics: one panel per metric, one line per run."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5 * len(names), 3.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""The configuration's border: words and yaml files are composed, checked, and built into objects."""
+"""The configuration: overrides and yaml files are composed, checked, and built into objects."""
 
 from faceforge.config.building import build, build_from, check_targets, naming, shorten
 from faceforge.config.checking import check_overrides

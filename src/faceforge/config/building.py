@@ -1,4 +1,4 @@
-"""The second check, against what is really built, and the one allow-listed door to Hydra's ``instantiate``."""
+"""The second check, against the real constructors, and the only, allow-listed call of Hydra's ``instantiate``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Target = Callable[..., Any]
 
 
 def check_targets(config: Mapping[str, Any], trusted: Iterable[str] = ()) -> list[str]:
-    """One line for each ``_target_`` that is not allowed, not there, or does not take what the yaml gives.
+    """One line per ``_target_`` that is not allowed, does not exist, or does not accept the yaml's parameters.
 
-    The configuration is resolved, so that a text which Hydra would resolve again is one of the problems.
+    The configuration is resolved: a string that Hydra would resolve again is a problem.
     """
     try:
         problems = list(_unresolved(config))
@@ -48,7 +48,7 @@ def check_targets(config: Mapping[str, Any], trusted: Iterable[str] = ()) -> lis
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every node that names a ``_target_``, inner ones first."""
+    """Every node with a ``_target_``, inner ones first."""
     if isinstance(node, Mapping):
         for name, child in node.items():
             yield from targets(child, f"{path}.{name}".lstrip("."))
@@ -60,7 +60,7 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _unresolved(node: Any, path: str = "") -> Iterator[str]:
-    """An interpolation could yield a node of its own, which nobody has looked at."""
+    """An interpolation could produce an unchecked node."""
     if isinstance(node, Mapping):
         for name, child in node.items():
             yield from _unresolved(child, f"{path}.{name}".lstrip("."))
@@ -72,14 +72,14 @@ def _unresolved(node: Any, path: str = "") -> Iterator[str]:
 
 
 def shorten(text: str) -> str:
-    """A text from outside, quoted on one line of bearable length."""
+    """Untrusted text, quoted and shortened to one line."""
     return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
 def _check_signature(
     path: str, node: Mapping[str, Any], signature: inspect.Signature, given: Mapping[str, Any]
 ) -> Iterator[str]:
-    """What comes after the star in a signature is given at run time, not by a yaml."""
+    """Keyword-only parameters are given at run time, not by a yaml."""
     taken = signature.parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in taken):
         return
@@ -100,14 +100,14 @@ def _check_types(path: str, target: Target, given: Mapping[str, Any]) -> Iterato
 
 
 def _hints(target: Target) -> parameters.Hints:
-    """Those of torch and Lightning differ from release to release, and promise less than they take."""
+    """Annotations of torch and Lightning vary between releases and are narrower than what they accept."""
     return {} if target.__module__.startswith(("torch.", "pytorch_lightning.")) else parameters.of(target)
 
 
 def fitted(node: Any, hints: parameters.Hints | None = None) -> Any:
-    """Plain data in which every parameter of ours is as its annotation asks for it, whole floats as ints.
+    """Plain data with our parameters converted to their annotations, whole floats to ints.
 
-    ``hints`` are those of a node without a ``_target_``.
+    ``hints`` are the annotations of a node without a ``_target_``.
     """
     if isinstance(node, list):
         return [fitted(child) for child in node]
@@ -116,13 +116,13 @@ def fitted(node: Any, hints: parameters.Hints | None = None) -> Any:
     whole = {name: fitted(child) for name, child in node.items()}
     for name, hint in (hints or hints_of(str(node.get("_target_", "")))).items():
         if name in whole:
-            with suppress(parameters.Unfit):  # the check says so
+            with suppress(parameters.Unfit):  # the check reports it
                 whole[name] = parameters.fit(whole[name], hint)
     return whole
 
 
 def hints_of(name: str, trusted: Iterable[str] = ()) -> parameters.Hints:
-    """The annotations of a ``_target_``'s parameters; none where it is unknown or may not be imported."""
+    """The annotations of a ``_target_``'s parameters; none if it is unknown or not allowed."""
     try:
         return _hints(find(name, trusted))
     except BadInput:
@@ -130,7 +130,7 @@ def hints_of(name: str, trusted: Iterable[str] = ()) -> parameters.Hints:
 
 
 def find(target: str, trusted: Iterable[str] = ()) -> Target:
-    """The class or function that a ``_target_`` names, if the allow-list has it. Raises BadInput."""
+    """The class or function of a ``_target_`` on the allow-list. Raises BadInput."""
     trusted = tuple(trusted)
     allowed = (*ALLOWED, *trusted)
     if not any(target.startswith(f"{prefix}.") for prefix in allowed):
@@ -150,7 +150,7 @@ def find(target: str, trusted: Iterable[str] = ()) -> Target:
 
 
 def _import(module: str, trusted: tuple[str, ...]) -> object:
-    """A package that somebody trusts may also lie where the command was typed."""
+    """A trusted package may also be in the working directory."""
     if module.split(".")[0] in trusted and (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     return importlib.import_module(module)
@@ -194,8 +194,8 @@ def _is_trusted(found: object, trusted: Iterable[str]) -> bool:
 def build(node: Mapping[str, Any], trusted: Iterable[str] = (), at: str = "", **runtime: Any) -> Any:
     """Instantiate the node at a dotted key; the only call of Hydra's ``instantiate``. Raises BadInput.
 
-    Optimisers and schedules, which are made later, are tried on a parameter of one weight. ``runtime`` are keyword-only
-    parameters of the node's own target, which no yaml gives.
+    Optimisers and schedules, which are built later, are tested on a parameter of one weight. ``runtime`` are
+    keyword-only parameters of the node's target, which no yaml gives.
     """
     problems = check_targets({at: node}, trusted)
     if problems:
@@ -209,7 +209,7 @@ def build(node: Mapping[str, Any], trusted: Iterable[str] = (), at: str = "", **
 
 
 def _try(node: Mapping[str, Any], at: str) -> None:
-    """Make an optimiser or a schedule, as training will, to see if it takes what the yaml gives."""
+    """Build an optimiser or schedule as in training, to check the yaml's parameters."""
     from torch import nn, ones, optim
 
     factory = hydra.utils.instantiate(dict(node), _convert_="all")
@@ -223,12 +223,12 @@ def _try(node: Mapping[str, Any], at: str) -> None:
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Whatever a constructor raises becomes BadInput, named by the dotted key of its node."""
+    """Turn any error of a constructor into BadInput with the dotted key of its node."""
     try:
         yield
     except BadInput:
         raise
-    except Exception as error:  # constructors say it each in their way, torch among them
+    except Exception as error:  # constructors raise many types
         cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
         if isinstance(cause, BadInput):
             raise cause from None
@@ -238,7 +238,7 @@ def naming(key: str) -> Iterator[None]:
 
 
 def _told(error: BaseException, key: str) -> str:
-    """ValueErrors are sentences already; of others the kind says the most."""
+    """ValueErrors are complete messages; for others the type says the most."""
     text = one_line(error)[:300]
     if not isinstance(error, ValueError):
         text = f"cannot be made ({type(error).__name__}{text and ': '}{text})"
@@ -246,9 +246,9 @@ def _told(error: BaseException, key: str) -> str:
 
 
 def build_from(file: Path, node: Any, trusted: Iterable[str] = ()) -> Any:
-    """As build(), for a node that a file carries: whatever is wrong with it is BadInput, naming the file.
+    """As build(), for a node stored in a file: any problem is BadInput naming the file.
 
-    The file may come from a stranger, so it may name no data source or logger, which would open paths of its choice.
+    The file may come from a stranger, so it must not name data sources or loggers, which could open any path.
     """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise BadInput(f"{file}: its configuration names no model")

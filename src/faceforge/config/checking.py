@@ -1,4 +1,4 @@
-"""The first check of a command line, before torch is imported: every wrong key, choice and value at once."""
+"""The first check of a command line, before torch is imported: reports all wrong keys, choices and values."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from faceforge.config.nodes import Guard, Root, TrainerOptions
 from faceforge.errors import BadInput
 
 OURS = ("faceforge.", "torch.")
-JOBS_CHECKED = 256  # of a sweep, one by one; of a larger one each value once
-MOST_VALUES = 10_000  # of one key
-Found = tuple[str, list[str]]  # what is swept in a job, and the problems there
+JOBS_CHECKED = 256  # jobs of a sweep; in larger sweeps each value is checked once
+MOST_VALUES = 10_000  # per key
+Found = tuple[str, list[str]]  # swept overrides of a job, and its problems
 
 
 NODES: dict[str, Callable[..., object]] = {"": Root, "trainer": TrainerOptions, "guard": Guard}  # need no torch
@@ -41,11 +41,11 @@ def check_overrides(
     types: bool = False,
     bases: dict[str, DictConfig] | None = None,
 ) -> list[str]:
-    """Every unknown key or choice (with the nearest one) and every value of a wrong kind, one line each.
+    """Every unknown key or choice (with the closest one) and every value of the wrong type, one line each.
 
-    Under ``multirun`` every job of a sweep is checked (beyond JOBS_CHECKED every value once). A problem that only some
-    jobs have is said with the first that has it. ``types`` imports torch, once nothing else is wrong, and compares
-    with the annotations of what is built. ``bases`` is given what each combination of groups composes to.
+    Under ``multirun`` every job of a sweep is checked (beyond JOBS_CHECKED every value once). A problem of only some
+    jobs is reported with the first of them. ``types`` imports torch, once nothing else is wrong, and compares with the
+    annotations of the constructors. ``bases`` receives the composition of each combination of groups.
     """
     overrides = list(overrides)
     try:
@@ -69,16 +69,16 @@ def check_overrides(
 
 @dataclass
 class _Jobs:
-    """What the words of a command line train: each combination of groups, with each combination of values."""
+    """The jobs of a command line: each combination of groups with each combination of values."""
 
     library: Library
     groups: list[Override]
     values: list[Override]
-    bases: dict[str, DictConfig]  # what each combination of groups composes to
+    bases: dict[str, DictConfig]  # composition of each combination of groups
     choices: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def check_values(self, types: bool) -> list[Found]:
-        """Each override against the yaml of each combination of groups."""
+        """Check each override against the yaml of each combination of groups."""
         found = []
         for swept, chosen in _products(self.groups, JOBS_CHECKED):
             try:
@@ -91,7 +91,7 @@ class _Jobs:
         return found
 
     def check_wholes(self, types: bool) -> list[Found]:
-        """Each job's whole configuration."""
+        """Check each job's full configuration."""
         most = JOBS_CHECKED // len(self.bases)
         return [
             (f"{swept} {s}".strip(), _check_whole(base, values, self.choices[swept], types))
@@ -101,7 +101,7 @@ class _Jobs:
 
     @staticmethod
     def said(jobs: list[Found]) -> list[str]:
-        """Each problem once; one that not all jobs have with the first that has it."""
+        """Each problem once; a problem of only some jobs with the first of them."""
         counts = Counter(problem for _, problems in jobs for problem in problems)
         first = {problem: swept for swept, problems in reversed(jobs) for problem in problems}
         return [
@@ -177,7 +177,7 @@ def _check_value(override: Override, base: DictConfig, known: list[str], types: 
 
 
 def _other_kind(value: Any, default: Any, target: str) -> str | None:
-    """A parameter that is a number or a truth in the yaml takes no text; annotations, read later, say more."""
+    """A parameter that is a number or boolean in the yaml takes no text; annotations are checked later."""
     if not target.startswith(OURS) or not isinstance(default, bool | int | float):
         return None
     if isinstance(default, bool):
@@ -186,7 +186,7 @@ def _other_kind(value: Any, default: Any, target: str) -> str | None:
 
 
 def _takes_more(target: str, name: str) -> bool:
-    """Whether a target of torch's has a parameter that the yaml does not list; of ours it lists all."""
+    """Whether a torch target has a parameter that the yaml does not list; ours are all listed."""
     from faceforge.config.building import find
 
     try:
@@ -215,7 +215,7 @@ def _check_sweep(override: Override, multirun: bool, own_sweeper: bool, library:
 
 
 def _products(overrides: list[Override], most: int) -> list[tuple[str, list[Override]]]:
-    """Each combination of swept values, and in words what is swept in it; if more than ``most``, each value once."""
+    """Each combination of swept values with its swept overrides; if more than ``most``, each value once."""
     options = [parse(texts_of(o))[0] if o.is_sweep_override() else [o] for o in overrides]
     swept = [n for n, values in enumerate(options) if len(values) > 1]
     if math.prod(map(len, options)) <= most:
@@ -236,7 +236,7 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _not_finite(node: Any, path: str = "") -> Iterator[str]:
-    """Numbers that are none, in whatever target's parameters they stand."""
+    """NaN and infinite numbers in the parameters of any target."""
     if isinstance(node, Mapping):
         for name, child in node.items():
             yield from _not_finite(child, f"{path}.{name}".lstrip("."))
@@ -248,7 +248,7 @@ def _not_finite(node: Any, path: str = "") -> Iterator[str]:
 
 
 def nearest(word: str, names: list[str]) -> str:
-    """What somebody may have meant, or all there is."""
+    """The closest name, or all names."""
     tails = {n.rsplit(".", 1)[-1]: n for n in reversed(names)}
     close = get_close_matches(word, names, 1, 0.6)
     close = close or [tails[t] for t in get_close_matches(word.rsplit(".", 1)[-1], tails, 1, 0.35)]
@@ -258,5 +258,5 @@ def nearest(word: str, names: list[str]) -> str:
 
 
 def one_line(error: BaseException | str) -> str:
-    """A message of any length on one line."""
+    """A message on one line."""
     return " ".join(str(error).split())

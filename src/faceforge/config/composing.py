@@ -1,4 +1,4 @@
-"""From words and yaml files to a plain configuration, without torch where nothing asks for its types."""
+"""From overrides and yaml files to a plain configuration, without torch unless its types are needed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from faceforge.errors import BadInput
 
 PACKAGE = Path(__file__).parents[1]
 PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
-OLDER = {  # keys under their older names, which are still understood
+OLDER = {  # older names of keys, still accepted
     "data.val_share": "data.val_fraction",
     "data.test_share": "data.test_fraction",
     "data.max_bad_share": "data.max_corrupt_fraction",
@@ -45,22 +45,22 @@ LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes"}
 
 
 def conf_dir() -> Path:
-    """The folder of yaml files: beside the sources in a checkout, inside the package once installed."""
+    """The folder of yaml files: next to the sources in a checkout, inside the installed package."""
     installed = PACKAGE / "conf"
     return installed if installed.is_dir() else PACKAGE.parents[1] / "conf"
 
 
 class Library:
-    """The yaml files that words choose from: the package's, then those of ``--config-dir`` and ``hydra.searchpath``.
+    """The available yaml files: the package's, then those of ``--config-dir`` and ``hydra.searchpath``.
 
-    ``notices`` has a line for each older name that was met. Raises BadInput where one of the folders does not exist.
+    ``notices`` has a line per older name that was used. Raises BadInput if a folder does not exist.
     """
 
     def __init__(self, overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> None:
         self.notices: list[str] = []
         self.folders = _folders(overrides, config_dir)
         own = [folder.removeprefix("file://") for folder in self.folders if folder.startswith("file://")]
-        sys.path += [folder for folder in own if folder not in sys.path]  # code lies beside the yaml
+        sys.path += [folder for folder in own if folder not in sys.path]  # code may be next to the yaml
         self._search = create_config_search_path(str(conf_dir().resolve()))
         for folder in self.folders:
             self._search.prepend("user", folder, "schema")
@@ -71,13 +71,13 @@ class Library:
         return key.startswith("hydra/") or self._files.group_exists(key)
 
     def names(self, group: str) -> list[str]:
-        """The choices of a group; base.yaml is what others begin with."""
+        """The choices of a group, without base.yaml, which others extend."""
         names = [name for name in self._files.get_group_options(group) if name != "base"]
         inner = self._files.get_group_options(group, ObjectType.GROUP) if group.startswith("experiment") else []
         return sorted([*names, *(f"{folder}/{name}" for folder in inner for name in self.names(f"{group}/{folder}"))])
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """What Hydra makes of the choices of groups, its own nodes included."""
+        """Hydra's composition of the chosen groups, including its own nodes."""
         GlobalHydra.instance().clear()
         setbase("1.3")
         Hydra.create_main_hydra2("train", self._search)
@@ -90,7 +90,7 @@ class Library:
         return config
 
     def _rename_keys(self, config: DictConfig) -> None:
-        """Keys that a user's own yaml has under older names."""
+        """Keys with older names in a user's own yaml."""
         for old, new in OLDER.items():
             (node, before), after = old.split("."), new.split(".")[1]
             if before in (config.get(node) or {}):
@@ -103,7 +103,7 @@ class Library:
         self.notices += [] if line in self.notices else [line]
 
     def plainly(self, overrides: Iterable[str], multirun: bool = False) -> list[str]:
-        """Overrides in words that Hydra has: it knows no ``group=null``, and its globs leave out choices in folders."""
+        """Overrides rewritten for Hydra, which lacks ``group=null`` and globs over choices in folders."""
         return [self._plainly(self._renamed(text), multirun) for text in overrides]
 
     def _renamed(self, text: str) -> str:
@@ -137,7 +137,7 @@ class Library:
 
 
 def _folders(overrides: Iterable[str], config_dir: str | Path | None) -> list[str]:
-    """Where a user's yaml files lie, as Hydra writes it: file://FOLDER or pkg://PACKAGE."""
+    """The location of a user's yaml files in Hydra's form: file://FOLDER or pkg://PACKAGE."""
     given = [("--config-dir", str(config_dir))] if config_dir is not None else []
     for override in parse(overrides)[0]:
         if override.key_or_group == "hydra.searchpath" and isinstance(override.value(), list):
@@ -167,8 +167,8 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
 
 
 def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Resolve to plain data, whole floats as ints where whole numbers are asked for; add the ``choices`` made, and let
-    a limit named by hand replace the default one. Raises BadInput.
+    """Resolve to plain data, with whole floats as ints where annotated; add the ``choices``, and let a limit given by
+    the user replace the default one. Raises BadInput.
     """
     from faceforge.config.building import fitted
     from faceforge.config.nodes import Root
@@ -193,7 +193,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
 
 
 def check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | None:
-    """A model's yaml lists the tasks it takes."""
+    """Check the task against the model's ``tasks``."""
     task, model, legal = choices["task"], choices["model"], config["tasks"]
     if task in legal:
         return None
@@ -205,7 +205,7 @@ def check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | N
 
 
 def parse(overrides: Iterable[str]) -> tuple[list[Override], list[str]]:
-    """Overrides as Hydra's grammar reads them, and a line for each that it cannot read."""
+    """Overrides parsed by Hydra's grammar, and a line per override that it cannot parse."""
     parsed, problems = [], []
     for text in overrides:
         try:
@@ -217,7 +217,7 @@ def parse(overrides: Iterable[str]) -> tuple[list[Override], list[str]]:
 
 @functools.lru_cache(1024)
 def _parse_one(text: str) -> Override:
-    """Each word is asked for several times, and Hydra's grammar takes milliseconds."""
+    """Cached: each override is parsed several times, and Hydra's grammar takes milliseconds."""
     return OverridesParser.create().parse_override(text)
 
 
@@ -231,12 +231,12 @@ def quote_path(override: str, multirun: bool = False) -> str:
 
 
 def is_sweep(words: Iterable[str]) -> bool:
-    """Whether overrides ask for a sweep by themselves, as -m does."""
+    """Whether the overrides themselves request a sweep, like -m."""
     return any(re.fullmatch(r"\+*hydra\.mode=MULTIRUN", word) for word in words)
 
 
 def jobs_of(overrides: Iterable[str]) -> list[list[str]] | None:
-    """The overrides of each job of a sweep, in order; None where a sweeper other than Hydra's basic one decides."""
+    """The overrides of each job of a sweep, in order; None unless Hydra's basic sweeper is used."""
     parsed, _ = parse(overrides)
     if has_own_sweeper(parsed):
         return None
@@ -249,7 +249,7 @@ def unswept_keys(overrides: Iterable[str]) -> list[str]:
 
 
 def has_own_sweeper(parsed: Iterable[Override]) -> bool:
-    """Whether a sweeper other than Hydra's basic one is chosen, which may take what that one does not."""
+    """Whether a sweeper other than Hydra's basic one is chosen, which may accept other syntax."""
     return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parsed)
 
 

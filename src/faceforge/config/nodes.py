@@ -1,4 +1,4 @@
-"""The nodes of a configuration that need no torch: the root, `trainer` and `guard`."""
+"""The nodes of the configuration that need no torch: the root, `trainer` and `guard`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faceforge.errors import BadInput
 
 @dataclass
 class Root:
-    """The keys at the top of train.yaml and their types."""
+    """The top-level keys of train.yaml and their types."""
 
     seed: int
     tasks: list[str]
@@ -26,7 +26,7 @@ class Root:
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """The ``trainer`` node, as it was asked for. Limits and cadences count real images drawn; null is no limit."""
+    """The ``trainer`` node as given. Limits and intervals count real images drawn; null is no limit."""
 
     gpus: int | None
     processes: int
@@ -60,11 +60,11 @@ class TrainerOptions:
 
 @dataclass(frozen=True)
 class Guard:
-    """The ``guard`` node. Looking at the numbers waits for the device once in ``every`` batches and changes nothing.
+    """The ``guard`` node. The check synchronises with the device once every ``every`` batches and changes nothing.
 
-    ``rollback`` goes on from the last checkpoint, at most ``rollbacks`` times in the life of a run. The first return
-    to a checkpoint repeats what was done, since a fault of the machine does not come again; each further one to the
-    same checkpoint halves the learning rates.
+    ``rollback`` continues from the last checkpoint, at most ``rollbacks`` times in a run. The first rollback to a
+    checkpoint repeats the same steps, since a hardware fault rarely recurs; each further rollback to the same
+    checkpoint halves the learning rates.
     """
 
     action: Literal["stop", "rollback"] = "stop"
@@ -74,4 +74,4 @@ class Guard:
     def __post_init__(self) -> None:
         for name in ("every", "rollbacks"):
             if getattr(self, name) < 1:
-                raise BadInput(f"guard.{name}: {getattr(self, name)} is not a positive number")
+                raise BadInput(f"guard.{name}: {getattr(self, name)} must be at least 1")

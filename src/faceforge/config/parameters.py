@@ -1,4 +1,4 @@
-"""Values of a configuration against the annotations of what takes them: what fits, and what is said where not."""
+"""Checks configuration values against the annotations of the parameters that take them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ AMOUNTS = (  # 0 or more
     "blocks", "val_samples", "freeze_statistics", "ema_half_life", "ema_ramp", "clip_norm", "epsilon",
     "r1_gamma", "r2_gamma", "discriminator_weight", "adversarial_weight", "loss_weight",
 )  # fmt: skip
-Hints = dict[str, Any]  # annotations have no type of their own
+Hints = dict[str, Any]  # annotations have no common type
 
 
 class Unfit(Exception):
-    """A value is not of the type that an annotation asks for."""
+    """A value does not have the annotated type."""
 
 
 @cache
 def of(target: Callable[..., object]) -> Hints:
-    """The annotations of a class's or function's parameters; none where they name what cannot be found."""
+    """The annotations of a class's or function's parameters; none if they cannot be resolved."""
     try:
         hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except (NameError, TypeError, AttributeError):
@@ -36,7 +36,7 @@ def of(target: Callable[..., object]) -> Hints:
 
 
 def fit(value: Any, hint: Any) -> Any:
-    """A value of a yaml as an annotation asks for it: a whole float as int, where that is wanted. Raises Unfit."""
+    """A yaml value converted to an annotation: a whole float becomes int if needed. Raises Unfit."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, types.UnionType):
         return _fit_first(value, inner)
@@ -53,13 +53,13 @@ def fit(value: Any, hint: Any) -> Any:
 
 
 def _is_object(kind: Any) -> bool:
-    """Whether an annotation asks for what only a node with a ``_target_`` makes."""
+    """Whether an annotation requires a node with a ``_target_``."""
     home = getattr(kind, "__module__", "")
     return kind in (dict, Mapping, Callable) or (inspect.isclass(kind) and home.split(".")[0] in ("torch", "faceforge"))
 
 
 def _fit_first(value: Any, hints: Sequence[Any]) -> Any:
-    """As the first annotation that takes the value unchanged asks for it, or else the first that takes it at all."""
+    """Converted to the first annotation that accepts the value unchanged, else to the first that accepts it."""
     fitted = []
     for hint in hints:
         try:
@@ -92,7 +92,7 @@ def _require(value: Any, holds: bool) -> Any:
 
 
 def complaint(name: str, value: Any, hint: Any) -> str | None:
-    """What is wrong with the value of a parameter, without its key; None where nothing is."""
+    """The problem with a parameter's value, without its key; None if there is none."""
     try:
         fit(value, hint)
     except Unfit:
@@ -105,7 +105,7 @@ def complaint(name: str, value: Any, hint: Any) -> str | None:
 
 
 def words(hint: Any) -> str:
-    """An annotation in words, as messages have it."""
+    """An annotation in words, for messages."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, types.UnionType):
         return " or ".join(map(words, inner))

@@ -1,4 +1,4 @@
-"""Augmentation with albumentations: on the face, before the task, so that input and target stay a pair."""
+"""Augmentation with albumentations, applied to the face before the task, so that input and target match."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ PRESETS: dict[str, list[Step]] = {
 class Augment:
     """A chain of albumentations transforms whose draws are a function of (seed, position) alone.
 
-    Each transform is seeded by itself: Compose would give all of them the same seed, and those of equal p would
-    act on the same faces. Raises BadInput for what albumentations does not have or what changes the size.
+    Each transform has its own seed: Compose would give all of them the same one, and those of equal p would act on
+    the same faces. Raises BadInput for unknown transforms and for those that change the size.
     """
 
     def __init__(self, chosen: str | Sequence[Any], seed: int, size: tuple[int, int], channels: int) -> None:
@@ -71,7 +71,7 @@ class Augment:
         self._try(np.full((channels, *size), 128, dtype=np.uint8))
 
     def __call__(self, face: np.ndarray, position: int) -> np.ndarray:
-        """One face, uint8 (C, H, W), as augmented at a position of the clock: same shape and type."""
+        """One face, uint8 (C, H, W), augmented for a clock position: same shape and type."""
         image = np.ascontiguousarray(face.transpose(1, 2, 0))
         for n, transform in enumerate(self._transforms):
             transform.set_random_seed(key(self.seed, "augment", n, position))
@@ -85,7 +85,7 @@ class Augment:
             except Exception as error:
                 raise BadInput(f"data.augment: fails on a face of this kind ({_line(error)})") from error
             if result.shape != face.shape or result.dtype != np.uint8:
-                raise BadInput(f"data.augment: turns {face.shape} into {result.shape}; the size must stay")
+                raise BadInput(f"data.augment: turns {face.shape} into {result.shape}; the size must not change")
 
 
 def _steps(chosen: str | Sequence[Any]) -> list[Step]:
@@ -94,7 +94,7 @@ def _steps(chosen: str | Sequence[Any]) -> list[Step]:
             return PRESETS[chosen]
         chosen = _read(chosen)
     if isinstance(chosen, Mapping) or not isinstance(chosen, Sequence):
-        raise BadInput("data.augment: a list of transforms is needed, such as [{Rotate: {limit: 10}}]")
+        raise BadInput("data.augment: must be a list of transforms such as [{Rotate: {limit: 10}}]")
     return [_step(item) for item in chosen]
 
 
@@ -117,7 +117,7 @@ def _step(item: Any) -> Step:
         [(name, parameters)] = item.items()
         if parameters is None or isinstance(parameters, Mapping):
             return str(name), {str(k): v for k, v in (parameters or {}).items()}
-    raise BadInput(f"data.augment: {item!r} is not Name or {{Name: {{parameter: value}}}}")
+    raise BadInput(f"data.augment: {item!r} must be Name or {{Name: {{parameter: value}}}}")
 
 
 def _transform(name: str, parameters: dict[str, Any]) -> Any:

@@ -1,7 +1,7 @@
-"""The packed set: every face once, as uint8 (N, C, H, W) in one file, keyed by how it was made and of what.
+"""The packed cache: every face once, as uint8 (N, C, H, W) in one file, keyed by protocol and source files.
 
-A set is written into a folder beside its final place, made durable and renamed, under a lock: other processes see
-all of it or nothing. Its bytes do not depend on the number of processes that made it.
+A cache is written into a folder next to its final path, synced and renamed, under a lock: other processes see all of
+it or nothing. Its bytes do not depend on the number of processes that packed it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from faceforge.io.images import DECODE, ImageError
 from faceforge.io.portable import Held, locked
 from faceforge.io.workers import in_order, warm
 
-BUFFER = 2**20  # bytes written at a time: processes wait for each other at the file
-MANY = 8192  # faces that are worth a second process, whatever they are
-FRESH_SECONDS = 2.0  # a file changed this recently may change again within the resolution of its time stamp
+BUFFER = 2**20  # bytes per write: processes wait for each other at the file
+MANY = 8192  # faces from which a second process pays off
+FRESH_SECONDS = 2.0  # a file changed this recently may change again within its timestamp's resolution
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What happens to a picture on its way into the packed set."""
+    """The processing of an image on its way into the packed cache."""
 
     crop: str
     size: tuple[int, int]
@@ -47,18 +47,18 @@ class Recipe:
 
     @property
     def bytes(self) -> int:
-        """Of one face."""
+        """The shape of one face."""
         return self.channels * self.size[0] * self.size[1]
 
     def protocol(self, source: str) -> dict[str, Any]:
-        """Its name (celeba-c140-64x64x3) and steps as plain data: what makes two packed sets comparable."""
+        """Its name (celeba-c140-64x64x3) and steps as plain data; caches with equal protocols are comparable."""
         name = protocol_name(source, self.crop, self.size, self.channels)
         steps = {"name": name, "source": source, "decode": DECODE, "crop": self.crop, "resize": RESIZE}
         return {**steps, "size": list(self.size), "channels": self.channels}
 
 
 class Packed:
-    """A packed set on disk. The array is mapped on first use, in each process anew."""
+    """A packed cache on disk. Each process maps the array on first use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ def manifest_of(source: Source, digests: Sequence[str]) -> str:
 
 
 def pack(source: Source, recipe: Recipe, root: Path, digests: Sequence[str], progress: bool) -> Packed:
-    """The packed set of ``source`` below ``root``, made now or earlier. Raises BadInput where it cannot be."""
+    """The packed cache of ``source`` below ``root``, packed now if missing. Raises BadInput."""
     protocol = recipe.protocol(source.name)
     target = root / f"{protocol['name']}-{sha256([protocol, manifest_of(source, digests)])[:16]}"
     if not _sound(target):
@@ -121,7 +121,7 @@ def _locked(target: Path) -> Iterator[None]:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what killed processes left half made: the folders whose locks nobody holds."""
+    """Remove unfinished folders of killed processes: those whose locks are free."""
     for left_over in root.glob(".*.tmp"):
         with suppress(Held), locked(left_over.with_suffix(".lock")):
             shutil.rmtree(left_over, ignore_errors=True)
@@ -147,7 +147,7 @@ def _write(source: Source, recipe: Recipe, target: Path, digests: Sequence[str],
 
 
 def _fill(folder: Path, source: Source, recipe: Recipe, digests: Sequence[str], progress: bool) -> None:
-    """Write faces.npy, manifest.csv, skipped.csv and protocol.json, each made durable."""
+    """Write and sync faces.npy, manifest.csv, skipped.csv and protocol.json."""
     faces = folder / "faces.npy"
     faces.write_bytes(_header(0, recipe))
     reasons = list(_packed(Packing(source, recipe, faces), progress))
@@ -165,7 +165,7 @@ def _fill(folder: Path, source: Source, recipe: Recipe, digests: Sequence[str], 
 
 
 def _close_gaps(faces: Path, kept: Sequence[int], recipe: Recipe) -> None:
-    """Move the faces that there are to the front, and say in the header how many they are."""
+    """Move the existing faces to the front and write their number into the header."""
     with faces.open("r+b") as file:
         start = file.write(_header(len(kept), recipe))
         for place, n in enumerate(kept):
@@ -178,13 +178,13 @@ def _close_gaps(faces: Path, kept: Sequence[int], recipe: Recipe) -> None:
 
 
 def refusal(skipped: Sequence[tuple[str, str]], total: int) -> str:
-    """How many pictures could not be used, and the first few with their reasons."""
+    """A sentence: how many images could not be used, and the first few with reasons."""
     first = "; ".join(f"{face}: {reason}" for face, reason in skipped[:3])
-    return f"{len(skipped)} of {total} pictures ({len(skipped) / total:.0%}) cannot be used ({first})"
+    return f"{len(skipped)} of {total} images ({len(skipped) / total:.0%}) cannot be used ({first})"
 
 
 def _header(count: int, recipe: Recipe) -> bytes:
-    """Of a .npy file. Its length does not depend on ``count``: numpy leaves room for the first axis to grow."""
+    """The header of a .npy file; its length does not depend on ``count``: numpy reserves room for a larger one."""
     shape = (count, recipe.channels, *recipe.size)
     header = BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -202,14 +202,14 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
 
 @dataclass(frozen=True)
 class Packing:
-    """A set on its way into ``faces``, a file that begins with its header: each face has its place in it."""
+    """Packs faces into the file ``faces``, which starts with its header; each face has a fixed offset."""
 
     source: Source
     recipe: Recipe
     faces: Path
 
     def pack(self, span: Sequence[int]) -> list[str | None]:
-        """Write faces that lie side by side; for each that there cannot be, zeros and the reason."""
+        """Write consecutive faces; zeros, and the reason, for each unreadable one."""
         reasons = []
         with self.faces.open("r+b", buffering=BUFFER) as file:
             file.seek(len(_header(0, self.recipe)) + span[0] * self.recipe.bytes)
@@ -220,7 +220,7 @@ class Packing:
         return reasons
 
     def _face(self, n: int) -> np.ndarray | str:
-        """A face, or why there is none."""
+        """A face, or the reason why it is unusable."""
         try:
             pixels = self.source.read(n, self.recipe.size)
             return frame(pixels, self.recipe.crop, self.recipe.size, self.recipe.channels)
@@ -239,7 +239,7 @@ def _packed(packing: Packing, progress: bool) -> Iterator[str | None]:
 
 
 def digests_of(source: Source, root: Path, progress: bool) -> list[str]:
-    """The digest of every face; a file that has not changed since it was last read is not read again."""
+    """The digest of every face; files unchanged since the last read are not read again."""
     if not isinstance(source, Files):
         return [source.digest(n) for n in range(len(source.faces))]
     notes = root / "digests" / f"{source.name}-{sha256(str(source.store.root.resolve()))[:16]}.json"
@@ -277,7 +277,7 @@ def _digests(source: Source, span: Sequence[int]) -> list[str]:
 def _digest(source: Source, index: int) -> str:
     try:
         return source.digest(index)
-    except ImageError as error:  # packing will list it with the same reason
+    except ImageError as error:  # packing lists it with the same reason
         return f"unreadable: {error}"
 
 
@@ -290,5 +290,5 @@ def _read_notes(path: Path) -> dict[str, str]:
 
 
 def _write_notes(path: Path, notes: dict[str, str]) -> None:
-    with suppress(OSError), atomic_path(path) as beside:  # without notes only speed is lost
+    with suppress(OSError), atomic_path(path) as beside:  # without these notes only speed is lost
         beside.write_text(json.dumps(notes), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The datamodule: from a source of faces to batches that depend on nothing but seed and clock."""
+"""The datamodule: batches of faces that depend only on seed and clock."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Batch = dict[str, Tensor]
 class FaceData(pl.LightningDataModule):
     """Faces of one source: packed once, split by person, drawn in an order that is a function of seed and clock.
 
-    ``source(root=root)`` makes the source. ``size`` is [height, width] or one number; ``batch_size`` counts over
-    all ranks. Whoever trains sets ``clock``, ``rank``, ``world`` and ``pin_memory``. Raises BadInput naming the key.
+    ``source(root=root)`` builds the source. ``size`` is [height, width] or one number; ``batch_size`` counts over
+    all ranks. The trainer sets ``clock``, ``rank``, ``world`` and ``pin_memory``. Raises BadInput naming the key.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FaceData(pl.LightningDataModule):
         self.task.check(self.height, self.width, self.channels)
 
     def prepare(self, progress: bool = True) -> None:
-        """List, pack and split the faces, once; everything that follows is in memory or mapped.
+        """List, pack and split the faces once; afterwards everything is in memory or mapped.
 
         Sets counts, skipped, manifest, protocol, attribute_names and attributes. Raises BadInput.
         """
@@ -108,7 +108,7 @@ class FaceData(pl.LightningDataModule):
         self._ready = True
 
     def setup(self, stage: str) -> None:
-        """Lightning's call in each process; it finds everything done."""
+        """Called by Lightning in each process; everything is already done."""
         self.prepare(progress=False)
 
     def _pack(self, source: Source, progress: bool) -> None:
@@ -125,7 +125,7 @@ class FaceData(pl.LightningDataModule):
             raise BadInput(f"data.root={self.root}: {cache.refusal(self.skipped, total)}, {limit}")
 
     def _keep(self, source: Source) -> list[Face]:
-        """The faces in the packed set, in its order, with their attributes beside them."""
+        """The faces of the packed cache, in its order, with their attributes."""
         unusable = {face for face, _ in self.skipped}
         kept = [n for n, face in enumerate(source.faces) if face.id not in unusable]
         faces = [source.faces[n] for n in kept]
@@ -142,18 +142,18 @@ class FaceData(pl.LightningDataModule):
         self.rows = rows
         self.counts = {name: len(rows[name]) for name in SPLITS}
         if self.batch_size > self.counts["train"]:
-            found = f"more than the {self.counts['train']} faces to train on"
-            raise BadInput(f"data.batch_size={self.batch_size}: {found}; at most that many are possible")
+            found = f"more than the {self.counts['train']} training faces"
+            raise BadInput(f"data.batch_size={self.batch_size}: {found}; must be at most that many")
 
     def _pair(self, faces: list[Face]) -> None:
-        """Where targets are other faces: those of the same split and subset."""
+        """Partners for tasks whose target is another face of the same split and subset."""
         labels = self.task.labels(self._packed.array, faces, self._attributes)
         self._partners: dict[str, Partners] = {}
         if labels is None:
             return
         self._partners = {name: Partners(labels, rows, self.seed) for name, rows in self.rows.items() if len(rows)}
         if self._partners["train"].alone == self.counts["train"]:
-            raise BadInput("task.subset: no two of the faces to train on share one; all is always possible")
+            raise BadInput("task.subset: no two training faces share a subset; task.subset=all always works")
 
     def _describe(self, source: Source, faces: list[Face]) -> None:
         people = {name: {faces[n].identity for n in rows} - {None} for name, rows in self.rows.items()}
@@ -171,28 +171,28 @@ class FaceData(pl.LightningDataModule):
         }
 
     def summary(self) -> dict[str, Any]:
-        """What the run was trained on, as plain data for run.json."""
+        """The training data of the run, as plain data for run.json."""
         return self._summary
 
     @property
     def attributes(self) -> Attributes | None:
-        """Names and float32 (N, A) values of all packed faces (the ``index`` of a batch is the row), or None."""
+        """Names and float32 (N, A) values of all packed faces (row = the ``index`` of a batch), or None."""
         return self._attributes
 
     @property
     def people(self) -> list[str | None]:
-        """Whose face each row of the packed set is; None where nobody knows."""
+        """The identity of each row of the packed cache; None if unknown."""
         return self._people
 
     def images(self, split: str, indices: Sequence[int] | None = None) -> Tensor:
-        """Faces of a split, or those at ``indices`` within it, as float32 (N, C, H, W) in [-1, 1], never altered."""
+        """Faces of a split, or at ``indices`` within it, float32 (N, C, H, W) in [-1, 1], not augmented."""
         return self._faces(self._rows(split, indices))
 
     def pairs(self, split: str, indices: Sequence[int] | None = None) -> Batch:
-        """What a model is judged by: never altered faces of a split with the inputs that the task makes of them.
+        """Evaluation pairs: faces of a split, not augmented, with the task's inputs.
 
-        ``target`` (N, C, H, W) and, where the task makes one, ``input`` (N, C', H', W'): float32 in [-1, 1] on the
-        CPU. The same for each call, whatever else is asked for: what a task draws is keyed to the face.
+        ``target`` (N, C, H, W) and, if the task has one, ``input`` (N, C', H', W'): float32 in [-1, 1] on the CPU.
+        Every call gives the same pairs: random parts of a task are keyed to the face.
         """
         rows = self._rows(split, indices)
         faces, keys = self._faces(rows), torch.from_numpy(rows)
@@ -216,9 +216,9 @@ class FaceData(pl.LightningDataModule):
         return from_uint8(torch.from_numpy(_gather(self._packed.array, rows)))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches for ever, beginning at the clock's images.
+        """Endless batches from the clock's position.
 
-        ``target`` uint8, ``position``, ``index``, ``flip``, and ``input`` uint8 where it is made on the way.
+        ``target`` uint8, ``position``, ``index``, ``flip``, and ``input`` uint8 if workers compute it.
         """
         rows, partners = self.rows["train"], self._partners.get("train")
         faces = TrainFaces(self._packed, rows, self.seed, self.flip, self._augment, self.task, partners)
@@ -233,13 +233,13 @@ class FaceData(pl.LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Onto the device without waiting for it; on the CPU the batch itself."""
+        """Copy to the device asynchronously; on the CPU, the batch itself."""
         if device.type == "cpu":
             return batch
         return {name: values.to(device, non_blocking=True) for name, values in batch.items()}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """On the device: flip, make float, apply the task. ``target`` (and ``input``) in [-1, 1]."""
+        """On the device: flip, convert to float, apply the task. ``target`` (and ``input``) in [-1, 1]."""
         batch = dict(batch)
         flip, position = batch.pop("flip")[:, None, None, None], batch["position"]
         faces = from_uint8(torch.where(flip, batch["target"].flip(-1), batch["target"]))
@@ -252,7 +252,7 @@ class FaceData(pl.LightningDataModule):
 
 
 class TrainFaces(Dataset[Batch]):
-    """The training faces by position of the clock; a list of positions gives a whole batch."""
+    """Training faces by clock position; a list of positions gives a whole batch."""
 
     def __init__(
         self,
@@ -270,10 +270,10 @@ class TrainFaces(Dataset[Batch]):
         self._flip = counter_rng.BatchedDraws(partial(_flips, seed, 0.5 if flip else 0.0))
 
     def __getitems__(self, positions: range) -> Batch:
-        """``index`` is the row in the packed set; ``flip`` says which faces are yet to be mirrored, on the device.
+        """``index`` is the row in the packed cache; ``flip`` marks faces still to be mirrored on the device.
 
-        A partner as target is augmented and mirrored like the face that is the input, which ``index`` names. A
-        filter draws faces that are mirrored already: its lines are not those of the other side mirrored.
+        A partner used as target is augmented and mirrored like the input face, which ``index`` names. OpenCV filters
+        receive mirrored faces: their lines differ from mirrored lines.
         """
         index, flip = self.rows[self._order(positions)], self._flip(positions)
         batch = {"target": self._faces(index, positions)}
@@ -301,7 +301,7 @@ def _flips(seed: int, share: float, counters: np.ndarray) -> np.ndarray:
 
 
 class ClockSampler(Sampler[range]):
-    """This rank's positions, batch after batch for ever, from where the clock stands when iteration begins."""
+    """This rank's positions, batch after batch, endless, from the clock at the start of iteration."""
 
     def __init__(self, clock: Clock, batch_size: int, rank: int, world: int) -> None:
         if batch_size % world:
@@ -317,7 +317,7 @@ class ClockSampler(Sampler[range]):
 
 
 def _gather(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows of a mapped array as a copy, read in the order of the file, which is kinder to disks."""
+    """A copy of rows of a mapped array, read in file order, which is faster on disks."""
     order = np.argsort(rows, kind="stable")
     gathered = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
     gathered[order] = array[rows[order]]
@@ -325,7 +325,7 @@ def _gather(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _shares(attributes: Attributes | None) -> dict[str, float | None]:
-    """The mean of each attribute over the faces for which it is known."""
+    """The mean of each attribute over the faces with a known value."""
     shares: dict[str, float | None] = {}
     for name, column in zip(attributes[0], attributes[1].T, strict=True) if attributes else ():
         known = column[~np.isnan(column)]
@@ -340,14 +340,14 @@ def _as_is(batch: Any) -> Any:
 def _begin_worker(worker: int) -> None:
     import cv2
 
-    cv2.setNumThreads(0)  # as many threads as workers already run
+    cv2.setNumThreads(0)  # the workers already use this many threads
     leave_to_parent()
 
 
 def _size(size: int | Sequence[int]) -> tuple[int, int]:
     values = [size, size] if isinstance(size, int) else list(size)
     if len(values) != 2 or any(not isinstance(value, int) or value < 1 for value in values):
-        raise BadInput(f"data.size={size}: one number or [height,width], each at least 1")
+        raise BadInput(f"data.size={size}: must be one number or [height,width], each at least 1")
     return values[0], values[1]
 
 

@@ -1,10 +1,10 @@
-"""Pictures reduced to greys, levels, contours or edges: inputs from which a network learns to paint a face.
+"""Images reduced to grey, thresholds, contours or edges: the inputs of image-to-image tasks.
 
-Every filter takes a uint8 picture, (H, W, 3) RGB or (H, W) grey of at least one pixel, and gives a new contiguous
-uint8 (H, W, 3); anything else is a ValueError. The same picture gives the same bytes with any number of threads.
+Every filter takes a uint8 image, (H, W, 3) RGB or (H, W) grey, of at least one pixel, and returns a new contiguous
+uint8 (H, W, 3); other arrays raise ValueError. The result does not depend on the number of threads.
 
-Three of them are the published routine as it computes, which is not always what it means to do: its loop over the
-levels leaves only the last one, and its contours are not smooth and erase one another.
+Three of them reproduce the published routine, bugs included: its loop over the levels keeps only the last one, and its
+contours are not anti-aliased and erase one another.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def grey(picture: np.ndarray) -> np.ndarray:
 
 
 def thresholds(picture: np.ndarray, levels: Sequence[int] = LEVELS) -> np.ndarray:
-    """Each channel two-valued, as published: the last level where the value lies above it, else 0."""
+    """Each channel binarised, as published: the last level where the value is above it, else 0."""
     return posterize(picture, levels[-1:])
 
 
 def posterize(picture: np.ndarray, levels: Sequence[int] = LEVELS) -> np.ndarray:
-    """Each channel brought down to the highest level that its value lies above, 0 where there is none."""
+    """Each channel quantised to the highest level below its value, 0 if there is none."""
     table = np.zeros(256, np.uint8)
     for level in _rising(levels):
         table[level + 1 :] = level
@@ -39,7 +39,7 @@ def posterize(picture: np.ndarray, levels: Sequence[int] = LEVELS) -> np.ndarray
 
 
 def contours(picture: np.ndarray, levels: Sequence[int] = LEVELS) -> np.ndarray:
-    """Where a channel crosses a level: smooth lines on black, in the channel itself, as bright as the level."""
+    """Contours of each channel at each level: anti-aliased lines on black, in that channel, as bright as the level."""
     planes = []
     for plane in cv2.split(_colour(picture)):
         lines = np.zeros_like(plane)
@@ -50,10 +50,10 @@ def contours(picture: np.ndarray, levels: Sequence[int] = LEVELS) -> np.ndarray:
 
 
 def contours_published(picture: np.ndarray, levels: Sequence[int] = LEVELS) -> np.ndarray:
-    """The published contours: not smooth, and a line is black in the other two channels.
+    """The published contours: not anti-aliased, and a line is black in the other two channels.
 
-    The routine asks for anti-aliased lines, which OpenCV does not draw in the floats of its canvas, and gives
-    them a full colour, so that green erases red where they meet, and blue both.
+    The routine requests anti-aliased lines, which OpenCV does not draw on its float canvas, and draws them in a full
+    colour, so that green erases red where they meet, and blue erases both.
     """
     colour = _colour(picture)
     lines = np.zeros_like(colour)
@@ -65,12 +65,12 @@ def contours_published(picture: np.ndarray, levels: Sequence[int] = LEVELS) -> n
 
 
 def canny(picture: np.ndarray, low: float = CANNY[0], high: float = CANNY[1]) -> np.ndarray:
-    """Edges (0 or 255) of each channel of the published thresholds: outlines of its bright areas and no more."""
+    """Edges (0 or 255) of each channel of the published thresholds: only the outlines of bright areas."""
     return canny_image(thresholds(picture), low, high)
 
 
 def canny_image(picture: np.ndarray, low: float = CANNY[0], high: float = CANNY[1]) -> np.ndarray:
-    """Edges (0 or 255) of each channel itself, by hysteresis between |dx| + |dy| of ``low`` and ``high``.
+    """Edges (0 or 255) of each channel, with hysteresis thresholds ``low`` and ``high`` on |dx| + |dy|.
 
     Canny, "A computational approach to edge detection", 1986, with 3x3 Sobel derivatives: a step of n grey
     values has a gradient of 4 n.
@@ -90,7 +90,7 @@ FILTERS: dict[str, Filter] = {
 
 
 def _colour(picture: np.ndarray) -> np.ndarray:
-    """The picture as contiguous RGB."""
+    """The image as contiguous RGB."""
     if picture.dtype != np.uint8 or 0 in picture.shape or picture.shape[2:] not in ((), (3,)) or picture.ndim < 2:
         raise ValueError(f"a {picture.dtype} array of shape {picture.shape}; must be uint8 (H, W, 3) or (H, W)")
     return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else np.ascontiguousarray(picture)
@@ -99,11 +99,11 @@ def _colour(picture: np.ndarray) -> np.ndarray:
 def _rising(levels: Sequence[int]) -> list[int]:
     found = [int(level) for level in levels]
     if not found or list(levels) != sorted(set(found)) or found[0] < 1 or found[-1] > 254:
-        raise ValueError(f"levels {list(levels)}; must be whole numbers from 1 to 254 in rising order")
+        raise ValueError(f"levels {list(levels)}; must be integers from 1 to 254 in increasing order")
     return found
 
 
 def _outlines(plane: np.ndarray, level: int) -> Sequence[np.ndarray]:
-    """The borders of what lies above the level and of the holes in it, on its own outermost pixels."""
+    """The outlines of the areas above a level and of their holes, on the areas' outermost pixels."""
     mask = (plane > level).astype(np.uint8)
     return cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]

@@ -1,6 +1,6 @@
-"""From a decoded picture to the pixels of a face: a named crop, then one antialiased resize.
+"""From a decoded image to the pixels of a face: a named crop, then one antialiased resize.
 
-"CelebA at 64x64" is at least seven different data sets, so every crop has a name and the recipe is hashed; scores of
+"CelebA at 64x64" is at least seven different datasets, so every crop has a name and the protocol is hashed; scores of
 different protocols are not comparable.
 """
 
@@ -16,10 +16,10 @@ from faceforge.errors import BadInput
 from faceforge.io.images import ImageError
 
 RESIZE = "torch-bicubic-antialiased/1"  # part of the protocol: change it whenever frame() changes a pixel
-PUBLISHED_BOX = (20, 45, 150, 185)  # left, top, right, bottom in a 178x218 CelebA picture: 130x140
-BAND = 2**20  # pixels that are narrowed at a time
+PUBLISHED_BOX = (20, 45, 150, 185)  # left, top, right, bottom in a 178x218 CelebA image: 130x140
+BAND = 2**20  # pixels processed at a time
 CROPS = ("none", "center", "published", "c140")
-PROTOCOLS = {  # who frames CelebA's aligned 178x218 pictures how, as far as their code or threads say
+PROTOCOLS = {  # users of each crop of CelebA's aligned 178x218 images, according to their code or threads
     "c108": "early DCGAN code (pytorch/vision#3708)",
     "c128": "TwoStageVAE (daib13/TwoStageVAE#3)",
     "c140": "score-SDE and what follows it (INDM#1); the default of data=celeba",
@@ -34,12 +34,12 @@ Box = tuple[int, int, int, int]
 
 
 def protocol_name(source: str, crop: str, size: tuple[int, int], channels: int) -> str:
-    """A protocol in one word, height before width: celeba-c140-64x64x3."""
+    """The name of a protocol, height before width: celeba-c140-64x64x3."""
     return f"{source}-{crop}-{size[0]}x{size[1]}x{channels}"
 
 
 def check_crop(crop: str) -> None:
-    """Raise BadInput for a crop that is no protocol; c<N> is a centred square of N pixels, for any N."""
+    """Raise BadInput for an unknown crop; c<N> is a centred square of N pixels, for any N."""
     if crop in CROPS or re.fullmatch(r"c[1-9]\d*", crop):
         return
     nearest = get_close_matches(crop, CROPS, n=1, cutoff=0.0)[0]
@@ -48,10 +48,10 @@ def check_crop(crop: str) -> None:
 
 
 def crop_box(crop: str, height: int, width: int, size: tuple[int, int]) -> Box:
-    """The (left, top, right, bottom) that ``crop`` takes from a picture of height x width for a target ``size``.
+    """(left, top, right, bottom) of ``crop`` in an image of height x width for a target ``size``.
 
-    none is the whole picture; center the largest centred box with the target's aspect; published a fixed
-    box; c<N> a centred square. Raises ImageError where the box does not lie inside the picture.
+    none is the whole image; center the largest centred box with the target's aspect; published a fixed box; c<N> a
+    centred square. Raises ImageError if the box is not inside the image.
     """
     if crop == "none":
         return 0, 0, width, height
@@ -67,7 +67,7 @@ def crop_box(crop: str, height: int, width: int, size: tuple[int, int]) -> Box:
 
 
 def _largest(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the largest box of the target's aspect, in whole pixels, at least one."""
+    """Height and width of the largest box with the target's aspect, in whole pixels, at least one."""
     target_height, target_width = size
     if width * target_height > height * target_width:
         return height, max(1, round(height * target_width / target_height))
@@ -82,9 +82,9 @@ def _centred(height: int, width: int, box_height: int, box_width: int) -> Box:
 def frame(pixels: np.ndarray, crop: str, size: tuple[int, int], channels: int) -> np.ndarray:
     """Crop, resize and set the channels: uint8 (H, W, 3) or (H, W) to contiguous uint8 (C, *size).
 
-    Pillow's bicubic filter (a = -1/2), widened to the scale when it shrinks (as clean-fid recommends, arXiv
-    2104.11222), by torch's kernel for bytes: four times as fast, the same on any processor, and within a level or two
-    of Pillow, as its weights are rounded to 16 bits. Grey is repeated for three channels, colour becomes Rec. 601 luma
+    Pillow's bicubic filter (a = -1/2), antialiased when downscaling (as clean-fid recommends, arXiv 2104.11222),
+    computed by torch's uint8 kernel: four times as fast, identical on any processor, and within two levels of Pillow,
+    because its weights are rounded to 16 bits. Grey is repeated for three channels, colour becomes Rec. 601 luma
     for one. Raises ImageError as crop_box.
     """
     left, top, right, bottom = crop_box(crop, pixels.shape[0], pixels.shape[1], size)
@@ -98,7 +98,7 @@ def frame(pixels: np.ndarray, crop: str, size: tuple[int, int], channels: int) -
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, C) to (*size, C): along the rows, a band of them at a time, then along the columns."""
+    """uint8 (H, W, C) to (*size, C): along the rows, in bands, then along the columns."""
     height, width = pixels.shape[:2]
     rows = max(1, BAND // width)
     if height <= rows:
@@ -108,9 +108,9 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _interpolated(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    import torch  # here, because names and boxes of crops are asked for where nothing else needs it
+    import torch  # imported here: names and boxes of crops are needed without torch
 
-    if size[1] == 1:  # without AVX2 torch's kernel mistakes the order of bytes in a picture of one column
+    if size[1] == 1:  # without AVX2 torch's kernel confuses the byte order of a one-column image
         shape = pixels.shape[2:] if pixels.shape[2] == 3 else ()
         picture = Image.fromarray(pixels.reshape(*pixels.shape[:2], *shape))
         narrow = picture.resize((1, picture.height), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""Who is trained on and who is kept for judging: a pure function of people and seed."""
+"""Train, validation and test splits: a pure function of identities and seed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def split_faces(
 ) -> dict[str, np.ndarray]:
     """Indices of the faces in train, val and test; no person is in two of them.
 
-    ``identity`` hashes the person (the file where nobody is named), so that adding people moves nobody;
-    ``official`` is the set's own. Raises BadInput where a split that is asked for would be empty.
+    ``identity`` hashes the person (or the file if unnamed), so that adding people moves no one; ``official`` is the
+    dataset's own split. Raises BadInput if a requested split would be empty.
     """
     if mode == "official":
         names = _official(faces)
@@ -30,12 +30,12 @@ def split_faces(
     split = {name: np.flatnonzero(np.array(names) == name) for name in SPLITS}
     if mode == "official" and any(len(rows) == 0 for rows in split.values()):
         counts = ", ".join(f"{name} {len(rows)}" for name, rows in split.items())
-        raise BadInput(f"data.split=official: leaves a part empty ({counts}); data.split=identity fills all")
+        raise BadInput(f"data.split=official: leaves a split empty ({counts}); use data.split=identity")
     return split
 
 
 def share_of(ids: Sequence[str], fraction: float, seed: int) -> np.ndarray:
-    """Places of the ids that a fraction keeps, at least one: by hash, so a smaller one is part of a larger."""
+    """Positions of the ids that a fraction keeps, at least one, by hash: a smaller fraction is a subset of a larger."""
     hashes = _hashes(ids, seed, "fraction")
     return np.flatnonzero((hashes < fraction) | (hashes == hashes.min()))
 
@@ -44,7 +44,7 @@ def _official(faces: Sequence[Face]) -> list[str]:
     without = [face.id for face in faces if face.split is None]
     if without:
         raise BadInput(
-            f"data.split=official: {len(without)} of {len(faces)} pictures have no official split "
+            f"data.split=official: {len(without)} of {len(faces)} images have no official split "
             f"({without[0]}); use data.split=identity"
         )
     return [str(face.split) for face in faces]
@@ -59,13 +59,13 @@ def _places(people: list[str], seed: int, val_fraction: float, test_fraction: fl
     asked = [name for name, share in (("test", test_fraction), ("val", val_fraction)) if share > 0]
     if len(people) < len(asked) + 1:
         raise BadInput(
-            f"data.root: {len(people)} different people (or pictures of unnamed ones) cannot be split into "
+            f"data.root: {len(people)} different people (or unnamed images) cannot be split into "
             f"{', '.join(['train', *reversed(asked)])}: at least {len(asked) + 1} are needed"
         )
     hashes = _hashes(people, seed, "split")
     names = np.where(hashes < test_fraction, "test", np.where(hashes < test_fraction + val_fraction, "val", "train"))
     order = np.argsort(hashes, kind="stable")
     for place, name in zip([order[-1], *order[: len(asked)]], ["train", *asked], strict=True):
-        if name not in names:  # too few people for chance to have filled it
+        if name not in names:  # too few people for the hash to fill it
             names[place] = name
     return dict(zip(people, map(str, names), strict=True))

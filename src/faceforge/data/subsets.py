@@ -1,4 +1,4 @@
-"""Which faces are of a kind, and who stands beside whom when a model paints another face of the same kind."""
+"""Subsets of faces, and the partner of each face in tasks whose target is another face of the same subset."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from faceforge.data.sources.base import Face
 from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes
 
-CHUNK = 1024  # faces looked at together
-MAX_VALUES = 50  # an attribute with more different values is a measure, not a kind
+CHUNK = 1024  # faces per chunk
+MAX_VALUES = 50  # an attribute with more different values is continuous
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 
 
 def identities(faces: Sequence[Face]) -> np.ndarray:
-    """A number for each person, int64 (N,); a face of nobody is a person of its own. Raises BadInput for no people."""
+    """A number per person, int64 (N,); each unnamed face is its own person. Raises BadInput without identities."""
     if all(face.identity is None for face in faces):
-        raise BadInput("task.subset=identity: the set does not say who is who; all, brightness or colour would do")
+        raise BadInput("task.subset=identity: the dataset has no identities; use all, brightness or colour")
     return _numbered([("face", face.id) if face.identity is None else ("", face.identity) for face in faces])
 
 
 def values_of(attributes: Attributes | None, name: str | None) -> np.ndarray:
-    """A number for each value of an attribute, int64 (N,); unknown is a value too. Raises BadInput naming the key."""
+    """A number per value of an attribute, int64 (N,); unknown counts as a value. Raises BadInput naming the key."""
     if attributes is None:
-        raise BadInput("task.subset=attribute: the set has no attributes; data.attributes=CSV adds some")
+        raise BadInput("task.subset=attribute: the dataset has no attributes; add some with data.attributes=CSV")
     if name not in attributes[0]:
         [nearest] = get_close_matches(str(name), attributes[0], n=1, cutoff=0.0)
-        raise BadInput(f"task.attribute={name}: the set has no such attribute, the nearest is {nearest}")
+        raise BadInput(f"task.attribute={name}: the dataset has no such attribute, the nearest is {nearest}")
     column = attributes[1][:, attributes[0].index(name)]
     _, numbers = np.unique(column, return_inverse=True)
     if numbers.max() >= MAX_VALUES:
-        raise BadInput(f"task.attribute={name}: more than {MAX_VALUES} different values; must be one of 0 and 1")
+        raise BadInput(f"task.attribute={name}: more than {MAX_VALUES} different values; must be 0 or 1")
     return numbers.astype(np.int64)
 
 
@@ -46,7 +46,7 @@ def brightness(packed: np.ndarray) -> np.ndarray:
 
 
 def colours(packed: np.ndarray) -> np.ndarray:
-    """The channel of the largest mean, uint8 (N, 3, H, W) to int64 (N,): red 0, green 1, blue 2, the first of equals.
+    """The channel with the largest mean, uint8 (N, 3, H, W) to int64 (N,): red 0, green 1, blue 2; ties: the first.
 
     The published routine does the same but names them from a list in which blue and green are swapped; the
     subsets are the same faces. Raises BadInput for grey faces.
@@ -68,10 +68,10 @@ def _numbered(names: Sequence[tuple[str, str]]) -> np.ndarray:
 
 
 class Partners:
-    """For each of some faces another of the same subset, by keyed draws; itself only where it is alone there."""
+    """Draws another face of the same subset for each face, by keyed draws; itself only if it is alone."""
 
     def __init__(self, labels: np.ndarray, rows: np.ndarray, seed: int) -> None:
-        """``labels`` int64 (N,) say which subset each face of the packed set is in; ``rows`` are those to draw from."""
+        """``labels`` int64 (N,) is the subset of each packed face; ``rows`` are the faces to draw from."""
         self.seed = seed
         self.members = rows[np.argsort(labels[rows], kind="stable")]  # subset after subset
         _, first, counts = np.unique(labels[self.members], return_index=True, return_counts=True)
@@ -80,7 +80,7 @@ class Partners:
         self._place[self.members] = np.arange(len(rows))
 
     def __call__(self, rows: np.ndarray, positions: Sequence[int] | np.ndarray, stream: str) -> np.ndarray:
-        """Rows of the partners of ``rows`` (B,), drawn evenly for each of ``positions`` (B,) of a stream."""
+        """Rows of the partners of ``rows`` (B,), drawn uniformly for ``positions`` (B,) of a stream."""
         place = self._place[rows]
         first, others = self._first[place], self._count[place] - 1
         draw = counter_rng.uniform(self.seed, f"task/average/{stream}", positions)
@@ -89,5 +89,5 @@ class Partners:
 
     @property
     def alone(self) -> int:
-        """How many of the faces have no other in their subset."""
+        """The number of faces that are alone in their subset."""
         return int((self._count == 1).sum())

@@ -1,9 +1,8 @@
-"""What a model is given and what it shall make of it: a task makes the input from the face, its target.
+"""Tasks: a task computes the model's input from a face; the face is the target.
 
-Most tasks work on whole batches, on the device. Those that OpenCV draws work on single uint8 faces, in the
-dataset and its workers. Every input is a function of the face and, where something is drawn, of (seed, stream,
-position): the same for any batch, rank or worker (a blur within rounding), in training, in validation and for a
-picture from outside.
+Most tasks work on whole batches, on the device. OpenCV tasks work on single uint8 faces, in the dataset and its
+workers. Every input is a function of the face and, if the task is random, of (seed, stream, position): the same for any
+batch, rank or worker (a blur within rounding), in training, in validation and for images from outside.
 """
 
 from __future__ import annotations
@@ -29,25 +28,25 @@ from faceforge.io.images import from_uint8, to_uint8
 
 
 class Task(ABC):
-    """Pairs from faces (B, C, H, W) in [-1, 1], after augmentation; inputs are in [-1, 1] too, but for noise.
+    """Pairs from faces (B, C, H, W) in [-1, 1], after augmentation; inputs are in [-1, 1] too, except noise.
 
-    ``positions`` int64 (B,) key what is drawn, apart in each ``stream``: "train" (positions of the clock), "fixed"
-    (rows of the packed set) or any other name; None counts from 0.
+    ``positions`` int64 (B,) key random draws, separately in each ``stream``: "train" (clock positions), "fixed"
+    (rows of the packed cache) or any other name; None counts from 0.
     """
 
     name: str
 
     def check(self, height: int, width: int, channels: int) -> None:
-        """Raise BadInput where there is no input for faces of this kind."""
+        """Raise BadInput if the task cannot be applied to faces of this size and channels."""
         return
 
     def labels(self, packed: np.ndarray, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray | None:
-        """The subset, int64 (N,), of each packed face if targets are other faces of the same subset, else None."""
+        """The subset, int64 (N,), of each packed face if targets are other faces of the same subset; else None."""
         return None
 
     @abstractmethod
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor | None:
-        """The input, on the device of the faces; None where there is none."""
+        """The input, on the device of the faces; None if the task has none."""
 
     def target_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """The target: the faces."""
@@ -55,7 +54,7 @@ class Task(ABC):
 
 
 class NoInput(Task):
-    """The task of generators that start from noise of their own: the batch holds the target only."""
+    """The task of generators that start from their own noise: the batch holds only the target."""
 
     name = "none"
 
@@ -75,9 +74,9 @@ class Autoencode(Task):
 
 @dataclass(frozen=True)
 class SuperResolution(Task):
-    """The face at 1/``factor`` of its sides, by block mean or by Pillow's bicubic filter widened to the scale.
+    """The face downscaled by ``factor``, with a block mean or Pillow's antialiased bicubic filter.
 
-    The network wants inputs of 1/``input_factor``: where that is 1, the small face is enlarged again (bicubic).
+    The network expects inputs of 1/``input_factor`` of the size: if that is 1, the input is upscaled again (bicubic).
     """
 
     name = "super_resolution"
@@ -89,17 +88,17 @@ class SuperResolution(Task):
         if self.factor < 2:
             raise BadInput(f"task.factor={self.factor}: must be 2 or 4")
         if self.input_factor not in (1, self.factor):
-            right = f"must be 1 (enlarged to the target's size) or {self.factor} (task.factor)"
+            right = f"must be 1 (upscaled to the target's size) or {self.factor} (task.factor)"
             raise BadInput(f"input.factor={self.input_factor}: {right}")
 
     def check(self, height: int, width: int, channels: int) -> None:
-        """Sides are multiples of the factor."""
+        """Sides must be multiples of the factor."""
         if height % self.factor or width % self.factor:
             less = [side // self.factor * self.factor for side in (height, width)]
             more = [-(-side // self.factor) * self.factor for side in (height, width)]
             right = " or ".join(f"[{h},{w}]" for h, w in ([less] if min(less) else []) + [more])
             what = f"super_resolution x{self.factor} needs multiples of {self.factor}"
-            raise BadInput(f"data.size=[{height},{width}]: {what}; {right} would be right")
+            raise BadInput(f"data.size=[{height},{width}]: {what}; try {right}")
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """(B, C, H / input_factor, W / input_factor)."""
@@ -112,7 +111,7 @@ class SuperResolution(Task):
         return resize(faces, faces.shape[-2] // self.factor, faces.shape[-1] // self.factor)
 
     def enlarge(self, small: Tensor) -> Tensor:
-        """Small pictures, of whatever origin, in the size that the network wants."""
+        """Resize small images, from any source, to the size that the network expects."""
         if self.input_factor == self.factor:
             return small
         return resize(small, small.shape[-2] * self.factor, small.shape[-1] * self.factor)
@@ -120,7 +119,7 @@ class SuperResolution(Task):
 
 @dataclass(frozen=True)
 class Colorize(Task):
-    """Rec. 601 luma, in one channel or, for networks that take colour, three times."""
+    """Rec. 601 luma, in one channel or, for networks that take colour, repeated three times."""
 
     name = "colorize"
     channels: int
@@ -130,18 +129,18 @@ class Colorize(Task):
             raise BadInput(f"input.channels={self.channels}: must be 1 or 3")
 
     def check(self, height: int, width: int, channels: int) -> None:
-        """The faces have colour."""
+        """The faces must have colour."""
         if channels != 3:
             raise BadInput(f"data.channels={channels}: colorize needs faces in colour; data.channels must be 3")
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
-        """(B, channels, H, W), also from faces that are grey already."""
+        """(B, channels, H, W), also from grey faces."""
         return (faces if faces.shape[1] == 1 else luma(faces)).expand(-1, self.channels, -1, -1)
 
 
 @dataclass(frozen=True)
 class Noise(Task):
-    """Noise of the face's shape that has nothing to do with the face: N(0, 1) as published, or U[-1, 1)."""
+    """Noise of the face's shape, independent of the face: N(0, 1) as published, or U[-1, 1)."""
 
     name = "noise"
     distribution: Literal["normal", "uniform"]
@@ -157,11 +156,11 @@ class Noise(Task):
 
 @dataclass(frozen=True)
 class Deblur(Task):
-    """The face under a Gaussian of ``size`` x ``size`` pixels and deviation ``sigma``, as OpenCV blurs.
+    """The face blurred by OpenCV's Gaussian of ``size`` x ``size`` pixels and deviation ``sigma``.
 
-    ``box`` pixels, if not 0, are the largest half-sides of a box left sharp around the middle of the width and 0.4
-    of the height; with ``blur_target`` the target is blurred like the input. The published code at first had 23,
-    30, 60, true (with one box for each picture, here one for each position), and later 3, 30, 0, false.
+    ``box``, if not 0, is the largest half-side in pixels of a sharp box centred at 0.5 of the width and 0.4 of the
+    height; with ``blur_target`` the target is blurred like the input. The published code first had 23, 30, 60, true
+    (with one box per image, here one per position), and later 3, 30, 0, false.
     """
 
     name = "deblur"
@@ -180,7 +179,7 @@ class Deblur(Task):
             raise BadInput(f"task.box={self.box}: must be at least 0")
 
     def check(self, height: int, width: int, channels: int) -> None:
-        """The kernel mirrors no more than there is."""
+        """The kernel must not reach beyond the mirrored border."""
         most = 2 * min(height, width) - 1
         if self.size > most:
             raise BadInput(f"task.size={self.size}: at most {most} for data.size=[{height},{width}]")
@@ -193,7 +192,7 @@ class Deblur(Task):
         return torch.where(self._sharp(faces, _counters(faces, positions), stream), faces, blurred)
 
     def target_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
-        """The faces, or the input where the target is blurred too."""
+        """The faces, or the input if the target is blurred too."""
         return self.input_for(faces, positions, stream) if self.blur_target else faces
 
     def _sharp(self, faces: Tensor, counters: Tensor, stream: str) -> Tensor:
@@ -209,10 +208,10 @@ class Deblur(Task):
 
 @dataclass(frozen=True)
 class Average(Task):
-    """The target is another face of the same subset, drawn anew each time: the best answer is the subset's mean.
+    """The target is a random other face of the same subset, drawn anew each time; the optimum is the subset's mean.
 
-    Subsets: ``all`` (what the published code did, whatever it was asked), ``identity``, ``attribute`` (faces
-    that have the same value of one), ``brightness`` (terciles of the mean luma), ``colour`` (the strongest channel).
+    Subsets: ``all`` (what the published code always did), ``identity``, ``attribute`` (equal values of one
+    attribute), ``brightness`` (terciles of the mean luma), ``colour`` (the strongest channel).
     """
 
     name = "average"
@@ -225,12 +224,12 @@ class Average(Task):
             raise BadInput(f"task.subset={self.subset}, task.attribute={self.attribute}: {right}")
 
     def check(self, height: int, width: int, channels: int) -> None:
-        """Grey faces have no colour."""
+        """Subsets by colour need colour faces."""
         if self.subset == "colour" and channels != 3:
             raise BadInput(f"data.channels={channels}: task.subset=colour needs data.channels=3")
 
     def labels(self, packed: np.ndarray, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray:
-        """The subset of each packed face, int64 (N,). Raises BadInput where the set does not know."""
+        """The subset of each packed face, int64 (N,). Raises BadInput if the dataset lacks the information."""
         if self.subset == "identity":
             return subsets.identities(faces)
         if self.subset == "attribute":
@@ -240,7 +239,7 @@ class Average(Task):
         return subsets.colours(packed) if self.subset == "colour" else np.zeros(len(packed), dtype=np.int64)
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
-        """The faces; who is their target the datamodule draws."""
+        """The faces; the datamodule draws the targets."""
         return faces
 
 
@@ -248,7 +247,7 @@ class Average(Task):
 
 
 class OpenCVTask(Task):
-    """Base of the tasks whose input a filter of filters.py draws, picture by picture, in three channels."""
+    """Base of the tasks whose input is computed by a filter of filters.py, image by image, in three channels."""
 
     @abstractmethod
     def filter(self, picture: np.ndarray) -> np.ndarray:
@@ -268,7 +267,7 @@ class OpenCVTask(Task):
 
 @dataclass(frozen=True)
 class Thresholds(OpenCVTask):
-    """Each channel in few values: at all levels as was ``meant``, or at the last one only, as ``published``."""
+    """Each channel quantised: at all levels as ``meant``, or only at the last one as ``published``."""
 
     name = "thresholds"
     variant: Literal["meant", "published"]
@@ -285,7 +284,7 @@ class Thresholds(OpenCVTask):
 
 @dataclass(frozen=True)
 class Contours(OpenCVTask):
-    """The outlines at each level: smooth and each in its channel as ``meant``, or as the ``published`` code drew."""
+    """Contour lines at each level: anti-aliased, one per channel, as ``meant``, or as in the ``published`` code."""
 
     name = "contours"
     variant: Literal["meant", "published"]
@@ -329,12 +328,12 @@ def luma(images: Tensor) -> Tensor:
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Pillow's bicubic filter (a = -0.5, widened to the scale when it shrinks), clamped to [-1, 1]."""
+    """Pillow's bicubic filter (a = -0.5, antialiased when downscaling), clamped to [-1, 1]."""
     return F.interpolate(images, (height, width), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
 def _counters(faces: Tensor, positions: Tensor | None) -> Tensor:
-    """Where their noise can be computed, which is the device of the faces if possible."""
+    """The positions on a device that can compute their noise, that of the faces if possible."""
     own = torch.arange(len(faces), device=faces.device) if positions is None else positions.to(faces.device)
     return counter_rng_torch.computable(own)
 

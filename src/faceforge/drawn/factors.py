@@ -1,7 +1,7 @@
-"""The causes of drawn faces: what is drawn from a counter stream of its own, and what depends on what.
+"""The factors of drawn faces, each drawn from its own counter stream, and their dependencies.
 
-A factor added later leaves the others as they were. Shape, colours, sex and age belong to the person, expression, pose,
-light, clothes, glasses and hat to the picture.
+Adding a factor leaves the others unchanged. Shape, colours, sex and age belong to the person; expression, pose, light,
+clothes, glasses and hat to the image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Columns = dict[str, NDArray[np.floating[Any]]]
 
 
 class Factor(NamedTuple):
-    """A factor drawn from [low, high), evenly or heaped in the middle; of the person or of the picture."""
+    """A factor drawn from [low, high), uniform or peaked in the middle; of the person or of the image."""
 
     low: float
     high: float
@@ -40,7 +40,7 @@ def _pose(high: float) -> Factor:
 _SHARE = Factor(0.0, 1.0)
 _OF_PERSON = Factor(0.0, 1.0, person=True)
 
-# What is drawn from a stream of its own; `_derive` then brings in what depends on what.
+# Each factor is drawn from its own stream; `_derive` then adds dependencies.
 FACTORS: Mapping[str, Factor] = {
     # the person
     "male": _OF_PERSON,  # below 0.5 female, above male; near 0 or 1
@@ -125,7 +125,7 @@ FACTORS: Mapping[str, Factor] = {
     "hat_value": Factor(0.22, 0.88),
 }
 
-# Shares of each style, women and men; a bald head is decided by age before.
+# Probability of each style for women and men; baldness is decided by age before.
 STYLES = list(HAIR_STYLES)
 WOMEN = {"crop": 0.04, "part": 0.10, "curls": 0.15, "bob": 0.22, "long": 0.33, "bun": 0.16}
 MEN = {"crop": 0.26, "part": 0.34, "quiff": 0.20, "curls": 0.13, "long": 0.07}
@@ -145,7 +145,7 @@ def draw_factors(seed: int, indices: ArrayLike) -> Columns:
 
 
 def _derive(f: Columns) -> Columns:
-    """What depends on what; smile, glasses and hat stay independent of each other and of everything else."""
+    """Apply dependencies; smile, glasses and hat stay independent of each other and of everything else."""
     share = (f["male"] * 2) % 1.0
     f["male"] = np.where(f["male"] > 0.55, 0.86 + 0.14 * share, 0.14 * share)
     f["age"] = 18 + 62 * ((f["age"] - 18) / 62) ** 1.7
@@ -162,7 +162,7 @@ def _derive(f: Columns) -> Columns:
 
 
 def _colour(f: Columns) -> None:
-    """Dark skin brings dark hair and eyes; grey comes with age."""
+    """Dark skin implies dark hair and eyes; hair greys with age."""
     f["skin"] = f["skin"] ** 1.5
     dark = np.clip((f["skin"] - 0.28) / 0.33, 0, 1)
     f["hair_melanin"] += (1 - f["hair_melanin"]) * 0.92 * dark
@@ -195,7 +195,7 @@ def _groom(f: Columns) -> None:
 
 
 def _shape(f: Columns) -> None:
-    """Men have broader jaws, heavier brows and longer noses, women fuller lips and larger eyes, on average."""
+    """On average, men have broader jaws, heavier brows and longer noses, women fuller lips and larger eyes."""
     male = f["male"]
     f["jaw"] = np.clip(0.75 * f["jaw"] + 0.30 * male, 0, 1)
     f["chin"] = np.clip(0.75 * f["chin"] + 0.30 * male, 0, 1)
@@ -210,7 +210,7 @@ def _shape(f: Columns) -> None:
 
 
 def _choose(share: NDArray[np.floating[Any]], weights: Mapping[str, float]) -> NDArray[np.int64]:
-    """Places in STYLES, drawn with the given weights from numbers in [0, 1)."""
+    """Indices into STYLES, drawn with the given weights from numbers in [0, 1)."""
     edges = np.cumsum(list(weights.values()))[:-1] / sum(weights.values())
     places = np.array([STYLES.index(name) for name in weights])
     return places[np.searchsorted(edges, share, side="right")]

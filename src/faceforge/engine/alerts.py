@@ -1,7 +1,7 @@
-"""What goes wrong in a training, seen in its scores and said once, in words, with what to do about it.
+"""Detects training problems from logged scores and reports each once, with advice.
 
-A rule speaks when its condition holds for several rows in a row and does not mend by itself: one bad value, a start
-or a step on the way is no fault. Figures are defined in ``metrics/health.py``.
+A rule fires when its condition holds for several consecutive rows and does not recover: a single bad value or the
+start of a run is no problem. The figures are defined in ``metrics/health.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 Row = Mapping[str, float]
 Kind = Literal["training", "validation"]
 MISSING = object()
-CONSTANTS = {"latent_size": "model.code.latent_size"}  # what a rule may need beside scores, and its key
+CONSTANTS = {"latent_size": "model.code.latent_size"}  # config values that a rule may need, by name
 
 
 def _setting(config: Mapping[str, Any], key: str) -> Any:
@@ -27,7 +27,7 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
 
 @dataclass(frozen=True)
 class Remedy:
-    """Advice for runs whose config has ``key``, with the value ``when`` where one is given."""
+    """Advice for runs whose config has ``key``, with the value ``when`` if one is given."""
 
     key: str
     advice: str
@@ -41,7 +41,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Rule:
-    """``bad`` is asked with the last ``over`` rows that have all of ``needs``; ``text`` is filled from the last one."""
+    """``bad`` receives the last ``over`` rows that have all of ``needs``; the last one fills ``text``."""
 
     name: str
     kind: Kind
@@ -50,24 +50,24 @@ class Rule:
     bad: Callable[[Sequence[Row]], bool]
     text: str
     remedies: tuple[Remedy, ...]
-    unless: tuple[Remedy, ...] = ()  # runs in which it is no fault
+    unless: tuple[Remedy, ...] = ()  # runs to which the rule does not apply
 
     def speaks(self, rows: Sequence[Row], config: Mapping[str, Any]) -> bool:
-        """Whether it has something to say."""
+        """Whether the rule fires."""
         known = [row for row in rows if all(name in row for name in self.needs)][-self.over :]
         return len(known) == self.over and self.bad(known) and not any(case.fits(config) for case in self.unless)
 
     def say(self, row: Row, config: Mapping[str, Any]) -> str:
-        """Its sentence, with the first advice that fits."""
+        """The message, with the first advice that applies."""
         advice = next((f" {remedy.advice}" for remedy in self.remedies if remedy.fits(config)), "")
         return self.text.format_map(row) + advice
 
 
 class Watch:
-    """Asks the rules as rows come in. Its state is plain data: a run that is resumed says nothing twice.
+    """Evaluates the rules as rows arrive. Its state is plain data: a resumed run repeats no message.
 
-    ``batch`` is the number of images in one: rows of training are averaged over ten batches or more, and validations
-    that follow within twenty are passed over, so that logging every batch does not make a rule hasty. A note is
+    ``batch`` is the batch size. Training rows are averaged over ten batches or more, and validations within twenty
+    batches of the last are skipped, so that frequent logging does not trigger a rule too early. A note is
     ``{"images", "rule", "text"}``.
     """
 
@@ -89,13 +89,13 @@ class Watch:
         return {**state, "notes": [dict(note) for note in self.notes]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up where it was saved."""
+        """Restore a saved state."""
         self._rows = {kind: [dict(row) for row in rows] for kind, rows in state["rows"].items()}
         self._sums, self._count = dict(state["sums"]), state["count"]
         self._ends, self.notes = dict(state["ends"]), [dict(note) for note in state["notes"]]
 
     def training(self, images: int, means: Row) -> list[dict[str, Any]]:
-        """Means of the steps up to ``images``; returns fresh notes."""
+        """Add means of the steps up to ``images``; returns new notes."""
         for name in self._watched("training"):
             if name in means:
                 self._sums[name] = self._sums.get(name, 0.0) + means[name]
@@ -107,7 +107,7 @@ class Watch:
         return self._see("training", images, row)
 
     def validation(self, images: int, scores: Row) -> list[dict[str, Any]]:
-        """Scores of a validation at ``images``; returns fresh notes."""
+        """Add validation scores at ``images``; returns new notes."""
         if images - self._ends["validation"] < self.spans["validation"]:
             return []
         return self._see("validation", images, {k: v for k, v in scores.items() if k in self._watched("validation")})
@@ -142,64 +142,64 @@ def _above(name: str, limit: float) -> Callable[[Sequence[Row]], bool]:
 
 
 def _grows(rows: Sequence[Row], name: str, factor: float) -> bool:
-    """Whether the last value is so much larger than the first: it mends by itself."""
+    """Whether the last value exceeds the first by this much: the run is recovering."""
     return rows[-1][name] > factor * rows[0][name]
 
 
 def _dead(rows: Sequence[Row]) -> bool:
-    """The same picture, and not the mean face. Fresh networks of every kind here have ratios above 1e-3."""
+    """All outputs are one image, but not the mean face. Untrained networks have ratios above 1e-3."""
     return _below("val/variance_ratio", 1e-3)(rows) and _above("val/mean_face_distance", 0.5)(rows)
 
 
 def _mean_face(rows: Sequence[Row]) -> bool:
-    """Less than a tenth of the faces' variance, around the mean face. Whatever finds a face in its input is far above:
-    a code of four principal components explains more than a third of it (drawn faces and LFW, 64x64).
+    """Less than a tenth of the faces' variance, close to the mean face. Models that use their input are far above: four
+    principal components explain more than a third of the variance (drawn faces and LFW, 64x64).
     """
     small = _below("val/variance_ratio", 0.1)(rows) and _below("val/mean_face_distance", 0.5)(rows)
     return small and not _grows(rows, "val/variance_ratio", 1.3)
 
 
 def _overfitted(rows: Sequence[Row]) -> bool:
-    """A gap between the published networks, of which one is called overfitted (0.46) and one not (0.24); and no
-    better validation for three in a row, because a gap alone costs nothing while both errors fall.
+    """A gap between those of the published networks, one described as overfitted (0.46) and one not (0.24), and no
+    better validation three times in a row, because a gap alone is harmless while both errors fall.
     """
     worse = all(row["val/mae"] >= rows[0]["val/mae"] for row in rows[1:])
     return worse and _above("val/gap", 0.35)(rows[1:])
 
 
 def _collapsed(rows: Sequence[Row]) -> bool:
-    """Healthy runs have 0.9 and more in both from the first 1500 images on; a poor one that does make different
-    faces 0.73 and 0.61, the published collapse 0.04 and 0.03, a generator of 64 faces 0.99 and 0.03.
+    """Healthy runs have 0.9 or more in both after the first 1500 images; a poor run with distinct faces has 0.73 and
+    0.61, the published collapse 0.04 and 0.03, a generator of only 64 faces 0.99 and 0.03.
     """
     few = all(row["val/diversity"] < 0.5 or row["val/nearest"] < 0.3 for row in rows)
     return few and not _grows(rows, "val/diversity", 1.3) and not _grows(rows, "val/nearest", 1.3)
 
 
 def _checkered(rows: Sequence[Row]) -> bool:
-    """Healthy runs start at 4 and fall to 1.2; 5 is what a pattern of 0.7 of 255 levels gives, the least to be seen."""
+    """Healthy runs start at 4 and fall to 1.2; a barely visible pattern of 0.7 of 255 levels gives 5."""
     return (
         _above("val/checkerboard", 5.0)(rows) and not rows[-1]["val/checkerboard"] < 0.7 * rows[0]["val/checkerboard"]
     )
 
 
 def _inactive(rows: Sequence[Row]) -> bool:
-    """A variational code switches off units that it does not need (Burda et al. 2016, table 2: half and more of 50), so
-    most must be gone before it is a fault.
+    """A variational code switches off units that it does not need (Burda et al. 2016, table 2: half or more of 50), so
+    the rule fires only when most are inactive.
     """
     few = all(row["val/active_units"] < 0.1 * row["latent_size"] for row in rows)
     return few and not _grows(rows, "val/active_units", 1.3)
 
 
 def _blind(rows: Sequence[Row]) -> bool:
-    """It rates real faces no higher than generated ones, or lower. Healthy runs keep a distance of 0.6 and more on
-    logits, and a least-squares one, between labels 1 apart, begins at 0.01 and rises at once; the published one
-    stays below 0.03 for tens of thousands of images, and one that does not learn falls far below 0.
+    """Real faces are rated no higher than generated ones. Healthy runs keep a logit distance of 0.6 or more; with least
+    squares, whose labels are 1 apart, it starts at 0.01 and rises at once. The published discriminator stays below
+    0.03 for tens of thousands of images; one that does not learn falls far below 0.
     """
     apart = [row["logit/real"] - row["logit/fake"] for row in rows]
     return max(apart) < 0.03 and apart[-1] < max(1.3 * apart[0], 0.005)
 
 
-STRONGER_PENALTY = Remedy("model.r1_gamma", "A larger model.r1_gamma or a lower model.optimizer_d.lr holds it back.")
+STRONGER_PENALTY = Remedy("model.r1_gamma", "Try a larger model.r1_gamma or a lower model.optimizer_d.lr.")
 RULES: tuple[Rule, ...] = (
     Rule(
         "constant output",
@@ -207,11 +207,11 @@ RULES: tuple[Rule, ...] = (
         ("val/variance_ratio", "val/mean_face_distance"),
         2,
         _dead,
-        "Every output is the same picture ({val/variance_ratio:.1g} of the targets' variance), and no face: part of "
-        "the network has died.",
+        "Every output is the same image ({val/variance_ratio:.1g} of the targets' variance), and not a face: part of "
+        "the network is dead.",
         (
-            Remedy("model.optimizer.lr", "A lower model.optimizer.lr, or model.clip_norm=1, and a new start."),
-            Remedy("model.optimizer_g.lr", "A lower model.optimizer_g.lr, or model.clip_norm=1, and a new start."),
+            Remedy("model.optimizer.lr", "Restart with a lower model.optimizer.lr, or with model.clip_norm=1."),
+            Remedy("model.optimizer_g.lr", "Restart with a lower model.optimizer_g.lr, or with model.clip_norm=1."),
         ),
     ),
     Rule(
@@ -220,15 +220,15 @@ RULES: tuple[Rule, ...] = (
         ("val/variance_ratio", "val/mean_face_distance"),
         3,
         _mean_face,
-        "The outputs are nearly the mean face of the training set: they have {val/variance_ratio:.1%} of the targets' "
-        "variance and lie at {val/mean_face_distance:.0%} of the faces' distance from it. The model does not use its "
+        "The outputs are close to the mean training face: they have {val/variance_ratio:.1%} of the targets' variance "
+        "and {val/mean_face_distance:.0%} of the faces' distance to it. The model does not use its "
         "input.",
         (
-            Remedy("model.code.log_variance", "A lower model.kl_weight leaves the code more room."),
-            Remedy("model.optimizer.lr", "Another model.optimizer.lr, or a longer run (trainer.max_images)."),
-            Remedy("model.loss_weight", "A larger model.loss_weight ties the output to its target."),
+            Remedy("model.code.log_variance", "Try a lower model.kl_weight."),
+            Remedy("model.optimizer.lr", "Try another model.optimizer.lr, or a longer run (trainer.max_images)."),
+            Remedy("model.loss_weight", "Try a larger model.loss_weight."),
         ),
-        (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),  # there it is the right answer
+        (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),  # there the mean face is optimal
     ),
     Rule(
         "overfitting",
@@ -236,10 +236,10 @@ RULES: tuple[Rule, ...] = (
         ("val/mae", "train/mae", "val/gap"),
         4,
         _overfitted,
-        "The error on faces not trained on ({val/mae:.4f}) is {val/gap:.0%} above that on training faces "
-        "({train/mae:.4f}) and has not fallen for three validations: the model learns its training set by heart. "
-        "best.ckpt is from before.",
-        (Remedy("data.augment", "data.augment=light or more faces help; model/stop=early ends such a run."),),
+        "The error on validation faces ({val/mae:.4f}) is {val/gap:.0%} above that on training faces "
+        "({train/mae:.4f}) and has not fallen for three validations: the model is overfitting. best.ckpt is an "
+        "earlier checkpoint.",
+        (Remedy("data.augment", "Try data.augment=light or more faces; model/stop=early stops such a run."),),
         (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),
     ),
     Rule(
@@ -251,8 +251,8 @@ RULES: tuple[Rule, ...] = (
         "Only {val/active_units:.0f} of {latent_size:.0f} units of the code still depend on the face (posterior "
         "collapse).",
         (
-            Remedy("model.code.log_variance", "A lower model.kl_weight, or model.free_nats=0.1, keeps more of them."),
-            Remedy("model.optimizer.lr", "A lower model.optimizer.lr, or a smaller model.code.latent_size."),
+            Remedy("model.code.log_variance", "Try a lower model.kl_weight, or model.free_nats=0.1."),
+            Remedy("model.optimizer.lr", "Try a lower model.optimizer.lr, or a smaller model.code.latent_size."),
         ),
     ),
     Rule(
@@ -261,8 +261,8 @@ RULES: tuple[Rule, ...] = (
         ("val/diversity", "val/nearest"),
         3,
         _collapsed,
-        "The generator makes the same few faces: two of them differ {val/diversity:.0%} as much as real faces do, and "
-        "the most similar ones {val/nearest:.0%} as much.",
+        "Mode collapse: generated faces differ {val/diversity:.0%} as much as real faces do, and "
+        "nearest neighbours {val/nearest:.0%} as much.",
         (
             Remedy("model.objective", "model.objective=non_saturating or relativistic often prevents it.", "minimax"),
             Remedy("model.r1_gamma", "A larger model.r1_gamma, or lower learning rates of both, often prevent it."),
@@ -274,15 +274,13 @@ RULES: tuple[Rule, ...] = (
         ("val/checkerboard",),
         3,
         _checkered,
-        "The pictures have a checkerboard pattern: energy at its frequencies stands out {val/checkerboard:.0f} times "
-        "as much as in real faces.",
+        "The images have a checkerboard pattern: its frequencies have {val/checkerboard:.0f} times the excess energy "
+        "of real faces.",
         (
-            Remedy("model.generator.upsampling", "model.generator.upsampling=nearest has none.", "transposed"),
-            Remedy("model.decoder.upsampling", "model.decoder.upsampling=nearest has none.", "transposed"),
-            Remedy("choices.model/generator", "model/generator=conventional ends without one.", "tutorial"),
-            Remedy(
-                "choices.model/generator", "model/generator=conventional ends without one.", "published_conventional"
-            ),
+            Remedy("model.generator.upsampling", "Try model.generator.upsampling=nearest.", "transposed"),
+            Remedy("model.decoder.upsampling", "Try model.decoder.upsampling=nearest.", "transposed"),
+            Remedy("choices.model/generator", "Try model/generator=conventional.", "tutorial"),
+            Remedy("choices.model/generator", "Try model/generator=conventional.", "published_conventional"),
         ),
     ),
     Rule(
@@ -292,12 +290,12 @@ RULES: tuple[Rule, ...] = (
         4,
         # Healthy runs start below 0.5 and stay below 0.1.
         _above("discriminator/saturation", 0.95),
-        "The discriminator is sure and right on {discriminator/saturation:.0%} of the faces; "
-        "{discriminator/signal:.1%} of the full signal reaches the generator.",
+        "The discriminator is certain and correct on {discriminator/saturation:.0%} of the faces; "
+        "{discriminator/signal:.1%} of the full gradient signal reaches the generator.",
         (
-            Remedy("model.objective", "model.objective=non_saturating keeps the signal whole.", "minimax"),
+            Remedy("model.objective", "Try model.objective=non_saturating, which keeps the full signal.", "minimax"),
             STRONGER_PENALTY,
-            Remedy("model.optimizer_d.lr", "A lower model.optimizer_d.lr holds it back."),
+            Remedy("model.optimizer_d.lr", "Try a lower model.optimizer_d.lr."),
         ),
     ),
     Rule(
@@ -308,7 +306,7 @@ RULES: tuple[Rule, ...] = (
         _blind,
         "The discriminator does not rate real faces above generated ones (logits {logit/real:.3f} and "
         "{logit/fake:.3f}), so the generator learns nothing from it.",
-        (Remedy("model.optimizer_d.lr", "A higher model.optimizer_d.lr, as high as model.optimizer_g.lr, wakes it."),),
+        (Remedy("model.optimizer_d.lr", "Try model.optimizer_d.lr as high as model.optimizer_g.lr."),),
     ),
 )
 KEPT = max(rule.over for rule in RULES)

@@ -1,4 +1,4 @@
-"""What suits this machine: training steps of a model, timed with each switch on and off; `faceforge bench`."""
+"""`faceforge bench`: times training steps with each option on and off and suggests the faster settings."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from faceforge.engine.plan import make_plan
 from faceforge.errors import BadInput
 from faceforge.io.workers import cores
 
-WORTH = 1.03  # smaller gains are not told from noise
+WORTH = 1.03  # smaller gains are within noise
 ROUNDS = 2
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to train: what is written on the command line, threads (None: as they are), settings of ``trainer``."""
+    """A setting to time: its overrides, threads (None: unchanged), settings of ``trainer``."""
 
     words: str
     threads: int | None
     trainer: Mapping[str, Any]
 
     def beside(self, other: Choice) -> Choice:
-        """Both at once; ``other`` wins."""
+        """Both settings combined; ``other`` wins."""
         words = " ".join(word for word in (self.words, other.words) if word)
         threads = self.threads if other.threads is None else other.threads
         return Choice(words, threads, {**self.trainer, **other.trainer})
 
 
 def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]:
-    """Time what can be chosen, one thing after the other, each on top of what was faster so far; the lines to print.
+    """Time the options one after the other, each on top of the fastest so far; the lines to print.
 
-    ``seconds`` is for each of about ten measurements, on noise instead of faces. Raises BadInput.
+    ``seconds`` is the duration of each of about ten measurements, on noise instead of faces. Raises BadInput.
     """
     if seconds <= 0:
-        raise BadInput(f"--seconds={seconds:g}: must be more than 0")
+        raise BadInput(f"--seconds={seconds:g}: must be above 0")
     messages.filter_warnings()
     config = configuration.compose(list(overrides))
     gpus = make_plan(config).gpus
@@ -62,7 +62,7 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
 
 def _suggested(best: Choice, overrides: Sequence[str]) -> str:
     if not best.words:
-        return "the settings as they are; nothing else is faster here"
+        return "the current settings; no alternative is faster here"
     words = best.words.split()
     before = [word for word in words if word.startswith("OMP_NUM_THREADS")][-1:]
     after = [word for word in words if not word.startswith("OMP_NUM_THREADS")]
@@ -70,7 +70,7 @@ def _suggested(best: Choice, overrides: Sequence[str]) -> str:
 
 
 def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:
-    """What is worth a measurement on this kind of device."""
+    """The options worth timing on this kind of device."""
     if gpus:
         for precision in ("32", "bf16", "16"):
             if precision != "bf16" or devices.native_bf16():
@@ -85,7 +85,7 @@ def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:
 
 
 def compared(config: dict[str, Any], first: Choice, second: Choice, seconds: float) -> float:
-    """How many times as fast the second choice is: the quickest blocks of steps of both, measured in turns."""
+    """Speed ratio of the second choice to the first: the fastest blocks of steps of both, measured alternately."""
     least = {False: float("inf"), True: float("inf")}
     for _ in range(ROUNDS):
         for is_second, choice in ((False, first), (True, second)):
@@ -94,13 +94,13 @@ def compared(config: dict[str, Any], first: Choice, second: Choice, seconds: flo
 
 
 def step_seconds(config: dict[str, Any], choice: Choice, seconds: float) -> float:
-    """Seconds of a training step through Lightning's trainer, on one batch of noise."""
+    """Seconds per training step through Lightning's Trainer, on one batch of noise."""
     chosen = {**config, "trainer": {**config["trainer"], **choice.trainer}}
     plan = make_plan(chosen)
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
     module, data = training.build(chosen)
-    block = getattr(module, "penalty_every", 1)  # lazy penalties make one step in so many a heavier one
+    block = getattr(module, "penalty_every", 1)  # lazy penalties make one in so many steps slower
     stop_watch = _StopWatch(seconds, block)
     trainer = training.make_trainer(plan, [stop_watch])
     trainer.fit(module, train_dataloaders=_Same(_noise(data)))
@@ -108,7 +108,7 @@ def step_seconds(config: dict[str, Any], choice: Choice, seconds: float) -> floa
 
 
 def _noise(data: Any) -> dict[str, Tensor]:
-    """A batch as the datamodule would give, of no faces."""
+    """A batch of noise in the datamodule's format."""
     shape = data.channels, data.height, data.width
     positions = torch.arange(data.batch_size)
     drawn = counter_rng.uniform(0, "bench", positions.numpy(), shape)
@@ -119,7 +119,7 @@ def _noise(data: Any) -> dict[str, Tensor]:
 
 
 class _Same:
-    """One batch for ever."""
+    """The same batch forever."""
 
     def __init__(self, batch: dict[str, Tensor]) -> None:
         self.batch = batch
@@ -130,7 +130,7 @@ class _Same:
 
 
 class _StopWatch(pl.Callback):
-    """The quickest block of steps after the first one, for some seconds and at least two blocks."""
+    """The fastest block of steps after the first one, over some seconds and at least two blocks."""
 
     lean = True
 
@@ -142,7 +142,7 @@ class _StopWatch(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The end of a step; at the end of a block the device is waited for."""
+        """Count a step; synchronise at the end of a block."""
         self._steps += 1
         if self._steps % self.block:
             return

@@ -1,4 +1,4 @@
-"""Checkpoints that survive: how they are written, read, and turned back into a module.
+"""Crash-safe checkpoints: how they are written, read, and turned back into a module.
 
 A checkpoint is a plain dict (weights-only loadable) with at least ``state_dict config version clock optimizers``.
 """
@@ -25,22 +25,22 @@ from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path, sweep, temporary
 
 HASHES = "hashes.txt"
-LISTED = 50  # hashes, before those of files that are gone are dropped
+LISTED = 50  # hashes kept before those of deleted files are dropped
 KINDS = {"state_dict": Mapping, "config": Mapping, "version": int, "clock": Mapping, "optimizers": list}
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes ``last.ckpt`` so that at every instant one good checkpoint lies in the folder; keeps the one before.
+    """Writes ``last.ckpt`` so that the folder holds a valid checkpoint at every instant; keeps the previous one.
 
-    Temporary file beside the target, fsync, hash recorded, replace, fsync of the folder. Lightning's own saver moves
+    Temporary file next to the target, fsync, hash recorded, replace, fsync of the folder. Lightning's own saver moves
     files out of the system's temporary folder, which can lose the old checkpoint together with the new one.
-    ``previous.ckpt`` is given up only once the new file stands: the old ``last.ckpt`` may have been damaged meanwhile.
+    ``previous.ckpt`` is replaced only after the new file is in place: the old ``last.ckpt`` may have been damaged.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write one checkpoint; the one that stood at ``path`` becomes ``previous.ckpt``. Raises OSError."""
+        """Write one checkpoint; the existing one at ``path`` becomes ``previous.ckpt``. Raises OSError."""
         path = Path(path)
-        if "optimizer_states" not in checkpoint:  # Lightning hands weights from a finished rank to its parent
+        if "optimizer_states" not in checkpoint:  # Lightning passes weights from a finished rank to its parent
             torch.save(checkpoint, path)
             return
         checkpoint["optimizers"] = checkpoint.pop("optimizer_states")
@@ -62,7 +62,7 @@ class AtomicCheckpointIO(CheckpointIO):
             before.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read weights-only, whatever the caller asks, under the names that Lightning expects."""
+        """Read weights-only, always, under the names that Lightning expects."""
         if Path(path).suffix != ".ckpt" or Path(path).name.startswith("."):
             return torch.load(path, map_location, weights_only=True)
         checkpoint = read(path)
@@ -70,7 +70,7 @@ class AtomicCheckpointIO(CheckpointIO):
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete a file; Lightning asks it for what a rank handed over."""
+        """Delete a file; Lightning calls it for weights passed by a rank."""
         Path(path).unlink(missing_ok=True)
 
 
@@ -83,7 +83,7 @@ def _require_space(folder: Path, size: int) -> None:
 def _record(folder: Path, new: str) -> None:
     # Written before the replace: a file whose hash is not listed was never finished.
     lines = (folder / HASHES).read_text().split() if (folder / HASHES).exists() else []
-    if len(lines) > LISTED:  # `best` may be older than any number of saves
+    if len(lines) > LISTED:  # `best` may be older than any of the kept hashes
         standing = {digest(path) for path in folder.glob("*.ckpt")}
         lines = [line for line in lines if line in standing]
     with atomic_path(folder / HASHES) as beside:
@@ -91,7 +91,7 @@ def _record(folder: Path, new: str) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give ``source`` a second name in one step (a copy where the file system has no links)."""
+    """Give ``source`` a second name atomically (a copy if the file system has no links)."""
     beside = temporary(target)
     _name_twice(source, beside)
     beside.replace(target)
@@ -102,18 +102,18 @@ def _name_twice(source: Path, other: Path) -> None:
     other.unlink(missing_ok=True)
     try:
         os.link(source, other)
-    except (OSError, AttributeError):  # some systems have no such function
+    except (OSError, AttributeError):  # not available on every system
         shutil.copy2(source, other)
 
 
 def sweep_orphans(folder: Path) -> None:
-    """Remove temporary files that a killed run left behind, in its ``checkpoints`` folder and beside it."""
+    """Remove temporary files of a killed run in its ``checkpoints`` folder, the run folder and ``samples``."""
     for place in (folder, folder.parent, folder.parent / "samples"):
         sweep(place)
 
 
 def digest(path: Path) -> str:
-    """SHA-256 (hex) of a checkpoint's file, by which others know it."""
+    """SHA-256 (hex) of a checkpoint file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -128,7 +128,7 @@ def find(run: str | Path, name: str = "last") -> Path:
         if (path / "checkpoints" / f"{candidate}.ckpt").is_file():
             return path / "checkpoints" / f"{candidate}.ckpt"
     begun = (path / "config.yaml").is_file()
-    right = f"it had not begun to train: start it again, with run_dir={path}" if begun else "name a run folder"
+    right = f"training had not started; start it again with run_dir={path}" if begun else "name a run folder"
     raise BadInput(f"{path}: holds no checkpoints/last.ckpt; {right}{'' if begun else ' or a .ckpt file'}")
 
 
@@ -139,8 +139,8 @@ def best(folder: Path) -> tuple[Mapping[str, torch.Tensor], str]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The plain dict in a checkpoint file. Where ``last.ckpt`` is damaged, ``previous.ckpt`` or else ``best.ckpt``,
-    with a warning. Raises BadInput.
+    """The plain dict in a checkpoint file. If ``last.ckpt`` is damaged, falls back to ``previous.ckpt``, then
+    ``best.ckpt``, with a warning. Raises BadInput.
     """
     path = Path(path)
     try:
@@ -166,7 +166,7 @@ def _read_one(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     hashes = path.with_name(HASHES)
     if hashes.is_file() and hashlib.sha256(content).hexdigest() not in hashes.read_text().split():
-        raise BadInput(f"{path}: its bytes are not those that were written (damaged file)")
+        raise BadInput(f"{path}: damaged file (its hash does not match)")
     try:
         _require_stored(content)
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -180,7 +180,7 @@ def _read_one(path: Path) -> dict[str, Any]:
     wrong = [name for name, kind in KINDS.items() if not isinstance(checkpoint[name], kind)]
     wrong += [key for key, value in checkpoint["state_dict"].items() if not _plain_tensor(value)] if not wrong else []
     if wrong:
-        raise BadInput(f"{path}: not a faceforge checkpoint; {configuration.shorten(str(wrong[0]))} is of a wrong type")
+        raise BadInput(f"{path}: not a faceforge checkpoint; {configuration.shorten(str(wrong[0]))} has the wrong type")
     if checkpoint["version"] > VERSION:
         raise BadInput(
             f"{path}: written by a newer faceforge (version {checkpoint['version']}, this one reads {VERSION})"
@@ -192,26 +192,26 @@ def _read_one(path: Path) -> dict[str, Any]:
 
 
 def _require_stored(content: bytes) -> None:
-    """Raises ValueError where a file is damaged, or would unpack to more than it is: torch.save packs nothing."""
+    """Raises ValueError if a file is damaged or compressed: torch.save does not compress."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(member.file_size for member in archive.infolist()) > len(content):
             raise ValueError("compressed")
-        if archive.testzip() is not None:  # torch does not look at the checksums
+        if archive.testzip() is not None:  # torch does not verify the checksums
             raise ValueError("damaged")
 
 
 def _plain_tensor(value: Any) -> bool:
-    """Whether a weight is numbers that the file holds: a view can claim far more than there is."""
+    """Whether a weight has all its numbers in the file: a view can claim far more."""
     if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized or value.is_meta:
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> Any:
-    """The module that a run trained, in eval mode on the CPU; the only way in for everything that uses a run.
+    """The trained module of a run, in eval mode on the CPU; everything that uses a run loads it here.
 
-    The configuration in the file is input from outside: its targets pass the same allow-list, and packages of your own
-    must be named in ``trusted`` again. Raises BadInput.
+    The configuration in the file is untrusted input: its targets pass the same allow-list, and your own packages must
+    be listed in ``trusted`` again. Raises BadInput.
     """
     path = find(run, name)
     checkpoint = read(path)
@@ -228,9 +228,9 @@ def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> An
 
 
 def initialise(module: nn.Module, run: str | Path) -> str:
-    """Copy the weights of a run that match by name and shape into ``module``; says what matched and what did not.
+    """Copy the weights of a run that match by name and shape into ``module``; returns a summary of what matched.
 
-    Raises BadInput where nothing matches.
+    Raises BadInput if nothing matches.
     """
     path = find(run, "best")
     source, target = read(path)["state_dict"], module.state_dict()

@@ -1,7 +1,7 @@
-"""The accelerator of this machine, whatever its kind: how many there are, their names, precision, seeds and memory.
+"""The accelerators of this machine, of any kind: their number, names, precision, seeds and memory.
 
-All other code asks here. The answers come from ``torch.accelerator`` and the torch module of its kind, so CUDA, ROCm,
-Apple and Intel GPUs, and a device that a package adds to torch, take the same lines.
+No other module queries devices. The answers come from ``torch.accelerator`` and the torch module of its kind, so CUDA,
+ROCm, Apple and Intel GPUs, and devices that a package adds to torch, share the same code.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ CPU = torch.device("cpu")
 
 
 def accelerator() -> torch.device | None:
-    """The kind of accelerator that is usable here, without an index; None where there is none."""
+    """The available kind of accelerator, without an index; None if there is none."""
     return torch.accelerator.current_accelerator(check_available=True)
 
 
 def count() -> int:
-    """How many accelerators can be used."""
+    """The number of available accelerators."""
     return torch.accelerator.device_count() if accelerator() else 0
 
 
 def best() -> torch.device:
-    """Where a trained model works fastest: the accelerator, else the CPU."""
+    """The device for inference: the accelerator, else the CPU."""
     return accelerator() or CPU
 
 
@@ -50,7 +50,7 @@ def _module() -> Any:
 def gpus(asked: int | None, batch_size: int) -> int:
     """How many accelerators to use, 0 for the CPU, for ``trainer.gpus`` and ``data.batch_size``. Raises BadInput.
 
-    None takes all of them, or as many as share a batch evenly; in an interactive session one, since it cannot start
+    None takes all of them, or as many as divide a batch evenly; in an interactive session one, since it cannot start
     more processes.
     """
     found = count()
@@ -58,12 +58,12 @@ def gpus(asked: int | None, batch_size: int) -> int:
         most = min(found, 1) if hasattr(sys, "ps1") else found
         return next((number for number in range(most, 0, -1) if batch_size % number == 0), 0)
     if asked < 0:
-        raise BadInput(f"trainer.gpus: {asked} must be 0 (the CPU), a number of GPUs, or null for all there are")
+        raise BadInput(f"trainer.gpus: {asked} must be 0 (the CPU), a number of GPUs, or null for every GPU")
     if asked > found:
         kind = best().type.upper()
         has = f"{found} {kind} GPU{'s' * (found != 1)}" if found else "no GPU that torch can use"
         raise BadInput(
-            f"trainer.gpus: {asked} asked for, this machine has {has}; use trainer.gpus={found}"
+            f"trainer.gpus: {asked} requested, this machine has {has}; use trainer.gpus={found}"
             + " (the CPU)" * (not found)
         )
     return asked
@@ -72,7 +72,7 @@ def gpus(asked: int | None, batch_size: int) -> int:
 def precision(asked: str, number: int) -> Resolved:
     """What ``trainer.precision`` means on ``number`` accelerators, by static rules. Raises BadInput.
 
-    auto is bf16 where it is native, else 16 with a gradient scaler; 32 on the CPU, and where torch does not say.
+    auto is bf16 where it is native, else 16 with a gradient scaler; 32 on the CPU, or if torch cannot tell.
     """
     if not number:
         if asked in MIXED:
@@ -87,13 +87,13 @@ def precision(asked: str, number: int) -> Resolved:
 
 
 def native_bf16() -> bool | None:
-    """Whether the accelerator computes in bf16 itself; None where torch cannot tell."""
+    """Whether the accelerator has native bf16; None if torch cannot tell."""
     supported = getattr(_module(), "is_bf16_supported", None)
     return None if supported is None else bool(supported(including_emulation=False))
 
 
 def name(number: int) -> str:
-    """The accelerators' own name with their number, or the CPU's with its threads."""
+    """Number and name of the accelerators, or the CPU's name and threads."""
     if number:
         named = getattr(_module(), "get_device_name", None)
         return f"{number} x {named(0) if named else best().type.upper()}"
@@ -111,17 +111,17 @@ def _cpu_name() -> str:
 
 
 class TorchAccelerator(Accelerator):
-    """Lightning's view of any kind of accelerator that torch knows and Lightning's registry does not."""
+    """Lightning's interface to accelerators that torch knows and Lightning's registry does not."""
 
     def setup_device(self, device: torch.device) -> None:
-        """Make it the current one."""
+        """Make the device current."""
         torch.accelerator.set_device_index(device.index or 0)
 
     def teardown(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
     def get_device_stats(self, device: int | str | torch.device) -> dict[str, Any]:
-        """Memory figures of torch, where it has them for this kind."""
+        """Torch's memory statistics, if it has them for this kind."""
         with suppress(RuntimeError, AttributeError):
             return dict(torch.accelerator.memory_stats(device))
         return {}
@@ -133,7 +133,7 @@ class TorchAccelerator(Accelerator):
 
     @staticmethod
     def get_parallel_devices(devices: Any) -> list[torch.device]:
-        """The first so many, or those at the indices."""
+        """The first n devices, or those at the indices."""
         indices = range(int(devices)) if isinstance(devices, int | str) else devices
         return [torch.device(best().type, index) for index in indices]
 
@@ -144,7 +144,7 @@ class TorchAccelerator(Accelerator):
 
     @staticmethod
     def is_available() -> bool:
-        """Whether torch has one."""
+        """Whether torch has an accelerator."""
         return accelerator() is not None
 
     @staticmethod
@@ -154,7 +154,7 @@ class TorchAccelerator(Accelerator):
 
 
 def lightning_accelerator(number: int) -> str | Accelerator:
-    """What to give Lightning's Trainer for so many accelerators."""
+    """Arguments of Lightning's Trainer for this number of accelerators."""
     if not number:
         return "cpu"
     kind = best().type
@@ -162,7 +162,7 @@ def lightning_accelerator(number: int) -> str | Accelerator:
 
 
 def lightning_precision(resolved: str, number: int) -> Precision:
-    """Lightning's plugin: mixed precision of the accelerator's own kind, or none."""
+    """Lightning's mixed-precision plugin for the accelerator's kind, or none."""
     return MixedPrecision(MIXED[resolved], best().type) if number and resolved in MIXED else Precision()
 
 
@@ -170,14 +170,14 @@ def lightning_precision(resolved: str, number: int) -> Precision:
 
 
 def synchronize() -> None:
-    """Wait until the accelerator has done what it was given; nothing on a machine without one."""
+    """Wait until the accelerator has finished its queued work; does nothing without one."""
     if accelerator():
         _module().synchronize()
 
 
 @cache
 def can_pin() -> bool:
-    """Whether host memory can be pinned, so that copies to the accelerator do not wait."""
+    """Whether host memory can be pinned, for asynchronous copies to the accelerator."""
     if accelerator() is None:
         return False
     try:

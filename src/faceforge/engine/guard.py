@@ -1,4 +1,4 @@
-"""NaN and infinite values during training, found within a few batches: the run stops, or goes back and on."""
+"""Detects NaN and infinite values during training within a few batches; the run stops or rolls back."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from faceforge.engine.run import Run
 from faceforge.errors import GuardStop
 from faceforge.schemes.base import Scheme
 
-LEAST_SCALE = 2.0**-14  # of a gradient scaler; it begins at 2^16 and halves whenever a gradient overflows
-RATES = {"lr", "initial_lr", "max_lr", "min_lr"}  # of a group; all but the first are what schedules compute it from
+LEAST_SCALE = 2.0**-14  # of a gradient scaler, which starts at 2^16 and halves at every gradient overflow
+RATES = {"lr", "initial_lr", "max_lr", "min_lr"}  # of a parameter group; schedules compute the first from the others
 
 
 class NotFinite(GuardStop):
@@ -25,7 +25,7 @@ class NotFinite(GuardStop):
 
 
 def find_nonfinite(module: Scheme) -> str | None:
-    """What is not finite: a loss since the last log, a weight or a statistic, by name; None where all is well."""
+    """Name of a loss since the last log, a weight or a statistic that is NaN or infinite; None if all are finite."""
     numbers = {**module.means.numbers(), **_floats(module)}
     flat = [values.detach().flatten() for values in numbers.values() if values.numel()]
     largest = torch.stack([n.float() for n in torch._foreach_norm(flat, float("inf"))])  # pyright: ignore[reportPrivateImportUsage]
@@ -39,14 +39,14 @@ def _floats(module: Scheme) -> dict[str, Tensor]:
 
 
 def overflowing(scaler: Any) -> str | None:
-    """What to say of a gradient scaler that has fallen so far that nothing is learnt any more."""
+    """The message for a gradient scaler whose scale has fallen so far that training has stalled."""
     if scaler is None or scaler.get_scale() > LEAST_SCALE:
         return None
-    return "gradients overflow in 16 bits at every step; use trainer.precision=32, or bf16 where there is any"
+    return "gradients overflow in 16 bits at every step; use trainer.precision=32, or bf16 if the GPU supports it"
 
 
 def require_finite(trainer: pl.Trainer, module: Scheme) -> None:
-    """Raises NotFinite on all ranks where a number of one is NaN or infinite, GuardStop where 16 bits overflow."""
+    """Raises NotFinite on all ranks if a value of any rank is NaN or infinite, GuardStop if 16 bits overflow."""
     agree(trainer, module, find_nonfinite(module))
     overflow = overflowing(getattr(trainer.precision_plugin, "scaler", None))
     if overflow:
@@ -54,14 +54,14 @@ def require_finite(trainer: pl.Trainer, module: Scheme) -> None:
 
 
 def agree(trainer: pl.Trainer, module: Scheme, bad: str | None) -> None:
-    """What is bad on one rank ends all, so that none is left waiting for another."""
+    """A bad value on one rank ends all ranks, so that none waits for another."""
     if trainer.strategy.reduce_boolean_decision(bad is not None, all=False):
-        what = bad or "a number of another rank"
-        raise NotFinite(f"{what} is no longer a finite number at image {module.clock.images}")
+        what = bad or "a value on another rank"
+        raise NotFinite(f"{what} is NaN or infinite at image {module.clock.images}")
 
 
 def slow_down(optimizers: Iterable[torch.optim.Optimizer], record: Mapping[str, Any], images: int) -> float:
-    """Lower the learning rates of a run that went back to this checkpoint before; by which factor."""
+    """Lower the learning rates if the run rolled back to this checkpoint before; returns the factor."""
     returns = sum(entry["to"] == images for entry in record.get("rollbacks", []))
     factor = 0.5 ** max(0, returns - 1)
     for optimizer in optimizers if factor < 1 else ():
@@ -72,15 +72,15 @@ def slow_down(optimizers: Iterable[torch.optim.Optimizer], record: Mapping[str, 
 
 
 def go_back(guard: Guard, run: Run, error: NotFinite) -> tuple[Run, Path]:
-    """The checkpoint to go on from. Raises GuardStop where the run shall stop, or went back often enough."""
+    """The checkpoint to continue from. Raises GuardStop if the run must stop or has used all rollbacks."""
     before = run.record.get("rollbacks", [])
     path = checkpoint.find(run.folder, "last")
     images = checkpoint.read(path)["clock"]["images"]
     if guard.action == "stop" or len(before) >= guard.rollbacks:
-        often = f" after going back {len(before)} times" if before else ""
+        often = f" after {len(before)} rollbacks" if before else ""
         raise GuardStop(
-            f"{error}{often}; {path} of image {images} is good (a lower learning rate often helps, and "
-            f"guard.action=rollback goes on by itself)"
+            f"{error}{often}; {path} (image {images}) is valid. Try a lower learning rate, or "
+            f"guard.action=rollback to continue automatically"
         )
     rollbacks = [*before, {"what": str(error), "to": images}]
     run.update(rollbacks=rollbacks, resumed=[*run.record["resumed"], images])

@@ -1,7 +1,7 @@
-"""How a trainer runs steps: Lightning's own loop, or a lean one while nothing asks for what that leaves out.
+"""The training loop: a lean one, or Lightning's own if anything needs a hook that the lean loop omits.
 
-Lightning's loop spends a third of a millisecond a step on hooks, profilers and progress, and with several ranks waits
-for all of them at every step. Both train to the same bits.
+Lightning's loop spends a third of a millisecond per step on hooks, profilers and progress, and synchronises all ranks
+at every step. Both train to the same bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-# Hooks of a step that the lean loop does not call. on_train_batch_end it does, but without what `log` needs there.
+# Per-step hooks that the lean loop omits. It calls on_train_batch_end, but without what `log` needs there.
 LEFT_OUT = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
     *("on_before_optimizer_step", "on_before_batch_transfer", "backward", "optimizer_step", "optimizer_zero_grad"),
@@ -21,12 +21,12 @@ LEFT_OUT = (
 
 
 class LeanLoop(_TrainingEpochLoop):
-    """One endless epoch. Of all hooks around a step it calls those of transfer, and ``on_train_batch_end`` of
-    callbacks, which end training by ``trainer.should_stop``.
+    """One endless epoch. Per step it calls only the transfer hooks and ``Callback.on_train_batch_end``; callbacks end
+    training with ``trainer.should_stop``.
     """
 
     def run(self, data_fetcher: _DataFetcher) -> None:
-        """Steps, until a callback wants no more."""
+        """Run steps until a callback stops training."""
         trainer, module = self.trainer, self.trainer.lightning_module
         source = trainer.datamodule or module  # type: ignore[attr-defined]
         device, within = trainer.strategy.root_device, trainer.precision_plugin.train_step_context
@@ -41,9 +41,9 @@ class LeanLoop(_TrainingEpochLoop):
 
 
 def needs_lightnings_loop(module: pl.LightningModule | None, callbacks: Iterable[pl.Callback]) -> bool:
-    """Whether the lean loop would leave out something that somebody's callback or scheme asks for.
+    """Whether a callback or scheme needs a hook that the lean loop omits.
 
-    A scheme of other people's may call ``self.log``. A callback with a true attribute ``lean`` needs no more than
+    A scheme from outside the package may call ``self.log``. A callback with ``lean = True`` needs only
     ``on_train_batch_end``.
     """
     if module is not None and not type(module).__module__.startswith("faceforge."):

@@ -1,4 +1,4 @@
-"""What a training says on the screen when it begins, ends, is finished already or cannot go on."""
+"""Messages on the screen when a training starts, ends, is already finished or cannot continue."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from faceforge.engine.run import Run
 
 
 def greeting(run: Run) -> str:
-    """Before the first step: the faces, the device and the folder."""
+    """The line before the first step: faces, device and folder."""
     record, data = run.record, run.record["data"]
     counts, skipped, folder = data["counts"], len(data["skipped"]), os.path.relpath(run.folder)
     lines = [
-        f"{data['source']}: {counts['train']:,} faces to train on, {counts['val']:,} to judge by, {counts['test']:,} "
-        f"kept for the end; {record['device']}; {folder}"
+        f"{data['source']}: {counts['train']:,} faces for training, {counts['val']:,} for validation, "
+        f"{counts['test']:,} for testing; {record['device']}; {folder}"
     ]
     if skipped:
-        lines.append(f"{skipped:,} pictures could not be used: {folder}/skipped.csv says why")
+        lines.append(f"{skipped:,} images could not be used; see {folder}/skipped.csv")
     return "\n".join(lines)
 
 
 def farewell(run: Run, code: int) -> str:
-    """After the last step: where everything lies, and the commands that go on from here."""
+    """The lines after the last step: paths, and the commands to continue or fine-tune."""
     record, folder = run.record, os.path.relpath(run.folder)
     images, best = record["images"], record["best"]
     lines = [
@@ -36,7 +36,7 @@ def farewell(run: Run, code: int) -> str:
         f"  last grid    {folder}/samples/{max((p.name for p in (run.folder / 'samples').glob('*.png')), default='')}",
         f"  checkpoints  {folder}/checkpoints/"
         + (f"  (best: {best['metric']} {best['value']:.4g} at {best['images']:,})" if best else ""),
-        f"To go on:      python train.py {shlex.quote(f'resume={folder}')}"
+        f"To continue:   python train.py {shlex.quote(f'resume={folder}')}"
         + ("" if code else f" trainer.max_images={images * 2}"),
         f"To fine-tune:  python train.py {shlex.quote(f'init_from={folder}')} data=crops data.root=FOLDER",
     ]
@@ -44,23 +44,23 @@ def farewell(run: Run, code: int) -> str:
 
 
 def finished(run: Run, saved: Mapping[str, Any]) -> str:
-    """For a run of which nothing is left to train, by its last checkpoint."""
+    """The line for a run that has nothing left to train."""
     folder, images, end = run.folder, saved["clock"]["images"], saved["end"]
     if end:
-        return f"{folder} is finished: {end}. To train on from its weights: init_from={folder}"
-    return f"{folder} is finished: {images:,} images. To go on: resume={folder} trainer.max_images={images * 2}"
+        return f"{folder} is finished: {end}. To start from its weights: init_from={folder}"
+    return f"{folder} is finished: {images:,} images. To continue: resume={folder} trainer.max_images={images * 2}"
 
 
 def stuck(folder: Path, error: Exception) -> str:
-    """For a run that an error of the system has ended, and how to go on when that is mended."""
+    """The line for a run that a system error has ended, and how to continue it."""
     again = f"python train.py {shlex.quote(f'resume={os.path.relpath(folder)}')}"
     if not any((folder / "checkpoints").glob("*.ckpt")):
         again = f"start again with run_dir={os.path.relpath(folder)}; nothing was trained yet"
-    return f"{folder}: cannot go on ({error}); the last checkpoint is whole, to go on when this is mended: {again}"
+    return f"{folder}: cannot continue ({error}); the last checkpoint is valid. Fix the cause, then: {again}"
 
 
 def filter_warnings() -> None:
-    """Silence what Lightning says about choices made here on purpose; every other warning stays."""
+    """Silence Lightning's warnings about deliberate choices; keep all others."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for expected in (
         ".*does not have many workers.*",

@@ -1,4 +1,4 @@
-"""Checkpoints and exports of older versions, brought up to the present one; nothing else knows of older versions."""
+"""Migrates checkpoints and exports of older versions; no other module knows older versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from faceforge.config import composing
 
 VERSION = 3  # of checkpoints and exports
-MOVED = {  # version 1: where the parts of the package lay
+MOVED = {  # module paths of version 1
     "loggers": "engine.loggers",
     "modules.adversarial": "schemes.adversarial",
     "modules.latent": "schemes.latent",
@@ -53,7 +53,7 @@ CALLBACKS = {
 
 
 def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint as the present version writes it. What is damaged in it stays so, for its reader to name."""
+    """A checkpoint in the current format. Damaged parts stay as they are; the reader reports them."""
     if checkpoint["version"] == 1:
         checkpoint = _from_1(checkpoint)
     if checkpoint["version"] < VERSION:
@@ -85,13 +85,13 @@ def _from_1(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _states(recorder: Mapping[str, Any]) -> dict[str, Any]:
-    """One callback did what several do now."""
+    """Version 1 had one callback for what several do now."""
     parts = {"Clock": "timings", "Validation": "best", "Alerts": "watch"}
     return {name: {key: recorder[key]} for name, key in parts.items() if key in recorder}
 
 
 def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration in a file of an older version, under the present names."""
+    """The configuration of an older file under the current names."""
     renamed = {key: _renamed(node) for key, node in config.items()}
     for old, new in composing.OLDER.items():
         (node, before), after = old.split("."), new.split(".")[1]
@@ -122,5 +122,5 @@ def _target(name: str) -> str:
 
 
 def _is_frozen_feature(name: str) -> bool:
-    """A weight of the network that a perceptual loss compares features of."""
+    """Whether a weight belongs to the feature network of a perceptual loss."""
     return name.startswith("loss.") and ".features." in f".{name.removeprefix('loss.')}"

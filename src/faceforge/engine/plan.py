@@ -1,4 +1,4 @@
-"""What is decided before training begins, once: device, precision, processes, limits, what is resumed."""
+"""Everything decided once before training: device, precision, processes, limits, checkpoint to resume."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ DECIDED |= {"fast_dev_run"}
 
 @dataclass(frozen=True)
 class Plan:
-    """A training that can begin. ``config`` is what its checkpoints and config.yaml hold."""
+    """A training that is ready to start. ``config`` is stored in its checkpoints and config.yaml."""
 
     config: Mapping[str, Any]
     options: TrainerOptions
     guard: Guard
-    gpus: int  # accelerators in use, 0 for the CPU
+    gpus: int  # accelerators in use; 0: the CPU
     precision: devices.Resolved
-    resume: Path | None = None  # the checkpoint to go on from
+    resume: Path | None = None  # the checkpoint to resume
 
     @property
     def world(self) -> int:
-        """How many processes train: one for each GPU, or ``trainer.processes`` on the CPU."""
+        """The number of processes: one per GPU, or ``trainer.processes`` on the CPU."""
         return self.gpus or self.options.processes
 
     @property
     def device(self) -> torch.device:
-        """Where the first process trains."""
+        """The device of the first process."""
         return torch.device(devices.best().type, 0) if self.gpus else devices.CPU
 
     def limit_images(self, epoch: int, batch: int) -> int | None:
-        """The images at which the run ends, for ``epoch`` images a pass and ``batch`` images a step."""
+        """The number of images at which the run ends, with ``epoch`` images per epoch and ``batch`` per step."""
         options = self.options
         limits = [
             options.max_images,
@@ -60,9 +60,9 @@ class Plan:
 
 
 def make_plan(config: Mapping[str, Any], resumed: Path | None = None) -> Plan:
-    """Decide what a resolved configuration leaves open, on this machine; nothing is written. Raises BadInput.
+    """Resolve what the configuration leaves open on this machine; writes nothing. Raises BadInput.
 
-    A run that is ``resumed``, from that checkpoint, on the CPU leaves the precision that it had on a GPU.
+    A run ``resumed`` on the CPU drops the precision that it had on a GPU.
     """
     _check(config)
     guard: Guard = configuration.build(config["guard"], at="guard")
@@ -86,7 +86,7 @@ def _check(config: Mapping[str, Any]) -> None:
 
 
 def _try_extra(extra: Mapping[str, Any]) -> None:
-    """What Lightning's Trainer does not take is said before a folder is made."""
+    """Check ``trainer.extra`` before a folder is created."""
     for name in extra:
         if name not in inspect.signature(pl.Trainer).parameters:
             raise BadInput(f"trainer.extra.{name}: Lightning's Trainer has no such argument")
@@ -98,15 +98,15 @@ def _try_extra(extra: Mapping[str, Any]) -> None:
 
 
 def _try_callbacks(config: Mapping[str, Any]) -> None:
-    """What a user's callback does not take is said before a folder is made."""
+    """Check the arguments of user callbacks before a folder is created."""
     kinds = [node["_target_"] for node in config["callbacks"].values() if node]
     if CLOCK not in kinds:
-        raise BadInput("callbacks.clock: must be among the callbacks, since nothing else ends a run")
+        raise BadInput("callbacks.clock: must be among the callbacks; nothing else ends a run")
     make_callbacks({name: node for name, node in config["callbacks"].items() if node and not _is_ours(node)}, config)
 
 
 def make_callbacks(nodes: Mapping[str, Any], config: Mapping[str, Any], **shared: Any) -> list[pl.Callback]:
-    """The callbacks of some nodes of a configuration, in their order; ours are given what they ``share``."""
+    """The callbacks of the ``callbacks`` nodes, in order; ours also receive ``share``."""
     trusted = config["trusted_packages"]
     made = []
     for name, node in nodes.items():

@@ -1,4 +1,4 @@
-"""How far a run is: a bar where a person looks on, a line now and then where nobody does."""
+"""Progress of a run: a bar in a terminal, an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from faceforge.report.markup import duration
 BAR_SECONDS = 0.5
 LINE_SECONDS = 30.0
 WINDOW_SECONDS = 20.0
-LEAST_SECONDS = 1.0  # before which there is no speed to speak of
+LEAST_SECONDS = 1.0  # before which no speed is shown
 
 
 class _Bar(tqdm):
-    monitor_interval = 0  # no watching thread: redrawing is decided below
+    monitor_interval = 0  # no monitor thread: redrawing is decided below
 
 
 class Progress:
-    """Images seen of a limit, the latest values, images a second, time left and what is going on besides.
+    """Images seen and their limit, the latest values, images per second, time left and the current activity.
 
-    Draws by the clock on the wall (at most twice a second; one line every 30 s where `stream` is no terminal), so
-    `update` may be called for every batch. It takes plain floats and touches no device.
+    Redraws at most twice a second, or prints one line every 30 s if `stream` is no terminal, so `update` may be called
+    for every batch. It takes plain floats and touches no device.
     """
 
     def __init__(self, total_images: int | None, stream: TextIO | None = None) -> None:
@@ -43,7 +43,7 @@ class Progress:
         self._pause_began: float | None = None
 
     def start(self, images: int = 0) -> None:
-        """Begin at `images` seen (more than 0 where a run is resumed)."""
+        """Start at `images` seen (more than 0 for a resumed run)."""
         self._images = self._first = images
         self._began = time.monotonic()
         self._recent.append((0.0, images))
@@ -52,13 +52,13 @@ class Progress:
         self._draw()
 
     def update(self, images: int, scalars: Mapping[str, float] | None = None) -> None:
-        """The clock stands at `images`; `scalars` replace those shown. Ends a note."""
+        """Set the position to `images`; `scalars` replace those shown. Clears a note."""
         begins = self._pause_began is not None and self._images == self._first
         self._images = images
         if scalars is not None:
             self._shown = dict(scalars)
         self._resume()
-        if begins:  # the first images were made during a note: their time is not known
+        if begins:  # the first images came during a note: their time is unknown
             self._recent.clear()
             self._remember()
         if self._due():
@@ -66,7 +66,7 @@ class Progress:
             self._draw()
 
     def note(self, text: str) -> None:
-        """What goes on instead of training ("saving"), until the next update; it does not count in images/s."""
+        """Show another activity ("saving") until the next update; its time does not count in images/s."""
         self._note = text
         if self._pause_began is None:
             self._pause_began = time.monotonic()
@@ -74,15 +74,15 @@ class Progress:
             self._draw()
 
     def say(self, text: str) -> None:
-        """A line that stays, above the bar where there is one."""
-        with suppress(OSError):  # a terminal that is gone, a full disk under a log: no reason to stop training
+        """Print a permanent line, above the bar if there is one."""
+        with suppress(OSError):  # a closed terminal or a full disk under a log must not stop training
             if self._bar is not None:
                 self._bar.write(text, file=self.stream)
             else:
                 print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
-        """The last state stays on the screen."""
+        """Leave the last state on the screen."""
         if self._began:
             self._resume()
             self._remember()
@@ -93,7 +93,7 @@ class Progress:
             self._bar = None
 
     def describe(self) -> str:
-        """What stands behind the bar: images, speed, time left, note, losses; the least needed last."""
+        """The text after the bar: images, speed, time left, note, losses; the least important last."""
         note = [f"[{self._note}]"] if self._note else []
         return "  ".join([self._position(), *self._speed(), *note, *_losses(self._shown)])
 
@@ -127,7 +127,7 @@ class Progress:
             self._pause_began, self._note = None, ""
 
     def _remember(self) -> None:
-        """Keep the last seconds of training time, pauses taken out, for the speed shown."""
+        """Keep the last seconds of training time without pauses, for the speed shown."""
         now = time.monotonic() - self._began - self._paused
         self._recent.append((now, self._images))
         while len(self._recent) > 2 and now - self._recent[1][0] >= WINDOW_SECONDS:
@@ -141,7 +141,7 @@ class Progress:
                 return [f"{duration(time.monotonic() - self._began)} in all"]
             return ["starting"] if not self._note else []
         speed = (after - before) / (end - start)
-        # the whole time so far, saving and validating included, is what the rest will be like
+        # the time so far, with saving and validation, predicts the rest
         elapsed = time.monotonic() - self._began
         rate = f"{speed:,.0f} images/s" if speed >= 10 else f"{speed:.1f} images/s"
         if self.total is None:

@@ -1,4 +1,4 @@
-"""Going on with a run: which checkpoint, what of its configuration may change, and whether its faces are the same."""
+"""Resuming a run: which checkpoint, which configuration keys may change, and whether its faces are unchanged."""
 
 from __future__ import annotations
 
@@ -33,20 +33,18 @@ def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack
 
 
 def require_same_faces(run: Run, data: FaceData) -> None:
-    """Raises BadInput where the prepared ``data`` is not what the run was trained on."""
+    """Raises BadInput if the prepared ``data`` differs from the run's training data."""
     if data.manifest != run.record["data"]["manifest"]:
         raise BadInput(
-            f"resume: the faces of {run.folder} have changed since (another data manifest); "
+            f"resume: the faces of {run.folder} have changed (the data manifest differs); "
             f"start a new run with init_from={run.folder}"
         )
     if data.summary()["attributes"] != run.record["data"].get("attributes"):
-        raise BadInput(
-            f"resume: the labels of {run.folder} have changed since; data.attributes must name the same ones"
-        )
+        raise BadInput(f"resume: the labels of {run.folder} have changed; data.attributes must name the same labels")
 
 
 def is_finished(plan: Plan, data: FaceData, saved: Mapping[str, Any]) -> bool:
-    """Whether nothing is left to train by the plan's limits, or the run has ended itself."""
+    """Whether the plan's limits are reached, or the run stopped early."""
     limit = plan.limit_images(data.counts["train"], data.batch_size)
     clock = saved["clock"]
     done = limit is not None and clock["images"] >= limit
@@ -54,7 +52,7 @@ def is_finished(plan: Plan, data: FaceData, saved: Mapping[str, Any]) -> bool:
 
 
 def _require_newest(path: Path, saved: Mapping[str, Any]) -> None:
-    """Going on from an older checkpoint would drop what came after it. Raises BadInput."""
+    """Refuse to resume an older checkpoint, which would drop what came after it. Raises BadInput."""
     last = path.with_name("last.ckpt")
     if path.name == last.name or not last.is_file():
         return
@@ -65,13 +63,13 @@ def _require_newest(path: Path, saved: Mapping[str, Any]) -> None:
     if newest > saved["clock"]["images"]:
         folder = path.parent.parent
         raise BadInput(
-            f"resume: {path} is of image {saved['clock']['images']}, the run has come to {newest} since; "
-            f"resume={folder} goes on from there, init_from={path} starts a new run from these weights"
+            f"resume: {path} is at image {saved['clock']['images']}, the run has since reached {newest}; "
+            f"resume={folder} continues from there, init_from={path} starts a new run from these weights"
         )
 
 
 def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A run's own configuration with the limits, devices and logger named in ``overrides``; limits named replace all.
+    """A run's own configuration with the limits, devices and logger given in ``overrides``; a given limit replaces all.
 
     Raises BadInput naming any other key whose value differs from the run's.
     """
@@ -93,8 +91,8 @@ def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides:
                 merged["data"]["source"] = {**merged["data"]["source"], "cache": mine}
         elif mine != theirs:
             raise BadInput(
-                f"resume: {key} is {theirs!r} in this run, {mine!r} was asked for; a resumed run keeps its own "
-                f"configuration (limits, gpus, processes, guard, logger, callbacks and where the data lies may change)"
+                f"resume: {key} is {theirs!r} in this run, {mine!r} was given; a resumed run keeps its own "
+                f"configuration (limits, gpus, processes, guard, logger, callbacks and data location may change)"
             )
     return merged
 

@@ -1,4 +1,4 @@
-"""A run's folder: complete by itself, owned by one process at a time, never half written."""
+"""A run's folder: self-contained, owned by one process at a time, never half written."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, config: Mapping[str, Any], command: str) -> Run:
-        """Begin a run in a folder that ``make_folder`` gave and ``lock_run`` has locked. Raises BadInput where a run
-        lies there already: another process may have trained there a moment ago.
+        """Start a run in a folder from ``make_folder``, locked by ``lock_run``. Raises BadInput if it already holds a
+        run: another process may have trained there meanwhile.
         """
         require_free(folder)
         (folder / "checkpoints").mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ class Run:
 
     @classmethod
     def reopen(cls, folder: Path) -> Run:
-        """Take an existing folder. Raises BadInput where it is none."""
+        """Open an existing run folder. Raises BadInput if it is none."""
         try:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -64,7 +64,7 @@ class Run:
         return cls(folder, record)
 
     def update(self, **values: Any) -> None:
-        """Change run.json, in one step."""
+        """Update run.json atomically."""
         self.record.update(values)
         self.save()
 
@@ -77,19 +77,19 @@ class Run:
         write_atomic(self.folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
 
     def write_skipped(self, skipped: Iterable[tuple[str, str]]) -> None:
-        """The files that could not be used, with the reasons."""
+        """Write skipped.csv: files that could not be used, and why."""
         lines = ["id,reason", *(f"{_cell(i)},{_cell(reason)}" for i, reason in skipped)]
         write_atomic(self.folder / "skipped.csv", "\n".join(lines) + "\n")
 
     def cut_samples(self, images: int) -> None:
-        """Remove the grids that lie after the clock."""
+        """Remove the grids after the clock's position."""
         for grid in (self.folder / "samples").glob("*.png"):
             if grid.stem.isdigit() and int(grid.stem) > images:
                 grid.unlink()
 
 
 def make_folder(config: Mapping[str, Any]) -> Path:
-    """The folder of a new run with a resolved configuration, made. Raises BadInput."""
+    """Create the folder of a new run with a resolved configuration. Raises BadInput."""
     named = config["run_dir"]
     try:
         if not named:
@@ -101,7 +101,7 @@ def make_folder(config: Mapping[str, Any]) -> Path:
 
 
 def require_free(folder: Path) -> None:
-    """Raises BadInput where a run already lies in ``folder``; one that ended before its first checkpoint is none."""
+    """Raises BadInput if ``folder`` already holds a run with a checkpoint."""
     if (folder / "config.yaml").exists() and any((folder / "checkpoints").glob("*.ckpt")):
         raise BadInput(
             f"run_dir: {folder} already holds a run; continue it with resume={folder} or name another folder"
@@ -109,7 +109,7 @@ def require_free(folder: Path) -> None:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a text file in one step."""
+    """Replace a text file atomically."""
     with atomic_path(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
@@ -128,7 +128,7 @@ def _make_unused(folder: Path) -> Path:
 
 
 def lock_run(folder: Path) -> ExitStack:
-    """Lock a run folder until what is returned is closed. Raises BadInput where another process holds it."""
+    """Lock a run folder until the returned object is closed. Raises BadInput if another process holds the lock."""
     lock = ExitStack()
     try:
         lock.enter_context(locked(folder / ".lock"))
@@ -171,7 +171,7 @@ def now() -> str:
 
 
 def sources_commit() -> dict[str, Any]:
-    """The commit of the sources, where they lie in a repository of their own."""
+    """The commit of the sources, if they are in their own repository."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return {"commit": None, "dirty": None}
@@ -184,7 +184,7 @@ def sources_commit() -> dict[str, Any]:
 
 
 def write_end(folder: Path, status: str) -> Exception | None:
-    """The last words into run.json and the report; what prevents them must not hide why a run has ended."""
+    """Write the final status into run.json and the report; an error here must not hide why the run ended."""
     try:
         Run.reopen(folder).update(status=status, finished=now())
         write_report(folder)

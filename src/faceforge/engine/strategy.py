@@ -1,4 +1,4 @@
-"""How several processes train as one: started, sharing gradients, and what is said when one of them has ended."""
+"""Training with several processes: how they start, share gradients, and report a process that died."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from faceforge.errors import BadInput, GuardStop
 
 
 class Ranks(DDPStrategy):
-    """Processes that each hold the whole module, bare; ``share`` makes them one.
+    """Each process holds the whole, unwrapped module; ``share`` averages gradients.
 
-    DistributedDataParallel averages the gradients of all networks after each backward pass, though a step of one
-    network concerns no other, and needs to look for those that were not used. Started by spawn, never by running the
+    DistributedDataParallel averages the gradients of all networks after each backward pass, although a step updates
+    only one network, and must search for unused parameters. Processes are started by spawn, never by running the
     command line again, which a multirun would sweep a second time.
     """
 
@@ -27,17 +27,17 @@ class Ranks(DDPStrategy):
         super().__init__(start_method="spawn", process_group_backend=backend)
 
     def configure_ddp(self) -> None:
-        """The weights are the same function of the seed, or of a checkpoint, everywhere."""
+        """Nothing to broadcast: all ranks have the same weights, from the seed or a checkpoint."""
 
     @staticmethod
     def share(optimizer: torch.optim.Optimizer, networks: Iterable[nn.Module]) -> Callable[[], None]:
-        """Send gradients, and the batch statistics of ``networks``; the result writes their means over all ranks back.
+        """Start averaging gradients and the batch statistics of ``networks``; calling the result writes back the means.
 
-        All in one message, since each costs the same wait for the slowest rank.
+        All in one message, since each message waits for the slowest rank.
         """
         tensors = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         tensors += [b for network in networks for b in network.buffers() if b.is_floating_point()]
-        lines = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]  # as they lie in memory
+        lines = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]  # in memory order
         flat = torch.cat(lines).div_(distributed.get_world_size())
         message = distributed.all_reduce(flat, async_op=True)
         assert message is not None
@@ -51,7 +51,7 @@ class Ranks(DDPStrategy):
 
 
 def raised_in_rank(error: ProcessRaisedException) -> Exception:
-    """What ended a rank, by the end of its traceback; errors that are not told to people stay as they are."""
+    """The error that ended a rank, from the end of its traceback; unknown errors are kept unchanged."""
     kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (BadInput, GuardStop, NotFinite)}
     kinds |= {kind.__name__: kind for kind in (OSError, PermissionError, FileNotFoundError)}
     names = "|".join(map(re.escape, kinds))
@@ -64,6 +64,6 @@ def raised_in_rank(error: ProcessRaisedException) -> Exception:
 
 
 def killed(error: ProcessExitedException) -> GuardStop:
-    """For a rank that was ended from outside, most often for want of memory."""
+    """The error for a rank that was killed, most often for lack of memory."""
     how = error.signal_name or f"exit code {error.exit_code}"
-    return GuardStop(f"rank {error.error_index} was ended by {how} (out of memory?); the last checkpoint is whole")
+    return GuardStop(f"rank {error.error_index} was ended by {how} (out of memory?); the last checkpoint is valid")

@@ -1,4 +1,4 @@
-"""The jobs of a multirun: one that fails is a row of the summary, and the sweep goes on; a signal ends all of it."""
+"""The jobs of a multirun: a failed job is a row of the summary and the sweep continues; a signal ends the sweep."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 
 from faceforge.errors import BadInput, GuardStop
 
-ENDING = ("SIGTERM", "SIGUSR1")  # while a job trains they are its own; Windows has only the first
-STOPPED = 128  # exit codes above: of what a signal has ended
+ENDING = ("SIGTERM", "SIGUSR1")  # a running job handles them itself; Windows has only the first
+STOPPED = 128  # exit codes above this: ended by a signal
 
 
 @dataclass
 class Row:
-    """One job: its number, what is swept in it, its run folder, how it ended, its exit code."""
+    """One job: its number, swept overrides, run folder, outcome and exit code."""
 
     number: int
     overrides: str
@@ -31,10 +31,10 @@ class Row:
 
 
 class Sweep:
-    """Runs jobs. ``jobs`` are the overrides of all that there will be, None where a sweeper decides as it goes.
+    """Runs jobs. ``jobs`` are the overrides of all jobs, None if a sweeper chooses them one by one.
 
     A launcher may run jobs in other processes or on other machines, so each writes its row into the file ``record``.
-    As a context it ends the sweep at signals that come between two trainings.
+    As a context manager it also ends the sweep on signals between two trainings.
     """
 
     def __init__(self, jobs: list[list[str]] | None, constant: Iterable[str], record: Path) -> None:
@@ -45,7 +45,7 @@ class Sweep:
 
     @property
     def rows(self) -> list[Row]:
-        """The jobs that have ended, in the order of their numbers."""
+        """The finished jobs, by number."""
         lines = self._record.read_text(encoding="utf-8").splitlines() if self._record.is_file() else []
         return sorted((Row(**json.loads(line)) for line in lines), key=lambda row: row.number)
 
@@ -60,7 +60,7 @@ class Sweep:
             signal.signal(number, handler)
 
     def run(self, number: int, overrides: list[str], folder: Path, train: Callable[[], int]) -> float | None:
-        """Train one job; its best score, NaN where it failed, None where it has none. A signal raises SystemExit."""
+        """Train one job; its best score, NaN if it failed, None if it has none. A signal raises SystemExit."""
         row = Row(number, self._words(overrides), str(folder), "finished", 0)
         try:
             row.code = train()
@@ -85,17 +85,17 @@ class Sweep:
 
     def _keep(self, row: Row) -> None:
         self._record.parent.mkdir(parents=True, exist_ok=True)
-        with self._record.open("a", encoding="utf-8") as file:  # one write, which other processes' do not split
+        with self._record.open("a", encoding="utf-8") as file:  # one write, so that processes do not interleave
             file.write(f"{json.dumps(asdict(row))}\n")
 
     @property
     def code(self) -> int:
-        """0 where every job finished; else the code of those that did not, 1 where they differ."""
+        """0 if every job finished; else the exit code of the failed jobs, 1 if they differ."""
         codes = {row.code for row in self.rows if row.code}
         return codes.pop() if len(codes) == 1 else int(bool(codes))
 
     def table(self) -> str:
-        """A line for each job; those that were not started last."""
+        """A line per job; jobs that were not started come last."""
         rows = self.rows
         begun = {row.number for row in rows}
         late = [Row(n, self._words(job), "", "not started", 0) for n, job in enumerate(self._jobs) if n not in begun]
@@ -119,7 +119,7 @@ class Sweep:
 
 
 def tell(message: str) -> None:
-    """Each line of a message to a person, on stderr."""
+    """Print each line of an error on stderr."""
     for line in message.splitlines():
         print(f"faceforge: {line}", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""From a checked configuration to a finished run: started or gone on with, trained, ended."""
+"""From a checked configuration to a finished run: start or resume, fit, end."""
 
 from __future__ import annotations
 
@@ -40,16 +40,15 @@ from faceforge.schemes.base import Scheme
 
 
 def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
-    """Train, or go on training, what a resolved configuration describes; returns the exit code.
+    """Start or resume the training that a resolved configuration describes; returns the exit code.
 
-    Raises BadInput before anything is written where the request cannot be met, GuardStop where a number is NaN or
-    infinite.
+    Raises BadInput before anything is written if the request is invalid, GuardStop if a value is NaN or infinite.
     """
     messages.filter_warnings()
     try:
         with ExitStack() as stack:
             return _resume(config, overrides, stack) if config["resume"] else _start(config, stack)
-    except OSError as error:  # while it starts: once it trains, _fit says how to go on
+    except OSError as error:  # during start-up; later, _fit says how to continue
         place = error.filename or config["resume"] or config["run_dir"] or "runs"
         raise BadInput(f"{place}: cannot be read or written ({error.strerror or error}); nothing is lost") from error
 
@@ -81,14 +80,14 @@ def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStac
         _finish(run, module, data, saved)
         return 0
     if run.record["threads"] <= (os.cpu_count() or 1):
-        torch.set_num_threads(run.record["threads"])  # sums of floats depend on it
+        torch.set_num_threads(run.record["threads"])  # float sums depend on it
     run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
     run.write_config(plan.config)
     return _fit(plan, run, module, data)
 
 
 def _finish(run: Run, module: Scheme, data: FaceData, saved: Mapping[str, Any]) -> None:
-    """Say that nothing is left to train; a run that was killed after its last checkpoint gets its end now."""
+    """Report that nothing is left to train; completes a run that was killed after its last checkpoint."""
     if run.record["status"] != "finished":
         module.load_state_dict(saved["state_dict"])
         note = end_run(run, module, data, saved["clock"]["images"])
@@ -100,12 +99,12 @@ def _finish(run: Run, module: Scheme, data: FaceData, saved: Mapping[str, Any]) 
 
 
 def build(config: Mapping[str, Any]) -> tuple[Scheme, FaceData]:
-    """The module, its weights a function of the seed, and the data, which has touched no file yet."""
+    """The module, with weights from the seed, and the data, which has touched no file yet."""
     torch.manual_seed(counter_rng.key(config["seed"], "init") >> 1)
     trusted = config["trusted_packages"]
     module = configuration.build(config["model"], trusted, "model")
     with configuration.naming("model"):
-        module.configure_optimizers()  # what they do not take is said before a folder is made
+        module.configure_optimizers()  # reports wrong arguments before a folder is created
     module.config = {k: v for k, v in config.items() if k not in ("resume", "trusted_packages")}
     if config["trainer"]["channels_last"]:
         module.to(memory_format=torch.channels_last)
@@ -119,12 +118,12 @@ def make_trainer(
     module: Scheme | None = None,
     loggers: Sequence[Logger] = (),
 ) -> pl.Trainer:
-    """Lightning's trainer for a plan: one endless epoch, which a callback ends by the clock.
+    """Lightning's Trainer for a plan: one endless epoch, which the clock callback ends.
 
-    Its loop is the lean one unless ``module``, a callback or ``trainer.extra`` asks for more.
+    It uses the lean loop unless ``module``, a callback or ``trainer.extra`` needs Lightning's own.
     """
     if not plan.gpus:
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 opens a library at every optimiser step
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's default opens a library at every optimiser step
     trainer = pl.Trainer(
         accelerator=devices.lightning_accelerator(plan.gpus),
         devices=plan.world,
@@ -178,7 +177,7 @@ def _fit(plan: Plan, run: Run, module: Scheme, data: FaceData) -> int:
 
 
 def _train_through_faults(plan: Plan, run: Run, module: Scheme, data: FaceData, signals: Signals) -> None:
-    """Train to the end; where a number is NaN or infinite, from the last checkpoint, as often as the guard allows."""
+    """Train to the end; on NaN or infinite values, from the last checkpoint, as often as the guard allows."""
     while True:
         try:
             _train(plan, Session(plan, run, signals), module, data)
@@ -191,7 +190,7 @@ def _train_through_faults(plan: Plan, run: Run, module: Scheme, data: FaceData, 
 
 
 def _loggers(plan: Plan, run: Run, kind: str) -> list[Logger]:
-    """metrics.csv, and what the ``logger`` node asks for."""
+    """metrics.csv and the loggers of the ``logger`` node."""
     resumed, earlier = run.record["resumed"], run.record["wandb"] or {}
     others = configuration.build(
         plan.config["logger"],
@@ -207,7 +206,7 @@ def _loggers(plan: Plan, run: Run, kind: str) -> list[Logger]:
 
 
 def _train(plan: Plan, session: Session, module: Scheme, data: FaceData) -> None:
-    """Train to the end, or raise what ended it, in whichever process that was."""
+    """Train to the end, or raise the error that ended any of the processes."""
     signals, folder = session.signals, session.run.folder
     signals.begin()
     signals.install()

@@ -1,6 +1,6 @@
-"""Ends a run whose processes no longer answer: a signal that no step obeys, or a rank that waits too long for another.
+"""Ends a run that hangs: no step completes after a signal, or a rank waits too long for another.
 
-The last checkpoint is whole at any moment, so nothing is lost but the work since then.
+The last checkpoint is always valid, so only the work since then is lost.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from faceforge.engine.run import write_end
 from faceforge.engine.signals import Signals
 from faceforge.errors import GuardStop
 
-GRACE_SECONDS = 60.0  # from a signal to the end of a step; batch systems often kill soon after
+GRACE_SECONDS = 60.0  # from a signal to the end of a step; batch systems often kill soon afterwards
 START_SECONDS = 300.0  # for ranks to load torch and find each other
 LOOK_SECONDS = 0.5
 
 
 class Watchdog:
-    """Watches the ranks of a run from a thread of its own, between ``start`` and ``stop``.
+    """Watches the ranks of a run in its own thread, between ``start`` and ``stop``.
 
-    ``give_up(why)`` is called once, in that thread: ``why`` is one line, kept with the number of the signal that had
-    ``asked`` for the end, if one did (ranks that are ended get signals as well). ``max_wait`` is in seconds.
+    ``give_up(why)`` is called once, in that thread: ``why`` is one line, kept together with ``asked``, the number of
+    the signal that requested the end, if any (killed ranks receive signals as well). ``max_wait`` is in seconds.
     """
 
     def __init__(self, signals: Signals, max_wait: float, give_up: Callable[[str], None]) -> None:
@@ -41,11 +41,11 @@ class Watchdog:
         self._heard: float | None = None
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread."""
         threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
 
     def stop(self) -> None:
-        """The run has ended by itself."""
+        """Stop watching: the run has ended normally."""
         self._over.set()
 
     def _watch(self) -> None:
@@ -56,7 +56,7 @@ class Watchdog:
                 return
 
     def judge(self, now: float) -> str | None:
-        """What is wrong at a time of ``time.monotonic``, in one line; None where all is well."""
+        """The problem at a time of ``time.monotonic``, in one line; None if there is none."""
         beats = self.signals.beats()
         for rank, beat in enumerate(beats):
             if beat != self._seen[rank]:
@@ -68,7 +68,7 @@ class Watchdog:
             busy = phases & {"validating", "sampling", "saving", "finishing"}
             bound = self.max_wait if busy else GRACE_SECONDS
             still = now - max(self._heard, *self._moved)
-            return f"no step has answered the signal for {still:.0f} s" if still > bound else None
+            return f"no step has completed for {still:.0f} s since the signal" if still > bound else None
         still = now - max(self._moved)
         bound = max(self.max_wait, START_SECONDS) if "starting" in phases else self.max_wait
         if self.signals.world == 1 or "finishing" in phases or still <= bound:
@@ -76,7 +76,7 @@ class Watchdog:
         return self._who_waits(still)
 
     def _who_waits(self, still: float) -> str:
-        """Those that wait for gradients, else those that have come furthest, and what the others do meanwhile."""
+        """The ranks that wait for gradients, else the furthest ones, and the phases of the others."""
         steps = [step for step, _ in self._seen]
         waiting = [rank for rank, (_, phase) in enumerate(self._seen) if phase == "waiting"]
         waiting = waiting or [rank for rank, step in enumerate(steps) if step == max(steps)]
@@ -86,8 +86,8 @@ class Watchdog:
 
 
 def give_up(folder: Path, signals: Signals, trainer: pl.Trainer, why: str) -> None:
-    """End the processes that do not answer: the ranks, or this one."""
-    ranks = getattr(trainer.strategy.launcher, "procs", [])  # not all children: a library may keep workers of its own
+    """Terminate the hanging processes: the ranks, or this one."""
+    ranks = getattr(trainer.strategy.launcher, "procs", [])  # not all children: a library may have its own workers
     for rank in ranks:
         rank.kill()
     if not ranks:
@@ -98,10 +98,10 @@ def give_up(folder: Path, signals: Signals, trainer: pl.Trainer, why: str) -> No
 
 
 def unanswered(asked: int | None, why: str, folder: Path) -> Exception:
-    """What ended the run, by the number of the signal that asked for it, if one did."""
-    whole = f"the last checkpoint of {os.path.relpath(folder)} is whole"
-    return Unanswered(f"{why}; {whole}") if asked else GuardStop(f"{why}; all processes were ended, {whole}")
+    """The error that ends the run; ``asked`` is the signal that requested the end, if any."""
+    whole = f"the last checkpoint of {os.path.relpath(folder)} is valid"
+    return Unanswered(f"{why}; {whole}") if asked else GuardStop(f"{why}; all processes were terminated, {whole}")
 
 
 class Unanswered(Exception):
-    """A signal asked for the end, and no step answered it."""
+    """A signal requested the end, and no step completed."""

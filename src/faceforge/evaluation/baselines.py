@@ -1,4 +1,4 @@
-"""What any score must be read against: answers that need no training worth the name, as rows of the same table."""
+"""Baselines that need little or no training, as rows of the score tables."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from faceforge.data import tasks
 from faceforge.metrics.linear import LinearFilter, Pca
 
 Batch = Mapping[str, Tensor]
-FITTED = 5_000  # training faces at most
-VALUES = 100_000_000  # and numbers in them at most, which is 400 MB
-FILTER = 7  # pixels a side that the linear filter of super-resolution sees
+FITTED = 5_000  # maximum of training faces
+VALUES = 100_000_000  # maximum of numbers in them: 400 MB
+FILTER = 7  # pixels per side of the linear filter of super-resolution
 MAP = 3  # and the linear map of the other tasks
-CODE = 128  # components where no code says how many
+CODE = 128  # components if the model has no code
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A row: its name, how it is made, and its outputs (N, C, H, W) for the pairs of a batch, all in [-1, 1]."""
+    """A row: its name, its description, and its outputs (N, C, H, W) for a batch of pairs, all in [-1, 1]."""
 
     name: str
     how: str
@@ -34,7 +34,7 @@ class Baseline:
 
 
 class Fitting:
-    """Faces to fit on: the same keyed choice of the training split for every baseline."""
+    """Faces to fit on: the same keyed subset of the training split for every baseline."""
 
     def __init__(self, data: Any, seed: int, chunk: int) -> None:
         count = data.counts["train"]
@@ -44,11 +44,11 @@ class Fitting:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of faces."""
         return len(self.chosen)
 
     def pairs(self) -> Iterator[Batch]:
-        """Their pairs, in chunks."""
+        """The pairs, in chunks."""
         for first in range(0, self.count, self.chunk):
             yield self.data.pairs("train", self.chosen[first : first + self.chunk])
 
@@ -64,12 +64,12 @@ class Fitting:
 
 
 def for_task(task: Any, fitting: Fitting, code_length: int | None = None) -> tuple[list[Baseline], list[str]]:
-    """The rows that suit a task, and notes in words on what is left out or needs saying."""
+    """The baselines of a task, and notes on what is left out or special."""
     mean = _mean_face(fitting.mean())
     if isinstance(task, tasks.SuperResolution):
         return [*_enlargements(task), _fitted_enlargement(task, fitting), mean], []
     if isinstance(task, tasks.Autoencode):
-        left_out = "Copying the input would be perfect and says nothing: left out."
+        left_out = "Copying the input is left out: it would be perfect."
         return [_compression(fitting, code_length), mean], [left_out]
     rows = [_mean_colour(task, mean.outputs, fitting)]
     sample = next(fitting.pairs())
@@ -81,10 +81,10 @@ def for_task(task: Any, fitting: Fitting, code_length: int | None = None) -> tup
 def _notes(task: Any) -> list[str]:
     if isinstance(task, tasks.Average):
         whole = task.subset == "all"
-        right = "mean face is the right answer" if whole else "mean of each subset is, and the mean face one for all"
-        return [f"Targets are other faces: in squared error the {right}; nothing can be clearly better."]
+        right = "the mean face" if whole else "the mean of each subset; the mean face here is that of all"
+        return [f"Targets are other faces: in squared error the optimum is {right}; no model can be clearly better."]
     if isinstance(task, tasks.Noise):
-        return ["The input has nothing to do with the target: the mean face is the best answer in squared error."]
+        return ["The input is independent of the target: in squared error the optimum is the mean face."]
     return []
 
 
@@ -115,12 +115,12 @@ def _lanczos(small: Tensor, factor: int) -> Tensor:
 
 
 def _small(task: tasks.SuperResolution, batch: Batch) -> Tensor:
-    """The small faces; a network that takes them enlarged has them in the target only."""
+    """The small faces; if the network takes upscaled inputs, they are computed from the target."""
     return task.reduce(batch["target"])
 
 
 def _fitted_enlargement(task: tasks.SuperResolution, fitting: Fitting) -> Baseline:
-    """One filter for each of the factor^2 pixels that come of one, the same for all channels."""
+    """One filter per output pixel of each input pixel (factor^2), the same for all channels."""
 
     def parts(batch: Batch) -> tuple[Tensor, Tensor]:
         planes = [_small(task, batch), batch["target"]]
@@ -167,7 +167,7 @@ def _as_target(batch: Batch) -> Tensor:
 
 
 def _mean_colour(task: Any, mean: Callable[[Batch], Tensor], fitting: Fitting) -> Baseline | None:
-    """The input's luma with the mean chroma of training faces; where the input is no picture, one colour."""
+    """The input's luma with the mean chroma of training faces; one colour if the input is not an image."""
     face = mean({"target": torch.empty(1)})
     if isinstance(task, tasks.OpenCVTask | tasks.Noise | tasks.Average):
         flat = face.mean((2, 3), keepdim=True).expand_as(face)
@@ -190,7 +190,7 @@ def _map(fitting: Fitting) -> Baseline:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A row of faces from nothing: ``sample(count)`` gives (count, C, H, W) in [-1, 1]."""
+    """A row of generated faces: ``sample(count)`` returns (count, C, H, W) in [-1, 1]."""
 
     name: str
     how: str
@@ -198,14 +198,14 @@ class Sampler:
 
 
 def samplers(fitting: Fitting, seed: int) -> Sequence[Sampler]:
-    """The mean face again and again, and a Gaussian in the space of the first principal components."""
+    """The mean face repeated, and a Gaussian in the space of the first principal components."""
     mean, pca = fitting.mean(), Pca(fitting.targets(), CODE)
 
     def gaussian(count: int) -> Tensor:
         draws = counter_rng.normal(seed, "evaluate/gaussian", np.arange(count), (pca.size,))
         return pca.decode(torch.from_numpy(draws).float() * pca.deviations.float()).clamp(-1, 1)
 
-    how = f"each of {pca.size} components by itself normal, as in {fitting.count:,} training faces"
+    how = f"{pca.size} independent normal components, fitted to {fitting.count:,} training faces"
     return [
         Sampler("mean face", "of the training faces, repeated", lambda count: mean.expand(count, -1, -1, -1)),
         Sampler(f"PCA {pca.size} Gaussian", how, gaussian),

@@ -1,4 +1,4 @@
-"""`faceforge evaluate`: a run's scores by its own configuration, into its folder, its report, W&B and a table."""
+"""`faceforge evaluate`: scores of a run, written to its folder, report and W&B run and printed as a table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAME = "evaluation.json"
 
 @dataclass(frozen=True)
 class Options:
-    """What was typed."""
+    """The command's options."""
 
     run: Path
     split: str
@@ -41,7 +41,7 @@ class Options:
 
 
 def evaluate(asked: Options) -> None:
-    """Score a run and leave the scores where they belong. Raises BadInput."""
+    """Score a run and write the scores. Raises BadInput."""
     if asked.count is not None and asked.count < 1:
         raise BadInput(f"--count {asked.count}: must be at least 1")
     path = checkpoint.find(asked.run, asked.checkpoint)
@@ -49,7 +49,7 @@ def evaluate(asked: Options) -> None:
     out = asked.out or folder / NAME
     own = out.resolve() == (folder / NAME).resolve()
     if out.exists() and not own and not asked.overwrite:
-        raise BadInput(f"{out}: is there already; --overwrite replaces it")
+        raise BadInput(f"{out}: already exists; use --overwrite to replace it")
     digest = _digest(path)
     module = checkpoint.load(path, asked.trusted)
     data = _data(asked, folder, module.config, record)
@@ -72,37 +72,37 @@ def _record(path: Path) -> tuple[Path, Mapping[str, Any]]:
         record = json.loads((folder / "run.json").read_text())
         record["data"]["manifest"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput(f"{folder}: no run.json that says which faces it was trained on; name a run folder") from None
+        raise BadInput(f"{folder}: no run.json with its training data; name a run folder") from None
     return Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder, record
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of the checkpoint; a damaged one is refused, not replaced by another."""
+    """SHA-256 of the checkpoint; a damaged one is refused, without falling back to another."""
     digest = checkpoint.digest(path)
     hashes = path.with_name(checkpoint.HASHES)
     if hashes.is_file() and digest not in hashes.read_text().split():
-        raise BadInput(f"{path}: its bytes are not those that were written (damaged file); try another --checkpoint")
+        raise BadInput(f"{path}: damaged file (its hash does not match); try another --checkpoint")
     return digest
 
 
 def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> Any:
-    """The run's own faces, packed and split as they were in training."""
+    """The run's faces, packed and split as in training."""
     node = dict(config["data"])
     if asked.data_root is not None:
         node["root"] = str(asked.data_root)
     root = node["root"]
     if root is not None and not Path(root).expanduser().exists():
-        raise BadInput(f"{root}: the faces of {folder} are not there; --data-root PATH says where they are now")
+        raise BadInput(f"{root}: the faces of {folder} are not there; give their location with --data-root PATH")
     data = configuration.build(node, asked.trusted)
     data.prepare()
     if data.manifest != record["data"]["manifest"]:
         raise BadInput(
-            f"{root or 'data'}: not the faces that {folder} was trained on (manifest {data.manifest[:12]}..., in "
-            f"training {record['data']['manifest'][:12]}...); --data-root PATH names others"
+            f"{root or 'data'}: not the training data of {folder} (manifest {data.manifest[:12]}..., in "
+            f"training {record['data']['manifest'][:12]}...); give other data with --data-root PATH"
         )
     if not data.counts[asked.split]:
         full = ", ".join(f"{name} {count:,}" for name, count in data.counts.items() if count)
-        raise BadInput(f"--split {asked.split}: the run has no faces there; there are {full}")
+        raise BadInput(f"--split {asked.split}: the run has no faces there; must be one of {full}")
     return data
 
 
@@ -167,7 +167,7 @@ def _typed() -> str:
 
 
 def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
-    """Add the scores to the summary of the run's own W&B run, if it has one."""
+    """Add the scores to the summary of the run's W&B run, if it has one."""
     run = Run.reopen(folder)
     earlier = run.record.get("wandb")
     if not earlier:
@@ -175,7 +175,7 @@ def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
     try:
         lock = lock_run(folder)
     except BadInput:
-        print(f"{folder}: still training, so its W&B run is left alone; evaluate again afterwards")
+        print(f"{folder}: still training, so its W&B run is not updated; evaluate again afterwards")
         return
     with lock:
         again = {"run_id": earlier["id"], "resumed_at": run.record["images"], "kind": module.shows}
@@ -188,7 +188,7 @@ def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
 
 
 def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    """The models' scores, and what stood there at the end of training."""
+    """The models' scores, merged with the summary at the end of training."""
     split = result["data"]["split"]
     best = {"best": record["best"]["value"]} if record.get("best") else {}
     values: dict[str, Any] = {"images": record["images"], **best}
@@ -200,11 +200,11 @@ def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, 
 
 
 def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list[str]:
-    """The tables, what they mean, and where everything is."""
+    """The printed tables, their meaning, and paths."""
     data, shown = result["data"], shlex.quote(str(folder))
     faces, people = f"{data['faces']:,} faces", f"{data['people']:,} people"
     at = f"checkpoint {result['checkpoint']['name']} at {result['checkpoint']['images']:,} images"
-    strange = "" if data["split"] == "train" else ", none of them trained on"
+    strange = "" if data["split"] == "train" else ", none of them in the training set"
     said = [f"{data['split']} split of {data['source']}: {faces} of {people}{strange}; {at}"]
     for found in table.tables(result):
         ways = [f"{table.MEASURES[name].label} {_arrow(name)}" for name in found.scores]
@@ -213,7 +213,7 @@ def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list
     said += [f"{table.MEASURES[name].label} is left out: {why}." for name, why in result["reasons"].items()]
     said += ["", f"  scores  {out}", *([f"  report  {folder}/report.html"] if own else [])]
     longer = 2 * result["checkpoint"]["images"]
-    return [*said, f"To train on:  python train.py resume={shown} trainer.max_images={longer}"]
+    return [*said, f"To continue:  python train.py resume={shown} trainer.max_images={longer}"]
 
 
 def _arrow(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether a model is better than the best of its baselines, and the same in words."""
+"""Compares a model with its best baseline, as flags and in words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ONE_FACE_ENOUGH = ("precision", "density")
 WORDS: Mapping[Flag, str] = {
     True: "Better than every baseline in",
     False: "Worse than the best baseline in",
-    "unclear": "Not to be told from the best baseline in",
+    "unclear": "Not distinguishable from the best baseline in",
 }
 
 
 def best_baseline(rows: Sequence[Row], score: str) -> Row | None:
-    """The baseline with the best value of a score, without one face repeated where that can have any value."""
+    """The baseline with the best value of a score; excludes a repeated face where that is meaningless."""
     having = [row for row in rows if row["kind"] == "baseline" and score in row["scores"]]
     if score in ONE_FACE_ENOUGH:
         having = [row for row in having if row["scores"].get("diversity", {}).get("value") != 0]
@@ -26,12 +26,12 @@ def best_baseline(rows: Sequence[Row], score: str) -> Row | None:
 
 
 def of_gain(low: float, high: float) -> Flag:
-    """By the interval of a gain (positive is better)."""
+    """The flag from the interval of a gain (positive is better)."""
     return True if low > 0 else (False if high < 0 else "unclear")
 
 
 def of_intervals(score: str, model: Mapping[str, Any], baseline: Mapping[str, Any]) -> Flag:
-    """By two intervals that meet or do not; without an interval nothing is clear."""
+    """The flag from whether two intervals overlap; unclear without intervals."""
     if MEASURES[score].better == "one" or None in (model["low"], baseline["low"]):
         return "unclear"
     above, below = model["low"] > baseline["high"], model["high"] < baseline["low"]
@@ -40,9 +40,9 @@ def of_intervals(score: str, model: Mapping[str, Any], baseline: Mapping[str, An
 
 
 def sentences(rows: Sequence[Row], model: Row, flags: Mapping[str, Flag]) -> list[str]:
-    """What the flags of a model say, a sentence for each kind of flag, with the figures.
+    """The flags of a model in words, a sentence per kind of flag, with figures.
 
-    Of scores without an interval or without a better side nothing is said.
+    Scores without an interval or a direction are left out.
     """
     said = []
     told = [score for score in flags if MEASURES[score].better != "one" and model["scores"][score]["low"] is not None]

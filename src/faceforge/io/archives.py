@@ -1,4 +1,4 @@
-"""Where files lie: a folder, a zip, or a tar that becomes a zip once. Nothing is ever unpacked into paths."""
+"""File stores: a folder, a zip, or a tar that is converted to a zip once. Nothing is ever extracted to paths."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".p
 TABLES = (".txt", ".csv")
 SUMS = "SHA256SUMS"
 MAX_FILE_BYTES = 64 * 2**20  # of one member, unpacked
-MAX_TAR_BYTES = 64 * 2**30  # of all members that are taken from a tar
-BOMB_BYTES, BOMB_RATIO = 2**30, 100  # above both a member is refused with its archive, unread
+MAX_TAR_BYTES = 64 * 2**30  # of all members taken from a tar
+BOMB_BYTES, BOMB_RATIO = 2**30, 100  # a member above both is refused unread, with its archive
 SKIPPED_FOLDERS = {"_review", "__MACOSX"}
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
 
 
 class FileStore(Protocol):
-    """Files by their relative, slash-separated names."""
+    """Files by relative, slash-separated names."""
 
     root: Path
 
     def names(self) -> list[str]:
-        """All names in sorted order, without hidden files and folders that hold no data."""
+        """All names, sorted, without hidden files and folders that contain no data."""
         ...
 
     def read(self, name: str) -> bytes:
-        """A file's bytes. Raises ImageError where it cannot be read or is too large."""
+        """A file's bytes. Raises ImageError if it cannot be read or is too large."""
         ...
 
     def status(self, name: str) -> os.stat_result:
-        """Of the file on disk that holds ``name``. Raises OSError."""
+        """The status of the file on disk that contains ``name``. Raises OSError."""
         ...
 
 
 class Folder:
-    """A folder and all below it."""
+    """A folder and everything below it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def names(self, failed: Callable[[OSError], object] | None = None) -> list[str]:
-        """As Store.names; links to folders are not followed. ``failed`` gets errors of folders."""
+        """As Store.names; links to folders are not followed. ``failed`` receives errors of folders."""
         found: list[str] = []
         for folder, folders, files in os.walk(self.root, onerror=failed):
             folders[:] = [name for name in folders if _wanted(name)]
@@ -67,7 +67,7 @@ class Folder:
         try:
             status = self.status(name)
             if not S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-                raise ImageError(f"not a file of at most {MAX_FILE_BYTES} bytes")
+                raise ImageError(f"must be a file of at most {MAX_FILE_BYTES} bytes")
             with open(f"{self.root}/{name}", "rb", buffering=0) as file:
                 return file.read()
         except OSError as error:
@@ -83,7 +83,7 @@ class Folder:
 
 
 class Zip:
-    """The members of a zip file, read where they lie; it opens its file anew in each process."""
+    """The members of a zip file, read in place; each process opens the file anew."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -99,7 +99,7 @@ class Zip:
         return self._open
 
     def names(self) -> list[str]:
-        """As Store.names. Raises BadInput where the zip's directory is damaged or hostile."""
+        """As Store.names. Raises BadInput if the zip's directory is damaged or hostile."""
         try:
             members = self._zip.infolist()
         except _DAMAGE as error:
@@ -115,14 +115,14 @@ class Zip:
         try:
             with self._zip.open(name) as member:
                 data = member.read(MAX_FILE_BYTES + 1)
-        except Exception as error:  # encryption, checksums, unknown methods: each its own type in zipfile
-            raise ImageError(f"damaged in its zip: {error}") from error
+        except Exception as error:  # zipfile raises many types: encryption, checksums, unknown methods
+            raise ImageError(f"damaged inside its zip: {error}") from error
         if len(data) > MAX_FILE_BYTES:
-            raise ImageError(f"unpacks to more than {MAX_FILE_BYTES} bytes")
+            raise ImageError(f"expands to more than {MAX_FILE_BYTES} bytes")
         return data
 
     def status(self, name: str) -> os.stat_result:
-        """Of the zip itself."""
+        """The status of the zip itself."""
         return self.root.stat()
 
 
@@ -131,9 +131,9 @@ def _wanted(name: str) -> bool:
 
 
 def open_store(root: str | Path | None, cache: str | None) -> FileStore:
-    """The folder or archive at ``data.root``. Raises BadInput where there is none that can be read."""
+    """The folder or archive at ``data.root``. Raises BadInput if it cannot be read."""
     if root is None or str(root).strip() == "":
-        raise BadInput("data.root is not set: name the folder or archive of pictures, data.root=PATH")
+        raise BadInput("data.root: must be the folder or archive of images; set data.root=PATH")
     path = Path(root).expanduser()
     if path.is_dir():
         return Folder(path)
@@ -143,15 +143,15 @@ def open_store(root: str | Path | None, cache: str | None) -> FileStore:
         return Zip(path)
     if _is_tar(path):
         return Zip(_tar_to_zip(path, cache))
-    raise BadInput(f"data.root={root}: {_damage(path)}; a folder, .zip or .tar(.gz) is needed")
+    raise BadInput(f"data.root={root}: {_damage(path)}; must be a folder, .zip or .tar(.gz)")
 
 
 def find_tables(
     root: str | Path | None, store: FileStore, listed: list[str], wanted: Iterable[str]
 ) -> dict[str, bytes]:
-    """The bytes of each wanted file that lies anywhere in the store, or else in the folder that holds ``root``.
+    """The bytes of each wanted file found anywhere in the store, or else in the parent folder of ``root``.
 
-    Raises BadInput for a file that is there but cannot be read.
+    Raises BadInput for a file that exists but cannot be read.
     """
     places: dict[str, tuple[FileStore, str]] = {}
     for name in listed:
@@ -165,7 +165,7 @@ def find_tables(
         try:
             found[name] = place.read(inside)
         except ImageError as error:
-            raise BadInput(f"{place.root}/{inside}: {error}; take a fresh copy of the file") from error
+            raise BadInput(f"{place.root}/{inside}: {error}; get a new copy of the file") from error
     return found
 
 
@@ -187,9 +187,9 @@ def _damage(path: Path) -> str:
 
 
 def _tar_to_zip(path: Path, cache: str | None) -> Path:
-    """Copy a tar's pictures and tables into a zip in the cache, once, because a tar cannot be read at random.
+    """Copy a tar's images and tables into a zip in the cache, once, because a tar has no random access.
 
-    Links and devices are not followed but left out; what is taken is bounded.
+    Links and devices are left out; the total size is bounded.
     """
     target = cache_root(cache) / "archives" / f"{path.name}-{fingerprint(path)}.zip"
     if target.exists():
@@ -201,7 +201,7 @@ def _tar_to_zip(path: Path, cache: str | None) -> Path:
     except BadInput:
         raise
     except _DAMAGE as error:
-        from_system = isinstance(error, OSError) and error.errno is not None  # gzip's own errors have no number
+        from_system = isinstance(error, OSError) and error.errno is not None  # gzip's own errors have no errno
         found = f"cannot be copied to {target.parent}" if from_system else "a truncated or damaged archive"
         raise BadInput(f"data.root={path}: {found} ({error})") from error
     return target
@@ -212,16 +212,16 @@ def _taken(name: str) -> bool:
 
 
 def _require_inside(name: str, path: Path) -> None:
-    """Raises BadInput for a name that would leave a folder into which it were unpacked."""
+    """Raises BadInput for a name that would escape the folder if it were extracted."""
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name):
-        raise BadInput(f"data.root={path}: holds {name[:80]!r}, which would lie outside of it; nothing was unpacked")
+        raise BadInput(f"data.root={path}: holds {name[:80]!r}, which is outside it; nothing was extracted")
 
 
 def _require_no_bomb(name: str, size: int, path: Path) -> None:
-    """Raises BadInput for a member that is no file of anybody's: huge, and packed a hundred times smaller."""
+    """Raises BadInput for a zip bomb: a member that is huge and compressed more than a hundredfold."""
     if size > BOMB_BYTES and size > BOMB_RATIO * path.stat().st_size:
-        raise BadInput(f"data.root={path}: {name[:80]!r} unpacks to {size:,} bytes; nothing was unpacked")
+        raise BadInput(f"data.root={path}: {name[:80]!r} expands to {size:,} bytes; nothing was extracted")
 
 
 def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -234,31 +234,31 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, IO[bytes]]
             continue
         taken += member.size
         if member.size > MAX_FILE_BYTES or taken > most:
-            limits = f"{MAX_FILE_BYTES} bytes a file or {most} in all"
-            raise BadInput(f"data.root={path}: at {member.name} it unpacks to more than {limits}")
+            limits = f"{MAX_FILE_BYTES} bytes per file or {most} in total"
+            raise BadInput(f"data.root={path}: at {member.name} it expands to more than {limits}")
         yield member.name.removeprefix("./"), content
 
 
 def known_hashes(store: FileStore) -> dict[str, str]:
-    """What a ``SHA256SUMS`` at the top of a store, as sha256sum writes it, knows of its files. Raises BadInput."""
+    """The hashes in a ``SHA256SUMS`` at the top of a store, in sha256sum's format. Raises BadInput."""
     if not (store.file(SUMS).is_file() if isinstance(store, Folder) else SUMS in store.names()):
         return {}
     try:
         lines = store.read(SUMS).decode().splitlines()
     except (ImageError, UnicodeDecodeError) as error:
-        raise BadInput(f"{store.root}/{SUMS}: {error}; write it again with sha256sum") from error
+        raise BadInput(f"{store.root}/{SUMS}: {error}; rewrite it with sha256sum") from error
     found = [re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line) for line in lines]
     for number, match in enumerate(found, 1):
         if match is None:
-            raise BadInput(f"{store.root}/{SUMS}: line {number} is not a hash and a name; write it with sha256sum")
+            raise BadInput(f"{store.root}/{SUMS}: line {number} must be a hash and a name; write it with sha256sum")
     return {match[2]: match[1].lower() for match in found if match}
 
 
 def image_names(names: list[str], root: Path) -> list[str]:
-    """Those names that end as pictures do. Raises BadInput saying what was found instead."""
+    """The names with image suffixes. Raises BadInput naming what was found instead."""
     images = [name for name in names if name.lower().endswith(IMAGES)]
     if images:
         return images
     kinds = Counter(PurePosixPath(name).suffix or "no ending" for name in names)
     found = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(3)) or "nothing"
-    raise BadInput(f"data.root={root}: no pictures ({' '.join(IMAGES)}) at any depth; found {found}")
+    raise BadInput(f"data.root={root}: no images ({' '.join(IMAGES)}) at any depth; found {found}")

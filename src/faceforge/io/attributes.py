@@ -11,18 +11,18 @@ import numpy as np
 
 from faceforge.errors import BadInput
 
-MAX_TEXTS = 50  # a text column with more different values is no label
+MAX_TEXTS = 50  # a text column with more different values is not a label
 WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
 Attributes = tuple[list[str], np.ndarray]
 
 
 def read_attributes(file: str, ids: Sequence[str]) -> Attributes:
-    """Names and float32 (N, A) values for the faces ``ids`` from a CSV whose first column names the picture.
+    """Names and float32 (N, A) values for the faces ``ids`` from a CSV whose first column names the image.
 
-    A row belongs to the face of that id, or else of that file name where it is the only one. Numbers stay, -1 and 1
-    become 0 and 1, so do false and true; a text column becomes one 0/1 column ``name=value`` for each value; what
-    is empty or not listed is nan. Raises BadInput in one line.
+    A row belongs to the face with that id, or else with that file name if it is unique. Numbers are kept, -1 and 1
+    become 0 and 1, as do false and true; a text column becomes one 0/1 column ``name=value`` per value; empty or
+    missing values are nan. Raises BadInput.
     """
     header, rows = _read(file)
     places = _match(file, [row[0] for row in rows], ids)
@@ -38,7 +38,7 @@ def read_attributes(file: str, ids: Sequence[str]) -> Attributes:
 
 
 def merge(own: Attributes | None, added: Attributes | None) -> Attributes | None:
-    """A set's own attributes and added ones; an added one replaces its namesake."""
+    """A dataset's own attributes and added ones; an added one replaces one of the same name."""
     if own is None or added is None:
         return own or added
     kept = [n for n, name in enumerate(own[0]) if name not in added[0]]
@@ -53,7 +53,7 @@ def _read(file: str) -> tuple[list[str], list[list[str]]]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BadInput(f"data.attributes={file}: cannot be read as CSV ({reason})") from error
     if len(rows) < 2 or len(rows[0]) < 2:
-        raise BadInput(f"data.attributes={file}: a header, a column of pictures and one of labels are needed")
+        raise BadInput(f"data.attributes={file}: must have a header, a column of file names and one of labels")
     for n, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]):
             raise BadInput(f"data.attributes={file}: row {n} has {len(row)} values, the header {len(rows[0])}")
@@ -61,7 +61,7 @@ def _read(file: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _match(file: str, pictures: Sequence[str], ids: Sequence[str]) -> list[int]:
-    """The face of each row, -1 where there is none."""
+    """The face of each row, -1 if there is none."""
     by_id = {face: n for n, face in enumerate(ids)}
     short = [PurePosixPath(face).name for face in ids]
     alone = Counter(short)
@@ -72,7 +72,7 @@ def _match(file: str, pictures: Sequence[str], ids: Sequence[str]) -> list[int]:
     if rows > 1:
         raise BadInput(f"data.attributes={file}: {ids[place]} has {rows} rows; must be one")
     if max(places) < 0:
-        raise BadInput(f"data.attributes={file}: no row names a picture of the set ({pictures[0]}, {ids[0]})")
+        raise BadInput(f"data.attributes={file}: no row names an image of the dataset ({pictures[0]}, {ids[0]})")
     return places
 
 
@@ -83,7 +83,7 @@ def _column(file: str, name: str, texts: list[str]) -> list[tuple[str, np.ndarra
         return [(name, np.where(numbers == -1, 0, numbers) if known <= {-1.0, 1.0} else numbers)]
     values = sorted(set(texts) - {""})
     if len(values) > MAX_TEXTS:
-        raise BadInput(f"data.attributes={file}: column {name} has {len(values)} different texts; remove it")
+        raise BadInput(f"data.attributes={file}: column {name} has {len(values)} different text values; remove it")
     blank = np.array([text == "" for text in texts])
     return [
         (f"{name}={value}", np.where(blank, np.nan, np.array([text == value for text in texts], float)))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import IO, Any
 from faceforge.io.portable import HOST, is_alive
 
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)\.tmp")
-HOST_KEY = hashlib.sha256(HOST.encode()).hexdigest()[:8]  # short: file names have an end
-UNKNOWN_SECONDS = 86_400  # temporary files of other machines are swept once they are older: nobody can say who writes
+HOST_KEY = hashlib.sha256(HOST.encode()).hexdigest()[:8]  # short, because file names have a maximum length
+UNKNOWN_SECONDS = 86_400  # age at which other machines' temporary files are removed
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 
 
 def sync(path: Path) -> None:
-    """Make a file or folder last through a loss of power; folders where the system can."""
+    """Sync a file or folder to disk; folders only if the system can."""
     if path.is_dir():
         try:
             _sync(path, os.O_RDONLY)
@@ -29,7 +29,7 @@ def sync(path: Path) -> None:
             if error.errno not in NO_FOLDER_SYNC:
                 raise
     else:
-        _sync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows syncs only what may be written
+        _sync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows syncs only writable files
 
 
 def _sync(path: Path, flags: int) -> None:
@@ -41,13 +41,13 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def temporary(target: Path) -> Path:
-    """A hidden name beside ``target`` that tells which process of which machine writes it."""
+    """A hidden name next to ``target`` that contains the writing process and machine."""
     return target.with_name(f".{target.name}.{HOST_KEY}-{os.getpid()}.tmp")
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A path beside ``target`` to write to; synced, it becomes ``target`` at the end, or vanishes with an error."""
+    """A path next to ``target`` to write to; at the end it is synced and renamed, on an error removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary(target)
     try:
@@ -60,7 +60,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the files of ``temporary`` that killed processes left in ``folder``; of other machines, old ones."""
+    """Remove files of ``temporary`` left in ``folder`` by killed processes, and old ones of other machines."""
     for orphan in folder.glob(".*.tmp"):
         if not _may_be_written(orphan):
             orphan.unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def _may_be_written(path: Path) -> bool:
 
 @contextmanager
 def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
-    """A file that takes the place of `path` when the block ends well, and leaves no trace otherwise."""
+    """A file that replaces `path` when the block succeeds, and leaves no trace otherwise."""
     how: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "replace"}
     with atomic_path(path) as beside, open(beside, "wb" if binary else "w", **how) as file:
         yield file

@@ -1,6 +1,6 @@
-"""Pictures in and out: strict decoding, the only float <-> uint8 code, grids and PNG files.
+"""Image input and output: strict decoding, the only float <-> uint8 conversion, grids and PNG files.
 
-Tensors are used by their methods only, so that processes which merely decode pictures never import torch.
+Tensors are used only through their methods, so that processes that only decode images never import torch.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from faceforge.io.files import atomic_path
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PIXELS, MAX_SIDE = 50_000_000, 65_535  # read from the header, before any memory is taken
-DECODE = "strict/1"  # goes into the protocol of every packed set: change it whenever decode() changes a pixel
+MAX_PIXELS, MAX_SIDE = 50_000_000, 65_535  # read from the header, before memory is allocated
+DECODE = "strict/1"  # part of the protocol of every packed cache: change it whenever decode() changes a pixel
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "AVIF")  # none that runs another program
-MEMORY = 224 * 2**20  # bytes that a small file may take while it is decoded, by what its header says
-SMALL = 4 * 2**20  # a larger file may take as much more as it is larger
+MEMORY = 224 * 2**20  # bytes that decoding a small file may take, according to its header
+SMALL = 4 * 2**20  # a larger file may take proportionally more
 GRID_GAP = 2
-_TILE = 2**20  # pixels that are converted together
+_TILE = 2**20  # pixels converted at a time
 _ORIENTATION = 0x0112
 _WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"}
-_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # a pixel in Pillow, 4 in other modes
-_DECODER = {"WEBP": 12, "AVIF": 12, "TIFF": 8, "GIF": 4}  # bytes a pixel that a format's decoder takes besides
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # per pixel; 4 in other modes
+_DECODER = {"WEBP": 12, "AVIF": 12, "TIFF": 8, "GIF": 4}  # additional bytes per pixel of a format's decoder
 _TILE_TAGS = (322, 323)
 
 
 class ImageError(Exception):
-    """Why a picture cannot be used, in a few plain words."""
+    """Why an image cannot be used, in a few words."""
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """[-1, 1] to uint8 of the same shape. Clamps, never wraps; halves round to even; nan becomes 0."""
+    """[-1, 1] to uint8 of the same shape. Clamps; rounds halves to even; nan becomes 0."""
     return ((x.float().nan_to_num(nan=-1.0).clamp(-1.0, 1.0) + 1.0) * 127.5).round().byte()
 
 
@@ -55,9 +55,9 @@ def from_uint8(x: Tensor) -> Tensor:
 
 
 def make_grid(images: Tensor, columns: int | None = None) -> np.ndarray:
-    """Images (N, C, H, W) in [-1, 1] as one uint8 RGB picture (H', W', 3), row by row on white.
+    """Images (N, C, H, W) in [-1, 1] as one uint8 RGB grid (H', W', 3), row by row on white.
 
-    ``columns`` defaults to the squarest grid. Raises ValueError for no images.
+    ``columns`` defaults to the squarest grid. Raises ValueError without images.
     """
     if len(images) == 0:
         raise ValueError("a grid needs at least one image")
@@ -73,7 +73,7 @@ def make_grid(images: Tensor, columns: int | None = None) -> np.ndarray:
 
 
 def write_png(array: np.ndarray, path: str | Path) -> None:
-    """Write uint8 (H, W, 3) or (H, W) as PNG without metadata; the file appears whole or not at all."""
+    """Write uint8 (H, W, 3) or (H, W) atomically as PNG without metadata."""
     with atomic_path(Path(path)) as beside:
         Image.fromarray(array).save(beside, format="PNG")
 
@@ -85,27 +85,27 @@ def decode(
     most: int = MAX_PIXELS,
     sha256: str | None = None,
 ) -> np.ndarray:
-    """A file's bytes as uint8 (H, W, 3) RGB, or (H, W) where the file is grey; the first frame of several.
+    """A file's bytes as uint8 (H, W, 3) RGB, or (H, W) if the file is grey; the first frame of several.
 
-    EXIF orientation is applied, transparency lies on white, 16 bits become 8. Nothing is guessed: what is
-    damaged anywhere raises ImageError with the reason; other bytes than those of a known ``sha256`` (hex) do so
-    before they are looked at. ``name`` only serves the message. With ``least`` (height, width, as the file has them)
-    a JPEG may come reduced, to no less than that, which is several times faster. More than ``most`` pixels, or more
-    memory than a file of this size deserves, are refused by what the header says, before any memory is taken.
+    EXIF orientation is applied, transparency is composited on white, 16 bits become 8. Decoding is strict: damage
+    anywhere raises ImageError with the reason; so do bytes that do not match a known ``sha256`` (hex), before they are
+    decoded. ``name`` is used only in messages. With ``least`` (height, width, as in the file) a JPEG may be decoded at
+    reduced size, not below ``least``, which is several times faster. More than ``most`` pixels, or too much memory for
+    the file's size, is refused from the header, before memory is allocated.
     """
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise ImageError("its bytes are not those that its manifest lists")
+        raise ImageError("its hash is not the one that its manifest lists")
     try:
         return _decode_jpeg(data, least, most) if data[:3] == b"\xff\xd8\xff" else _decode_other(data, most)
     except ImageError:
         raise
-    except Exception as error:  # whatever a decoder throws over hostile bytes, the picture is unusable
+    except Exception as error:  # hostile bytes make decoders raise anything; the image is unusable
         raise ImageError(f"cannot be decoded ({type(error).__name__} in {Path(name).name})") from error
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Pillow's warnings, which concern metadata that is not used."""
+    """Silence Pillow's warnings, which concern unused metadata."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -140,7 +140,7 @@ def _jpeg_orientation(data: bytes) -> int:
 def _exif_orientation(data: bytes) -> int:
     try:
         return int(Image.open(BytesIO(data), formats=("JPEG",)).getexif().get(_ORIENTATION, 1))
-    except Exception:  # pictures with mangled EXIF are common and their pixels are sound
+    except Exception:  # images with broken EXIF are common and their pixels are valid
         return 1
 
 
@@ -163,7 +163,7 @@ def _decode_other(data: bytes, most: int) -> np.ndarray:
         raise ImageError(f"not an image ({what_is(data)})") from error
     except (OSError, SyntaxError, EOFError) as error:
         kind = "truncated" if "truncated" in str(error).lower() else "damaged"
-        raise ImageError(f"{kind} picture: {error}") from error
+        raise ImageError(f"{kind} image: {error}") from error
     orientation = image.getexif().get(_ORIENTATION, 1)
     pixels = _to_array(image)
     del image
@@ -181,16 +181,16 @@ def _load(data: bytes, most: int) -> Image.Image:
         raise ImageError("floating point pixels of unknown range")
     _check_memory(data, _memory(image))
     if image.format == "PNG":
-        Image.open(BytesIO(data), formats=("PNG",)).verify()  # loading alone does not look at the checksums
+        Image.open(BytesIO(data), formats=("PNG",)).verify()  # loading alone does not verify the checksums
     image.load()
     return image
 
 
 def _memory(image: Image.Image) -> int:
-    """Bytes that decoding takes at its peak, from the header alone."""
+    """Peak memory of decoding in bytes, from the header alone."""
     pixels, form, out = image.width * image.height, image.format or "", 1 if image.mode in _GREY else 3
     tags = getattr(image, "tag_v2", {}) if form == "TIFF" else {}
-    wide, high = (int(tags.get(tag, 0)) for tag in _TILE_TAGS)  # one tile may be larger than the picture
+    wide, high = (int(tags.get(tag, 0)) for tag in _TILE_TAGS)  # one tile may be larger than the image
     return pixels * (_BYTES.get(image.mode, 4) + _DECODER.get(form, 0) + out) + wide * high * _DECODER["TIFF"]
 
 
@@ -198,7 +198,7 @@ def _check_memory(data: bytes, needed: int) -> None:
     needed += 2 * len(data)
     if needed <= MEMORY:
         return
-    # Padding does not count: what any packer makes small is a small file.
+    # Padding does not count: a compressible file counts by its compressed size.
     allowed = MEMORY * max(1, len(zlib.compress(data, 1)) / SMALL)
     if needed > allowed:
         found = f"{needed / 2**20:.0f} MiB of memory for {len(data):,} bytes"
@@ -213,7 +213,7 @@ def _check_pixels(width: int, height: int, most: int) -> None:
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
-    """A loaded picture's pixels; by tiles, so that each conversion holds few of them twice."""
+    """A loaded image's pixels, converted in bands to limit memory."""
     boxes = list(_boxes(*image.size))
     if len(boxes) == 1:
         return _tile(image)
@@ -248,7 +248,7 @@ def _from_16_bits(values: np.ndarray) -> np.ndarray:
 
 
 def what_is(data: bytes) -> str:
-    """What bytes that are no picture (or archive) seem to be, in a word or two."""
+    """What bytes that are no image (or archive) seem to be, in a word or two."""
     head = data[:512].strip().lower()
     if not data:
         return "empty file"

@@ -1,4 +1,4 @@
-"""What a JPEG says of itself before its first scan (ITU T.81, annex B), read without decoding anything."""
+"""The headers of a JPEG before its first scan (ITU T.81, annex B), read without decoding."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-MAX_SCANS = 64  # encoders write about ten; each costs a pass over the whole picture
+MAX_SCANS = 64  # encoders write about ten; each is a pass over the whole image
 ZEROS = bytes(8)
-KEPT = 4096  # bytes of a header that is remembered
+KEPT = 4096  # maximum bytes of a cached header
 _SEQUENTIAL, _HUFFMAN = (0xC0, 0xC1, 0xC9), (0xC0, 0xC1)
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
@@ -16,7 +16,7 @@ _SKIPS = (0x00, 0xF0)  # "the rest is 0" and "sixteen times 0"
 
 
 @dataclass
-class Header:  # not to be changed once it is read
+class Header:  # cached: do not modify
     """The first frame and scan. ``factors`` are the sampling factors of each component, by its id."""
 
     kind: int = 0
@@ -27,7 +27,7 @@ class Header:  # not to be changed once it is read
 
     @property
     def buffered(self) -> int:
-        """Coefficients a pixel, times 2, that a decoder keeps of the whole picture: 0 where one scan has it all."""
+        """Coefficients per pixel, times 2, that a decoder keeps for the whole image: 0 if one scan has everything."""
         if self.kind in _SEQUENTIAL and len(self.scan) == len(self.factors):
             return 0
         largest = max(h for h, _ in self.factors.values()) * max(v for _, v in self.factors.values())
@@ -35,15 +35,15 @@ class Header:  # not to be changed once it is read
 
     @property
     def zeros_are_noise(self) -> bool:
-        """Whether a run of zero bits stands for the same coefficient again and again, which no picture has."""
+        """Whether a run of zero bits repeats the same coefficient, which no real image does."""
         first = [self.first_codes.get(table, 0) for _, table in self.scan]
         return self.kind in _HUFFMAN and any(symbol not in _SKIPS for symbol in first)
 
 
 def read(data: bytes) -> Header:
-    """The header of a JPEG's bytes. Raises ValueError where there is none that makes sense."""
-    # One encoder writes the same header for all pictures of a size. A header is over where its scan begins, unless
-    # that is the scan of a thumbnail in it, in front of which it is incomplete.
+    """The header of a JPEG's bytes. Raises ValueError if it is invalid."""
+    # One encoder writes the same header for all images of a size. A header ends where its scan starts, unless that is
+    # the scan of an embedded thumbnail, before which it is incomplete.
     scan = data.find(b"\xff\xda", 2)
     length = int.from_bytes(data[scan + 2 : scan + 4], "big")
     if scan > 0 and scan + 2 + length <= min(len(data), KEPT):
@@ -75,10 +75,10 @@ def _read(data: bytes) -> Header:
 
 
 def check(data: bytes) -> Header:
-    """As read(). Raises ValueError also for what a decoder lets pass: a zeroed run, more scans than MAX_SCANS."""
+    """As read(), and raises ValueError for faults that decoders accept: a zeroed run, more scans than MAX_SCANS."""
     header = read(data)
     if header.zeros_are_noise and ZEROS in data[header.start :]:
-        raise ValueError("a run of zeros where the picture should be")
+        raise ValueError("a run of zeros in the image data")
     if header.buffered and data.count(b"\xff\xda", header.start) >= MAX_SCANS:
         raise ValueError(f"more than {MAX_SCANS} scans")
     return header
@@ -86,11 +86,11 @@ def check(data: bytes) -> Header:
 
 def _marker(data: bytes, at: int) -> tuple[int, int]:
     if data[at : at + 1] != b"\xff":
-        raise ValueError("no marker where a segment should begin")
-    while data[at : at + 1] == b"\xff":  # any number may fill
+        raise ValueError("no marker where a segment should start")
+    while data[at : at + 1] == b"\xff":  # any number of fill bytes
         at += 1
     if at >= len(data) or data[at] == 0xD9:
-        raise ValueError("premature end before the picture")
+        raise ValueError("premature end before the image data")
     return at + 1, data[at]
 
 
@@ -104,12 +104,12 @@ def _take(header: Header, marker: int, body: bytes) -> None:
         elif marker == 0xDA:
             header.scan = [(body[i], body[i + 1] & 15) for i in range(1, 1 + 2 * body[0], 2)]
     except IndexError:
-        raise ValueError("a segment is shorter than it says") from None
+        raise ValueError("a segment is shorter than its stated length") from None
     if marker == 0xDA and not (header.factors and all(h and v for h, v in header.factors.values())):
-        raise ValueError("a picture without a size")
+        raise ValueError("an image without a size")
 
 
-@lru_cache(maxsize=64)  # nearly all files carry the tables of the standard
+@lru_cache(maxsize=64)  # nearly all files have the standard tables
 def _tables(body: bytes) -> dict[int, int]:
     """The symbol of the code 00..0 of each AC table."""
     first_codes, at = {}, 0

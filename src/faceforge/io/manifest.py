@@ -1,6 +1,6 @@
-"""`manifest.csv`: one row a face, one for each photo without any; a person may edit it.
+"""`manifest.csv`: one row per face and one per photo without a face; users may edit it.
 
-It is read and written as a stream, so that a hundred thousand photos need no more memory than a hundred.
+It is read and written as a stream, so that memory does not grow with the number of photos.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from faceforge.io.files import atomic_path
 
 NAME = "manifest.csv"
 VERDICTS = ("accepted", "doubtful", "rejected")
-NONE = "none"  # the verdict of a photo in which there is nothing to judge
+NONE = "none"  # the verdict of a photo without a face
 
 
 @dataclass(slots=True)
 class Row:
-    """A face, or a photo without one (``n`` 0, verdict ``none``, everything that is measured empty).
+    """A face, or a photo without one (``n`` 0, verdict ``none``, all measurements empty).
 
-    Places are pixels of the photo after its EXIF orientation and ``quarter``, x to the right and y down. Left and
-    right are the viewer's. ``frame_*`` is the cut rectangle: its centre, its size and by how many degrees it is turned
-    clockwise against the photo.
+    Coordinates are pixels of the photo after its EXIF orientation and ``quarter``, x to the right and y down. Left and
+    right are the viewer's. ``frame_*`` is the crop rectangle: its centre, its size and its clockwise rotation in
+    degrees relative to the photo.
     """
 
-    face: str  # the crop's file below DST or below _review/<verdict>/, "" where there is no face
+    face: str  # the crop's file below DST or _review/<verdict>/; "" without a face
     source: str  # the photo below SRC; control characters and undecodable bytes as %XX
-    n: int  # 1, 2, ... among the faces of the photo from the largest, 0 where there is none
+    n: int  # 1, 2, ... from the largest face of the photo; 0 without a face
     verdict: str  # accepted | doubtful | rejected | none
-    reason: str  # why it is not accepted, or "by hand"; "" where there is nothing to say
+    reason: str  # why it is not accepted, or "by hand"; may be ""
     detector: str = ""  # yunet | haar | verified
     score: float | None = None  # YuNet's, 0-1
-    neighbours: int | None = None  # Haar: how many overlapping windows agree
+    neighbours: int | None = None  # Haar: number of overlapping detections
     agreement: float | None = None  # verified: overlap (IoU, 0-1) of the Haar box with YuNet's
-    eyes: int | None = None  # Haar: eyes that the eye cascade finds in the box; evidence only
-    quarter: int | None = None  # quarter turns clockwise (0-3) that set the photo upright for this face
+    eyes: int | None = None  # Haar: eyes found by the eye cascade in the box; informative only
+    quarter: int | None = None  # clockwise quarter turns (0-3) that make this face upright
     box_x: float | None = None  # the detected box: left, top, width, height
     box_y: float | None = None
     box_w: float | None = None
@@ -55,24 +55,24 @@ class Row:
     mouth_left_y: float | None = None
     mouth_right_x: float | None = None
     mouth_right_y: float | None = None
-    roll: float | None = None  # degrees clockwise by which the eyes are turned
-    yaw: float | None = None  # -1 to 1: the nose's way from between the eyes towards one of them, 0 frontal
+    roll: float | None = None  # rotation of the eyes, degrees clockwise
+    yaw: float | None = None  # -1 to 1: horizontal offset of the nose between the eyes, 0 frontal
     frame_x: float | None = None
     frame_y: float | None = None
     frame_w: float | None = None
     frame_h: float | None = None
     frame_angle: float | None = None
-    moved: float | None = None  # how far the frame was moved to stay inside the photo, in frame widths
-    shrunk: float | None = None  # the share of its size that it kept to fit into the photo, at most 1
-    scale: float | None = None  # crop pixels per photo pixel: above 1 it is enlarged
+    moved: float | None = None  # shift of the frame to stay inside the photo, in frame widths
+    shrunk: float | None = None  # scale of the frame to fit into the photo, at most 1
+    scale: float | None = None  # crop pixels per photo pixel; above 1 is upscaled
     sharpness: float | None = None  # variance of the Laplacian of the face's luma at 128 pixels
     brightness: float | None = None  # mean luma of the crop, 0-255
     contrast: float | None = None  # standard deviation of the crop's luma, 0-127.5
     mean_colour: str = ""  # #rrggbb
-    dominant_colour: str = ""  # #rrggbb, the mean of the fullest of 4x4x4 cells of the colour cube
-    fingerprint: str = ""  # 64 bits in hex: pictures that look alike differ in few of them
+    dominant_colour: str = ""  # #rrggbb, mean of the most frequent of 4x4x4 colour cells
+    fingerprint: str = ""  # perceptual hash, 64 bits in hex: similar images differ in few bits
     same_as: str = ""  # the first face of which this is a near duplicate
-    person: str = ""  # whose face it is where --people was asked for: the first face of the same person
+    person: str = ""  # with --people: the first face of the same person
     photo_w: int | None = None  # after EXIF orientation and quarter
     photo_h: int | None = None
     source_sha256: str = ""
@@ -83,14 +83,14 @@ _TYPES = get_type_hints(Row)
 
 
 def rounded(row: Row) -> Row:
-    """The row as it will be read again."""
+    """The row as it will be read back."""
     given = {name: getattr(row, name) for name in COLUMNS}
     floats = {name: float(_text(value)) for name, value in given.items() if isinstance(value, float)}
     return replace(row, **floats, **{name: _text(value) for name, value in given.items() if isinstance(value, str)})
 
 
 def write(path: Path, rows: Iterable[Row]) -> int:
-    """Write a manifest in one step; the number of rows."""
+    """Write a manifest atomically; returns the number of rows."""
     count = 0
     with atomic_path(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -102,10 +102,10 @@ def write(path: Path, rows: Iterable[Row]) -> int:
 
 
 def read(path: Path) -> Iterator[Row]:
-    """The rows of a manifest as they stand there, one by one.
+    """The rows of a manifest, one by one.
 
-    It may come back from a spreadsheet: with a byte order mark, semicolons, other line ends, columns in another
-    order or additional ones. Raises BadInput naming row and column where a value makes no sense.
+    The file may come from a spreadsheet: byte order mark, semicolons, other line ends, reordered or additional
+    columns. Raises BadInput naming row and column of an invalid value.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -115,7 +115,7 @@ def read(path: Path) -> Iterator[Row]:
 
 
 def parse(file: TextIO, where: str) -> Iterator[Row]:
-    """As read(), from a text file that was opened with newline=""; ``where`` names it in messages."""
+    """As read(), from a text file opened with newline=""; ``where`` names it in messages."""
     number = 1
     try:
         header = file.readline()
@@ -124,7 +124,7 @@ def parse(file: TextIO, where: str) -> Iterator[Row]:
         wrong = next((name for name in COLUMNS if names.count(name) != 1), None)
         if wrong:
             count = "two columns" if wrong in names else "no column"
-            raise BadInput(f"{where}: {count} {wrong}; keep the header line as it was written")
+            raise BadInput(f"{where}: {count} {wrong}; keep the original header line")
         for number, values in enumerate(reader, start=2):
             if values:
                 yield _row(f"{where}: row {number}", names, values)
@@ -135,7 +135,7 @@ def parse(file: TextIO, where: str) -> Iterator[Row]:
 
 
 def is_one(header: str) -> bool:
-    """Whether the first line of a CSV is a manifest's, and not that of a table of somebody's own."""
+    """Whether the first line of a CSV is a manifest's header."""
     return {"face", "source", "verdict"} <= set(header.strip("\ufeff\r\n").split(_delimiter(header)))
 
 
@@ -174,6 +174,6 @@ def _value(where: str, name: str, text: str) -> Any:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):  # spreadsheets end lines within a cell in their own ways, csv.writer trips over one
+    if isinstance(value, str):  # spreadsheets use different line ends within a cell; csv.writer fails on one
         return value.replace("\r\n", "\n").replace("\r", "\n")
     return f"{value:.6g}" if isinstance(value, float) else str(value)

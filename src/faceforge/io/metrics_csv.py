@@ -1,4 +1,4 @@
-"""Reading metrics.csv: a row per report, first column `images`, blanks where a report has no such value."""
+"""Reads metrics.csv: a row per report, first column `images`, blank cells for missing values."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What differs between operating systems and file systems: locks, living processes, signals.
+"""Differences between operating systems and file systems: locks, process checks, signals.
 
-The only module that imports ``fcntl``, so that all others can be imported on Windows.
+This is the only module that imports ``fcntl``, so that all others can be imported on Windows.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ except ImportError:  # Windows
     fcntl = None
 
 HOST = platform.node() or "localhost"
-# The last is what batch systems send before their time is up; Windows has none.
+# Batch systems send the last one before a time limit; Windows has none.
 LISTENED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # what a file system without flock answers
-WAIT_SECONDS = 0.2  # between two looks at a lock file
-SETTLE_SECONDS = 0.1  # by then whoever took over the same lock file at the same time has written to it
-UNWRITTEN_SECONDS = 10.0  # a lock file without a process is as old as this: its maker died before it could write
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # errors of a file system without flock
+WAIT_SECONDS = 0.2  # seconds between checks of a lock file
+SETTLE_SECONDS = 0.1  # seconds until a process that took over the same lock file has written to it
+UNWRITTEN_SECONDS = 10.0  # age from which a lock file without a process is stale: its creator died before writing
 
 
 class Held(BlockingIOError):
-    """Another process holds the lock. ``hint`` says what to do where that process may be gone."""
+    """Another process holds the lock. ``hint`` says what to do if that process may be gone."""
 
     def __init__(self, hint: str = "") -> None:
         super().__init__(errno.EAGAIN, "held by another process")
@@ -40,10 +40,10 @@ class Held(BlockingIOError):
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this number runs on this machine, whoever owns it."""
+    """Whether a process with this id runs on this machine, under any user."""
     if process <= 0:
         return False
-    if sys.platform == "win32":  # where signal 0 is not a question: os.kill would end the process
+    if sys.platform == "win32":  # on Windows, os.kill with signal 0 would end the process
         return _is_alive_on_windows(process)
     try:
         os.kill(process, 0)
@@ -57,10 +57,10 @@ def is_alive(process: int) -> bool:
 def _is_alive_on_windows(process: int) -> bool:
     import ctypes
 
-    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009  (type checkers know it on Windows alone)
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009  (type checkers know it only on Windows)
     handle = kernel.OpenProcess(0x1000, False, process)  # PROCESS_QUERY_LIMITED_INFORMATION
     if not handle:
-        return kernel.GetLastError() == 5  # ERROR_ACCESS_DENIED: somebody else's
+        return kernel.GetLastError() == 5  # ERROR_ACCESS_DENIED: another user's
     code = ctypes.c_ulong()
     kernel.GetExitCodeProcess(handle, ctypes.byref(code))
     kernel.CloseHandle(handle)
@@ -72,11 +72,11 @@ def _is_alive_on_windows(process: int) -> bool:
 
 @contextmanager
 def locked(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a lock on ``path``, which is made where it is missing. Raises Held where another has it, unless ``wait``.
+    """Hold a lock on ``path``, which is created if missing. Raises Held if another process has it, unless ``wait``.
 
-    The lock is flock's and ends with the process. Windows and some network file systems have none: there a file
-    ``<path>.pid``, created exclusively, names process and host. It is taken over once that process of this host is
-    dead; of processes on other hosts nothing can be known. Raises OSError where neither can be written.
+    The lock is flock's and ends with the process. On Windows and some network file systems without flock, a file
+    ``<path>.pid``, created exclusively, names process and host. It is taken over if that process was on this host and
+    is dead; processes on other hosts cannot be checked. Raises OSError if neither can be written.
     """
     with path.open("a") as file:
         if _flock(file, wait):
@@ -85,7 +85,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
     beside = path.with_name(f"{path.name}.pid")
     while not _claim(beside):
         if not wait:
-            raise Held(f"; if that is no longer so, remove {beside} (it names {_said(beside)})")
+            raise Held(f"; if that process is gone, remove {beside} (it names {_said(beside)})")
         time.sleep(WAIT_SECONDS)
     try:
         yield
@@ -94,7 +94,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
 
 
 def _flock(file: IO[str], wait: bool) -> bool:
-    """Lock an open file; False where the system or the file system has no such locks."""
+    """Lock an open file; False if the system or file system has no flock."""
     if fcntl is None:
         return False
     try:
@@ -110,22 +110,22 @@ def _flock(file: IO[str], wait: bool) -> bool:
 
 
 _claims = threading.Lock()
-_mine: set[Path] = set()  # lock files that this process holds: its number may have been a dead process's before
+_mine: set[Path] = set()  # lock files held by this process: its id may have been a dead process's before
 _told: set[Path] = set()
 
 
 def _tell_once(path: Path) -> None:
     if path.parent not in _told:
         _told.add(path.parent)
-        unprotected = "a process on another machine is not seen to die, so its lock must be removed by hand"
+        unprotected = "a lock of a dead process on another machine must be removed by hand"
         print(
-            f"faceforge: {path.parent}: this file system has no locks; {path.name}.pid stands in: {unprotected}",
+            f"faceforge: {path.parent}: this file system has no locks; using {path.name}.pid instead: {unprotected}",
             file=sys.stderr,
         )
 
 
 def _claim(path: Path) -> bool:
-    """Make a lock file, or take over that of a dead process; False where a living one may hold it."""
+    """Create a lock file, or take over that of a dead process; False if a living one may hold it."""
     me = f"{HOST} {os.getpid()}"
     with _claims:
         try:

@@ -1,4 +1,4 @@
-"""Where packed data lie, and how the state of a file is told."""
+"""The location of packed data, and fingerprints of files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from faceforge.errors import BadInput
 def cache_root(cache: str | None = None) -> Path:
     """The folder for packed data: data.cache, else $FACEFORGE_CACHE, else ~/.cache/faceforge.
 
-    Where the home cannot be written it is a private folder among the temporary ones. Raises BadInput where a
-    folder that was asked for cannot be written.
+    If the home is not writable, a private temporary folder is used. Raises BadInput if a requested folder is not
+    writable.
     """
     for asked, source in ((cache, "data.cache"), (os.environ.get("FACEFORGE_CACHE"), "FACEFORGE_CACHE")):
         if asked:
             folder = Path(asked).expanduser()
             if not _writable(folder):
-                raise BadInput(f"{source}={asked}: cannot be written; name a folder of your own")
+                raise BadInput(f"{source}={asked}: not writable; name another folder")
             return folder
     home = Path(os.path.expanduser("~")) / ".cache" / "faceforge"  # noqa: PTH111  (Path.home raises without one)
     return home if _writable(home) else _temporary_root()
@@ -43,7 +43,7 @@ def _temporary_root() -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """A short name for this state of a file: it changes with path, size and times."""
+    """A short fingerprint of a file's state: it changes with path, size and times."""
     status = path.stat()
     text = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]

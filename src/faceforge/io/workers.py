@@ -1,4 +1,4 @@
-"""Work on many faces by as many processes as pay, its outcomes in order."""
+"""Ordered work on many faces with as many processes as are worthwhile."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from faceforge.io.portable import LISTENED
 T = TypeVar("T")
 Work = Callable[[Sequence[int]], list[T]]
 
-PARALLEL_SECONDS = 6.0  # shorter work is done by the time that a second process has loaded its modules
+PARALLEL_SECONDS = 6.0  # shorter work finishes before a second process has loaded its modules
 CHUNK = 64
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
+    """The number of CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(work: Work[T], faces: Sequence[int]) -> Iterator[T]:
-    """What ``work`` gives for each of ``faces``, in their order; a part of them tells how long the rest takes alone.
+    """The results of ``work`` for ``faces``, in order; the first ones are timed to decide on more processes.
 
-    ``work`` takes some faces at a time, here or in another process, and can be pickled. Where other processes die, this
-    one does what is left.
+    ``work`` takes several faces at a time, here or in another process, and must be picklable. If other processes die,
+    this one does the rest.
     """
     spans = [faces[first : first + CHUNK] for first in range(0, len(faces), CHUNK)]
     begun = time.perf_counter()
@@ -45,7 +45,7 @@ def in_order(work: Work[T], faces: Sequence[int]) -> Iterator[T]:
 
 
 def warm() -> None:
-    """Have the modules of other processes loaded while something is done here that needs one core."""
+    """Start other processes early, so that they load modules while this one does single-core work."""
     if cores() > 1 and _forks().get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
@@ -53,7 +53,7 @@ def warm() -> None:
 
 
 def _by_processes(work: Work[T], spans: Sequence[Sequence[int]], processes: int) -> Iterator[list[T]]:
-    """Outcomes in order, by this process and a pool of others; without the pool where it breaks."""
+    """Results in order, by this process and a pool of others; by this one alone if the pool breaks."""
     to_start, done = iter(spans), 0
     waiting: deque[Future[list[T]]] = deque()
     pool = ProcessPoolExecutor(processes - 1, _forks(), _begin_worker, (work,))
@@ -78,16 +78,16 @@ def _by_processes(work: Work[T], spans: Sequence[Sequence[int]], processes: int)
 
 
 def _over(outcome: list[T]) -> Future[list[T]]:
-    """What this process has done, beside what others are at."""
+    """Results of this process while others are working."""
     future: Future[list[T]] = Future()
     future.set_result(outcome)
     return future
 
 
 def _forks() -> BaseContext:
-    """Workers are forked from a process that has loaded modules only: not from the trainer, with threads and locks.
+    """Workers are forked from a process that has only loaded modules, not from the trainer with its threads and locks.
 
-    Where there is no fork (Windows) each loads its modules by itself.
+    Without fork (Windows) each worker loads its modules itself.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -100,17 +100,17 @@ _work: Work[Any]
 
 
 def _begin_worker(work: Work[Any]) -> None:
-    import torch  # here, because commands that only cut faces ask for cores() and never need it
+    import torch  # imported here: commands that only cut faces call cores() and never need it
 
     global _work
     _work = work
-    torch.set_num_threads(1)  # the other cores have workers of their own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    torch.set_num_threads(1)  # the other cores have their own workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """End a worker whose parent was killed; it would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -122,7 +122,7 @@ def _do(span: Sequence[int]) -> list[Any]:
 
 
 def leave_to_parent() -> None:
-    """For a worker that was forked: the process that started it decides what a Ctrl-C means."""
+    """Initialise a forked worker: its parent handles Ctrl-C."""
     signal.set_wakeup_fd(-1)
     for number in LISTENED:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Intervals of means over images of people: a person, not a picture, is what another draw of the set would change."""
+"""Bootstrap intervals of means over images, resampled by person, since images of a person are not independent."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from faceforge import counter_rng
 from faceforge.metrics.units import Groups, units
 
 RESAMPLES = 1000
-BLOCK = 1 << 20  # draws at a time
+BLOCK = 1 << 20  # resamples at a time
 
 
 class Resamples:
-    """The cluster bootstrap: people drawn with replacement, each with all of their images, the same for every score.
+    """The cluster bootstrap: people drawn with replacement, each with all their images, the same for every score.
 
     Percentile intervals (Efron 1979) of the mean over images. One object serves all rows, so the interval of a
     difference between two rows is paired.
     """
 
     def __init__(self, groups: Groups, seed: int) -> None:
-        """``groups``: whose face each image is, None a person of its own."""
+        """``groups``: the person of each image; None counts as its own person."""
         self.unit = units(groups, len(groups)).numpy()
         self.images = np.bincount(self.unit).astype(np.float64)
         self._weights = self._draw(len(self.images), seed)
 
     @property
     def people(self) -> int:
-        """How many there are to draw from."""
+        """The number of people."""
         return len(self.images)
 
     @property
     def protocol(self) -> str:
-        """In words, for the stamp of a score."""
+        """A description for a score's protocol."""
         return f"95 %, percentile bootstrap of {self.people} people, {RESAMPLES} resamples"
 
     def interval(self, values: NDArray[np.floating]) -> tuple[float, float]:
-        """Of the mean of one value an image (N,)."""
+        """The interval of the mean of one value per image (N,)."""
         sums = np.bincount(self.unit, np.asarray(values, np.float64), minlength=self.people)
         means = (self._weights @ sums) / (self._weights @ self.images)
         low, high = np.quantile(means, [0.025, 0.975])
@@ -44,7 +44,7 @@ class Resamples:
 
     @staticmethod
     def _draw(people: int, seed: int) -> NDArray[np.float32]:
-        """How often each person comes in each resample: (RESAMPLES, people)."""
+        """The count of each person in each resample: (RESAMPLES, people)."""
         weights = np.empty((RESAMPLES, people), np.float32)
         block = max(1, BLOCK // people)
         for first in range(0, RESAMPLES, block):

@@ -1,4 +1,4 @@
-"""How different generated faces are from one another, beside how different real ones are."""
+"""Diversity: how much generated faces differ, relative to real ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def diversity(
     fake_groups: Groups | None = None,
     protocol: Mapping[str, Any] | None = None,
 ) -> Score:
-    """Mean distance of two of the fake features (M, D) over that of two real ones (N, D), of different people each.
+    """Mean distance between fake features (M, D) over that between real ones (N, D) of different people.
 
-    1 is right; towards 0 the faces are all alike. The 95 % interval is +- 1.96 deviations by the jackknife (delete one
-    fake face, or one person) and the delta method for a ratio. Raises ValueError below three units a side.
+    1 is ideal; towards 0 all faces are alike. The 95 % interval is +- 1.96 deviations by the jackknife (delete one
+    fake face, or one person) and the delta method for a ratio. Raises ValueError below three units per set.
     """
     (fakes, fake_variance), (reals, real_variance) = _spread(fake, fake_groups), _spread(real, real_groups)
     if reals == 0:

@@ -1,4 +1,4 @@
-"""What a pretrained network sees in faces: the features that scores and perceptual losses compare."""
+"""Pretrained features, used by scores and perceptual losses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _weights_file() -> Path:
 
 
 def load_weights() -> dict[str, Tensor]:
-    """The 296 tensors of EfficientNet-lite0 on ImageNet. Raises BadInput where they are absent or changed."""
+    """The 296 tensors of EfficientNet-lite0 on ImageNet. Raises BadInput if they are missing or changed."""
     path = _weights_file()
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != WEIGHTS_SHA256:
@@ -42,9 +42,9 @@ def load_weights() -> dict[str, Tensor]:
 class Features(nn.Module):
     """Pooled features of EfficientNet-lite0 (Tan and Le 2019; lite: ReLU6, no squeeze-excite), always in eval mode.
 
-    Images are rounded to 8 bits, as a picture file would hold them, then resized to ``size`` x ``size`` (bicubic,
-    antialiased). 224 is what the network was trained on and tells small differences best from noise; 128 costs a
-    quarter of it. At 64 the features lie outside the network's domain and KID has heavy tails.
+    Images are rounded to 8 bits, as in a file, then resized to ``size`` x ``size`` (bicubic, antialiased). 224 is the
+    network's training size and separates small differences best from noise; 128 costs a quarter. At 64 the features
+    are out of domain and KID has heavy tails.
     """
 
     def __init__(self, size: int = 224, batch: int | None = None) -> None:
@@ -56,7 +56,7 @@ class Features(nn.Module):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What a feature depends on, for the stamp of a score."""
+        """The protocol of the features, for the record of a score."""
         return {
             "extractor": "tf_efficientnet_lite0, global pool",
             "weights_sha256": WEIGHTS_SHA256,
@@ -65,7 +65,7 @@ class Features(nn.Module):
         }
 
     def train(self, mode: bool = True) -> Features:
-        """Stays in eval mode whatever is asked: batch statistics would make features depend on neighbours."""
+        """Always stay in eval mode: batch statistics would make features depend on the batch."""
         return super().train(False)
 
     @torch.no_grad()
@@ -75,7 +75,7 @@ class Features(nn.Module):
             return torch.cat([self._features(part) for part in images.split(self._batch(images.device))])
 
     def _batch(self, device: torch.device) -> int:
-        return self.batch or (4 if device.type == "cpu" else 64)  # the maps of four pictures fit a CPU's cache
+        return self.batch or (4 if device.type == "cpu" else 64)  # the maps of four images fit a CPU's cache
 
     def _features(self, images: Tensor) -> Tensor:
         x = from_uint8(to_uint8(images))
@@ -87,8 +87,8 @@ class Features(nn.Module):
 
 @functools.cache
 def _pretrained() -> nn.Module:
-    """The network without its classifier; never moved or changed, since it is made once for a process."""
-    import timm  # here: two seconds, W&B among what it loads, which a run without these scores never needs
+    """The network without its classifier; built once per process, so never move or change it."""
+    import timm  # imported here: takes two seconds and loads W&B, not needed without these scores
 
     network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     names = list(network.state_dict())  # both files list their tensors in the order of the layers
@@ -105,21 +105,21 @@ def _folded(network: Any) -> Any:
             if isinstance(child, nn.Conv2d):
                 conv = name
             elif isinstance(child, nn.BatchNorm2d):
-                act: Any = child.act  # timm's norm does the activation too
+                act: Any = child.act  # timm's norm includes the activation
                 setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), child))
                 setattr(block, name, act)
     return network
 
 
 STRIDES = (2, 4, 8, 16)  # of the maps of FeatureMaps
-LEAST_SIDE = 64  # pixels; on the smallest maps smaller images would be a point or two
+LEAST_SIDE = 64  # pixels; below, the smallest maps have one or two positions
 
 
 class FeatureMaps(nn.Module):
     """Maps of the same network at strides 2, 4, 8 and 16 (16, 24, 40 and 112 channels), always in eval mode.
 
-    For `losses.Perceptual`. Images keep their size (Zhang et al. 2018 judge patches of 64 x 64); only where a side is
-    shorter than 64 they are enlarged until it is 64 (bicubic).
+    For `losses.Perceptual`. Images keep their size (Zhang et al. 2018 use patches of 64 x 64); if a side is shorter
+    than 64, they are upscaled until it is 64 (bicubic).
     """
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class FeatureMaps(nn.Module):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What a map depends on, for the stamp of a score."""
+        """The protocol of the maps, for the record of a score."""
         return {
             "extractor": f"tf_efficientnet_lite0, maps at strides {', '.join(map(str, STRIDES))}",
             "weights_sha256": WEIGHTS_SHA256,
@@ -136,7 +136,7 @@ class FeatureMaps(nn.Module):
         }
 
     def train(self, mode: bool = True) -> FeatureMaps:
-        """Stays in eval mode, as Features does."""
+        """Always stay in eval mode, like Features."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:

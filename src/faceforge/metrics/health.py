@@ -1,8 +1,8 @@
-"""Is a training in good health? Figures that say by name what went wrong, each a pure function of tensors.
+"""Health figures of a training, each of which detects one failure; pure functions of tensors.
 
-Images are (N, C, H, W) in [-1, 1]. Where a figure is relative to real faces, 1 means "as they are". Scores of quality
-are elsewhere: a picture may be diverse, clean and no face. Images and codes are judged on the CPU, in float64, which
-not every device has; logits on their own device, which nothing waits for.
+Images are (N, C, H, W) in [-1, 1]. Figures relative to real faces are 1 if outputs are like real faces. They do not
+measure quality: images may be diverse, clean and not faces. Images and codes are processed on the CPU in float64, which
+not every device has; logits on their own device, without synchronising.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from faceforge.losses import Objective, kl_units
 
-SIDE = 16  # pictures are compared at this size: noise and misplaced pixels count little, faces and light much
-LOOKED_AT = 64  # pictures whose spectra a validation takes: more tell little more
-SMALLEST = 16  # sides below it have no room for a peak of the spectrum and its surroundings
+SIDE = 16  # comparison size: insensitive to noise and small shifts, sensitive to faces and light
+LOOKED_AT = 64  # images whose spectra a validation computes; more add little
+SMALLEST = 16  # smaller sides have no room for a spectral peak and its surroundings
 TILE = 64
-UNSEEN = 4 / 255  # deviation of noise that nobody sees
-SURE = log(99)  # the logit at which the sigmoid says 0.99
-LABEL_ERROR = 0.1  # a least-squares discriminator this near its labels has nothing left to learn
+UNSEEN = 4 / 255  # deviation of invisible noise
+SURE = log(99)  # the logit at which the sigmoid is 0.99
+LABEL_ERROR = 0.1  # a least-squares discriminator this close to its labels has stopped learning
 ACTIVE_VARIANCE = 0.01
 
 
@@ -29,27 +29,27 @@ ACTIVE_VARIANCE = 0.01
 
 
 def variance_ratio(outputs: Tensor, targets: Tensor) -> float:
-    """Variance over a set of outputs against that of their targets, both averaged over pixels; 0 or more.
+    """Variance over a set of outputs relative to that of their targets, both averaged over pixels; 0 or more.
 
-    0: always the same picture. 1: outputs differ as targets do. A regression that minimises squared errors has the
-    share of variance that the input explains, so a hard task ends below 1 in good health.
+    0: always the same image. 1: outputs vary as much as targets. A regression with squared error reaches the share of
+    variance that the input explains, so a healthy run on a hard task ends below 1.
     """
     own, right = (images.double().var(0, correction=0).mean() for images in (outputs, targets))
     return float(own / right) if right > 0 else 1.0
 
 
 def mean_face_distance(outputs: Tensor, targets: Tensor, mean_face: Tensor) -> float:
-    """RMS distance of outputs to the mean face (C, H, W) of the training set against the targets' own; 0 or more.
+    """RMS distance of outputs to the mean training face (C, H, W), relative to that of the targets; 0 or more.
 
-    0: every output is the mean face, what was published as "posterior collapse". 1: outputs are as far from it as
-    faces are. A constant picture that is no mean face has a variance ratio of 0, but is not near 0 here.
+    0: every output is the mean face, published as "posterior collapse". 1: outputs are as far from it as faces are. A
+    constant image other than the mean face has a variance ratio of 0, but is not near 0 here.
     """
     own, right = ((images - mean_face).double().square().mean() for images in (outputs, targets))
     return float((own / right).sqrt()) if right > 0 else 1.0
 
 
 def of_outputs(outputs: Tensor, targets: Tensor, mean_face: Tensor) -> dict[str, float]:
-    """What a validation logs of outputs beside their errors, as ``val/...``; checkerboards where there is room."""
+    """Figures of outputs that a validation logs as ``val/...``; checkerboards if the size allows."""
     scores = {"val/mean_face_distance": mean_face_distance(outputs, targets, mean_face)}
     if min(targets.shape[-2:]) >= SMALLEST:
         scores["val/checkerboard"] = checkerboard_energy(outputs[:LOOKED_AT], targets[:LOOKED_AT])
@@ -57,10 +57,10 @@ def of_outputs(outputs: Tensor, targets: Tensor, mean_face: Tensor) -> dict[str,
 
 
 def gap(train: float, validation: float) -> float:
-    """How much larger an error is on faces not trained on: validation / train - 1.
+    """Relative excess of the validation error: validation / train - 1.
 
-    0: none. 0.2 is usual on small sets; the published dense network, called overfitted, ends at 0.46 in MAE, the
-    published convolutional one, called not overfitted, at 0.24. Nan where the training error is 0.
+    0: no gap. 0.2 is usual on small sets; the published dense network, called overfitted, ends at 0.46 in MAE, the
+    published convolutional one, called not overfitted, at 0.24. Nan if the training error is 0.
     """
     return validation / train - 1 if train > 0 else float("nan")
 
@@ -69,18 +69,18 @@ def gap(train: float, validation: float) -> float:
 
 
 def diversity(generated: Tensor, real: Tensor) -> float:
-    """Mean distance between two generated faces against that between two real ones, at 16x16; 0 or more.
+    """Mean distance between two generated faces relative to two real ones, at 16x16; 0 or more.
 
-    0: one picture for every z. 1: as different as real faces. Blind to a generator that knows a few faces only: see
+    0: one image for every z. 1: as different as real faces. It does not detect a generator with only a few faces: see
     ``nearest``. Sets of 256 real faces score within 3 % of 1, sets of 64 within 5 %.
     """
     return float(_distances(generated).mean() / _distances(real).mean())
 
 
 def nearest(generated: Tensor, real: Tensor) -> float:
-    """Mean distance from a generated face to the most similar other one against the same of as many real faces.
+    """Mean nearest-neighbour distance of generated faces relative to that of as many real faces.
 
-    0: each has a twin, because few faces are made again and again. 1: as rare as among real faces.
+    0: each face has a duplicate. 1: as for real faces.
     """
     count = min(len(generated), len(real))
     own, right = (_distances(images[:count]).min(1).values.mean() for images in (generated, real))
@@ -88,7 +88,7 @@ def nearest(generated: Tensor, real: Tensor) -> float:
 
 
 def _distances(images: Tensor) -> Tensor:
-    """RMS distance of each picture to each other one (N, N - 1), in units of the range [0, 1]. N is 2 or more."""
+    """RMS distance of each image to each other one (N, N - 1), in units of the range [0, 1]. N is 2 or more."""
     sizes = min(images.shape[-2], SIDE), min(images.shape[-1], SIDE)
     small = F.adaptive_avg_pool2d(images.float(), sizes).flatten(1).double() / 2
     distances = torch.cdist(small, small) / small.shape[1] ** 0.5
@@ -97,7 +97,7 @@ def _distances(images: Tensor) -> Tensor:
 
 
 def of_generated(generated: Tensor, real: Tensor) -> dict[str, float]:
-    """What a validation logs of generated faces, as ``val/...``; checkerboards where the size has room for them."""
+    """Figures of generated faces that a validation logs as ``val/...``; checkerboards if the size allows."""
     scores = {"val/diversity": diversity(generated, real), "val/nearest": nearest(generated, real)}
     if min(real.shape[-2:]) >= SMALLEST:
         scores["val/checkerboard"] = checkerboard_energy(generated[:LOOKED_AT], real[:LOOKED_AT])
@@ -108,17 +108,17 @@ def of_generated(generated: Tensor, real: Tensor) -> dict[str, float]:
 
 
 def checkerboard_energy(images: Tensor, real: Tensor) -> float:
-    """How far periodic patterns stand out of the spectrum, against the same in real images; 1 is clean.
+    """Spectral peaks of periodic patterns, relative to real images; 1 is clean.
 
     A transposed convolution treats pixels unequally with a period of 2, deeper ones with 4 (Odena et al. 2016, distill
     10.23915/00003), which repeats the spectrum's centre around the frequencies that are multiples of pi or pi / 2:
     peaks where natural spectra are flat. At each of them the energy (3x3 frequencies) is divided by that of its
-    surroundings (the ring 3 frequencies away), then by the same quotient of real images, and averaged; the larger of
-    both periods is told. Noise and blur have no such peaks. Measured on sets of 64 faces of 64x64: real ones 0.8 to
-    1.3, a generator in good health 1.2, those with visible patterns 5 to 24; a planted one of 1/255, 10.
+    surroundings (the ring 3 frequencies away), then by the same ratio of real images, and averaged; the larger of both
+    periods is returned. Noise and blur have no such peaks. Measured on sets of 64 faces of 64x64: real ones 0.8 to
+    1.3, a healthy generator 1.2, those with visible patterns 5 to 24; an added pattern of 1/255, 10.
 
-    Spectra are means over 64x64 tiles under a Hann window (Welch 1967), so that a size means little. What lies below
-    ``UNSEEN`` counts little. Raises ValueError for sides below 16.
+    Spectra are means over 64x64 tiles with a Hann window (Welch 1967), so that the size matters little. Energy below
+    ``UNSEEN`` has little weight. Raises ValueError for sides below 16.
     """
     own, right = _spectrum(images), _spectrum(real)
     periods = (2, 4) if min(own.shape) >= 32 else (2,)
@@ -126,25 +126,25 @@ def checkerboard_energy(images: Tensor, real: Tensor) -> float:
 
 
 def _spectrum(images: Tensor) -> Tensor:
-    """Mean power of each frequency (h, w), on a scale where white noise of variance s has s everywhere."""
+    """Mean power per frequency (h, w), scaled so that white noise of variance s has s everywhere."""
     if min(images.shape[-2:]) < SMALLEST:
-        raise ValueError(f"checkerboards need sides of at least {SMALLEST}, not {images.shape[-2]}x{images.shape[-1]}")
+        raise ValueError(f"checkerboards: sides must be at least {SMALLEST}, not {images.shape[-2]}x{images.shape[-1]}")
     height, width = (min(side, TILE) for side in images.shape[-2:])
-    tiles = _tiles(_tiles(images.float() / 2, -2, height), -2, width)  # a dimension unfolded goes to the end
+    tiles = _tiles(_tiles(images.float() / 2, -2, height), -2, width)  # an unfolded dimension moves to the end
     window = torch.outer(*(torch.hann_window(side, periodic=False) for side in (height, width))).to(images.device)
     power = torch.fft.fft2((tiles - tiles.mean((-2, -1), keepdim=True)) * window).abs().square()
     return (power.flatten(0, -3).mean(0) / window.square().sum()).cpu()
 
 
 def _tiles(images: Tensor, dimension: int, size: int) -> Tensor:
-    """Tiles evenly over a dimension: about as many as it has room for side by side."""
+    """Evenly spaced tiles over a dimension: about as many as fit side by side."""
     length = images.shape[dimension]
     count = max(1, round(length / size))
     return images.unfold(dimension, size, (length - size) // (count - 1) if count > 1 else size)
 
 
 def _prominence(power: Tensor, period: int) -> Tensor:
-    """Energy at each frequency of a period against its surroundings: 3 numbers for period 2, 12 more for 4."""
+    """Energy at each frequency of a period relative to its surroundings: 3 numbers for period 2, 12 more for 4."""
     around = torch.arange(-3, 4)
     ring = torch.maximum(around.abs()[:, None], around.abs())
     found = []
@@ -163,11 +163,11 @@ def _prominence(power: Tensor, period: int) -> Tensor:
 
 
 def active_units(means: Tensor, relative: bool = False) -> int:
-    """How many units of a code (N, Z) depend on the face: the variance of the mean over a set is above 0.01.
+    """The number of active units of a code (N, Z): those whose mean has a variance above 0.01 over a set.
 
-    Burda et al. 2016 (arXiv 1509.00519), section 5.2, for posterior means under the prior N(0, 1). A deterministic
-    code has no scale of its own: with ``relative``, variances are told in units of their mean over all units, of
-    which the least of 128 principal components of faces has 0.06.
+    Burda et al. 2016 (arXiv 1509.00519), section 5.2, for posterior means with prior N(0, 1). A deterministic code has
+    no natural scale: with ``relative``, variances are divided by their mean over all units; the last of 128 principal
+    components of faces has 0.06.
     """
     variance = means.double().var(0, correction=0)
     limit = ACTIVE_VARIANCE * (float(variance.mean()) if relative else 1.0)
@@ -175,8 +175,8 @@ def active_units(means: Tensor, relative: bool = False) -> int:
 
 
 def of_codes(means: Tensor, log_variances: Tensor | None) -> dict[str, float]:
-    """What a validation logs of codes (N, Z), as ``val/...``: active units, and of posteriors the divergence from
-    N(0, 1) in nats, summed over units.
+    """Figures of codes (N, Z) that a validation logs as ``val/...``: active units and, for posteriors, the KL
+    divergence from N(0, 1) in nats, summed over units.
     """
     if log_variances is None:
         return {"val/active_units": active_units(means, relative=True)}
@@ -187,11 +187,10 @@ def of_codes(means: Tensor, log_variances: Tensor | None) -> dict[str, float]:
 
 
 def saturation(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Share of faces on which the discriminator is sure and right, a scalar in [0, 1]; no gradient is kept.
+    """Share of faces on which the discriminator is certain and correct, a scalar in [0, 1]; no gradient is kept.
 
-    Sure is a sigmoid beyond 0.99 (of the difference of a pair where the objective is relativistic), the margin of a
-    hinge, or 0.1 from the label of least squares. 1: it has won, and has nothing left to learn from. Below 0.5 is
-    good health.
+    Certain means a sigmoid beyond 0.99 (of a pair's difference if the objective is relativistic), beyond the hinge
+    margin, or within 0.1 of the least-squares label. 1: the discriminator has won. Below 0.5 is healthy.
     """
     real, fake = real_logits.detach().float(), fake_logits.detach().float()
     if objective == "relativistic":
@@ -205,8 +204,8 @@ def saturation(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -
 
 
 def generator_signal(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Mean absolute derivative of the generator's loss by its logits, a scalar: 1 is the full signal of every
-    objective, 0 teaches the generator nothing. No gradient is kept.
+    """Mean absolute derivative of the generator's loss by its logits, a scalar: 1 is the full signal of any
+    objective, 0 no signal. No gradient is kept.
 
     ``minimax``: sigmoid(fake), which vanishes while the discriminator wins. ``non_saturating``: 1 - sigmoid(fake);
     ``hinge``: 1; ``least_squares``: |fake - 1|; ``relativistic``: sigmoid(real - fake).
@@ -222,7 +221,7 @@ def generator_signal(objective: Objective, real_logits: Tensor, fake_logits: Ten
 
 
 def of_discriminator(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """What is logged of the logits of some steps: scalars left on their device, without a graph."""
+    """Figures of the logits of some steps: scalars on their device, without a graph."""
     real_logits, fake_logits = real_logits.detach().float(), fake_logits.detach().float()
     return {
         "logit/real": real_logits.mean(),

@@ -1,4 +1,4 @@
-"""Every score of images that have a right answer, for many rows of outputs at once."""
+"""All scores of images against targets, for several rows of outputs at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOW = {
 def colour_error(prediction: Tensor, target: Tensor) -> Tensor:
     """CIEDE2000 (Sharma, Wu and Dalal 2005) of each sRGB image (N, 3, H, W) in [0, 1], mean over pixels: (N,) float64.
 
-    White is D65, seen by the 2 degree observer. A difference of 1 is about the least that a person sees.
+    White is D65, seen by the 2 degree observer. A difference of 1 is about just noticeable.
     """
     a, b = (rgb2lab(images.detach().cpu().double().numpy(), channel_axis=1) for images in (prediction, target))
     return torch.from_numpy(deltaE_ciede2000(a, b, channel_axis=1)).flatten(1).mean(1)
@@ -41,7 +41,7 @@ def perceptual(maps: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
 
 class ImageScores:
-    """Scores of each image against its target; ``reasons`` says which are left out for images of this kind."""
+    """Scores of each image against its target; ``reasons`` names those left out for these images, and why."""
 
     def __init__(self, channels: int, height: int, width: int, device: torch.device) -> None:
         self.device = device
@@ -55,23 +55,23 @@ class ImageScores:
     def _feature_maps(self) -> FeatureMaps | None:
         try:
             return FeatureMaps().to(self.device)
-        except BadInput as error:  # without its weights the other scores still stand
+        except BadInput as error:  # without its weights the other scores remain valid
             self.reasons["perceptual"] = str(error)
             return None
 
     @property
     def names(self) -> list[str]:
-        """The scores that are made."""
+        """The scores that are computed."""
         return [name for name in HOW if name not in self.reasons]
 
     def protocol(self, name: str) -> dict[str, Any]:
-        """How a score is made."""
+        """The protocol of a score."""
         extra = self._maps.protocol if name == "perceptual" and self._maps else {}
         return {"metric": HOW[name], **extra, "outputs": "clamped to [0, 1], not rounded"}
 
     @torch.no_grad()
     def __call__(self, rows: Mapping[str, Tensor], target: Tensor) -> dict[str, dict[str, Tensor]]:
-        """{row: {score: (N,) float64}} of outputs (N, C, H, W) in [-1, 1], clamped, against targets like them."""
+        """{row: {score: (N,) float64}} of outputs (N, C, H, W) in [-1, 1], clamped, against such targets."""
         right = _unit(target)
         maps = self._maps(right.float().to(self.device)) if self._maps else None
         return {row: self._score(_unit(outputs), right, maps) for row, outputs in rows.items()}
@@ -88,5 +88,5 @@ class ImageScores:
 
 
 def _unit(images: Tensor) -> Tensor:
-    """[-1, 1] to [0, 1] in float64, in which sums do not depend on how many images are looked at together."""
+    """[-1, 1] to [0, 1] in float64, in which sums do not depend on the chunk size."""
     return (images.double() + 1).div(2).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Kernel inception distance with its interval, on features of EfficientNet-lite0."""
+"""Kernel inception distance with a confidence interval, on EfficientNet-lite0 features."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def kid(
 
     The value is the unbiased estimate over all pairs, in float64; it may be below zero. The 95 % interval is
     value +- 1.96 jackknife deviations (delete one unit of either set): Efron and Stein 1981 show that their variance
-    is not too small in expectation; where both sets follow one distribution it is about twice the true one. On
-    Gaussians, 30 to 200 a side, it covered the truth in 94 to 99 % of trials in 20 dimensions, and in 90 to 99 % in
-    5, where the kernel's tails are heavy. It speaks of other draws of these sizes, not of other trainings.
+    is not too small in expectation; if both sets have the same distribution it is about twice the true one. On
+    Gaussians, 30 to 200 per set, it covered the truth in 94 to 99 % of trials in 20 dimensions, and in 90 to 99 % in
+    5, where the kernel's tails are heavy. It covers other samples of these sizes, not other trainings.
 
-    Images of one person are not independent: with groups (one label an image, None for an image of its own) units
-    are groups, and pairs within a group are left out. Raises ValueError below three units a side.
+    Images of one person are not independent: with groups (one label per image, None for its own) units
+    are groups, and pairs within a group are left out. Raises ValueError below three units per set.
     """
     x, y = real.detach().cpu().double(), fake.detach().cpu().double()
     a, b = enough_units(real_groups, len(x)), enough_units(fake_groups, len(y))
@@ -62,7 +62,7 @@ def _across_without(sums: Tensor, sizes: Tensor, others: Tensor) -> Tensor:
 
 
 def halves(groups: Groups, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Indices of two halves that share no group (None: an image of its own), of nearly equal size."""
+    """Indices of two halves of nearly equal size that share no group (None: its own group)."""
     members: dict[Any, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault((i,) if group is None else group, []).append(i)
@@ -75,7 +75,7 @@ def halves(groups: Groups, seed: int = 0) -> tuple[list[int], list[int]]:
 
 
 def real_floor(features: Tensor, groups: Groups | None = None, seed: int = 0) -> Score:
-    """KID of real faces against real faces, in halves without a common person: what a perfect model reaches."""
+    """KID between two halves of real faces without common people: what a perfect model reaches."""
     groups = [None] * len(features) if groups is None else groups
     a, b = halves(groups, seed)
     return kid(features[a], features[b], [groups[i] for i in a], [groups[i] for i in b], {"halves_seed": seed})
@@ -84,13 +84,13 @@ def real_floor(features: Tensor, groups: Groups | None = None, seed: int = 0) ->
 class KidMonitor:
     """The cheap ``val/kid`` of a running training: features of real faces are computed once, then kept.
 
-    Comparable within a run only; a record uses ``Features()`` at its full size and more images.
+    Comparable only within a run; a record uses ``Features()`` at its full size and more images.
     """
 
     count = 256  # samples a call
 
     def __init__(self, real: Tensor, groups: Groups | None = None, size: int = 128) -> None:
-        """``real``: (N, C, H, W) in [-1, 1], faces not trained on, on the device that will score."""
+        """``real``: (N, C, H, W) in [-1, 1], validation faces, on the device that computes the score."""
         self.features = Features(size).to(real.device)
         self.real, self.groups = self.features(real), groups
 

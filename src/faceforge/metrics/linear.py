@@ -1,4 +1,4 @@
-"""What can be fitted in closed form: principal components and linear filters, exact and in chunks."""
+"""Closed-form fits: principal components and linear filters, exact and in chunks."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-COLUMNS = 2048  # of a matrix that are made float64 at a time
-RIDGE = 1e-9  # of the mean diagonal: only keeps what is singular (three equal channels) solvable
+COLUMNS = 2048  # rows of a matrix converted to float64 at a time
+RIDGE = 1e-9  # of the mean diagonal: keeps singular systems (three equal channels) solvable
 NOTHING = 1e-10  # of the largest variance: a component below it is rounding error
 
 
 class Pca:
     """Mean and ``components`` (k, D) of images, with their standard ``deviations`` (k,) in the fitted set.
 
-    Exact: eigenvectors of the Gram matrix or of the covariance, whichever is smaller, summed in float64. There are at
-    most one component less than images.
+    Exact: eigenvectors of the Gram matrix or of the covariance, whichever is smaller, summed in float64. There is at
+    most one component fewer than images.
     """
 
     def __init__(self, images: Tensor, size: int) -> None:
-        """``images`` (N, C, H, W); ``size`` is how many components are wanted."""
+        """``images`` (N, C, H, W); ``size`` is the number of components."""
         self.shape = images.shape[1:]
         x = images.flatten(1)
         self.mean = x.double().mean(0)
@@ -36,7 +36,7 @@ class Pca:
 
     @property
     def size(self) -> int:
-        """How many components there are."""
+        """The number of components."""
         return len(self.components)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -58,14 +58,14 @@ def _products(x: Tensor) -> Tensor:
 
 
 def _times(a: Tensor, x: Tensor) -> Tensor:
-    """The product of a float64 and a float32 matrix, rounded at its end to float32."""
+    """The product of a float64 and a float32 matrix, rounded to float32 at the end."""
     return torch.cat([(a @ part.double()).float() for part in x.split(COLUMNS, 1)], 1)
 
 
 class LinearFilter:
-    """For every pixel a weighted sum of the ``side`` x ``side`` pixels around it, of all channels, and a constant.
+    """For every pixel, a weighted sum of the ``side`` x ``side`` pixels around it, of all channels, and a constant.
 
-    Least squares over all pixels of all pairs by the normal equations in float64; borders are repeated.
+    Least squares over all pixels of all pairs by the normal equations in float64; borders are replicated.
     """
 
     def __init__(self, pairs: Iterable[tuple[Tensor, Tensor]], side: int) -> None:
@@ -81,7 +81,7 @@ class LinearFilter:
         return x.T @ x, x.T @ y
 
     def _columns(self, inputs: Tensor) -> Tensor:
-        """What each pixel sees: (N * H * W, I * side * side + 1) float64."""
+        """The inputs of each pixel: (N * H * W, I * side * side + 1) float64."""
         seen = F.unfold(self._padded(inputs.double()), self.side).movedim(1, -1).flatten(0, 1)
         return torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
 

@@ -1,12 +1,12 @@
-"""Scores of a predicted image against its target, each image by itself, in units of the range [0, 1]."""
+"""Scores of predicted images against their targets, per image, in units of the range [0, 1]."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-WORST_DB = 100.0  # the PSNR of images that are equal to the last bit would be infinite
-LEAST_SSIM = 6  # pixels a side: the window's mirrored border is 5
+WORST_DB = 100.0  # PSNR of identical images, which would be infinite
+LEAST_SSIM = 6  # pixels per side: the window's mirrored border is 5
 
 
 def mae(prediction: Tensor, target: Tensor) -> Tensor:
@@ -35,10 +35,10 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 class PairScores:
-    """Means over a set that comes in chunks; whatever chunks it comes in, the same to the last digits of float64.
+    """Means over a set that arrives in chunks; equal for any chunking up to float64 rounding.
 
-    Beside the errors stands ``variance_ratio``, how much outputs differ among themselves against how much targets do:
-    it falls towards 0 when a model has given up and every output is the mean face (published as "posterior collapse").
+    ``variance_ratio`` is the variance among outputs relative to that among targets: it falls towards 0 when every
+    output is the mean face (published as "posterior collapse").
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class PairScores:
         self._moments: dict[str, list[Tensor]] = {}
 
     def add(self, prediction: Tensor, target: Tensor) -> None:
-        """Count images (N, C, H, W) in [0, 1]; predictions outside it are clamped, as a file would hold them."""
+        """Add images (N, C, H, W) in [0, 1]; predictions are clamped, as in a file."""
         prediction, target = prediction.float().clamp(0, 1), target.float()
         for name, score in (("mae", mae), ("mse", mse), ("psnr", psnr), ("ssim", ssim)):
             found = float(score(prediction, target).double().sum())
@@ -60,7 +60,7 @@ class PairScores:
             self._moments[name] = parts if before is None else [a + b for a, b in zip(before, parts, strict=True)]
 
     def means(self) -> dict[str, float]:
-        """The scores by name; nothing for an empty set."""
+        """The scores by name; empty for an empty set."""
         if not self._images:
             return {}
         scores = {name: total / self._images for name, total in self._sums.items()}

@@ -1,7 +1,7 @@
-"""How many generated faces look real, and how much of what is real they reach: nearest neighbours of features.
+"""Precision, recall, density and coverage from nearest neighbours of features.
 
-Each set is taken for the union of balls around its points, each ball as wide as the distance to the k-th neighbour of
-its centre in the same set (the point itself not counted).
+Each set is modelled as the union of balls around its points; a ball's radius is the distance of its centre to its k-th
+neighbour in the same set (the point itself not counted).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def precision_recall(
 
     Kynkaanniemi et al. 2019 (arXiv 1904.06991), eq. 2: precision is the share of fake points in a ball of the real
     set, recall the share of real points in a ball of the fake set. Naeem et al. 2020 (arXiv 2002.09797), eq. 3 and 4:
-    density counts the real balls that a fake point lies in, over k (above 1 where fakes crowd together); coverage is
-    the share of real balls with a fake point inside. All depend on the counts: compare at equal ones only. The 95 %
-    intervals resample the points that are counted (real ones by person), not the balls; where all of n fell on one side
-    the other end lies 3/n away (Hanley and Lippman-Hand 1983). Raises ValueError where a set has no k-th neighbour.
+    density is the number of real balls that contain a fake point, over k (above 1 where fakes cluster); coverage is
+    the share of real balls with a fake point inside. All depend on the set sizes: compare only at equal sizes. The
+    95 % intervals resample the counted points (real ones by person), not the balls; if all n fall on one side, the
+    other end is 3/n away (Hanley and Lippman-Hand 1983). Raises ValueError if a set has no k-th neighbour.
     """
     x, y = real.detach().cpu().double(), fake.detach().cpu().double()
     if min(len(x), len(y)) <= K_DENSITY:
-        raise ValueError(f"{min(len(x), len(y))} faces have no {K_DENSITY} neighbours each")
+        raise ValueError(f"{min(len(x), len(y))} faces: each must have {K_DENSITY} neighbours")
     in_real, _ = hits(y, x, radii(x, K))
     in_fake, _ = hits(x, y, radii(y, K))
     crowd, held = hits(y, x, radii(x, K_DENSITY))
@@ -69,6 +69,6 @@ def radii(points: Tensor, k: int) -> Tensor:
 
 
 def hits(points: Tensor, centres: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """In how many balls each of (M, D) points lies, and how many of them each of (N, D) balls holds: (M,), (N,)."""
+    """The number of balls that contain each of (M, D) points, and of points in each of (N, D) balls: (M,), (N,)."""
     found = [torch.cdist(part, centres) <= radius for part in points.split(BLOCK)]
     return torch.cat([part.sum(1) for part in found]), torch.stack([part.sum(0) for part in found]).sum(0)

@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance of patches, level by level of a Laplacian pyramid."""
+"""Sliced Wasserstein distance of patches, per level of a Laplacian pyramid."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def patch_swd(
 ) -> dict[int, float]:
     """Sliced Wasserstein distance x 1000 of 7x7 patches at each level of a Laplacian pyramid: {side: distance}.
 
-    Karras et al. 2018 (ProGAN), section 5: ``patches`` an image and level, each channel normalised by its own
+    Karras et al. 2018 (ProGAN), section 5: ``patches`` per image and level, each channel normalised by its own
     mean and deviation over the set, ``directions`` random projections of the patches. (N, C, H, W) and
     (M, C, H, W) in [-1, 1], rounded to 8 bits first; keys are the shorter side of a level, 64, 32, 16 for 64.
-    Never below zero, and above it even for two halves of one set: compare with the same counts only. Raises
-    ValueError for images below 7 pixels or of two shapes.
+    Never negative, and positive even for two halves of one set: compare only at equal counts. Raises ValueError
+    for images below 7 pixels or of different shapes.
     """
     if real.shape[1:] != fake.shape[1:] or min(real.shape[2:]) < 7:
         raise ValueError(f"patches of 7x7 need two sets of one size, at least 7: {real.shape[1:]}, {fake.shape[1:]}")
@@ -62,7 +62,7 @@ def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
 
 
 def _patches(images: Tensor, count: int, seed: int) -> NDArray[np.float32]:
-    """``count`` 7x7 patches at random places, image after image, channels normalised: (count, C * 49)."""
+    """``count`` 7x7 patches at random positions, image after image, channels normalised: (count, C * 49)."""
     n, channels, height, width = images.shape
     room = np.array([height - 6, width - 6])
     corner = (counter_rng.uniform(seed, f"swd/{height}x{width}", np.arange(count), (2,)) * room).astype(np.int64)
@@ -77,7 +77,7 @@ def _patches(images: Tensor, count: int, seed: int) -> NDArray[np.float32]:
 
 
 def _sliced_wasserstein(a: NDArray[np.float32], b: NDArray[np.float32], directions: NDArray[np.float32]) -> float:
-    """Mean over directions of the 1-D Wasserstein distance, which sorted projections give at equal counts."""
+    """Mean over directions of the 1-D Wasserstein distance, from sorted projections at equal counts."""
     total = 0.0
     for part in np.array_split(directions, max(1, len(directions) // 32)):
         gap = np.sort(part @ a.T, axis=1) - np.sort(part @ b.T, axis=1)

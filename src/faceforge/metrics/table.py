@@ -1,4 +1,4 @@
-"""An evaluation as tables: which scores there are, which way is up, and how they are written. Needs no torch."""
+"""An evaluation as tables: the scores, their direction and their format. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEST = "*"
 
 @dataclass(frozen=True)
 class Measure:
-    """How a score is shown. ``better`` is higher, lower, or one (nearest to 1)."""
+    """How a score is shown. ``better`` is higher, lower, or one (closest to 1)."""
 
     label: str
     better: str
@@ -20,7 +20,7 @@ class Measure:
     unit: str = ""
 
     def text(self, value: object) -> str:
-        """A value in its digits, an empty string where there is none."""
+        """A value with its digits; empty if there is none."""
         return f"{value:.{self.digits}f}" if isinstance(value, (int, float)) else ""
 
     def rank(self, value: float) -> float:
@@ -43,32 +43,32 @@ MEASURES = {
     "coverage": Measure("coverage", "higher", 3),
     "diversity": Measure("diversity", "one", 3),
 }
-TITLES = {"images": "Images against what is right", "generated": "Generated faces against real ones"}
-WAYS = {"higher": "higher is better", "lower": "lower is better", "one": "1 is right"}
+TITLES = {"images": "Images against targets", "generated": "Generated faces against real ones"}
+WAYS = {"higher": "higher is better", "lower": "lower is better", "one": "1 is best"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one kind and the scores that any of them has."""
+    """The rows of one kind, and all scores that they have."""
 
     title: str
     scores: Sequence[str]
     rows: Sequence[Mapping[str, Any]]
 
     def cell(self, row: Mapping[str, Any], score: str) -> Mapping[str, Any]:
-        """Value, low and high, or nothing."""
+        """Value, low and high, if present."""
         found = _mapping(row.get("scores")).get(score)
         return _mapping(found)
 
     def best(self, score: str) -> float | None:
-        """The best value that a model or a baseline has; real faces do not take part."""
+        """The best value of any model or baseline, without real faces."""
         values = [self.cell(row, score).get("value") for row in self.rows if row.get("kind") != "floor"]
         numbers = [value for value in values if isinstance(value, (int, float)) and isfinite(value)]
         return max(numbers, key=MEASURES[score].rank, default=None)
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
-    """One table for each kind of score in an evaluation.json; what is no evaluation gives none."""
+    """One table per kind of score in an evaluation.json; none for other data."""
     listed = result.get("rows")
     rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
     found = []
@@ -81,7 +81,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 
 def lines(table: Table) -> list[str]:
-    """A table in aligned columns; the best of each is marked, and intervals stand below models and real faces."""
+    """A table in aligned columns; the best scores are marked, and intervals follow models and real faces."""
     body = [["", *(MEASURES[name].label + " " for name in table.scores)]]
     for row in table.rows:
         body.append([str(row["name"]), *(_shown(table, row, name) for name in table.scores)])
@@ -92,7 +92,7 @@ def lines(table: Table) -> list[str]:
 
 
 def interval(measure: Measure, cell: Mapping[str, Any]) -> str:
-    """From low to high; empty where there is none."""
+    """The interval from low to high; empty if there is none."""
     low, high = measure.text(cell.get("low")), measure.text(cell.get("high"))
     return f"{low}..{high}" if low and high else ""
 

@@ -1,4 +1,4 @@
-"""Scores of sets in which the images of one person are one unit; their intervals by the jackknife over units."""
+"""Scores whose units are people instead of images, with jackknife intervals over units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Groups = Sequence[str | int | None]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A value with its 95 % interval and the protocol that made it."""
+    """A value with its 95 % interval and its protocol."""
 
     value: float
     low: float
@@ -26,7 +26,7 @@ class Score:
 
 
 def units(groups: Groups | None, n: int) -> Tensor:
-    """The number of each image's unit: (n,) int64. None makes a unit of its own."""
+    """The unit number of each image: (n,) int64. None is its own unit."""
     if groups is not None and len(groups) != n:
         raise ValueError(f"{len(groups)} group labels for {n} images")
     keys = range(n) if groups is None else [(i,) if g is None else g for i, g in enumerate(groups)]
@@ -35,7 +35,7 @@ def units(groups: Groups | None, n: int) -> Tensor:
 
 
 def enough_units(groups: Groups | None, n: int) -> Tensor:
-    """As units(). Raises ValueError below three, of which no interval can be given."""
+    """As units(). Raises ValueError below three units, which have no interval."""
     found = units(groups, n)
     if len(found.unique()) < 3:
         raise ValueError(f"KID and diversity need at least 3 independent images a side, found {len(found.unique())}")
@@ -43,7 +43,7 @@ def enough_units(groups: Groups | None, n: int) -> Tensor:
 
 
 def between_units(pairs: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Sums of a matrix over pairs of images, by pairs of their units."""
+    """Sums of a matrix over pairs of images, grouped by pairs of units."""
     rows = pairs.new_zeros(int(a.max()) + 1, pairs.shape[1]).index_add_(0, a, pairs)
     return pairs.new_zeros(len(rows), int(b.max()) + 1).index_add_(1, b, rows)
 

@@ -1,4 +1,4 @@
-"""Pieces that several networks share: residual blocks, doublings, linear enlargement, Keras' defaults."""
+"""Blocks shared by several networks: residual blocks, upsampling, linear upscaling, Keras' defaults."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Base = Literal["bicubic", "bilinear", "none"]
 class Residual(nn.Module):
     """x + two 3x3 convolutions of it with an activation between, no norm (EDSR, Lim et al. 2017, arXiv 1707.02921).
 
-    The second convolution starts at a tenth of its usual size, so that a fresh deep stack is nearly the
-    identity. ``hidden`` channels between the two (as many as outside); ``slope`` of a leaky ReLU.
+    The second convolution starts at a tenth of its usual scale, so that a deep stack starts near the identity.
+    ``hidden`` is the channels between the two (default: as outside), ``slope`` that of a leaky ReLU.
     """
 
     def __init__(self, channels: int, slope: float = 0.0, hidden: int | None = None) -> None:
@@ -34,16 +34,16 @@ class Residual(nn.Module):
 
 
 class Enlarge(nn.Module):
-    """Linear enlargement by a whole factor, and copies of the one channel where more are wanted; no parameters.
+    """Linear upscaling by an integer factor; one channel is copied to several. No parameters.
 
-    ``bicubic`` is torch's kernel (a = -0.75), ``bilinear`` the triangle, both with pixel centres aligned;
-    ``none`` is zeros: no first guess. Raises ValueError for channels that cannot be copied.
+    ``bicubic`` is torch's kernel (a = -0.75), ``bilinear`` the triangle, both with half-pixel centres; ``none`` is
+    zeros. Raises ValueError for channels that cannot be copied.
     """
 
     def __init__(self, factor: int, in_channels: int, channels: int, kind: Base) -> None:
         super().__init__()
         if kind not in get_args(Base):
-            raise ValueError(f"base={kind}: one of {', '.join(get_args(Base))}")
+            raise ValueError(f"base={kind}: must be one of {', '.join(get_args(Base))}")
         if in_channels not in (1, channels):
             raise ValueError(f"in_channels={in_channels}: must be 1 or channels={channels}")
         self.factor, self.channels, self.kind = factor, channels, kind
@@ -58,10 +58,10 @@ class Enlarge(nn.Module):
 
 
 class NearestConv(nn.Conv2d):
-    """A nearest doubling and a 3x3 convolution of zero padding, at less than half the price.
+    """Nearest upsampling by two and a zero-padded 3x3 convolution, at less than half the cost.
 
-    Every output sees two copies of some inputs, so the weights of copies are added first: what is left is a
-    transposed convolution of kernel 4 and stride 2, of the same weights, with the same result.
+    Every output sees two copies of some inputs, so the weights of copies are added first: the result is an equivalent
+    transposed convolution of kernel 4 and stride 2.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
@@ -76,12 +76,12 @@ class NearestConv(nn.Conv2d):
 
 
 def doubler(inputs: int, outputs: int, kind: Upsampling, bias: bool = True) -> nn.Module:
-    """(B, inputs, H, W) to (B, outputs, 2H, 2W) with learned weights. Raises ValueError for an unknown kind.
+    """Upsampling (B, inputs, H, W) to (B, outputs, 2H, 2W). Raises ValueError for an unknown kind.
 
-    - ``nearest``: copies, then a 3x3 convolution: no checkerboard (Odena et al. 2016, distill 10.23915/00003)
+    - ``nearest``: nearest, then a 3x3 convolution: no checkerboard (Odena et al. 2016, distill 10.23915/00003)
     - ``transposed``: transposed convolution, kernel 4, stride 2, as published
-    - ``pixel_shuffle``: a 3x3 convolution to four times the channels, which become 2x2 places (Shi et al. 2016,
-      arXiv 1609.05158); the four start equal, as nearest would (Aitken et al. 2017, arXiv 1707.02937)
+    - ``pixel_shuffle``: a 3x3 convolution to four times the channels, rearranged to 2x2 pixels (Shi et al. 2016,
+      arXiv 1609.05158), initialised like nearest (ICNR, Aitken et al. 2017, arXiv 1707.02937)
     """
     if kind == "nearest":
         return NearestConv(inputs, outputs, bias)
@@ -91,11 +91,11 @@ def doubler(inputs: int, outputs: int, kind: Upsampling, bias: bool = True) -> n
         widen = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=bias)
         equal_phases_(widen, 2)
         return nn.Sequential(widen, nn.PixelShuffle(2))
-    raise ValueError(f"upsampling={kind}: one of {', '.join(get_args(Upsampling))}")
+    raise ValueError(f"upsampling={kind}: must be one of {', '.join(get_args(Upsampling))}")
 
 
 def norm_of(channels: int, kind: Norm) -> nn.Module:
-    """A norm of (B, channels, H, W): over the batch, over each picture (with weights), or none.
+    """Batch norm, instance norm (affine) or none for (B, channels, H, W).
 
     Raises ValueError for an unknown kind.
     """
@@ -105,12 +105,12 @@ def norm_of(channels: int, kind: Norm) -> nn.Module:
         return nn.InstanceNorm2d(channels, affine=True)
     if kind == "none":
         return nn.Identity()
-    raise ValueError(f"norm={kind}: one of {', '.join(get_args(Norm))}")
+    raise ValueError(f"norm={kind}: must be one of {', '.join(get_args(Norm))}")
 
 
 @torch.no_grad()
 def scale_(layer: nn.Conv2d | nn.Linear, factor: float) -> None:
-    """Make a fresh layer's weights smaller, its bias zero."""
+    """Scale a new layer's weights down and zero its bias."""
     layer.weight.mul_(factor)
     if layer.bias is not None:
         layer.bias.zero_()
@@ -118,7 +118,7 @@ def scale_(layer: nn.Conv2d | nn.Linear, factor: float) -> None:
 
 @torch.no_grad()
 def equal_phases_(layer: nn.Conv2d, factor: int) -> None:
-    """Give the channels that a pixel shuffle by ``factor`` will lay beside each other the same weights."""
+    """Initialise the channels that a pixel shuffle by ``factor`` places side by side with equal weights (ICNR)."""
     first = layer.weight[:: factor**2]
     layer.weight.copy_(first.repeat_interleave(factor**2, 0))
     if layer.bias is not None:
@@ -126,7 +126,7 @@ def equal_phases_(layer: nn.Conv2d, factor: int) -> None:
 
 
 def keras_norm(channels: int, momentum: float = 0.99) -> nn.BatchNorm2d:
-    """Batch norm as Keras has it: ``momentum`` is what the running statistics keep; epsilon 1e-3."""
+    """Batch norm as in Keras: ``momentum`` is the share that running statistics keep; epsilon 1e-3."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - momentum)
 
 
@@ -139,7 +139,7 @@ def keras_init(module: nn.Module) -> None:
 
 
 def pix2pix_init(module: nn.Module) -> None:
-    """For ``apply``: N(0, 0.02) weights and zero biases, norms left at one and zero."""
+    """For ``apply``: N(0, 0.02) weights and zero biases; norms keep one and zero."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

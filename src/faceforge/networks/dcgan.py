@@ -1,9 +1,9 @@
-"""Convolutional GANs that grow a small seed into a face: the published one, the widely taught one, and our
+"""Convolutional GANs that upsample a small seed to a face: the published one, the PyTorch-tutorial DCGAN, and our
 default.
 
-Generators know `latent_shape`, `latent` (the distribution of z: "normal" is N(0, 1), "uniform" is U[0, 1))
-and `output_range`; discriminators know `input_range` and return logits (B,), positive for "real". Sizes are
-[height, width] or one int; sizes that a network cannot make raise ValueError naming the nearest legal ones.
+Generators have `latent_shape`, `latent` (the distribution of z: "normal" is N(0, 1), "uniform" is U[0, 1))
+and `output_range`; discriminators have `input_range` and return logits (B,), positive for "real". Sizes are
+[height, width] or one int; unsupported sizes raise ValueError naming the nearest valid ones.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class PublishedConventionalGenerator(nn.Module):
     published.
 
     Five transposed convolutions, each followed by ReLU and only then batch norm (none in the last two),
-    default initialisation. The last ReLU leaves the output in [0, inf) although photographs end at 1: kept,
-    because it is what was published; pictures must be clamped, not wrapped modulo 256 as its own tools did.
+    default initialisation. The last ReLU leaves the output in [0, inf) although images end at 1; kept as
+    published. Images must be clamped; the project's own tools wrapped them modulo 256.
     """
 
     latent_shape = (5, 5, 5)
@@ -49,7 +49,7 @@ class PublishedConventionalGenerator(nn.Module):
 
 
 class PublishedDiscriminator(nn.Module):
-    """The discriminator of the published GAN, 429,121 parameters; its final sigmoid is left to the loss on
+    """The discriminator of the published GAN, 429,121 parameters; the final sigmoid is part of the loss on
     logits.
     """
 
@@ -72,7 +72,7 @@ class PublishedDiscriminator(nn.Module):
 
 
 class TutorialGenerator(nn.Module):
-    """The DCGAN generator of the tutorials: Radford et al. 2015 (arXiv 1511.06434), fig. 1, at half its
+    """The PyTorch-tutorial DCGAN generator: Radford et al. 2015 (arXiv 1511.06434), fig. 1, at half its
     widths.
 
     z of 100 normal numbers, 512-256-128-64 channels, kernel 4 without bias, batch norm, tanh; N(0, 0.02)
@@ -101,8 +101,8 @@ class TutorialGenerator(nn.Module):
 
 
 class TutorialDiscriminator(nn.Module):
-    """The DCGAN discriminator of the tutorials: 64-128-256-512 channels, LeakyReLU 0.2, batch norm but in the
-    first.
+    """The PyTorch-tutorial DCGAN discriminator: 64-128-256-512 channels, LeakyReLU 0.2, batch norm except in
+    the first layer.
     """
 
     input_range = (-1.0, 1.0)
@@ -125,13 +125,13 @@ class TutorialDiscriminator(nn.Module):
 
 
 class ConventionalGenerator(nn.Module):
-    """A seed of about 4x4 doubled until it is the image: the published idea with what has been learnt since.
+    """A seed of about 4x4 upsampled by two until it has the image size: the published design, modernised.
 
-    z of normal numbers -> linear -> seed; every doubling is a transposed convolution (kernel 4, stride 2,
-    which covers each pixel evenly), batch norm, LeakyReLU 0.2. Each resolution adds its own colours to the
-    enlarged picture of the one before (skip generator, Karras et al. 2020, arXiv 1912.04958, fig. 7); tanh
-    keeps the sum in [-1, 1]. Channels: `width` at half the image size, twice as many at every step towards
-    the seed, at most `max_width`. `size` as in `seed_of`.
+    Normal z -> linear -> seed; every upsampling is a transposed convolution (kernel 4, stride 2, which covers
+    each pixel evenly), batch norm, LeakyReLU 0.2. Each resolution adds its RGB output to the upsampled image of
+    the previous one (skip generator, Karras et al. 2020, arXiv 1912.04958, fig. 7); tanh keeps the sum in
+    [-1, 1]. Channels: `width` at half the image size, doubling at every step towards the seed, at most
+    `max_width`. `size` as in `seed_of`.
     """
 
     latent = "normal"
@@ -175,11 +175,10 @@ class ConventionalGenerator(nn.Module):
 
 
 class ConventionalDiscriminator(nn.Module):
-    """The generator's mirror: halvings by convolution (kernel 4, stride 2), LeakyReLU 0.2, then one linear
-    layer.
+    """The mirrored generator: strided convolutions (kernel 4, stride 2), LeakyReLU 0.2, then one linear layer.
 
-    No batch norm, so that each logit belongs to its image and penalties mean what they say - but for one
-    number a batch, the mean standard deviation of its features, which lets the discriminator see a lack of
+    No batch norm, so that each logit depends only on its image and gradient penalties are valid, except for one
+    number per batch: the mean standard deviation of its features, which shows the discriminator a lack of
     variety (Karras et al. 2018, arXiv 1710.10196, section 3). `spectral_norm` divides each weight by its
     largest singular value (Miyato et al. 2018, arXiv 1802.05957). Widths and sizes as in the generator.
     """
@@ -198,7 +197,7 @@ class ConventionalDiscriminator(nn.Module):
         doublings, seed = seed_of(size)
         widths = [channels, *_widths(doublings, width, max_width)]
         self.halvings = nn.Sequential(*(layer for a, b in pairwise(widths) for layer in _halve(a, b)))
-        # no bias: it would cancel in a relativistic loss and never receive a gradient
+        # no bias: it would cancel in a relativistic loss and get no gradient
         self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1, bias=False)
         self._initialise()
         if spectral_norm:
@@ -232,14 +231,14 @@ def _halve(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def _added(image: Tensor | None, finer: Tensor) -> Tensor:
-    """The picture so far, enlarged to twice its size, plus what the next resolution has to say."""
+    """The image so far, upsampled by two, plus the output of the next resolution."""
     if image is None:
         return finer
     return finer + interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _variety(features: Tensor) -> Tensor:
-    """(B, 1, h, w) filled with the batch's standard deviation, averaged over features and places."""
+    """(B, 1, h, w) filled with the batch's standard deviation, averaged over features and positions."""
     features32 = features.float()
     variance = (features32 - features32.mean(0)).square().mean(0)  # torch.var(0) is several times slower here
     spread = (variance + 1e-8).sqrt().mean()
@@ -260,7 +259,7 @@ def _normalise_spectra(network: nn.Module) -> None:
 
 def _only_64(size: Size) -> None:
     if as_pair(size) != (64, 64):
-        raise ValueError(f"this network makes 64x64 only, not {text(as_pair(size))}: set the size to 64")
+        raise ValueError(f"this network supports only 64x64, not {text(as_pair(size))}; set the size to 64")
 
 
 def _published_up(inputs: int, outputs: int, *, kernel: int, stride: int, padding: int, norm: bool) -> list[nn.Module]:

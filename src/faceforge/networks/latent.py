@@ -1,8 +1,8 @@
-"""Encoder, code, decoder: a face becomes a few numbers and those numbers a face.
+"""Encoders, codes and decoders of face autoencoders.
 
 Encoders give features (B, ``features``), codes turn features into z (B, latent_size), decoders turn z into images
-(B, channels, H, W). Sizes are [height, width] or one int; one that a network cannot make raises ValueError
-naming its neighbours.
+(B, channels, H, W). Sizes are [height, width] or one int; unsupported sizes raise ValueError
+naming the nearest valid ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from faceforge.networks.sizes import Pair, Size, as_pair, halvings_of, multiple_
 
 
 class ReluCode(nn.Module):
-    """The code of the published MSE autoencoder: a linear layer, batch norm, ReLU; z in [0, inf), half of it zero."""
+    """The code of the published MSE autoencoder: a linear layer, batch norm, ReLU; z in [0, inf), about half zeros."""
 
     output_range = (0.0, inf)
 
@@ -51,8 +51,8 @@ class GaussianCode(nn.Module):
     """The posterior of a variational autoencoder, N(mean, exp(log variance)) for each unit (Kingma and Welling
     2014, arXiv 1312.6114).
 
-    Fresh, its variances are near ``exp(log_variance)`` with the default -4: small enough that the decoder sees
-    the code from the first step. Log variances are kept within -12 and 8, beyond which exp() is of no use.
+    Initial variances are near ``exp(log_variance)`` with the default -4: small enough for the decoder to use the code
+    from the first step. Log variances are clamped to [-12, 8].
     """
 
     def __init__(self, features: int, latent_size: int, log_variance: float = -4.0) -> None:
@@ -69,14 +69,13 @@ class GaussianCode(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Halvings by convolution (kernel 4, stride 2, LeakyReLU 0.2) until a few places are left, beside a small copy.
+    """Strided convolutions (kernel 4, stride 2, LeakyReLU 0.2) down to a few positions, and a downscaled copy.
 
-    The features are those places and the picture itself, at most four times larger than they are: with them a
-    linear code is one of principal components from the start, and the convolutions add what those leave out.
-    Without the copy, reaching the principal components alone takes many times longer. Channels: ``width`` at
-    half the size, twice as many at every halving, at most ``max_width``; ``blocks`` residual blocks after each.
-    No norm: each face's features are its own, and the code may have one. Sizes as in ``halvings_of``: whatever
-    is divisible by 16 up to 511, and more.
+    The features are those positions and the image itself, at most four times their size: with the copy, a linear code
+    can represent principal components from the start, and the convolutions add the rest. Without it, reaching PCA
+    quality takes many times longer. Channels: ``width`` at half the size, doubling at every halving, at most
+    ``max_width``; ``blocks`` residual blocks after each. No norm: features do not depend on the batch; the code may
+    have a norm. Sizes as in ``halvings_of``: all multiples of 16 up to 511, and more.
     """
 
     input_range = (-1.0, 1.0)
@@ -98,7 +97,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's mirror: the sum of a small picture, linear in z and enlarged, and of doublings from a few places;
+    """The mirrored encoder: a small image, linear in z and upscaled, plus an upsampling stack from a few positions;
     tanh.
 
     ``upsampling`` as in ``doubler``. Sizes, widths and blocks as in the encoder.
@@ -140,7 +139,7 @@ class PublishedMseEncoder(nn.Module):
     """The encoder of the published autoencoder with MSE and a ReLU code; all three parts have 81,286,339 parameters
     at 128x128 in colour with a code of 1024.
 
-    3x3 convolutions, ReLU after batch norm only, twice two convolutions without anything between: 32-32, 64
+    3x3 convolutions, ReLU only after batch norm, twice two convolutions with nothing between: 32-32, 64
     (stride 2), 128-128, 256 (2), 512-512, 512 (2), 128. PyTorch's defaults. The code is ``ReluCode``.
     """
 
@@ -170,10 +169,10 @@ class PublishedMseEncoder(nn.Module):
 
 
 class PublishedMseDecoder(nn.Module):
-    """The decoder beside ``PublishedMseEncoder``: a linear layer with batch norm but no ReLU, then 3x3 transposed
+    """The decoder of ``PublishedMseEncoder``: a linear layer with batch norm but no ReLU, then 3x3 transposed
     convolutions: 512, 512 (doubling), 512-256, 128 (doubling), 128-64, 32 (doubling), 32-channels, and a ReLU.
 
-    The last ReLU leaves the output in [0, inf): kept, because it is what was published.
+    The last ReLU leaves the output in [0, inf); kept as published.
     """
 
     output_range = (0.0, inf)
@@ -235,7 +234,7 @@ class PublishedBceEncoder(nn.Module):
 
 
 class PublishedBceDecoder(nn.Module):
-    """The decoder beside ``PublishedBceEncoder``: linear layers, then 3x3 transposed convolutions, each with batch
+    """The decoder of ``PublishedBceEncoder``: linear layers, then 3x3 transposed convolutions, each with batch
     norm and ReLU: 128, 256, 512, 512 (doubling), 256, 128 (doubling), 64, 32 (doubling); the last has a sigmoid.
     """
 
@@ -265,7 +264,7 @@ class PublishedBceDecoder(nn.Module):
 
 
 def _places(size: Size) -> tuple[int, Pair, Pair]:
-    """Halvings, and (height, width) of the places they leave and of the small copy."""
+    """The number of halvings, and (height, width) of the remaining positions and of the small copy."""
     height, width = as_pair(size)
     halvings = halvings_of(size)
     fewer = max(halvings - 2, 0)
@@ -286,7 +285,7 @@ def _double(inputs: int, outputs: int, blocks: int, upsampling: Upsampling) -> l
 
 
 def _eighth(size: Size) -> Pair:
-    height, width = multiple_of(size, 8, "the published network halves three times: multiples of 8 are needed")
+    height, width = multiple_of(size, 8, "the published network halves three times: both sides must be multiples of 8")
     return height // 8, width // 8
 
 

@@ -1,8 +1,8 @@
-"""Networks of dense layers that make a larger or better picture from a smaller or worse one.
+"""Dense networks for super-resolution and restoration.
 
-They take (B, in_channels, H / factor, W / factor) and give (B, channels, H, W) in their ``output_range``. ``size``
-is the target's, [height, width] or one int; one that is no multiple of the factor raises ValueError naming its
-neighbours.
+They take (B, in_channels, H / factor, W / factor) and return (B, channels, H, W) in their ``output_range``. ``size``
+is the target's, [height, width] or one int; a size that is no multiple of the factor raises ValueError naming the
+nearest valid ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class PublishedMlp(nn.Module):
     """The dense autoencoder of the published super-resolution project, 6,702,001 parameters for 35x35 to 70x70.
 
     Layers of 256, 128 (the code), 256 and as many units as the input has values, all with ReLU, and a sigmoid
-    unit for each value of the picture. Keras' defaults.
+    unit for each value of the image. Keras' defaults.
     """
 
     input_range = (0.0, 1.0)
@@ -43,12 +43,11 @@ class PublishedMlp(nn.Module):
 
 
 class MlpAutoencoder(nn.Module):
-    """What to add to a linear enlargement, by dense layers: residual blocks of ``width`` between the pictures.
+    """A dense correction to a linear upscaling: residual blocks of ``width``.
 
-    Each block is layer norm, a linear layer, GELU and another, added to what came in. ``latent_size`` puts a
-    narrow code between the two halves of the blocks: an autoencoder in the strict sense, needed where the
-    ``base`` is none and the picture itself goes in; null leaves the width. The output is not squashed: it may
-    leave [-1, 1] slightly.
+    Each block is layer norm, a linear layer, GELU and another linear layer, added to its input. ``latent_size`` puts
+    a narrow code between the two halves of the blocks: a true autoencoder, needed if ``base`` is none and the input is
+    the image itself; null: no bottleneck. The output is not squashed and may leave [-1, 1] slightly.
     """
 
     input_range = (-1.0, 1.0)
@@ -80,7 +79,7 @@ class MlpAutoencoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) from (B, in_channels, H/factor, W/factor), both on the scale of [-1, 1]."""
+        """(B, channels, H, W) from (B, in_channels, H/factor, W/factor), both on the [-1, 1] scale."""
         return self.base(x) + self.layers(x)
 
 
@@ -96,6 +95,6 @@ class _Block(nn.Module):
 
 
 def _shapes(size: Size, channels: int, in_channels: int, factor: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of the input and of the picture: (channels, height, width)."""
+    """Shapes of the input and of the output: (channels, height, width)."""
     height, width = multiple_of(size, factor, f"both sides must be multiples of the factor {factor}")
     return (in_channels, height // factor, width // factor), (channels, height, width)

@@ -1,7 +1,7 @@
-"""Discriminators that judge patches: every logit sees one square of a picture and of what it was made from.
+"""Patch discriminators: every logit sees one square of an image and of its source.
 
 Isola et al. 2017 (arXiv 1611.07004), section 3.2.2 and appendix 6.1.2. They take the source (B, in_channels, h, w)
-and the target (B, channels, H, W), both in [-1, 1], and give logits (B, 1, H', W'); a smaller source is enlarged.
+and the target (B, channels, H, W), both in [-1, 1], and return logits (B, 1, H', W'); a smaller source is upscaled.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from faceforge.networks.sizes import Size, multiple_of
 class PublishedPatchDiscriminator(nn.Module):
     """The discriminator of the published face transformations: 6,965,441 parameters in colour.
 
-    Kernel 4: 64 without norm, 128, 256 and 512 of stride 2, 512 of stride 1, LeakyReLU 0.2, then one logit for
-    each sixteenth of a side (the sigmoid is left to the loss). It was taken for 70x70, but each logit sees
-    142x142. N(0, 0.02) weights, Keras' batch norm and padding.
+    Kernel 4: 64 without norm, 128, 256 and 512 of stride 2, 512 of stride 1, LeakyReLU 0.2, then one logit per
+    16x16 pixels (the sigmoid is part of the loss). It was described as 70x70, but each logit sees 142x142.
+    N(0, 0.02) weights, Keras' batch norm and padding.
     """
 
     input_range = (-1.0, 1.0)
@@ -35,14 +35,14 @@ class PublishedPatchDiscriminator(nn.Module):
             *(nn.Conv2d(64, 128, 4, 2, 1), keras_norm(128), nn.LeakyReLU(0.2)),
             *(nn.Conv2d(128, 256, 4, 2, 1), keras_norm(256), nn.LeakyReLU(0.2)),
             *(nn.Conv2d(256, 512, 4, 2, 1), keras_norm(512), nn.LeakyReLU(0.2)),
-            # stride 1 keeps the size: one row and column of padding before, two behind
+            # stride 1 keeps the size: one row and column of padding before, two after
             *(nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(512, 512, 4), keras_norm(512), nn.LeakyReLU(0.2)),
             *(nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(512, 1, 4)),
         )
         self.apply(pix2pix_init)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Logits (B, 1, H/16, W/16) of targets (B, channels, H, W) beside their sources, both in [-1, 1]."""
+        """Logits (B, 1, H/16, W/16) of targets (B, channels, H, W) and their sources, both in [-1, 1]."""
         return self.layers(_beside(source, target))
 
 
@@ -50,9 +50,9 @@ class PatchDiscriminator(nn.Module):
     """``layers`` halvings and two convolutions of stride 1, all of kernel 4: each logit sees 16, 34, 70, 142 or 286
     pixels of a side for 1 to 5 halvings.
 
-    Channels: ``width``, twice as many at every layer, at most ``max_width``; LeakyReLU 0.2. Norms everywhere but
-    first and last; instance norm keeps the logits of a picture apart from the rest of the batch. The first
-    convolution of stride 1 pads by two, the last by one, so that one logit stands for each place.
+    Channels: ``width``, doubling at every layer, at most ``max_width``; LeakyReLU 0.2. Norms except first and last;
+    with instance norm the logits of an image do not depend on the batch. The first convolution of stride 1 pads by
+    two, the last by one, so that there is one logit per position.
     """
 
     input_range = (-1.0, 1.0)
@@ -69,7 +69,7 @@ class PatchDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= layers <= 5:
-            raise ValueError(f"layers={layers}: 1 to 5 see 16, 34, 70, 142 or 286 pixels")
+            raise ValueError(f"layers={layers}: must be 1 to 5 (receptive field 16, 34, 70, 142 or 286 pixels)")
         least = 2 ** (layers + 1)
         multiple_of(size, 1, f"{layers} layers need sides of at least {least}", least=least)
         self.receptive_field = 2**layers * 9 - 2
@@ -84,8 +84,8 @@ class PatchDiscriminator(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Logits (B, 1, h, w) of targets (B, channels, H, W) beside their sources, both in [-1, 1]; h is H /
-        2**layers, rounded down at each halving."""
+        """Logits (B, 1, h, w) of targets (B, channels, H, W) and their sources, both in [-1, 1]; h is H / 2**layers,
+        rounded down at each halving."""
         return self.layers(_beside(source, target))
 
 

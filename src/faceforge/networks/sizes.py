@@ -1,4 +1,4 @@
-"""Sizes of pictures, [height, width] or one int, and which of them a network can make."""
+"""Image sizes, [height, width] or one int, and which of them a network supports."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ Pair = tuple[int, int]
 
 
 def as_pair(size: Size) -> Pair:
-    """(height, width) of a size given as one int or as two."""
+    """(height, width) of a size given as one int or two."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
 
 
 def seed_of(size: Size) -> tuple[int, Pair]:
-    """How a size is grown: the number n of doublings and the seed (height, width) / 2**n, shorter side 4 to
-    7.
+    """The number n of doublings and the seed (height, width) / 2**n, whose shorter side is 4 to 7.
 
     Both sides must be multiples of 2**n, where n is the largest that leaves at least 4 in the shorter side:
     64 is 4x4 doubled four times, [160, 128] is 5x4 doubled five times. Raises ValueError naming the nearest
-    legal sizes.
+    valid sizes.
     """
     height, width = as_pair(size)
     doublings = _doublings(min(height, width))
     unit = 2**doublings
     if doublings < 1 or height % unit or width % unit:
         near = " or ".join(text(pair) for pair in nearest_seeds((height, width)))
-        raise ValueError(f"cannot grow {text((height, width))} from a small seed: the nearest sizes are {near}")
+        raise ValueError(f"cannot upsample a small seed to {text((height, width))}; the nearest sizes are {near}")
     return doublings, (height // unit, width // unit)
 
 
 def nearest_seeds(size: Pair) -> list[Pair]:
-    """The sizes that ``seed_of`` takes next below and next above; one where both are the same."""
+    """The nearest sizes below and above that ``seed_of`` supports; one if both are the same."""
     unit = 2 ** max(_doublings(min(size)), 1)
     below = _multiples(size, unit, floor, least=4)
     if ceil(min(size) / unit) == 8:  # the shorter side grows into the next doubling
@@ -42,11 +41,11 @@ def nearest_seeds(size: Pair) -> list[Pair]:
 
 
 def halvings_of(size: Size) -> int:
-    """How often a picture is halved on its way to a few places: as often as it divides, down to 4 at the least.
+    """The number of halvings down to a few positions: as many as both sides allow, to no less than 4.
 
-    At most two halvings fewer than its shorter side would bear, so that 4 to 31 places are left there: 64 and
-    72 are halved four and three times, [160, 128] five times. Both sides must divide by two (up to 63), 4 (to
-    127), 8 (to 255) and so on. Raises ValueError naming the nearest such sizes.
+    At most two fewer than the shorter side alone would allow, so that 4 to 31 positions remain there: 64 and 72 are
+    halved four and three times, [160, 128] five times. Both sides must be multiples of 2 (up to 63), 4 (to 127), 8
+    (to 255) and so on. Raises ValueError naming the nearest valid sizes.
     """
     height, width = as_pair(size)
     most = _doublings(min(height, width))
@@ -54,12 +53,12 @@ def halvings_of(size: Size) -> int:
         if height % 2**halvings == 0 == width % 2**halvings:
             return halvings
     unit = _least_unit((height, width))
-    wrong = f"both sides must be multiples of {unit}" if most else "8 is the least"
+    wrong = f"both sides must be multiples of {unit}" if most else "both sides must be at least 8"
     raise refusal((height, width), wrong, _nearest_halvings((height, width)))
 
 
 def _least_unit(size: Pair) -> int:
-    """What both sides must be multiples of to be halved often enough."""
+    """The unit of which both sides must be multiples to be halved often enough."""
     return 2 ** max(_doublings(min(size)) - 2, 1)
 
 
@@ -72,9 +71,9 @@ def _nearest_halvings(size: Pair) -> list[Pair]:
 
 
 def multiple_of(size: Size, unit: int, why: str, least: int = 1) -> Pair:
-    """(height, width) where both are multiples of ``unit``, and at least ``least`` of it.
+    """(height, width) if both are multiples of ``unit``, at least ``least`` units.
 
-    Raises ValueError with ``why`` and the nearest such sizes otherwise.
+    Otherwise raises ValueError with ``why`` and the nearest valid sizes.
     """
     height, width = as_pair(size)
     if height % unit or width % unit or min(height, width) < least * unit:
@@ -83,14 +82,14 @@ def multiple_of(size: Size, unit: int, why: str, least: int = 1) -> Pair:
 
 
 def nearest_multiples(size: Pair, unit: int, least: int = 1) -> list[Pair]:
-    """The sizes of ``least`` or more units next below and next above; one where both are the same."""
+    """The nearest sizes below and above of at least ``least`` units; one if both are the same."""
     return list(dict.fromkeys(_multiples(size, unit, to_whole, least) for to_whole in (floor, ceil)))
 
 
 def refusal(size: Pair, why: str, legal: Sequence[Pair]) -> ValueError:
-    """``data.size=[300,300]: <why>; [288,288] or [304,304] would be right``, to be raised."""
+    """The error ``data.size=[300,300]: <why>; try [288,288] or [304,304]``."""
     named = " or ".join(f"[{height},{width}]" for height, width in legal)
-    return ValueError(f"data.size=[{size[0]},{size[1]}]: {why}; {named} would be right")
+    return ValueError(f"data.size=[{size[0]},{size[1]}]: {why}; try {named}")
 
 
 def text(size: Pair) -> str:

@@ -1,8 +1,8 @@
-"""Convolutional networks that make a larger or better picture from a smaller or worse one.
+"""Convolutional networks for super-resolution and restoration.
 
-All take (B, in_channels, H / factor, W / factor) and give (B, channels, H, W) in their ``output_range``.
-``size`` is the target's, [height, width] or one int; a size that a network cannot make raises ValueError
-naming its neighbours.
+All take (B, in_channels, H / factor, W / factor) and return (B, channels, H, W) in their ``output_range``.
+``size`` is the target's, [height, width] or one int; unsupported sizes raise ValueError naming the nearest valid
+ones.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class PublishedConv(nn.Module):
     """The convolutional autoencoder of the published super-resolution project, 2,367,873 parameters for grey.
 
     3x3 convolutions with ReLU: 512-256-128, pool, 128-128, pool (the code: 8x8x128 for a 32x32 input, eight
-    times larger than that), 128, then three times a nearest doubling and a convolution to 128, 256 and the
-    sigmoid picture. A second convolution of 128 at the code was built there but never used and is not counted.
+    times its size), 128, then three times nearest upsampling and a convolution to 128, 256 and the sigmoid image.
+    The project also built a second convolution of 128 at the code but never used it; it is left out.
     Keras' defaults.
     """
 
@@ -39,7 +39,7 @@ class PublishedConv(nn.Module):
 
     def __init__(self, size: Size = 64, channels: int = 1, in_channels: int = 1, factor: int = 2) -> None:
         super().__init__()
-        _only_factors("it doubles its input", factor, 2)
+        _only_factors("it upscales by two", factor, 2)
         multiple_of(size, 8, "the input is halved twice: both sides must be multiples of 8")
         self.encoder = nn.Sequential(
             *_conv_relu(in_channels, 512),
@@ -69,8 +69,8 @@ class PublishedConv(nn.Module):
 class PublishedSuperres(nn.Module):
     """The super-resolution of the published face transformations: 68,099 parameters for x2 in colour.
 
-    A 9x9 convolution to 64 with ReLU; factor/2 times a 3x3 convolution, a nearest doubling and LeakyReLU 0.2; a
-    9x9 convolution and tanh. "factor/2 times" is right for 2 and 4 alone. Keras' defaults.
+    A 9x9 convolution to 64 with ReLU; factor/2 times a 3x3 convolution, nearest upsampling and LeakyReLU 0.2; a 9x9
+    convolution and tanh. "factor/2 times" is correct only for 2 and 4. Keras' defaults.
     """
 
     input_range = (-1.0, 1.0)
@@ -78,7 +78,7 @@ class PublishedSuperres(nn.Module):
 
     def __init__(self, size: Size = 64, channels: int = 3, in_channels: int = 3, factor: int = 2) -> None:
         super().__init__()
-        _only_factors("it doubles its input factor/2 times", factor, 2, 4)
+        _only_factors("it upscales by two factor/2 times", factor, 2, 4)
         multiple_of(size, factor, f"both sides must be multiples of the factor {factor}")
         doublings = [
             layer
@@ -101,16 +101,16 @@ class PublishedSuperresDiscriminator(nn.Module):
     """The discriminator of the adversarial form of the published super-resolution.
 
     Eight 3x3 convolutions, 64 and then seven of stride 2 (64-128-128-256-256-512-512), each with LeakyReLU 0.2
-    and only then batch norm (none in the first; Keras' momentum 0.8); a layer of 1024, LeakyReLU 0.2, one
-    logit (the sigmoid is left to the loss). Strides pad below and on the right, as Keras does. It was given
-    the small picture too but never looked at it, and so it is here.
+    followed by batch norm (none in the first; Keras' momentum 0.8); a layer of 1024, LeakyReLU 0.2, one logit (the
+    sigmoid is part of the loss). Strides pad below and on the right, as in Keras. As in the published code, the small
+    image is an input but not used.
     """
 
     input_range = (-1.0, 1.0)
 
     def __init__(self, size: Size = 64, channels: int = 3) -> None:
         super().__init__()
-        places = list(multiple_of(size, 1, "there is no such picture"))
+        places = list(multiple_of(size, 1, "both sides must be at least 1"))
         widths = [64, 64, 128, 128, 256, 256, 512, 512]
         layers: list[nn.Module] = [nn.Conv2d(channels, 64, 3, padding=1), nn.LeakyReLU(0.2)]
         for inputs, outputs in pairwise(widths):
@@ -125,18 +125,17 @@ class PublishedSuperresDiscriminator(nn.Module):
         self.apply(keras_init)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Logits (B, 1, 1, 1) of targets (B, channels, H, W) in [-1, 1]; the source is not looked at."""
+        """Logits (B, 1, 1, 1) of targets (B, channels, H, W) in [-1, 1]; the source is not used."""
         return self.layers(target)[:, :, None, None]
 
 
 class ConvSuperres(nn.Module):
-    """What to add to a linear enlargement: residual blocks at low resolution, then a pixel shuffle.
+    """A correction to a linear upscaling: residual blocks at low resolution, then a pixel shuffle.
 
-    EDSR's body (Lim et al. 2017, arXiv 1707.02921) with ESPCN's end (Shi et al. 2016, arXiv 1609.05158) over a
-    bicubic base, as in VDSR (Kim et al. 2016, arXiv 1511.04587): what is already known need not be learnt.
-    ``base`` = none makes the whole picture from nothing. With factor 1 the body works at half the size, from
-    2x2 places stacked as channels, for its price there is a quarter. One input channel may become three. The
-    output is not squashed: it may leave [-1, 1] slightly.
+    EDSR's body (Lim et al. 2017, arXiv 1707.02921) with ESPCN's head (Shi et al. 2016, arXiv 1609.05158) on top of
+    bicubic upscaling, as in VDSR (Kim et al. 2016, arXiv 1511.04587). ``base`` = none: the network predicts the whole
+    image. With factor 1 the body works at half the size, on 2x2 pixels stacked as channels, which costs a quarter.
+    One input channel may become three. The output is not squashed and may leave [-1, 1] slightly.
     """
 
     input_range = (-1.0, 1.0)
@@ -165,7 +164,7 @@ class ConvSuperres(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) from (B, in_channels, H/factor, W/factor), both on the scale of [-1, 1]."""
+        """(B, channels, H, W) from (B, in_channels, H/factor, W/factor), both on the [-1, 1] scale."""
         features = self.head(functional.pixel_unshuffle(x, self.in_factor))
         features = features + self.body(features)
         return self.base(x) + functional.pixel_shuffle(self.tail(features), self.out_factor)
@@ -178,4 +177,4 @@ def _conv_relu(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
 def _only_factors(why: str, factor: int, *legal: int) -> None:
     if factor not in legal:
         named = " or ".join(str(each) for each in legal)
-        raise ValueError(f"task.factor={factor}: this network is as published, {why}; {named} would be right")
+        raise ValueError(f"task.factor={factor}: this network is as published, {why}; must be {named}")

@@ -1,8 +1,8 @@
-"""U-Nets that translate one picture into another of the same size (Isola et al. 2017, arXiv 1611.07004).
+"""U-Nets for image-to-image translation (Isola et al. 2017, arXiv 1611.07004).
 
-All take (B, in_channels, H, W) and give (B, channels, H, W), both in [-1, 1]. ``size`` is [height, width] or one
-int; one that a network cannot make raises ValueError naming its neighbours. Dropout and norms follow train() and
-eval() as everywhere: whoever wants them at test time says so outside.
+All take (B, in_channels, H, W) and return (B, channels, H, W), both in [-1, 1]. ``size`` is [height, width] or one
+int; unsupported sizes raise ValueError naming the nearest valid ones. Dropout and norms follow train() and eval(); the
+scheme can keep them active at test time.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from faceforge.networks.sizes import Size, halvings_of, multiple_of
 class PublishedUNet(nn.Module):
     """The generator of the published face transformations: 29,247,491 parameters in colour.
 
-    Six halvings (kernel 4, stride 2, LeakyReLU 0.2): 64 without norm, 128, 256, 512 and 512 with, then 512 with
-    ReLU and no norm, 5x4 places of a picture of 320x256. Five transposed convolutions back with batch norm -
-    512 (and dropout), 512, 256, 128, 64 - each followed by the halving of its size beside it and ReLU; a sixth
-    and tanh. N(0, 0.02) weights, Keras' batch norm.
+    Six halvings (kernel 4, stride 2, LeakyReLU 0.2): 64 without norm, 128, 256, 512 and 512 with norm, then 512
+    with ReLU and no norm, 5x4 positions for an image of 320x256. Five transposed convolutions with batch norm -
+    512 (and dropout), 512, 256, 128, 64 - each concatenated with the halving of its size, then ReLU; a sixth and
+    tanh. N(0, 0.02) weights, Keras' batch norm.
     """
 
     input_range = (-1.0, 1.0)
@@ -61,13 +61,13 @@ class PublishedUNet(nn.Module):
 
 
 class UNet(nn.Module):
-    """Halvings (kernel 4, stride 2, LeakyReLU 0.2) to a few places and doublings back, each beside its halving.
+    """Halvings (kernel 4, stride 2, LeakyReLU 0.2) to a few positions and upsampling back, with skip connections.
 
-    Channels: ``width`` at half the size, twice as many at every halving, at most ``max_width``. The depth
-    follows the size, down to 4 or more places (``halvings_of``), unless ``depth`` names it. The picture itself
-    is handed to the last convolution, so that what is already there need not be drawn again. Dropout after the
-    three deepest doublings; norms everywhere but first, at the bottom and last. ``upsampling`` as in
-    ``doubler``: nearest leaves no checkerboard.
+    Channels: ``width`` at half the size, doubling at every halving, at most ``max_width``. The depth follows the size,
+    down to 4 or more positions (``halvings_of``), unless ``depth`` is given. The input image is also concatenated
+    before the last convolution, so that existing detail need not be reproduced. Dropout after the three deepest
+    upsamplings; norms except first, at the bottom and last. ``upsampling`` as in ``doubler``: nearest leaves no
+    checkerboard.
     """
 
     input_range = (-1.0, 1.0)
@@ -117,8 +117,8 @@ class UNet(nn.Module):
         if depth is None:
             return halvings_of(size)
         if depth < 1:
-            raise ValueError(f"depth={depth}: at least 1, or null to follow the size")
-        multiple_of(size, 2**depth, f"{depth} halvings need multiples of {2**depth}", least=2)
+            raise ValueError(f"depth={depth}: must be at least 1, or null to follow the size")
+        multiple_of(size, 2**depth, f"with {depth} halvings, both sides must be multiples of {2**depth}", least=2)
         return depth
 
 

@@ -1,8 +1,8 @@
-"""Generators that turn a picture of noise into a face: thin at both ends and wide in the middle.
+"""Generators that map an image of noise to a face, with few channels at both ends and many in the middle.
 
-They know ``latent_shape`` (3, height, width), ``latent`` (the distribution of z: "normal" is N(0, 1), "uniform" is
-U[0, 1)) and ``output_range``. Sizes are [height, width] or one int; one that a network cannot make raises
-ValueError naming its neighbours.
+They have ``latent_shape`` (3, height, width), ``latent`` (the distribution of z: "normal" is N(0, 1), "uniform" is
+U[0, 1)) and ``output_range``. Sizes are [height, width] or one int; unsupported sizes raise ValueError naming the
+nearest valid ones.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from faceforge.networks.sizes import Size, as_pair, halvings_of, multiple_of
 class PublishedCnnGenerator(nn.Module):
     """The "CNN" generator of the published GAN: 1,961,859 parameters; 395,395 in its first, ``depthwise`` form.
 
-    Convolutions that keep the size: 3x3 to 64, 5x5 to 128, 7x7 to 256 with LeakyReLU 0.01, 3x3 to 64 and to the
-    colours with ReLU; depthwise, the 7x7 is a 7x7 for each channel and a 1x1. Nothing carries a face's layout
-    from one place to the next beyond 17 pixels. The last ReLU leaves the output in [0, inf): kept. The first
-    form also multiplied its output by 255, the scale of bytes; not kept, as the range is stated instead.
+    Convolutions that keep the size: 3x3 to 64, 5x5 to 128, 7x7 to 256 with LeakyReLU 0.01, 3x3 to 64 and to RGB
+    with ReLU; depthwise, the 7x7 is depthwise followed by a 1x1. The receptive field is 17 pixels, too small for a
+    face's layout. The last ReLU leaves the output in [0, inf); kept as published. The first form also multiplied its
+    output by 255; not reproduced, since the range is stated instead.
     """
 
     latent = "uniform"
@@ -33,7 +33,7 @@ class PublishedCnnGenerator(nn.Module):
 
     def __init__(self, size: Size = 64, channels: int = 3, depthwise: bool = False) -> None:
         super().__init__()
-        self.latent_shape = (3, *multiple_of(size, 1, "there is no such picture"))
+        self.latent_shape = (3, *multiple_of(size, 1, "both sides must be at least 1"))
         widest = [nn.Conv2d(128, 128, 7, padding=3, groups=128), nn.Conv2d(128, 256, 1)]
         self.layers = nn.Sequential(
             *(nn.Conv2d(3, 64, 3, padding=1), nn.LeakyReLU(0.01)),
@@ -49,13 +49,13 @@ class PublishedCnnGenerator(nn.Module):
 
 
 class CnnGenerator(nn.Module):
-    """The wide generator made trainable: the same picture of noise, looked at from every distance.
+    """The wide generator made trainable: the same image of noise, at every resolution.
 
-    Noise has no large features that convolutions could find: its means over blocks die out with the block's side.
-    So each resolution is given the block sums scaled to unit variance: the coarsest few, through a linear layer,
-    decide the layout, and every doubling (transposed convolution, kernel 4, stride 2) adds the noise of its own
-    resolution, batch norm, LeakyReLU 0.2 and a residual block; the last sees the noise itself. Channels:
-    ``width`` at half the size, twice as many at every step towards the middle, at most ``max_width``. tanh.
+    Noise has no large structures that convolutions could find: its block means vanish with the block size. So each
+    resolution receives the block sums scaled to unit variance: the coarsest ones, through a linear layer, decide the
+    layout, and every upsampling (transposed convolution, kernel 4, stride 2) adds the noise of its own resolution,
+    batch norm, LeakyReLU 0.2 and a residual block; the last receives the noise itself. Channels: ``width`` at half the
+    size, doubling at every step towards the middle, at most ``max_width``. tanh.
     """
 
     output_range = (-1.0, 1.0)
@@ -93,7 +93,7 @@ class CnnGenerator(nn.Module):
         return torch.tanh(self.last(features) + self.grain(noise.pop()))
 
     def _pyramid(self, z: Tensor) -> list[Tensor]:
-        """The noise at the size, at half of it, ... down to the seed, everywhere of variance 1."""
+        """The noise at full size, half size, ... down to the seed, each with variance 1."""
         noise = [z if self.latent == "normal" else (z - 0.5) * sqrt(12)]
         for _ in range(len(self.growth) + 1):
             noise.append(2 * functional.avg_pool2d(noise[-1], 2))
@@ -103,12 +103,12 @@ class CnnGenerator(nn.Module):
         nn.init.normal_(self.layout.weight, 0.0, self.layout.in_features**-0.5)
         for module in [*(growth.grow for growth in self.growth), self.last]:
             nn.init.normal_(module.weight, 0.0, 0.02)  # pyright: ignore[reportArgumentType]
-        nn.init.normal_(self.grain.weight, 0.0, 0.002)  # grain is for later; more would show from the start
+        nn.init.normal_(self.grain.weight, 0.0, 0.002)  # otherwise fine noise is visible from the start
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
 
 
 class _Growth(nn.Module):
-    """Twice the size, with the noise of that size added."""
+    """Upsampling by two, with the noise of that size added."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -19,13 +19,12 @@ from faceforge.schemes.base import Batch, Optimizer, RunningMeans, Scheme, optim
 
 
 class AdversarialModule(Scheme):
-    """One discriminator step for each batch, one generator step after every ``discriminator_steps`` of them.
+    """One discriminator step per batch, one generator step after every ``discriminator_steps`` of them.
 
     Penalties follow Mescheder et al. 2018 (arXiv 1801.04406): gamma/2 times the squared gradient norm, on every
-    ``penalty_every``-th batch and then weighted by as much (lazy regularisation, Karras et al. 2020). The averaged
-    generator has a half-life in images and is what ``sample`` uses. With ``reuse_fakes`` the generator's step judges
-    the faces of the discriminator's step again, as the widely taught loop does, instead of drawing others: faster by
-    one pass through the generator.
+    ``penalty_every``-th batch and multiplied by that number (lazy regularisation, Karras et al. 2020). ``sample`` uses
+    the averaged generator, whose half-life is in images. With ``reuse_fakes`` the generator step reuses the fakes of
+    the discriminator step, as in the PyTorch tutorial, which saves one pass through the generator.
     """
 
     monitor: ClassVar[tuple[str, str]] = ("val/kid", "min")
@@ -76,7 +75,7 @@ class AdversarialModule(Scheme):
         return [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the clock."""
+        """One training step."""
         self.reseed()
         real = batch["target"]
         global_batch = len(real) * self.world
@@ -93,7 +92,7 @@ class AdversarialModule(Scheme):
             self._update_average(global_batch * self.discriminator_steps)
 
     def _others(self, position: range) -> Tensor:
-        """The faces of the generator's step."""
+        """The fakes of the generator step."""
         return self._generate(self.compiled(self.generator), self._z("z/generator", position))
 
     def _discriminator_step(
@@ -113,7 +112,7 @@ class AdversarialModule(Scheme):
     def _penalty(self, name: str, gamma: float, images: Tensor) -> Tensor | float:
         if gamma == 0:
             return 0.0
-        penalty = gradient_penalty(self.discriminator, images)  # never compiled: it is differentiated twice
+        penalty = gradient_penalty(self.discriminator, images)  # not compiled: it is differentiated twice
         self.means.add(**{f"penalty/{name}": penalty})
         return 0.5 * gamma * self.penalty_every * penalty
 
@@ -141,18 +140,18 @@ class AdversarialModule(Scheme):
         return self.noise(purpose, counters, self.generator.latent_shape, self.generator.latent)  # type: ignore[arg-type]
 
     def _generate(self, generator: nn.Module, z: Tensor) -> Tensor:
-        """Images on the scale of [-1, 1]; a generator without an upper bound may leave it."""
+        """Images on the [-1, 1] scale; a generator without an upper bound may leave it."""
         return rescale(generator(z), generator.output_range, (-1.0, 1.0))  # type: ignore[arg-type]
 
     def _seen(self, images: Tensor, purpose: str, position: range) -> Tensor:
-        """What the discriminator sees: augmented, in its own range."""
+        """The discriminator's input: augmented, in its own range."""
         if self._augment_draws:
             uniforms = self.noise(f"augment/{purpose}", position, (self._augment_draws,), "uniform")
             images = augment(images, self.augment_policy, uniforms)
         return rescale(images, (-1.0, 1.0), self.discriminator.input_range)  # type: ignore[arg-type]
 
     def draw(self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
-        """z (count, ...) of samples ``start ...`` of a seed, brought to ``truncation`` of their way from the middle."""
+        """z (count, ...) of samples ``start ...`` of a seed, moved towards the mean by ``truncation``."""
         z = self._z(f"sample/{seed}", torch.arange(start, start + count))
         middle = 0.5 if self.generator.latent == "uniform" else 0.0
         return z if truncation == 1.0 else middle + truncation * (z - middle)
@@ -164,7 +163,7 @@ class AdversarialModule(Scheme):
             return self._generate(network, z).float().clamp(-1, 1)
 
     def sample(self, count: int, seed: int = 0, batch: int = 64, averaged: bool = True, start: int = 0) -> Tensor:
-        """(count, C, H, W) in [-1, 1] on the CPU, from samples ``start ...`` of a seed.
+        """(count, C, H, W) in [-1, 1] on the CPU, for samples ``start ...`` of a seed.
 
         Sample i of a seed has the same z for any ``batch``.
         """
@@ -173,9 +172,7 @@ class AdversarialModule(Scheme):
         return torch.cat([self.decode(self.draw(n, seed, first), averaged).cpu() for first, n in counts.items()])
 
     def validate(self, data: Any) -> dict[str, float]:
-        """``val_samples`` faces against as many of people not trained on (nothing below three of them): a cheap KID,
-        and how healthy they are.
-        """
+        """A cheap KID and health figures of ``val_samples`` faces against as many validation faces (at least three)."""
         if min(self.val_samples, data.counts["val"]) < 3:
             return {}
         chosen = counter_rng.permutation(self.seed, "val/kid", 0, data.counts["val"])[: self.val_samples]

@@ -1,4 +1,4 @@
-"""What every training scheme shares: the clock, keyed randomness, losses kept on the device, checkpoint contents."""
+"""The base of all training schemes: clock, keyed randomness, losses kept on the device, checkpoint contents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from faceforge import counter_rng, counter_rng_torch
 from faceforge.clock import Clock
 
 Batch = dict[str, Tensor]
-PENDING = 64  # batches that wait to be added up
+PENDING = 64  # batches buffered before they are summed
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Best = Callable[[], tuple[Mapping[str, Tensor], str]]
@@ -28,10 +28,10 @@ Say = Callable[[str], None]
 
 
 class RunningMeans:
-    """Running means of scalars, kept on the device: adding never waits for it, reading does.
+    """Running means of scalars, kept on the device: adding never synchronises, reading does.
 
-    What is added is only kept at first: each sum or figure costs the host ten times as much, and one of many batches
-    no more than one of one. ``figures`` (by the name that ``keep`` is given) makes scalars of tensors of whole batches.
+    Added values are buffered: each sum or figure costs the host ten times as much, and no more for many batches than
+    for one. ``figures`` (by the name given to ``keep``) turns tensors of whole batches into scalars.
     """
 
     def __init__(self, **figures: Callable[..., dict[str, Tensor]]) -> None:
@@ -41,12 +41,12 @@ class RunningMeans:
         self._pending: dict[str, list[tuple[Tensor, ...]]] = {}
 
     def add(self, **values: Tensor) -> None:
-        """Count one more value of each named scalar."""
+        """Add one value of each named scalar."""
         for name, value in values.items():
             self.keep(name, value)
 
     def keep(self, name: str, *tensors: Tensor) -> None:
-        """One more batch of what the figures of this name are made of."""
+        """Add one batch of tensors for the figures of this name."""
         pending = self._pending.setdefault(name, [])
         pending.append(tuple(tensor.detach() for tensor in tensors))
         if len(pending) == PENDING:
@@ -65,7 +65,7 @@ class RunningMeans:
             self._counts[figure] = self._counts.get(figure, 0) + len(pending)
 
     def numbers(self) -> dict[str, Tensor]:
-        """What shows if anything since the last drain was not finite, by name."""
+        """Tensors that show, by name, whether anything since the last drain was NaN or infinite."""
         found = {name: [total.reshape(-1)] for name, total in self._sums.items()}
         for name, pending in self._pending.items():
             found.setdefault(name, []).extend(tensor.reshape(-1) for tensors in pending for tensor in tensors)
@@ -80,27 +80,27 @@ class RunningMeans:
         return means
 
     def to(self, device: torch.device) -> None:
-        """Move what was added; a checkpoint is read on the CPU, and what is added next lies on the device."""
+        """Move the buffered values: a checkpoint is read on the CPU, and the next values are on the device."""
         self._sums = {name: total.to(device) for name, total in self._sums.items()}
         moved = {name: [tuple(t.to(device) for t in row) for row in rows] for name, rows in self._pending.items()}
         self._pending = moved
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data and tensors."""
+        """The state as plain data and tensors."""
         pending = {name: [torch.stack(c) for c in zip(*rows, strict=True)] for name, rows in self._pending.items()}
         return {"sums": dict(self._sums), "counts": dict(self._counts), "pending": pending}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what was saved."""
+        """Restore a saved state."""
         self._sums, self._counts = {k: v.clone() for k, v in state["sums"].items()}, dict(state["counts"])
         self._pending = {n: list(zip(*(c.clone() for c in cs), strict=True)) for n, cs in state["pending"].items()}
 
 
 class Scheme(pl.LightningModule):
-    """Base of the LightningModules, one for each training scheme. ``clock.images`` is moved by ``training_step``."""
+    """Base of the LightningModules, one per training scheme. ``training_step`` advances ``clock.images``."""
 
     monitor: ClassVar[tuple[str, str]]  # the metric that `best` follows, and its mode: min or max
-    shows: ClassVar[str] = "generated"  # what its grids show; "real-derived" goes nowhere unless asked
+    shows: ClassVar[str] = "generated"  # content of its grids; "real-derived" is not uploaded by default
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -110,51 +110,51 @@ class Scheme(pl.LightningModule):
         self.means = RunningMeans()
         self.config: dict[str, Any] = {}
         self.framing: Sequence[float] | None = None  # of the training faces (cut/framing.py); None in older runs
-        self.end: str | None = None  # why the run ended before its limits, once it did
-        self.tell: Callable[[str], None] = _tell_nobody  # whoever watches the ranks hears what this one does
+        self.end: str | None = None  # why the run stopped before its limits
+        self.tell: Callable[[str], None] = _tell_nobody  # reports this rank's phase to the watchdog
         self.compiles = False
-        self.lean = True  # no hooks of Lightning's around a backward pass and an optimiser's step
+        self.lean = True  # no Lightning hooks around backward passes and optimiser steps
         self._compiled: dict[nn.Module, Any] = {}
         self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.BatchedDraws] = {}
 
     @property
     def world(self) -> int:
-        """How many ranks share a batch."""
+        """The number of ranks that share a batch."""
         return self._trainer.world_size if self._trainer else 1
 
     def trained(self) -> list[nn.Module]:
-        """The networks that a step runs, each of which can be compiled by itself."""
+        """The networks that a step runs; each can be compiled separately."""
         raise NotImplementedError
 
     def on_fit_start(self) -> None:
-        """Compile, where asked, in the process that trains; what is saved and sampled from stays as it is."""
+        """Compile, if requested, in the training process; saved and sampled networks stay uncompiled."""
         self.means.to(self.device)
         if self.compiles:
             self._compiled = {network: torch.compile(network) for network in self.trained()}
 
     def on_fit_end(self) -> None:
-        """Nothing compiled outlives training."""
+        """Drop the compiled networks."""
         self._compiled = {}
 
     def compiled(self, network: nn.Module) -> Any:
-        """A network, compiled where that was asked for. Not for what is differentiated twice."""
+        """A network, compiled if requested. Not for networks that are differentiated twice."""
         return self._compiled.get(network, network)
 
     def reseed(self) -> None:
-        """Key torch's own generators (dropout and the like) to the clock, each rank with its own stream."""
+        """Seed torch's generators (dropout and the like) from the clock, with a separate stream per rank."""
         seed = counter_rng.key(self.seed, "torch", self.clock.images, self.global_rank) >> 1
         counter_rng_torch.seed(self.device, seed)
 
     def positions(self, count: int) -> range:
-        """Of this rank's ``count`` images on the clock: batch["position"], but without asking the device for it."""
+        """Clock positions of this rank's ``count`` images: batch["position"], without synchronising with the device."""
         first = self.clock.images + self.global_rank * count
         return range(first, first + count)
 
     def noise(self, purpose: str, counters: range | Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
         """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1).
 
-        Computed on the device, so that a host's work does not grow with pictures of noise; normal numbers may differ
-        from the CPU's by one unit in the last place.
+        Computed on the device, so that the host's work does not grow with resolution; normal numbers may differ from
+        the CPU's by one unit in the last place.
         """
         there = self.device.type != "cpu" and counter_rng_torch.exact(self.device)
         draw = partial(_noise_there if there else _noise, self.seed, purpose, shape, kind)
@@ -176,18 +176,18 @@ class Scheme(pl.LightningModule):
         clip_norm: float | None,
         meanwhile: Callable[[], Any] | None = None,
     ) -> Any:
-        """Backward, unscale, clip, step, and leave no gradient behind.
+        """Backward, unscale, clip, step, and clear the gradients.
 
-        While ranks send their gradients they do ``meanwhile``, whose result is returned: more of this step, that needs
-        neither these gradients nor the weights that they change. Raw optimisers and our own call of the scaler:
-        Lightning clips nothing under manual optimisation, and its wrapper would unscale a second time.
+        While ranks average their gradients they run ``meanwhile``, whose result is returned: a part of this step that
+        needs neither these gradients nor the weights that they change. Optimisers and scaler are called directly:
+        Lightning does not clip under manual optimisation, and its wrapper would unscale a second time.
         """
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is None and self.lean:
-            loss.backward()  # Lightning's own way there costs the host as much again
+            loss.backward()  # Lightning's own call costs the host as much again
         else:
             self.manual_backward(loss)
-        strategy: Any = self.trainer.strategy  # several ranks have one of ours
+        strategy: Any = self.trainer.strategy  # with several ranks it is ours
         receive = strategy.share(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
         made = meanwhile() if meanwhile else None
         if receive:
@@ -211,13 +211,13 @@ class Scheme(pl.LightningModule):
         return made
 
     def _call_hooks(self, name: str, optimizer: torch.optim.Optimizer) -> None:
-        """What Lightning calls by itself where it steps the optimisers."""
+        """The hooks that Lightning calls itself when it steps the optimisers."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             getattr(callback, name)(self.trainer, self, optimizer)
         getattr(self, name)(optimizer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what makes a checkpoint complete by itself."""
+        """Add everything that makes a checkpoint self-contained."""
         checkpoint["config"] = self.config
         checkpoint["framing"] = self.framing and list(self.framing)
         checkpoint["clock"] = self.clock.state_dict()
@@ -225,25 +225,25 @@ class Scheme(pl.LightningModule):
         checkpoint["end"] = self.end
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set the clock before the sampler asks for it."""
+        """Set the clock before the sampler reads it."""
         self.clock.load_state_dict(checkpoint["clock"])
         self.means.load_state_dict(checkpoint["means"])
         self.end, self.framing = checkpoint["end"], checkpoint["framing"]
 
     def after_validation(self, scores: dict[str, float]) -> None:
-        """Whatever follows the scores: learning rates, or the end of the run."""
+        """React to validation scores: learning rates, early stopping."""
 
     def on_run_end(self, data: Any, folder: Path, best: Best, say: Say = lambda text: None) -> str | None:
-        """Whatever is made once of a run, in its ``folder``, when it has reached its end, on the main rank.
+        """Compute what is made once at the end of a run, in its ``folder``, on the main rank.
 
-        ``best()`` gives the weights of the best checkpoint and its digest; ``say`` is told what is being made. The
-        result is a sentence on what was left out, if anything was.
+        ``best()`` returns the weights of the best checkpoint and its digest; ``say`` receives progress messages. The
+        result is a sentence on what was left out, if anything.
         """
         return None
 
     @contextmanager
     def evaluating(self, network: nn.Module) -> Iterator[nn.Module]:
-        """The network in eval mode, and afterwards in the modes it had."""
+        """The network in eval mode; its modes are restored afterwards."""
         modes = {module: module.training for module in network.modules()}
         network.eval()
         try:
@@ -253,7 +253,7 @@ class Scheme(pl.LightningModule):
                 module.training = mode
 
     def validate(self, data: Any) -> dict[str, float]:
-        """Scores on the validation split, in [0, 1] units where they are pixel errors."""
+        """Scores on the validation split; pixel errors are in [0, 1] units."""
         raise NotImplementedError
 
     def pictures(self, data: Any) -> Tensor:
@@ -261,7 +261,7 @@ class Scheme(pl.LightningModule):
         raise NotImplementedError
 
     def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
-        """The networks by name, each followed by an example of every input, for the report's diagram."""
+        """The networks by name, each with an example of every input, for the report's diagram."""
         raise NotImplementedError
 
 
@@ -270,7 +270,7 @@ def _tell_nobody(phase: str) -> None:
 
 
 def optimizer_of(factory: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a network, its step in one kernel where it has such and nothing else was asked for."""
+    """The optimiser of a network, fused if it supports that and nothing else was requested."""
     chosen = factory.keywords if isinstance(factory, partial) else {}
     free = "fused" not in chosen and "foreach" not in chosen
     kernel = isinstance(factory, partial) and free and "fused" in inspect.signature(factory.func).parameters
@@ -289,7 +289,7 @@ def _noise_there(seed: int, purpose: str, shape: tuple[int, ...], kind: str, cou
 
 
 def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:
-    """Map one value range linearly to another; a range without upper bound counts as one of length 1 from its foot."""
+    """Map one value range linearly to another; an unbounded range counts as [low, low + 1]."""
     if source == target:
         return images
     (a, b), (c, d) = _bounded(source), _bounded(target)

@@ -1,4 +1,4 @@
-"""When a run is good enough, or no longer gets better. Counted in validations, which follow the clock."""
+"""Early stopping. Counted in validations, which follow the clock."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from faceforge.errors import BadInput
 
 
 class Stop(Protocol):
-    """Asked after every validation; its state travels in the checkpoint."""
+    """Called after every validation; its state is stored in the checkpoint."""
 
     def update(self, scores: dict[str, float]) -> str | None:
-        """Why the run shall end now, in one sentence; None to go on. Raises BadInput where its metric is not scored."""
+        """Why the run must stop now, in one sentence; None to continue. Raises BadInput if its metric is missing."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -20,20 +20,20 @@ class Stop(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where the checkpoint was written."""
+        """Restore the state in the checkpoint."""
         ...
 
 
 class EarlyStop:
-    """Ends a run when ``metric`` has not fallen by more than ``min_delta`` below its best for ``patience`` validations.
+    """Stops a run when ``metric`` has not fallen more than ``min_delta`` below its best for ``patience`` validations.
 
-    As Keras' EarlyStopping counts; Prechelt 1998, "Early stopping - but when?". The published super-resolution uses
-    val/mae, 1e-4 and 10, one validation an epoch.
+    Counted as in Keras' EarlyStopping; Prechelt 1998, "Early stopping - but when?". The published super-resolution
+    uses val/mae, 1e-4 and 10, with one validation per epoch.
     """
 
     def __init__(self, metric: str, min_delta: float, patience: int) -> None:
         if patience < 1 or min_delta < 0:
-            raise BadInput(f"model.stop: patience={patience}, min_delta={min_delta}; must be at least 1 and 0")
+            raise BadInput(f"model.stop: patience={patience}, min_delta={min_delta}; must be at least 1 and at least 0")
         self.metric, self.min_delta, self.patience = metric, min_delta, patience
         self.best, self.waited = math.inf, 0
 
@@ -59,7 +59,7 @@ class EarlyStop:
 
 
 class Threshold:
-    """Ends a run when ``metric`` is at or below ``value``."""
+    """Stops a run when ``metric`` is at or below ``value``."""
 
     def __init__(self, metric: str, value: float) -> None:
         self.metric, self.value = metric, value
@@ -79,5 +79,5 @@ class Threshold:
 
 def _score(scores: dict[str, float], metric: str) -> float:
     if metric not in scores:
-        raise BadInput(f"model.stop.metric={metric}: not scored; one of {', '.join(scores) or 'none'} is")
+        raise BadInput(f"model.stop.metric={metric}: not scored; must be one of {', '.join(scores) or 'none'}")
     return scores[metric]

@@ -1,4 +1,4 @@
-"""The averaged copy of a network (Karras et al. 2018, arXiv 1710.10196, appendix A), with its half-life in images."""
+"""The moving average of a network (Karras et al. 2018, arXiv 1710.10196, appendix A), with a half-life in images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 def averaged_copy(network: nn.Module) -> nn.Module:
-    """A frozen copy in eval mode, to be moved by ``update``."""
+    """A frozen copy in eval mode, moved by ``update``."""
     return copy.deepcopy(network).eval().requires_grad_(False)
 
 
 def decay(images: int, seen: int, half_life: float, ramp: float | None) -> float:
-    """What remains of the average after ``images`` more: 0.5 ** (images / half-life).
+    """The weight that the average keeps after ``images`` more: 0.5 ** (images / half-life).
 
     With a ramp the half-life is at most ``ramp`` times the images ``seen``, so that a short run forgets its start.
     """
@@ -28,7 +28,7 @@ def decay(images: int, seen: int, half_life: float, ramp: float | None) -> float
 def update(average: nn.Module, network: nn.Module, keep: float) -> None:
     """average <- keep * average + (1 - keep) * network, for parameters and batch statistics alike; counters are copied.
 
-    Statistics of the moving network do not fit averaged weights where the learning rate is high.
+    At high learning rates, the training network's statistics do not fit averaged weights.
     """
     mine, its = _tensors(average), _tensors(network)
     for average_of, network_of, move in zip(mine, its, (_lerp, _copy), strict=True):
@@ -51,7 +51,7 @@ _places: WeakKeyDictionary[nn.Module, tuple[Places, Places]] = WeakKeyDictionary
 
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Floating ones, and counters, in the order of the modules."""
+    """Floating tensors and counters, in module order."""
     places = _places.get(network)
     if places is None:
         places = _places[network] = _look_up(network)
@@ -59,9 +59,9 @@ def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def _look_up(network: nn.Module) -> tuple[Places, Places]:
-    """Where the tensors are held, once: walking through the modules at every step takes longer than the averaging.
+    """The dicts that hold the tensors, cached: walking the modules at every step takes longer than averaging.
 
-    Moving or loading a network puts other tensors into the same places.
+    Moving or loading a network replaces the tensors in the same dicts.
     """
     held = [held for module in network.modules() for held in (module._parameters, module._buffers)]
     places = {id(held[name]): (held, name) for held in held for name in held if held[name] is not None}

@@ -1,4 +1,4 @@
-"""A face as a few numbers: encoder, code and decoder trained together, to encode, decode, sample and edit."""
+"""Autoencoders with a short code: encoder, code and decoder trained together, to encode, decode, sample and edit."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Reduction = Literal["value", "face"]
 
 
 class LatentModule(ReconstructionModule):
-    """An autoencoder; with a Gaussian code a variational one (Kingma and Welling 2014, arXiv 1312.6114).
+    """An autoencoder; with a Gaussian code a VAE (Kingma and Welling 2014, arXiv 1312.6114).
 
-    ``code(features=...)`` makes the layer between ``encoder.features`` and the decoder: it gives z, or mean and log
-    variance of a posterior from which z is drawn in training (eq. 4). Then ``kl_weight`` times the divergence
-    from N(0, 1), summed over units of which each counts at least ``free_nats``, is added to the ``loss``, a mean over
-    the values of a face in [0, 1]. ``reduction`` = value divides the divergence by the number of values, as the
-    loss is; face multiplies the loss by it instead, so that both are sums over one face, and their sum with a weight
-    of 1 the negative evidence lower bound of a loss that is a negative log likelihood. The two differ by the factor
-    of all values and nothing else. The weight grows from 0 over the first ``kl_anneal`` images (Bowman et al. 2016,
-    arXiv 1511.06349). After ``freeze_statistics`` images batch norm keeps the statistics it has.
+    ``code(features=...)`` builds the layer between ``encoder.features`` and the decoder: it returns z, or mean and log
+    variance of a posterior from which z is drawn in training (eq. 4). Then ``kl_weight`` times the KL divergence from
+    N(0, 1), summed over units with a floor of ``free_nats`` each, is added to the ``loss``, a mean over the values of
+    a face in [0, 1]. ``reduction`` = value divides the divergence by the number of values, like the loss; face
+    multiplies the loss by it instead, so that both are sums over one face and, with weight 1 and a loss that is a
+    negative log likelihood, add up to the negative ELBO. The two differ only by that constant factor. The weight rises
+    from 0 over the first ``kl_anneal`` images (Bowman et al. 2016, arXiv 1511.06349). After ``freeze_statistics``
+    images, batch norm statistics are frozen.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class LatentModule(ReconstructionModule):
             raise BadInput(f"model.reduction={reduction}: must be value or face")
         if min(kl_weight, kl_anneal, free_nats) < 0:
             found = f"model.kl_weight={kl_weight}, kl_anneal={kl_anneal}, free_nats={free_nats}"
-            raise BadInput(f"{found}: none may be below 0")
+            raise BadInput(f"{found}: must all be at least 0")
         parts = {"encoder": encoder, "code": code(features=encoder.features), "decoder": decoder}
         network = nn.ModuleDict(parts)
         super().__init__(network, optimizer, loss, schedule, stop, clip_norm, ema_half_life, ema_ramp, seed)
@@ -67,12 +67,12 @@ class LatentModule(ReconstructionModule):
 
     @property
     def latent_size(self) -> int:
-        """The numbers in a code."""
+        """The length of a code."""
         return self.average["code"].latent_size  # type: ignore[index, return-value]
 
     @property
     def code_range(self) -> tuple[float, float] | None:
-        """Where codes lie; None for a posterior, whose prior is N(0, 1)."""
+        """The range of codes; None for a posterior, whose prior is N(0, 1)."""
         return getattr(self.average["code"], "output_range", None)  # type: ignore[index]
 
     def trained(self) -> list[nn.Module]:
@@ -80,7 +80,7 @@ class LatentModule(ReconstructionModule):
         return list(self.network.children())
 
     def objective(self, batch: Batch) -> Tensor:
-        """What a step minimises, a scalar."""
+        """The training loss, a scalar."""
         self._freeze()
         code = self._code(self.network, batch["input"])
         z = code if isinstance(code, Tensor) else self._drawn(*code)
@@ -122,14 +122,14 @@ class LatentModule(ReconstructionModule):
 
     @torch.no_grad()
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Mean and log variance (N, Z) of the codes of images (N, C, H, W) in [-1, 1]; None for a plain code."""
+        """Mean and log variance (N, Z) of the codes of images (N, C, H, W) in [-1, 1]; None if deterministic."""
         with self.evaluating(self.average) as network:
             code = self._code(network, images)
         return None if isinstance(code, Tensor) else (code[0].float(), code[1].float())
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Codes (N, Z) of images (N, C, H, W) in [-1, 1]; of a posterior the mean."""
+        """Codes (N, Z) of images (N, C, H, W) in [-1, 1]; for a posterior, its mean."""
         with self.evaluating(self.average) as network:
             code = self._code(network, images)
         return (code if isinstance(code, Tensor) else code[0]).float()
@@ -143,9 +143,9 @@ class LatentModule(ReconstructionModule):
     def invert(self, images: Tensor, steps: int, rate: float = 0.05, pull: float = 1e-3) -> Tensor:
         """Codes (N, Z) that decode closer to images (N, C, H, W) in [-1, 1] than the encoder's own do.
 
-        From there ``steps`` of Adam on the squared error of pixels in [0, 1] plus ``pull`` times the squared way
-        from the encoder's code, in deviations of these codes: without it codes leave where faces are (Zhu et al. 2020,
-        arXiv 2004.00049). Codes with a range stay in it. Each face goes its own way, whatever others are beside it.
+        Starting there, ``steps`` of Adam on the squared error of pixels in [0, 1] plus ``pull`` times the squared
+        distance from the encoder's code, in standard deviations of these codes: without it codes leave the region of
+        faces (Zhu et al. 2020, arXiv 2004.00049). Codes with a range stay in it. Faces are optimised independently.
         """
         first = self.encode(images)
         scale = first.std().clamp(min=1e-3)
@@ -163,7 +163,7 @@ class LatentModule(ReconstructionModule):
         return z.detach()
 
     def validate(self, data: Any) -> dict[str, float]:
-        """As PairedScheme.validate; then how much of the code is in use."""
+        """As PairedScheme.validate, plus the number of active units."""
         scores = super().validate(data)
         if not scores:
             return {}
@@ -172,7 +172,7 @@ class LatentModule(ReconstructionModule):
         return {**scores, **health.of_codes(mean.cpu(), None if log_variance is None else log_variance.cpu())}
 
     def on_run_end(self, data: Any, folder: Path, best: Best, say: Say = lambda text: None) -> str | None:
-        """Of the best checkpoint, whose weights the module then has: ``latent.safetensors``."""
+        """Write ``latent.safetensors`` of the best checkpoint, whose weights the module then has."""
         weights, digest = best()
         self.load_state_dict(weights)
         space = LatentSpace.fit(self, data, digest, self.seed, say)
@@ -180,7 +180,7 @@ class LatentModule(ReconstructionModule):
         return space.left_out
 
     def pictures(self, data: Any) -> Tensor:
-        """Rows of eight: faces, what their codes give, and faces from random codes, N(0, 1) or U[0, 1) if plain."""
+        """Rows of eight: faces, reconstructions, and faces from random codes, N(0, 1), or U[0, 1) if deterministic."""
         rows = super().pictures(data)
         shown = len(rows) // 3
         kind = "normal" if self.code_range is None else "uniform"

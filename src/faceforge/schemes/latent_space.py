@@ -1,7 +1,7 @@
-"""The space of an autoencoder's codes: where faces lie in it, and which way a smile is.
+"""The latent space of an autoencoder: densities of codes and attribute directions.
 
-A ``LatentSpace`` is made once from the codes of training faces and stored beside the run as plain arrays: densities to
-draw codes from, and directions of attributes. Codes are z (N, Z) float32.
+A ``LatentSpace`` is computed once from the codes of training faces and stored in the run folder as plain arrays:
+densities to sample codes from, and directions of attributes. Codes are z (N, Z) float32.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ Kind = Literal["mean_difference", "logistic", "orthogonalised"]
 Say = Callable[[str], None]
 SPACE = "latent.safetensors"  # in a run folder
 FORMAT, VERSION = "faceforge latent space", 1
-FACES = 5000  # faces encoded at most: a covariance of 1024 units, shrunk, gains little from more
-FEWEST = 3  # faces of either kind that a direction needs
+FACES = 5000  # maximum of encoded faces: a shrunk covariance of 1024 units gains little from more
+FEWEST = 3  # faces with and without, each, that a direction needs
 COMPONENTS = (1, 2, 4, 8, 16)
-MIXED = 32  # principal components in which a mixture is fitted; the others are normal
+MIXED = 32  # principal components with a fitted mixture; the others are normal
 ITERATIONS = 100  # of a logistic regression; codes of faces take about 20
 ALL_ITERATIONS = 1500  # for all attributes: 20 s on one core for 5000 codes of 1024 numbers
-GIVEN_UP = 3  # attributes without a direction, after which the others are not tried: the codes tell nothing apart
-RESOLUTION = 1e-6  # of its largest value: a unit that varies less than that is constant, but for rounding to float32
-ALIKE = 0.9  # cosine from which two directions mean the same and are not taken out of one another
-EDGE = 1e-4  # codes nearer to the ends of (0, 1) count as this far from them
+GIVEN_UP = 3  # attributes without a direction after which the rest are skipped
+RESOLUTION = 1e-6  # relative to its largest value: a unit that varies less is constant up to float32 rounding
+ALIKE = 0.9  # cosine from which two directions count as the same and are not projected out
+EDGE = 1e-4  # codes in (0, 1) are clamped to this distance from 0 and 1
 
 
 # ----------------------------------------------------------------------------------------------------- ranges of codes
@@ -50,14 +50,14 @@ EDGE = 1e-4  # codes nearer to the ends of (0, 1) count as this far from them
 
 @dataclass(frozen=True)
 class Link:
-    """Between codes in their range and a space without bounds, in which densities are fitted.
+    """Maps codes in their range to an unbounded space, in which densities are fitted, and back.
 
     - no range: the codes themselves
     - (0, 1), a sigmoid: its inverse, the logit
-    - [0, inf), a ReLU: half of the codes are exactly 0, which no density has. They are taken for normal numbers cut
-      off at 0 (Tobin 1958): from the share of zeros and the mean of a unit follow its ``location`` and ``scale``. A
-      zero stands for the mean of what was cut off, and ``spread``, the deviation that is left, gives back the
-      variance that this costs; ``restore`` the correlation.
+    - [0, inf), a ReLU: half of the codes are exactly 0, which no density models. They are treated as normal numbers
+      censored at 0 (Tobin 1958): the share of zeros and the mean of a unit give its ``location`` and ``scale``. A zero
+      is replaced by the mean of the censored part; ``spread``, the remaining deviation, restores the lost variance,
+      and ``restore`` the correlation.
     """
 
     code_range: Range
@@ -67,7 +67,7 @@ class Link:
 
     @classmethod
     def fit(cls, codes: Array, code_range: Range) -> Link:
-        """From codes (N, Z)."""
+        """Fit from codes (N, Z)."""
         ones = np.ones(codes.shape[1])
         if code_range is None or not isinf(code_range[1]):
             return cls(code_range, 0 * ones, ones, ones)
@@ -76,7 +76,7 @@ class Link:
         return cls(code_range, location, scale, _single(np.where(spread > 0, spread, 1.0)))
 
     def free(self, codes: Array) -> Array:
-        """Codes in their range -> the space without bounds."""
+        """Codes in their range -> the unbounded space."""
         if self.code_range is None:
             return codes
         if not isinf(self.code_range[1]):
@@ -84,15 +84,15 @@ class Link:
             return np.log(inside / (1 - inside))
         scale = np.where(self.scale > 0, self.scale, 1.0)
         edge = -self.location / scale
-        below = -_density(edge) / np.maximum(ndtr(edge), 1e-12)  # mean of a normal number, given that it is below
+        below = -_density(edge) / np.maximum(ndtr(edge), 1e-12)  # mean of a normal number given that it is below
         return np.where(codes > 0, (codes - self.location) / scale, below) / self.spread
 
     def restore(self, axes: Array) -> Array:
-        """Axes (Z, Z) of points, given the correlations of the numbers before they were cut off.
+        """Axes (Z, Z) of points with the correlations of the uncensored numbers.
 
-        To first order a unit that stands for its mean where it is cut off keeps spread^2 of its covariance with any
-        other (Kendall's attenuation), of which ``free`` gives back one factor of spread. A unit that is nearly always 0
-        knows too little to be given back more.
+        To first order a unit replaced by its mean where it is censored keeps spread^2 of its covariance with any other
+        (Kendall's attenuation), of which ``free`` restores one factor of spread. A unit that is nearly always 0 has too
+        little information to restore more.
         """
         if self.code_range is None or not isinf(self.code_range[1]):
             return axes
@@ -113,7 +113,7 @@ class Link:
 
 
 def _power(covariance: Array, exponent: float) -> Array:
-    """Of a symmetric matrix, negative eigenvalues taken for none."""
+    """Square root of a symmetric matrix, with negative eigenvalues set to 0."""
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.maximum(values, 1e-6 * values.max()) ** exponent) @ vectors.T
 
@@ -123,7 +123,7 @@ def _density(x: Array) -> Array:
 
 
 def _censored(codes: Array) -> tuple[Array, Array]:
-    """Location and scale (Z,) of normal numbers of which those below 0 are seen as 0.
+    """Location and scale (Z,) of normal numbers censored at 0.
 
     With a = location / scale, the share of zeros is P(-a), and the mean scale * (a P(a) + p(a)).
     """
@@ -139,10 +139,10 @@ def _censored(codes: Array) -> tuple[Array, Array]:
 def fit_gaussian(points: Array) -> tuple[Array, Array]:
     """Mean (Z,) and axes (Z, Z), longest first, of points (N, Z): mean + normal numbers @ axes has their distribution.
 
-    The covariance is shrunk towards its mean variance (Ledoit and Wolf 2004), so that it exists for fewer points than
-    dimensions too.
+    The covariance is shrunk towards its mean variance (Ledoit and Wolf 2004), so that it is regular also for fewer
+    points than dimensions.
     """
-    from sklearn.covariance import LedoitWolf  # only fitting needs it, and it takes a second
+    from sklearn.covariance import LedoitWolf  # only fitting needs it, and importing takes a second
 
     if len(points) < 2:
         return points.mean(0), np.eye(points.shape[1])
@@ -153,8 +153,7 @@ def fit_gaussian(points: Array) -> tuple[Array, Array]:
 def fit_mixture(white: Array, seed: int) -> tuple[Array, Array, Array]:
     """Weights (K,), means and deviations (K, D) of normal distributions with independent axes, for (N, D) points.
 
-    Of 1, 2, 4, 8 and 16 distributions those with the least BIC (Schwarz 1978): one, the Gaussian itself, unless
-    the points speak for more.
+    Of 1, 2, 4, 8 and 16 components, the number with the lowest BIC (Schwarz 1978); 1 is the Gaussian itself.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -163,7 +162,7 @@ def fit_mixture(white: Array, seed: int) -> tuple[Array, Array, Array]:
     counts = [count for count in COMPONENTS if count == 1 or len(white) >= 20 * count]
     options = {"covariance_type": "diag", "reg_covar": 1e-3, "max_iter": 300, "random_state": state}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not at rest yet is judged by its BIC too
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is judged by its BIC too
         fits = [GaussianMixture(k, **options).fit(white) for k in counts]
     best: Any = min(fits, key=lambda fit: fit.bic(white))
     return best.weights_, best.means_, np.sqrt(best.covariances_)
@@ -173,21 +172,21 @@ def fit_mixture(white: Array, seed: int) -> tuple[Array, Array, Array]:
 
 
 def mean_difference(having: Array, lacking: Array) -> Array:
-    """From the mean of the faces (N, Z) without to the mean of those with: (Z,), as published."""
+    """Mean of the codes (N, Z) with the attribute minus mean of those without: (Z,), as published."""
     return having.mean(0) - lacking.mean(0)
 
 
 def logistic(having: Array, lacking: Array) -> Array | None:
-    """The normal (Z,) of a logistic regression between the two sets, as long as the way between their means along it.
+    """The normal (Z,) of a logistic regression between the two sets, scaled to the distance of their means along it.
 
-    Units are brought to mean 0 and variance 1 first, both sets weigh the same, the penalty is scikit-learn's (C = 1).
-    None where no unit varies, or where 100 iterations do not find it, as happens when codes have collapsed.
+    Units are standardised first, both sets have equal weight, the penalty is scikit-learn's (C = 1). None if no unit
+    varies, or if 100 iterations do not converge, as happens with collapsed codes.
     """
     return _regress(having, lacking, ITERATIONS)[0]
 
 
 def _regress(having: Array, lacking: Array, most: int) -> tuple[Array | None, int]:
-    """As logistic, with the bound of iterations and how many there were."""
+    """As logistic, with a limit of iterations and the number used."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -207,10 +206,10 @@ def _regress(having: Array, lacking: Array, most: int) -> tuple[Array | None, in
 
 
 def normals_of(sets: Mapping[str, tuple[Array, Array]], say: Say) -> tuple[list[Array], list[str]]:
-    """The logistic normal of each attribute, and the names of those without, which have their mean difference instead.
+    """The logistic normal of each attribute, and the names of those without one, which get their mean difference.
 
-    After ``GIVEN_UP`` attributes without one, or ``ALL_ITERATIONS``, the others are not tried, so that collapsed codes
-    cost no minutes. What is bounded is iterations, not time: the same codes have the same directions on any machine.
+    After ``GIVEN_UP`` attributes without one, or ``ALL_ITERATIONS``, the rest are skipped, so that collapsed codes do
+    not take minutes. The limit is on iterations, not time: the same codes give the same directions on any machine.
     """
     found: list[Array] = []
     without: list[str] = []
@@ -227,12 +226,12 @@ def normals_of(sets: Mapping[str, tuple[Array, Array]], say: Say) -> tuple[list[
 
 
 def orthogonalised(differences: Array, normals: Array) -> Array:
-    """Mean differences (A, Z) without what the other attributes are told by: their normals (A, Z) are projected out.
+    """Mean differences (A, Z) with the normals (A, Z) of the other attributes projected out.
 
-    A mean difference takes along whatever goes with an attribute: those who smile wear more glasses. Conditional
-    manipulation as in Shen et al. 2020 (InterFaceGAN, arXiv 1907.10786, section 2.3), against all others at once; of
-    many those that it moves most, a quarter of the units at most. Those at a cosine beyond 0.9 are the same
-    thing by another name and stay in.
+    A mean difference includes correlated attributes: smiling people may wear more glasses. Conditional manipulation as
+    in Shen et al. 2020 (InterFaceGAN, arXiv 1907.10786, section 2.3), against all others at once; of many attributes,
+    those that it moves most, at most a quarter of the units. Attributes at a cosine beyond 0.9 count as the same and
+    are not projected out.
     """
     units = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     apart = np.abs(units @ units.T) < ALIKE
@@ -253,8 +252,8 @@ class LatentSpace:
     """Densities and directions of the codes of one checkpoint.
 
     ``names`` are the attributes with a direction in ``differences`` and ``normals`` (A, Z): mean difference and
-    logistic. ``made`` says of what: split, count, checkpoint, manifest and seed; and ``without_logistic``, the
-    attributes whose normal is their mean difference, because no logistic direction was found.
+    logistic. ``made`` records the source: split, count, checkpoint, manifest and seed; and ``without_logistic``,
+    the attributes whose normal is their mean difference, because no logistic direction was found.
     """
 
     link: Link
@@ -272,10 +271,10 @@ class LatentSpace:
     def fit(
         cls, module: Any, data: Any, checkpoint: str | None = None, seed: int = 0, say: Say = lambda text: None
     ) -> LatentSpace:
-        """From the training faces of a datamodule, at most 5000 of them, and their labels where there are some.
+        """Compute from the training faces of a datamodule, at most 5000, and their labels, if any.
 
-        ``module`` has ``encode`` and ``code_range``; ``checkpoint`` is the hash of the file its weights come from;
-        ``say`` is told what is being made.
+        ``module`` has ``encode`` and ``code_range``; ``checkpoint`` is the hash of the file with its weights; ``say``
+        receives progress messages.
         """
         say("codes of training faces")
         order = counter_rng.permutation(seed, "latent/faces", 0, data.counts["train"])
@@ -300,7 +299,7 @@ class LatentSpace:
         made: Mapping[str, Any],
         say: Say = lambda text: None,
     ) -> LatentSpace:
-        """From codes (N, Z) and labels (names, (N, A) with nan where unknown)."""
+        """Compute from codes (N, Z) and labels (names, (N, A), nan if unknown)."""
         codes = np.asarray(codes, dtype=np.float64)
         say("densities of codes")
         link = Link.fit(codes, code_range)
@@ -332,27 +331,27 @@ class LatentSpace:
     @property
     def without_logistic(self) -> list[str]:
         """Attributes whose normal is their mean difference."""
-        names = self.made.get("without_logistic")  # files of before do not say
+        names = self.made.get("without_logistic")  # missing in older files
         return names if isinstance(names, list) else []
 
     @property
     def left_out(self) -> str | None:
-        """In a sentence, which attributes have no logistic direction; None where all have one."""
+        """A sentence naming the attributes without a logistic direction; None if all have one."""
         names = self.without_logistic
         if not names:
             return None
         listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         return (
             f"No logistic direction was found for {len(names)} of {len(self.names)} attributes ({listed}) within "
-            f"{ITERATIONS} iterations; their mean difference stands in."
+            f"{ITERATIONS} iterations; their mean difference is used instead."
         )
 
     def sample(self, density: Density, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
         """Codes ``start ...`` of a seed: (count, Z) float32, within rounding the same for any count. Raises BadInput.
 
-        ``prior``: normal numbers, brought into the range of the code. ``uniform``: U[0, 1), as published.
-        ``gaussian`` and ``mixture``: as the codes of training faces are distributed. All are brought to
-        ``truncation`` of their way from the middle.
+        ``prior``: normal numbers, mapped into the range of the code. ``uniform``: U[0, 1), as published.
+        ``gaussian`` and ``mixture``: densities fitted to the codes of training faces. All are moved towards the mean by
+        ``truncation``.
         """
         positions = np.arange(start, start + count)
         if density not in get_args(Density):
@@ -372,7 +371,7 @@ class LatentSpace:
         return self.centres[which] + self.deviations[which] * noise
 
     def directions(self, kind: Kind = "orthogonalised") -> dict[str, Tensor]:
-        """By attribute, (Z,) float32: 1.0 times it is the way from the mean face without to the one with."""
+        """Directions by attribute, (Z,) float32: strength 1.0 is the step from the mean without to the mean with it."""
         if kind not in get_args(Kind):
             raise BadInput(f"direction={kind}: must be one of {', '.join(get_args(Kind))}")
         found = self.normals if kind == "logistic" else self.differences
@@ -380,22 +379,20 @@ class LatentSpace:
         return {name: _tensor(row) for name, row in zip(self.names, found, strict=True)}
 
     def edit(self, z: Tensor, strengths: Mapping[str, float], kind: Kind = "orthogonalised") -> Tensor:
-        """Codes (N, Z) moved along attributes, each times its strength, and kept in their range. Raises BadInput."""
+        """Codes (N, Z) moved along attributes by their strengths, kept in their range. Raises BadInput."""
         known = self.directions(kind)
         for name in strengths:
             if name not in known:
-                right = (
-                    f"known are {', '.join(known)}" if known else "this run has learnt none: its faces have no labels"
-                )
+                right = f"known are {', '.join(known)}" if known else "this run has none: its faces have no labels"
                 raise BadInput(f"{name}: no such attribute; {right}")
         moved = z + sum((s * known[name].to(z) for name, s in strengths.items()), torch.zeros_like(z))
         return moved if self.link.code_range is None else moved.clamp(*self.link.code_range)
 
     def with_attribute(self, name: str, having: Array, lacking: Array) -> LatentSpace:
-        """This space and one attribute more, from two sets of codes (N, Z). Raises BadInput for fewer than 3 a side."""
+        """This space plus one attribute, from two sets of codes (N, Z). Raises BadInput for fewer than 3 per set."""
         if min(len(having), len(lacking)) < FEWEST:
             found = f"{len(having)} faces with and {len(lacking)} without"
-            raise BadInput(f"{name}: {found}; at least {FEWEST} of either are needed")
+            raise BadInput(f"{name}: {found}; must be at least {FEWEST} of each")
         kept = [n for n, other in enumerate(self.names) if other != name]
         sets = np.asarray(having, dtype=np.float64), np.asarray(lacking, dtype=np.float64)
         names = (*(self.names[n] for n in kept), name)
@@ -407,7 +404,7 @@ class LatentSpace:
         return replace(self, names=names, differences=_single(differences), normals=_single(normals), made=made)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
-        """As plain data: what is to be said of the arrays, and the arrays."""
+        """As plain data: metadata and arrays."""
         low, high = self.link.code_range or (None, None)
         about = {"format": FORMAT, "version": VERSION, "names": self.names, "made": self.made}
         about["range"] = None if low is None or high is None else [low, None if isinf(high) else high]
@@ -417,7 +414,7 @@ class LatentSpace:
 
     @classmethod
     def unpack(cls, about: Mapping[str, Any], arrays: Mapping[str, Array], where: str) -> LatentSpace:
-        """What was packed. Raises BadInput naming ``where`` it lay, if it is damaged or foreign."""
+        """Restore packed data. Raises BadInput naming ``where`` if it is damaged or foreign."""
         if about.get("format") != FORMAT:
             raise _foreign(where)
         if about.get("version") != VERSION:
@@ -432,19 +429,19 @@ class LatentSpace:
         return cls(link=link, **doubles, names=tuple(about["names"]), made=about["made"])  # type: ignore[arg-type]
 
     def save(self, path: Path) -> None:
-        """One safetensors file, written in one step."""
+        """Write one safetensors file atomically."""
         about, arrays = self.pack()
         with atomic_path(path) as beside:
             beside.write_bytes(save(arrays, {"about": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: Path, checkpoint: str | None = None) -> LatentSpace:
-        """What was saved. Raises BadInput where the file is damaged or foreign, or, with the hash of a ``checkpoint``,
-        where it was made from another one.
+        """Load a saved space. Raises BadInput if the file is damaged or foreign, or, given a ``checkpoint``'s hash, if
+        it was made from another one.
         """
         space = cls.unpack(*_read(path), where=str(path))
         if checkpoint is not None and space.made.get("checkpoint") != checkpoint:
-            raise BadInput(f"{path}: made from another checkpoint than the run's best; finish the run to renew it")
+            raise BadInput(f"{path}: made from another checkpoint than the run's best; finish the run to update it")
         return space
 
 
@@ -453,7 +450,7 @@ ARRAYS = ("mean", "axes", "weights", "centres", "deviations", "differences", "no
 
 
 def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int = 256) -> Array:
-    """Codes (N, Z) of training faces, a chunk at a time."""
+    """Codes (N, Z) of training faces, in chunks."""
     parts = [indices[n : n + chunk] for n in range(0, len(indices), chunk)]
     device = next(module.parameters()).device
     codes = [module.encode(data.images("train", part).to(device)).cpu() for part in parts]
@@ -461,9 +458,9 @@ def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int
 
 
 def _sets(codes: Array, names: Sequence[str], values: Array) -> Any:
-    """(name, (codes with, codes without)) of each attribute that enough faces have and lack.
+    """(name, (codes with, codes without)) of each attribute with enough faces of both kinds.
 
-    An attribute of other values than 0 and 1 is had by those above its median.
+    For attributes with values other than 0 and 1, values above the median count as having it.
     """
     for name, column in zip(names, values.T, strict=True):
         known = ~np.isnan(column)
@@ -474,14 +471,14 @@ def _sets(codes: Array, names: Sequence[str], values: Array) -> Any:
 
 
 def _linked(noise: Array, code_range: Range) -> Array:
-    """Normal numbers in a range: what a ReLU or a sigmoid makes of them, as batch norm feeds it."""
+    """Normal numbers mapped into a range by ReLU or sigmoid, as after batch norm."""
     if code_range is None:
         return noise
     return np.maximum(noise, 0) if isinf(code_range[1]) else 1 / (1 + np.exp(-noise))
 
 
 def _single(values: Array) -> Array:
-    """As a file will hold them, so that what is loaded gives what was fitted."""
+    """Rounded as in a file, so that loaded and fitted spaces are equal."""
     return np.asarray(values, dtype=np.float32).astype(np.float64)
 
 
@@ -495,18 +492,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; a latent run makes it at its end") from None
+        raise BadInput(f"{path}: no such file; a latent run writes it at its end") from None
     except (SafetensorError, OSError, ValueError):
         raise _foreign(str(path)) from None
     return about if isinstance(about, dict) else {}, arrays
 
 
 def _foreign(where: str) -> BadInput:
-    return BadInput(f"{where}: not a latent space of faceforge, or damaged; finish the run to make it anew")
+    return BadInput(f"{where}: not a latent space of faceforge, or damaged; finish the run to write it again")
 
 
 def _fits(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> bool:
-    """Whether all parts are there, finite and of shapes that belong together."""
+    """Whether all parts are present, finite and of consistent shapes."""
     if set(arrays) != set(ARRAYS) or not all(np.isfinite(array).all() for array in arrays.values()):
         return False
     units, names = arrays["mean"].shape, about.get("names")

@@ -1,4 +1,4 @@
-"""Reconstruction: a network that makes the target out of the input, and an error that says how far off it is."""
+"""Reconstruction: a network that predicts the target from the input, trained with an image loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from faceforge.schemes.supervised import PairedScheme, Schedule
 
 
 class ReconstructionModule(PairedScheme):
-    """One step of one optimiser for each batch. The loss sees images in [0, 1]."""
+    """One optimiser step per batch. The loss sees images in [0, 1]."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class ReconstructionModule(PairedScheme):
         return [self.network]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One for the network."""
+        """One optimiser for the network."""
         return self.planned(optimizer_of(self.optimizer, self.network))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the clock."""
+        """One training step."""
         self.reseed()
         images = len(batch["target"]) * self.world
         loss = self.objective(batch)
@@ -55,7 +55,7 @@ class ReconstructionModule(PairedScheme):
         ema.update(self.average, self.network, keep)
 
     def objective(self, batch: Batch) -> Tensor:
-        """What a step minimises, a scalar."""
+        """The training loss, a scalar."""
         loss = self.loss(
             self._outputs(self.compiled(self.network), batch["input"], (0.0, 1.0)), (batch["target"] + 1) / 2
         )

@@ -1,4 +1,4 @@
-"""What every scheme with an input and a target shares: prediction, validation, grids, learning rates, early ends."""
+"""Base of schemes with input and target: prediction, validation, grids, learning rates, early stopping."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from faceforge.schemes.base import Batch, Scheme
 from faceforge.schemes.early_stopping import Stop
 
 Schedule = Callable[[torch.optim.Optimizer], LRScheduler]
-COMPARED = 256  # validation faces on which health is judged
-RECALLED = 128  # training faces beside them: their mean error within 3 %, and a validation little longer
+COMPARED = 256  # validation faces for the health figures
+RECALLED = 128  # training faces for the gap: their mean error within 3 %, at little cost
 AT_ONCE = 64
 SHOWN = 8  # faces in a grid: a row of inputs, one of outputs, one of targets
 
@@ -26,8 +26,8 @@ SHOWN = 8  # faces in a grid: a row of inputs, one of outputs, one of targets
 class PairedScheme(Scheme):
     """Base of reconstruction, latent and translation modules. ``best`` follows val/mae.
 
-    A ReduceLROnPlateau as ``schedule`` is told val/loss after each validation; any other is stepped once a batch, so
-    that its T_max, step_size and the like count batches of the clock.
+    A ReduceLROnPlateau as ``schedule`` receives val/loss after each validation; any other is stepped once per batch, so
+    that its T_max, step_size and the like count batches.
     """
 
     monitor: ClassVar[tuple[str, str]] = ("val/mae", "min")
@@ -46,13 +46,13 @@ class PairedScheme(Scheme):
         raise NotImplementedError
 
     def shown(self, inputs: Tensor, size: tuple[int, int]) -> Tensor:
-        """Inputs as pictures of a size in colour or grey like the output: pixels are repeated, never smoothed."""
+        """Inputs as images with the size and channels of the output: pixels are repeated, never smoothed."""
         return torch.nn.functional.interpolate(inputs.float().clamp(-1, 1), size=size, mode="nearest")
 
     @torch.no_grad()
     def validate(self, data: Any) -> dict[str, float]:
         """Means over the validation split, in [0, 1] units: loss, mae, mse, psnr (dB), ssim, variance_ratio; then
-        how healthy the outputs are, and the mae of training faces.
+        health figures of the outputs, and the mae of training faces.
         """
         if not data.counts["val"]:
             return {}
@@ -69,17 +69,17 @@ class PairedScheme(Scheme):
         return {**{f"val/{name}": value for name, value in means.items()}, **found}
 
     def _loss_of(self, prediction: Tensor, target: Tensor) -> float:
-        """Summed over images, on the module's device; a few at a time where its memory is not the host's."""
+        """Losses summed over images, on the module's device; in chunks if its memory is not the host's."""
         size = len(target) if self.device.type == "cpu" else AT_ONCE
         pairs = zip(prediction.split(size), target.split(size), strict=True)
         return sum(float(self.loss(p.to(self.device), t.to(self.device))) * len(t) for p, t in pairs)
 
     def _outputs_of(self, pair: Batch) -> Tensor:
-        """Predictions in [-1, 1] on the CPU, a few at a time: large ones would not fit otherwise."""
+        """Predictions in [-1, 1] on the CPU, in chunks, since large ones would not fit."""
         return torch.cat([self.predict(part.to(self.device)).cpu() for part in pair["input"].split(AT_ONCE)])
 
     def _health(self, data: Any, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Of some outputs, beside the error on no more training faces than that, the same each time."""
+        """Health figures of some outputs, and the error on a fixed set of training faces."""
         count = min(len(targets), data.counts["train"], RECALLED)
         chosen = counter_rng.permutation(self.seed, "train/mae", 0, data.counts["train"])[:count]
         seen = data.pairs("train", chosen)
@@ -91,7 +91,7 @@ class PairedScheme(Scheme):
         """Rows of eight: inputs, outputs and targets of the same validation faces each time."""
         split = "val" if data.counts["val"] else "train"
         total = data.counts[split]
-        pair = data.pairs(split, [n * total // SHOWN for n in range(SHOWN)])  # fewer than eight come again
+        pair = data.pairs(split, [n * total // SHOWN for n in range(SHOWN)])  # fewer than eight are repeated
         target = pair["target"]
         output = self.predict(pair["input"].to(self.device)).cpu()
         rows = self.shown(pair["input"], (target.shape[-2], target.shape[-1])), output, target
@@ -99,7 +99,7 @@ class PairedScheme(Scheme):
         return torch.cat([row.expand(-1, channels, -1, -1) for row in rows])
 
     def after_validation(self, scores: dict[str, float]) -> None:
-        """Lower the learning rate on a plateau of val/loss, and end where the stop says so."""
+        """Lower the learning rate on a plateau of val/loss; stop early if due."""
         if not scores:
             return
         if isinstance(self._rates, ReduceLROnPlateau):
@@ -108,44 +108,42 @@ class PairedScheme(Scheme):
             self.end = self.stop.update(scores)
 
     def planned(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        """The optimiser, its learning rate in the hands of the schedule."""
+        """The optimiser, with its schedule."""
         self._rates = self.schedule(optimizer) if self.schedule else None
         return optimizer
 
     def after_step(self) -> None:
-        """The learning rate of the next batch, where the schedule counts batches."""
+        """Set the learning rate of the next batch if the schedule counts batches."""
         if self._rates is not None and not isinstance(self._rates, ReduceLROnPlateau):
             try:
                 self._rates.step()
             except ValueError as error:  # a schedule of a fixed length, such as OneCycleLR
-                raise BadInput(
-                    f"model.schedule: it ends before the run does ({' '.join(str(error).split())})"
-                ) from None
+                raise BadInput(f"model.schedule: ends before the run does ({' '.join(str(error).split())})") from None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """With the states of schedule and stop."""
+        """Save the states of schedule and early stopping too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["stop"] = self.stop.state_dict() if self.stop else None
         checkpoint["schedule"] = _plain(self._rates.state_dict()) if self._rates else None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them up again; the schedule itself is made later, with its optimiser."""
+        """Restore them; the schedule itself is built later, with its optimiser."""
         super().on_load_checkpoint(checkpoint)
         if self.stop and checkpoint.get("stop") is not None:
             self.stop.load_state_dict(checkpoint["stop"])
-        self._saved_rates = checkpoint.get("schedule", checkpoint.get("plateau"))  # as it was called before
+        self._saved_rates = checkpoint.get("schedule", checkpoint.get("plateau"))  # its former name
 
     def on_train_start(self) -> None:
-        """The optimisers exist and hold their saved state."""
+        """Build the schedule: the optimisers now exist with their saved state."""
         if not self._rates or not self._saved_rates:
             return
         self._rates.load_state_dict(self._saved_rates)
-        if not isinstance(self._rates, ReduceLROnPlateau):  # the guard may have lowered what rates are computed from
+        if not isinstance(self._rates, ReduceLROnPlateau):  # the guard may have lowered the base rates
             self._rates.base_lrs = [group["initial_lr"] for group in self._rates.optimizer.param_groups]
 
 
 def _try(schedule: Schedule) -> None:
-    """On an optimiser of nothing, before a run has a folder. Raises BadInput."""
+    """Build the schedule on a dummy optimiser, before the run folder exists. Raises BadInput."""
     name = getattr(getattr(schedule, "func", schedule), "__name__", str(schedule))
     try:
         made = schedule(torch.optim.Adam([nn.Parameter(torch.zeros(1))]))

@@ -1,5 +1,5 @@
-"""Translation of pictures into pictures (pix2pix; Isola et al. 2017, arXiv 1611.07004): a conditional adversarial loss
-beside an error of pixels."""
+"""Image-to-image translation (pix2pix; Isola et al. 2017, arXiv 1611.07004): a conditional adversarial loss plus a
+pixel loss."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ DROPOUT = (nn.Dropout, nn.Dropout2d)
 
 
 class TranslationModule(PairedScheme):
-    """For each batch one discriminator step and one generator step on the same translated images.
+    """Per batch, one discriminator step and one generator step on the same translated images.
 
     The discriminator's loss is eq. 1 of the paper times ``discriminator_weight``; the generator's is
     ``adversarial_weight`` times its own plus ``loss_weight`` times ``loss`` of images in [0, 1] (the published 100 of
-    an L1 in [-1, 1] is 200 here). ``test_dropout`` and ``test_batch_statistics`` keep dropout and statistics of the
-    batch at test time, as the paper does on purpose and the published code always.
+    an L1 in [-1, 1] is 200 here). ``test_dropout`` and ``test_batch_statistics`` keep dropout and batch
+    statistics at test time, as in the paper and the published code.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TranslationModule(PairedScheme):
         return [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the clock."""
+        """One training step."""
         self.reseed()
         source, target = batch["input"], batch["target"]
         images = len(target) * self.world
@@ -111,7 +111,7 @@ class TranslationModule(PairedScheme):
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
-        """As PairedScheme.predict; with dropout at test time its draws are keyed to the seed, the same each time."""
+        """As PairedScheme.predict; dropout at test time is keyed to the seed, and so the same each time."""
         network = self.average if averaged else self.generator
         left = _left_in_training(network, self.test_dropout, self.test_batch_statistics)
         with self.evaluating(network), left, counter_rng_torch.fork_rng(inputs.device):
@@ -119,7 +119,7 @@ class TranslationModule(PairedScheme):
             return self._translate(network, inputs).float().clamp(-1, 1)
 
     def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
-        """Generator and discriminator; the discriminator's example is the pair that it is given."""
+        """Generator and discriminator; the discriminator's example is an (input, output) pair."""
         pair = data.pairs("train", [0])
         return {
             "generator": (self.average, pair["input"]),
@@ -129,7 +129,7 @@ class TranslationModule(PairedScheme):
 
 @contextmanager
 def _left_in_training(network: nn.Module, dropout: bool, batch_statistics: bool) -> Iterator[None]:
-    """Some layers of a network in eval mode stay as in training; statistics of the batch leave no trace."""
+    """Keep some layers of an eval-mode network in training mode; running statistics stay unchanged."""
     norms = [m for m in network.modules() if batch_statistics and isinstance(m, BATCH_NORM)]
     drops = [m for m in network.modules() if dropout and isinstance(m, DROPOUT)]
     for module in norms:

@@ -1,4 +1,4 @@
-"""What a data source is: a list of faces, each of which can be read, told apart and described."""
+"""The interface of data sources: a list of faces with pixels, identities and attributes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One picture: its id in the source, whose face it is, and its official split where the set has one."""
+    """One image: its id in the source, its identity, and its official split if the dataset has one."""
 
     id: str
     identity: str | None = None
@@ -32,30 +32,30 @@ class Source(Protocol):
 
     @property
     def faces(self) -> Sequence[Face]:
-        """Every face of the set, sorted by id."""
+        """Every face of the dataset, sorted by id."""
         ...
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """Face ``index`` as uint8 (H, W, 3) RGB or (H, W) grey.
 
-        ``size`` is (height, width), a wish that drawn faces fulfil and files ignore. Raises ImageError where
-        a file cannot be read rightly.
+        ``size`` (height, width) is used by drawn faces and ignored by files. Raises ImageError if a file
+        cannot be decoded correctly.
         """
         ...
 
     def digest(self, index: int) -> str:
-        """SHA-256 (hex) of the file's bytes, or of what defines a drawn face."""
+        """SHA-256 (hex) of the file's bytes, or of the definition of a drawn face."""
         ...
 
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
-        """Names and float32 (N, A) values, 0 or 1, nan where unknown; None where the set has none."""
+        """Names and float32 (N, A) values, 0 or 1, nan if unknown; None if the dataset has no attributes."""
         ...
 
 
 class Files:
-    """A source whose faces are picture files: each face is the file of the same place in ``names``.
+    """A source whose faces are image files: face i is the file ``names[i]``.
 
-    Where the store holds a ``SHA256SUMS``, a file that it lists is read only with the bytes that it names.
+    If the store has a ``SHA256SUMS``, the files that it lists are verified when read.
     """
 
     name = "files"
@@ -67,21 +67,21 @@ class Files:
         self.faces = [_readable(face) for face in faces]
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
-        """The decoded picture in its own size: uint8 (H, W, 3) or (H, W). Raises ImageError."""
+        """The decoded image in its own size: uint8 (H, W, 3) or (H, W). Raises ImageError."""
         name = self.names[index]
         return decode(self.store.read(name), name, sha256=self.known.get(name))
 
     def digest(self, index: int) -> str:
-        """SHA-256 of the file's bytes. Raises ImageError where there are none."""
+        """SHA-256 of the file's bytes. Raises ImageError if it cannot be read."""
         return hashlib.sha256(self.store.read(self.names[index])).hexdigest()
 
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
-        """None: a picture file has no attributes of its own."""
+        """None: an image file has no attributes."""
         return None
 
 
 def _readable(face: Face) -> Face:
-    """The face with names that can be written down: a disk may hold file names in any old encoding."""
+    """The face with valid UTF-8 names: file names on disk may have any encoding."""
     if face.id.isascii() and (face.identity or "").isascii():
         return face
     return replace(face, id=_text(face.id), identity=face.identity and _text(face.identity))

@@ -1,4 +1,4 @@
-"""CelebA (Liu et al. 2015, arXiv 1411.7766), in every layout in which it is handed on."""
+"""CelebA (Liu et al. 2015, arXiv 1411.7766), in every layout in which it is distributed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Celeba(Files):
     """The official folder or zip, the published project's zip, or any folder of CelebA's jpgs.
 
     The tables ``list_attr_celeba``, ``identity_CelebA`` and ``list_eval_partition`` (.txt, or .csv as Kaggle
-    has them) are taken from the same place or beside it. Without them faces have no attributes, identity
+    has them) are read from the same folder or its parent. Without them faces have no attributes, identity
     or official split. Raises BadInput for a table that cannot be read.
     """
 
@@ -42,7 +42,7 @@ class Celeba(Files):
         super().__init__(store, names, faces)
 
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
-        """CelebA's 40 names and (N, 40) values 0 or 1, nan for a picture that the table lacks."""
+        """CelebA's 40 names and (N, 40) values 0 or 1, nan for images that are not in the table."""
         return self._attributes
 
 
@@ -63,7 +63,7 @@ def _aligned(names: list[str]) -> list[str]:
 
 
 def _ids(names: list[str]) -> list[str]:
-    """The file's name alone, by which the tables know it, where that tells all pictures apart."""
+    """The file name without folders, as in the tables, if all file names are different."""
     short = [_base(name) for name in names]
     return short if max(Counter(short).values()) == 1 else names
 
@@ -74,7 +74,7 @@ Rows = Iterator[list[str]]
 
 
 def _tables(root: str | None, place: FileStore, listed: list[str]) -> dict[str, dict[str, Any]]:
-    """Every table found, by picture: in the place itself, or in the folder that holds it."""
+    """The tables found, by image: in the dataset itself, or in its parent folder."""
     files = find_tables(root, place, listed, [f"{stem}.{ending}" for ending in ENDINGS for stem in _PARSERS])
     found: dict[str, dict[str, Any]] = {}
     for name, data in files.items():
@@ -85,33 +85,33 @@ def _tables(root: str | None, place: FileStore, listed: list[str]) -> dict[str, 
 
 
 def _parse(where: str, data: bytes, parser: Callable[[Rows], dict[str, Any]]) -> dict[str, Any]:
-    """A table with CelebA's spaces or Kaggle's commas, as the parser understands its rows."""
+    """Parse a table with CelebA's spaces or Kaggle's commas."""
     lines = data.decode("utf-8", "replace").splitlines()
     try:
         return parser(row for line in lines if (row := line.replace(",", " ").split()))
     except ValueError as error:
-        raise BadInput(f"{where}: {error}; take a fresh copy of the file") from error
+        raise BadInput(f"{where}: {error}; get a new copy of the file") from error
 
 
 def _parse_attributes(rows: Rows) -> dict[str, Any]:
-    """Each picture's values as float32 (40,); the names stand under the empty text."""
+    """Each image's values as float32 (40,); the names are under the empty key."""
     header = next(rows, [])
-    header = next(rows, []) if len(header) == 1 else header  # the official file begins with a count
+    header = next(rows, []) if len(header) == 1 else header  # the official file starts with a count
     names = [name for name in header if name != "image_id"]
     table: dict[str, Any] = {"": names}
     for picture, *values in rows:
         if len(values) != len(names):
-            raise ValueError(f"{len(values)} values for {picture}, must be {len(names)} a picture")
+            raise ValueError(f"{len(values)} values for {picture}, must be {len(names)} per image")
         table[picture] = np.array([VALUES.get(value, np.nan) for value in values], dtype=np.float32)
     return table
 
 
 def _parse_single(rows: Rows) -> dict[str, Any]:
-    """Each picture's one value."""
+    """Each image's single value."""
     table = {}
     for picture, *values in rows:
         if len(values) != 1:
-            raise ValueError(f"{len(values)} values for {picture}, must be 1 a picture")
+            raise ValueError(f"{len(values)} values for {picture}, must be 1 per image")
         table[picture] = values[0]
     return table
 

@@ -1,4 +1,4 @@
-"""A folder (or archive) of pictures of faces, as a person keeps them or `faceforge cut` leaves them."""
+"""A folder (or archive) of face images, or the output of `faceforge cut`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from faceforge.io.archives import FileStore, Folder, image_names, open_store
 from faceforge.io.images import ImageError
 
 REVIEW = "_review"
-PEOPLE_FROM = 8  # fewer sub-folders than this are sets (smile/, sad/), not people
+PEOPLE_FROM = 8  # fewer sub-folders than this are labels (smile/, sad/), not people
 
 
 class _Told(NamedTuple):
@@ -26,13 +26,13 @@ class _Told(NamedTuple):
 
 
 class Crops(Files):
-    """Pictures at any depth. Hidden files and ``_review`` folders do not count.
+    """Images at any depth. Hidden files and ``_review`` folders are ignored.
 
-    ``identity`` says whose face a picture is: ``folder`` the first sub-folder, ``name`` what stands before a
-    last ``_0001``, ``file`` nobody's but its own. ``auto`` takes folders where there are at least eight; fewer
-    are sets of pictures, and each becomes an attribute. A ``manifest.csv`` of `faceforge cut` is obeyed: only
-    accepted faces count, also those that still lie in ``_review``, and whom it names as one person or as near
-    duplicates is one identity. Raises BadInput where there are no pictures, or the manifest makes no sense.
+    ``identity`` defines the person of an image: ``folder`` the first sub-folder, ``name`` the file name before a final
+    ``_0001``, ``file`` each image its own person. ``auto`` is folder if there are at least eight sub-folders; fewer are
+    labels, and each becomes an attribute. A ``manifest.csv`` of `faceforge cut` is followed: only accepted faces are
+    used, also those still in ``_review``, and faces it marks as one person or as near duplicates share an identity.
+    Raises BadInput if there are no images or the manifest is invalid.
     """
 
     name = "crops"
@@ -61,7 +61,7 @@ class Crops(Files):
         super().__init__(store, [names[face] for face in faces], found)
 
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
-        """One 0/1 column a set; None where folders are people or there are none."""
+        """One 0/1 column per sub-folder; None if sub-folders are people or there are none."""
         if not self.sets:
             return None
         member = [[folder == name for name in self.sets] for folder in self.folders]
@@ -69,7 +69,7 @@ class Crops(Files):
 
 
 def _verdicts(store: FileStore) -> dict[str, _Told]:
-    """What a manifest at the top of the store says of each face."""
+    """The rows of a manifest at the top of the store."""
     if manifest.NAME not in store.names():
         return {}
     where = f"{store.root}/{manifest.NAME}"
@@ -86,7 +86,7 @@ def _verdicts(store: FileStore) -> dict[str, _Told]:
 
 
 def _listed(store: FileStore, verdicts: dict[str, _Told]) -> list[str]:
-    """The pictures in place, and accepted ones whose crops have not been moved there yet."""
+    """The images in place, and accepted ones whose crops are still in ``_review``."""
     listed = set(store.names())
     absent = [face for face, row in verdicts.items() if row.verdict == "accepted" and face not in listed]
     waiting = [f"{REVIEW}/{verdict}/{face}" for face in absent for verdict in manifest.VERDICTS]
@@ -98,7 +98,7 @@ def _face(name: str) -> str:
 
 
 def _known_as(face: str, row: _Told | None, same: set[str]) -> str | None:
-    """Whose face the manifest says it is; near duplicates go by the name of the one that is kept."""
+    """The identity in the manifest; near duplicates have that of the kept face."""
     if row is None:
         return None
     return row.person or row.same_as or (face if face in same else None)

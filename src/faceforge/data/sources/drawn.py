@@ -17,18 +17,18 @@ from faceforge.drawn.factors import PICTURES, STYLES, Columns, draw_factors
 from faceforge.drawn.portrait import paint
 from faceforge.errors import BadInput
 
-VERSION = "drawn/1"  # of the style: changes whenever a pixel would
-BLOCK = 256  # faces whose factors are drawn together
+VERSION = "drawn/1"  # of the style: increment it whenever pixels change
+BLOCK = 256  # faces whose factors are drawn at a time
 
 
 @lru_cache(maxsize=64)
 def _block(seed: int, number: int) -> Columns:
-    """The factors of BLOCK neighbouring faces: drawing many costs hardly more than drawing one."""
+    """The factors of BLOCK consecutive faces: drawing many costs hardly more than drawing one."""
     return draw_factors(seed, np.arange(number * BLOCK, (number + 1) * BLOCK))
 
 
 def _attributes(f: Columns) -> dict[str, NDArray[np.bool_]]:
-    """CelebA's attributes as statements about factors: name -> bool (N,)."""
+    """CelebA's attributes as functions of the factors: name -> bool (N,)."""
     style = {name: f["hair_style"] == i for i, name in enumerate(STYLES)}
     haired, gray, red = ~style["bald"], f["hair_gray"] > 0.5, f["hair_red"] > 0.5
     coloured = haired & ~gray & ~red
@@ -66,15 +66,15 @@ def _attributes(f: Columns) -> dict[str, NDArray[np.bool_]]:
 
 
 class Drawn:
-    """A source of `count` drawn faces, four to a person; any size from about 8 pixels."""
+    """A source of `count` drawn faces, four per person, at any size from about 8 pixels."""
 
     name = "drawn"
 
     def __init__(self, root: str | None = None, count: int = 8000, seed: int = 0) -> None:
         if root is not None:
-            raise BadInput(f"data.root: {root!r} is given, but drawn faces need no folder; leave it null")
+            raise BadInput(f"data.root: {root!r} must be null: drawn faces need no folder")
         if count < 1:
-            raise BadInput(f"data.source.count: {count} is not a number of faces; give 1 or more")
+            raise BadInput(f"data.source.count: {count} must be at least 1")
         self.seed = seed
         self.faces: Sequence[Face] = [
             Face(f"drawn/{i:07d}", identity=f"drawn/person/{i // PICTURES:06d}") for i in range(count)
@@ -85,11 +85,11 @@ class Drawn:
         return paint(self.factors(index), size)
 
     def digest(self, index: int) -> str:
-        """SHA-256 (hex) of the style's version, the seed and the index: all that a drawn face depends on."""
+        """SHA-256 (hex) of everything a drawn face depends on: style version, seed and index."""
         return hashlib.sha256(f"{VERSION}\x1f{self.seed}\x1f{index}".encode()).hexdigest()
 
     def factors(self, index: int) -> dict[str, float]:
-        """The causes of a face, named as in FACTORS. Raises IndexError beyond the last face."""
+        """The factors of a face, named as in FACTORS. Raises IndexError beyond the last face."""
         index = range(len(self.faces))[index]
         table = _block(self.seed, index // BLOCK)
         return {name: float(column[index % BLOCK]) for name, column in table.items()}

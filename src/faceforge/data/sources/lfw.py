@@ -18,9 +18,8 @@ TABLE = "lfw_attributes.txt"
 class Lfw(Files):
     """``Name/Name_0001.jpg`` at any depth, of a folder, lfw.tgz, lfw-deepfunneled.tgz or a zip of them.
 
-    The identity is the person's name. Attributes come from ``lfw_attributes.txt`` (Kumar et al., ICCV 2009) where
-    it lies in the set or beside it. Raises BadInput where nothing is laid out so, or a picture lies there
-    twice.
+    The identity is the person's name. Attributes come from ``lfw_attributes.txt`` (Kumar et al., ICCV 2009) if it is
+    in the dataset or next to it. Raises BadInput if no file has this layout, or an image is present twice.
     """
 
     name = "lfw"
@@ -30,10 +29,10 @@ class Lfw(Files):
         listed = store.names()
         found = {name: face for name in image_names(listed, store.root) if (face := face_of(name))}
         if not found:
-            raise BadInput(f"data.root={root}: no Name/Name_0001.jpg; any folder of pictures is data=crops")
+            raise BadInput(f"data.root={root}: no Name/Name_0001.jpg; use data=crops for other folders of images")
         twice = [face for face, count in Counter(face.id for face in found.values()).items() if count > 1]
         if twice:
-            raise BadInput(f"data.root={root}: holds {twice[0]} more than once; name one copy of the set")
+            raise BadInput(f"data.root={root}: holds {twice[0]} more than once; name one copy of the dataset")
         names = sorted(found, key=lambda name: found[name].id)
         super().__init__(store, names, [found[name] for name in names])
         table = find_tables(root, store, listed, [TABLE]).get(TABLE)
@@ -45,7 +44,7 @@ class Lfw(Files):
 
 
 def face_of(name: str) -> Face | None:
-    """The face whose file is called so, where the name is one of LFW's: ``.../Name/Name_0001.jpg``."""
+    """The face of a file with LFW's layout, ``.../Name/Name_0001.jpg``; else None."""
     path = PurePosixPath(name)
     person, _, number = path.stem.rpartition("_")
     if not person or not number.isdigit() or path.parent.name != person:
@@ -54,10 +53,10 @@ def face_of(name: str) -> Face | None:
 
 
 def read_table(where: str, data: bytes, faces: Sequence[Face]) -> tuple[list[str], np.ndarray]:
-    """The attributes of ``faces`` as float32 (N, A), 0 or 1, nan where the file has no row for a face.
+    """The attributes of ``faces`` as float32 (N, A), 0 or 1, nan if the file has no row for a face.
 
-    Lines of tab-separated values: person, number of the picture, decision values; a line that begins with ``#``
-    names them. Names get underscores (``Black_Hair``), as CelebA's have. Raises BadInput naming ``where``.
+    Lines of tab-separated values: person, image number, decision values; a line starting with ``#`` names them. Names
+    get underscores (``Black_Hair``), as in CelebA. Raises BadInput naming ``where``.
     """
     names: list[str] = []
     rows: dict[str, np.ndarray] = {}
@@ -69,17 +68,17 @@ def read_table(where: str, data: bytes, faces: Sequence[Face]) -> tuple[list[str
             picture, values = _row(cells)
             if not names or len(values) != len(names):
                 right = f"must be person, imagenum and {len(names)} values" if names else "no line names the columns"
-                raise BadInput(f"{where}: line {line}: {' '.join(cells)[:40]!r}: {right}; take a fresh copy")
+                raise BadInput(f"{where}: line {line}: {' '.join(cells)[:40]!r}: {right}; get a new copy")
             rows[picture] = values
     if not rows:
-        raise BadInput(f"{where}: no rows; take a fresh copy")
+        raise BadInput(f"{where}: no rows; get a new copy")
     unknown = np.full(len(names), np.nan, dtype=np.float32)
     values = [rows.get(PurePosixPath(face.id).stem, unknown) for face in faces]
     return names, np.array(values, dtype=np.float32).reshape(len(faces), len(names))
 
 
 def _row(cells: list[str]) -> tuple[str, np.ndarray]:
-    """A picture's name and its values; without values where the row is none."""
+    """An image's name and its values; no values if the row is invalid."""
     try:
         values = np.array(cells[2:], dtype=np.float32)
         return f"{cells[0].replace(' ', '_')}_{int(cells[1]):04d}", np.where(np.isnan(values), values, values > 0)

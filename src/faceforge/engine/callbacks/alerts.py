@@ -1,4 +1,4 @@
-"""What goes wrong in a training, told once on the screen and kept in run.json."""
+"""Training problems, reported once on the screen and stored in run.json."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from faceforge.engine.callbacks.session import ClockCallback, Session
 
 
 class Alerts(ClockCallback):
-    """Shows each row and each validation to the rules of ``engine/alerts.py``, on the main rank.
+    """Passes each row and each validation to the rules of ``engine/alerts.py``, on the main rank.
 
-    They are not asked where a run happens to end: it may go on as if it had not.
+    They are not evaluated at the end of a run, so that a resumed run has the same notes.
     """
 
     def __init__(self, *, session: Session) -> None:
@@ -21,15 +21,15 @@ class Alerts(ClockCallback):
         self.watch = Watch(session.plan.config, session.plan.config["data"]["batch_size"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows not yet judged, and what was told."""
+        """Rows not yet evaluated, and notes already shown."""
         return {"watch": self.watch.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the checkpoint was written."""
+        """Restore the state in the checkpoint."""
         self.watch.load_state_dict(state_dict["watch"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """What was told so far."""
+        """Load the notes shown so far."""
         self.session.notes = self.watch.notes
         if trainer.is_global_zero:
             self.session.run.update(notes=self.watch.notes)
@@ -37,7 +37,7 @@ class Alerts(ClockCallback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Whatever was logged or scored in this batch."""
+        """Evaluate what was logged or scored in this batch."""
         session, options, fresh = self.session, self.session.plan.options, []
         if session.is_due(options.log_every):
             fresh += self.watch.training(session.images, session.means)

@@ -1,4 +1,4 @@
-"""Checkpoints, the record of the run beside them, and what is made once at its end."""
+"""Checkpoints, run.json, and what is computed once at the end of a run."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ CURVES_EVERY = 60.0  # seconds
 
 
 class Checkpointing(ClockCallback):
-    """Saves every ``trainer.checkpoint_every`` images, at image 0, and at the end; ``best`` follows the validation."""
+    """Saves every ``trainer.checkpoint_every`` images, at image 0 and at the end; ``best`` follows validation."""
 
     def __init__(self, *, session: Session) -> None:
         super().__init__(session=session)
         self._drawn = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A new run saves its untrained state."""
+        """Save the untrained state of a new run."""
         module, data = parts(trainer, pl_module)
         session = self.session
         if trainer.is_global_zero:
             described = {name: describe(*network) for name, network in module.networks(data).items()}
-            if hasattr(module, "predict") and not module.framing:  # whoever uses the run has no data to measure it on
+            if (
+                hasattr(module, "predict") and not module.framing
+            ):  # commands that use the run have no data to measure it
                 module.framing = framing.of_training_faces(data)
             session.run.update(networks=described, framing=module.framing)
         if session.images == 0:
@@ -45,7 +47,7 @@ class Checkpointing(ClockCallback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """When due, at the end, and where a signal ends the run."""
+        """Save when due, at the end, and when a signal ends the run."""
         session = self.session
         if session.done or session.stopped or session.is_due(session.plan.options.checkpoint_every):
             module, _ = parts(trainer, pl_module)
@@ -63,7 +65,7 @@ class Checkpointing(ClockCallback):
                 self._update_record(module)
 
     def _draw_curves(self) -> None:
-        """Now and then: drawing takes a second, and reads the whole table."""
+        """Update the curves at intervals: drawing takes a second and reads the whole table."""
         if time.monotonic() - self._drawn > CURVES_EVERY:
             write_curves(self.session.run.folder)
             self._drawn = time.monotonic()
@@ -84,7 +86,7 @@ class Checkpointing(ClockCallback):
         )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """What is made once of a run that has reached its end."""
+        """Compute what is made once at the end of a run."""
         session = self.session
         if trainer.is_global_zero and session.signals.received in (None, signal.SIGINT):
             write_curves(session.run.folder)
@@ -102,7 +104,7 @@ class Checkpointing(ClockCallback):
 def end_run(
     run: Run, module: Scheme, data: FaceData, images: int, say: Say = lambda text: None
 ) -> dict[str, Any] | None:
-    """Make what is made once of a run that has reached its end; the note on what was left out, kept in run.json."""
+    """Compute what is made once at the end of a run; returns a note on what was left out, stored in run.json."""
     left_out = module.on_run_end(data, run.folder, partial(checkpoint.best, run.folder), say)
     if left_out is None:
         return None

@@ -1,4 +1,4 @@
-"""The one clock: images drawn. It says when a run ends, and how long it took."""
+"""The clock of a run: images drawn. It ends the run and measures its time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from faceforge.engine.callbacks.session import ClockCallback, parts
 
 
 class Clock(ClockCallback):
-    """First of the callbacks: ties the data to the clock, counts time, and decides whether this batch is the last."""
+    """First of the callbacks: connects the data to the clock, counts time, and decides if this batch is the last."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds of training and of what interrupts it."""
+        """Seconds of training and of interruptions."""
         return {"timings": dict(self.session.timings)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the checkpoint was written."""
+        """Restore the state in the checkpoint."""
         self.session.timings = dict(state_dict["timings"])
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Tie the data to the module's clock before anything is drawn."""
-        messages.filter_warnings()  # a rank begins without its parent's filters
+        """Connect the data to the module's clock before anything is drawn."""
+        messages.filter_warnings()  # a rank starts without its parent's filters
         module, data = parts(trainer, pl_module)
         data.clock, data.rank, data.world = module.clock, trainer.global_rank, trainer.world_size
         data.pin_memory = trainer.strategy.root_device.type != "cpu" and devices.can_pin()
@@ -32,7 +32,7 @@ class Clock(ClockCallback):
         module.tell = self.session.tell_phase
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Where the clock stands, and where it ends."""
+        """Set the clock and its end."""
         module, data = parts(trainer, pl_module)
         session = self.session
         session.signals.install()
@@ -40,14 +40,14 @@ class Clock(ClockCallback):
         session.limit = session.plan.limit_images(data.counts["train"], data.batch_size)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Time begins to count."""
+        """Start counting time."""
         self.session.lap = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the clock on. A signal adds nothing but a checkpoint: whoever sent it waits, and what is not measured
-        now cannot differ from a run that was never stopped.
+        """Advance the clock. After a signal only a checkpoint is saved: its sender waits, and skipping the rest keeps
+        the resumed run identical to an uninterrupted one.
         """
         module, _ = parts(trainer, pl_module)
         session, now = self.session, time.monotonic()
@@ -61,16 +61,16 @@ class Clock(ClockCallback):
         reached = session.limit is not None and session.images >= session.limit
         session.done, session.stopped = why == "time" or reached or module.end is not None, why == "signal"
         trainer.should_stop = trainer.should_stop or session.done or session.stopped
-        trainer.fit_loop.epoch_loop._batches_that_stepped = session.images  # Lightning's x, for what it logs itself
+        trainer.fit_loop.epoch_loop._batches_that_stepped = session.images  # the x-axis of Lightning's own logging
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The limit was reached, or a signal asked for the end."""
+        """The limit was reached, or a signal requested the end."""
         self.session.tell_phase("finishing")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Signals are the caller's again."""
+        """Restore the caller's signal handlers."""
         self.session.signals.restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """The same after an error."""
+        """As ``teardown``, after an error."""
         self.session.signals.restore()

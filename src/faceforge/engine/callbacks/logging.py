@@ -1,4 +1,4 @@
-"""Rows of numbers, to all loggers, at the images seen."""
+"""Rows of metrics for all loggers, against images seen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Logging(ClockCallback):
     """Means since the last row, every ``trainer.log_every`` images; opens and closes the loggers of the main rank."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the logs; what was measured after the clock's position is dropped, since it is measured again."""
+        """Open the logs; rows after the clock's position are dropped, since they are measured again."""
         session = self.session
         self._window = session.images, session.timings["train"]
         if not trainer.is_global_zero:
@@ -30,7 +30,7 @@ class Logging(ClockCallback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Drain the means, which waits for the device."""
+        """Write the means, which synchronises with the device."""
         session = self.session
         if not session.done and not session.is_due(session.plan.options.log_every):
             return
@@ -49,7 +49,7 @@ class Logging(ClockCallback):
             session.progress.update(session.images, means)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """The logs are finished, in the process that opened them."""
+        """Close the loggers in the process that opened them."""
         received = self.session.signals.received
         self._close(trainer, 128 + received if received else 0)
 

@@ -1,4 +1,4 @@
-"""How far a run is, on the screen."""
+"""Progress of a run on the screen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from faceforge.engine.progress import Progress
 
 
 class ProgressLine(ClockCallback):
-    """A bar, or a line now and then, on the main rank; last of the callbacks, since it shows what the others did."""
+    """A bar, or an occasional line, on the main rank; last of the callbacks, since it shows what the others did."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Before the first grid is drawn."""
+        """Start before the first grid is drawn."""
         if trainer.is_global_zero:
             self.session.progress = Progress(self.session.limit)
             self.session.progress.start(self.session.images)
@@ -22,12 +22,12 @@ class ProgressLine(ClockCallback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The batch is over."""
+        """Show the state after the batch."""
         if self.session.progress:
             self.session.progress.update(self.session.images)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """The last state stays on the screen."""
+        """Leave the last state on the screen."""
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

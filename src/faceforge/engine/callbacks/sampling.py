@@ -1,4 +1,4 @@
-"""Grids of pictures over time."""
+"""Grids of samples over time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from faceforge.io.images import make_grid, write_png
 
 
 class Sampling(ClockCallback):
-    """samples/<images>.png: fixed pictures every ``trainer.sample_every`` images, the first of the untrained model."""
+    """samples/<images>.png: fixed samples every ``trainer.sample_every`` images, starting with the untrained model."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Grids that lie after the clock are drawn again; a new run shows its untrained state."""
+        """Remove grids after the clock's position; a new run draws its untrained state."""
         if trainer.is_global_zero:
             self.session.run.cut_samples(self.session.images)
         if self.session.images == 0:
@@ -24,7 +24,7 @@ class Sampling(ClockCallback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """When due, and at the end."""
+        """Draw a grid when due and at the end."""
         if self.session.done or self.session.is_due(self.session.plan.options.sample_every):
             self._sample(trainer, pl_module)
 

@@ -1,4 +1,4 @@
-"""What the callbacks of a run share, in each of its processes, and when each is due: the one clock."""
+"""State shared by the callbacks of a run in each process; the clock decides when each is due."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PHASES = {"validate": "validating", "sample": "sampling", "checkpoint": "saving"
 
 
 def crossed(every: int, before: int, now: int) -> bool:
-    """Whether the clock passed a multiple of ``every`` on its way from ``before`` to ``now``."""
+    """Whether the clock passed a multiple of ``every`` between ``before`` and ``now``."""
     return now // every > before // every
 
 
 class Session:
-    """The state of a training between two batches. ``done``: its end is reached; ``stopped``: a signal ends it."""
+    """The state of a training between two batches. ``done``: the end is reached; ``stopped``: a signal ended it."""
 
     def __init__(self, plan: Plan, run: Run, signals: Signals) -> None:
         self.plan, self.run, self.signals = plan, run, signals
@@ -46,12 +46,12 @@ class Session:
         return crossed(every, self.before, self.images)
 
     def tell_phase(self, phase: str) -> None:
-        """For whoever watches the ranks."""
+        """Report the phase to the watchdog."""
         self.signals.beat(self.rank, self.steps, phase)
 
     @contextmanager
     def timed(self, module: Scheme, name: str) -> Iterator[None]:
-        """Time that belongs to ``name`` and not to training; it counts for ``trainer.max_minutes``."""
+        """Count time as ``name`` instead of training; it counts towards ``trainer.max_minutes``."""
         if self.progress:
             self.progress.note(NOTES[name])
         start = time.monotonic()
@@ -64,15 +64,15 @@ class Session:
         self.lap = time.monotonic()
 
     def say(self, note: Mapping[str, Any]) -> None:
-        """A note on the screen."""
+        """Print a note."""
         if self.progress:
             self.progress.say(f"At {note['images']:,} images: {note['text']}")
 
 
 class ClockCallback(pl.Callback):
-    """Base of our callbacks: each does its part in ``on_train_batch_end``, in the order of conf/callbacks."""
+    """Base of our callbacks: each acts in ``on_train_batch_end``, in the order of conf/callbacks."""
 
-    lean = True  # nothing here needs more than the lean loop gives
+    lean = True  # the lean loop provides all hooks used here
 
     def __init__(self, *, session: Session) -> None:
         self.session = session

@@ -1,4 +1,4 @@
-"""Scores on faces of people not trained on, and which checkpoint is the best."""
+"""Validation scores, and the selection of the best checkpoint."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from faceforge.schemes.base import Scheme
 
 
 class Validation(ClockCallback):
-    """Scores the model every ``trainer.checkpoint_every`` images, before it is saved, and tells the scheme."""
+    """Scores the model every ``trainer.checkpoint_every`` images, before it is saved, and informs the scheme."""
 
     def state_dict(self) -> dict[str, Any]:
         """The best score so far."""
         return {"best": self.session.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the checkpoint was written."""
+        """Restore the state in the checkpoint."""
         self.session.best = state_dict["best"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """When due, and at the end."""
+        """Validate when due and at the end."""
         session = self.session
         if not session.done and not session.is_due(session.plan.options.checkpoint_every):
             return
@@ -38,11 +38,13 @@ class Validation(ClockCallback):
                 logger.log_metrics(scores, session.images)
             self.compare(module, scores)
         session.scores = scores
-        module.after_validation(trainer.strategy.broadcast(scores))  # every rank ends, or slows, at the same step
+        module.after_validation(
+            trainer.strategy.broadcast(scores)
+        )  # all ranks stop, or lower their rates, at the same step
         trainer.should_stop = trainer.should_stop or module.end is not None
 
     def compare(self, module: Scheme, scores: dict[str, float]) -> None:
-        """Keep a score that is finite and better than the best."""
+        """Record a score that is finite and better than the best."""
         metric, mode = module.monitor
         if metric not in scores:
             return

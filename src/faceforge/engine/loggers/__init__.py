@@ -1,4 +1,4 @@
-"""Where a run's numbers go: metrics.csv always, Weights & Biases and others beside it, all against images seen."""
+"""The loggers of a run: metrics.csv always, Weights & Biases and others in addition, all against images seen."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def make_loggers(
     resumed_at: int | None = None,
     kind: str = "generated",
 ) -> list[Logger]:
-    """The W&B logger, unless its mode is disabled, and those of ``also``; what follows the star comes from training.
+    """The W&B logger, unless its mode is disabled, and those of ``also``; keyword-only arguments come from training.
 
-    ``also`` are other loggers of Lightning's, or the means to make them: they get the folder as their ``save_dir``.
+    ``also`` are other Lightning loggers, or factories, which receive the folder as ``save_dir``.
     `run_id` and `resumed_at` (the clock) continue an earlier W&B run; `kind` as in `Wandb`. Raises BadInput.
     """
     for key, value, legal in [("mode", mode, get_args(Mode)), ("images", images, POLICIES)]:
@@ -56,5 +56,5 @@ def _made(name: str, logger: Any, folder: Path) -> Logger:
             reason = " ".join(str(error).split())
             raise BadInput(f"logger.also.{name}: {reason}; {to_install('loggers')}") from None
     if not isinstance(logger, Logger):
-        raise BadInput(f"logger.also.{name}: {type(logger).__name__} must be a logger of Lightning's")
+        raise BadInput(f"logger.also.{name}: {type(logger).__name__} must be a Lightning logger")
     return logger

@@ -1,4 +1,4 @@
-"""What the loggers of a run have in common."""
+"""Base of the loggers of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 
 class RunLogger(Logger):
-    """What training may ask of any logger; each takes what it can use and leaves the rest."""
+    """The calls that training makes on every logger; each uses what it supports and ignores the rest."""
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
@@ -32,21 +32,21 @@ class RunLogger(Logger):
         return str(self.folder)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the whole config was handed over at construction."""
+        """Nothing: the config was passed to the constructor."""
 
     @property
     def info(self) -> dict[str, str] | None:
-        """What run.json keeps of it; None where there is nothing to keep."""
+        """The logger's entry in run.json; None if it has none."""
         return None
 
     def start(self, images: int = 0) -> None:
-        """Begin, before the first value, where the clock stands at ``images``."""
+        """Start, before the first value, with the clock at ``images``."""
 
     def log_picture(self, path: Path, images: int, kind: str | None = None) -> None:
-        """A picture file that belongs to the clock's position `images`."""
+        """Log an image file for the clock position `images`."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """What is to stand beside the run in a table of runs."""
+        """Set the summary values of the run."""
 
     def finish(self, exit_code: int = 0) -> None:
-        """The run is over; 0 if it ended well."""
+        """Close the logger; the code is 0 if the run ended normally."""

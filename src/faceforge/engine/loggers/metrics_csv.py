@@ -1,4 +1,4 @@
-"""metrics.csv, which every run writes."""
+"""metrics.csv, written by every run."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from faceforge.io.metrics_csv import header, read_rows
 
 
 class MetricsCsv(RunLogger):
-    """`metrics.csv` of a run: a row per report, first column `images`, a column more for every new name.
+    """`metrics.csv` of a run: a row per report, first column `images`, one column per name.
 
-    Each row is handed to the system at once, so a killed process loses none; a torn last row (power cut) is dropped
-    when a run goes on. Nine significant digits: a float32 comes back exactly.
+    Each row is passed to the system at once, so a killed process loses none; an incomplete last row (power loss) is
+    dropped on resume. Nine significant digits: float32 values are exact.
     """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(folder)
         self.path = self.folder / "metrics.csv"
-        self._columns: list[str] | None = None  # unknown until the file was read
+        self._columns: list[str] | None = None  # unknown until the file is read
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one row at `step` images seen; a key `images` among the metrics goes before `step`."""
-        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}  # Lightning's: always 0
+        """Append one row at `step` images seen; a key `images` in the metrics overrides `step`."""
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}  # from Lightning: always 0
         if metrics and not values:
             return
         images = values.pop("images", step)
@@ -43,12 +43,12 @@ class MetricsCsv(RunLogger):
 
     @rank_zero_only
     def start(self, images: int = 0) -> None:
-        """Drop what was measured after the clock stood at `images`: a resumed run measures it again."""
+        """Drop rows after clock position `images`: a resumed run measures them again."""
         if self.path.exists():
             self._rewrite(header(self.path), lambda position: position <= images)
 
     def _rewrite(self, columns: list[str], keep: Callable[[int], bool] = lambda images: True) -> None:
-        """The whole rows under these columns, put in place at once."""
+        """Rewrite all rows with these columns, atomically."""
         self._columns = columns
         with replacing(self.path) as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Weights & Biases beside metrics.csv: offline without a login, never a prompt, never a reason to end a run."""
+"""Weights & Biases: offline without a login, never a prompt; its errors never end a run."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 Mode = Literal["auto", "online", "offline", "disabled"]
 Policy = Literal["generated", "all", "none"]
 POLICIES: dict[str, set[str]] = {"generated": {"generated"}, "all": {"generated", "real-derived"}, "none": set()}
-# one service under two names: a login for one holds for both
+# one service under two names: a login for one is valid for both
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 def _harmless(method: Callable[Concatenate[Wandb, P], None]) -> Callable[Concatenate[Wandb, P], None]:
-    """Begin the W&B run before its first use; an error of W&B is said once and ends nothing but W&B's logging."""
+    """Start the W&B run before its first use; a W&B error is reported once and stops only W&B logging."""
 
     @rank_zero_only
     @functools.wraps(method)
@@ -46,7 +46,7 @@ def _harmless(method: Callable[Concatenate[Wandb, P], None]) -> Callable[Concate
         try:
             self._begin()
             method(self, *args, **kwargs)
-        except Exception as error:  # whatever it is, the run's own numbers are safe in metrics.csv
+        except Exception as error:  # the run's own metrics are safe in metrics.csv
             self.broken = True
             log.warning("W&B logging stopped (%s); metrics.csv goes on", _one_line(error))
 
@@ -56,11 +56,11 @@ def _harmless(method: Callable[Concatenate[Wandb, P], None]) -> Callable[Concate
 class Wandb(RunLogger):
     """One W&B run for one run folder, every value against images seen.
 
-    `mode` auto is online where a login exists and the server can be reached, else offline; nothing is ever
-    asked. A resumed run keeps its id. Offline it starts a new folder, replays metrics.csv and samples/ up to
-    `resumed_at` into it and removes the older folder, so one complete run remains to look at or `wandb sync`.
-    `kind` says what samples/ shows: "generated", or "real-derived" for pictures made from real faces, which
-    only the policy "all" sends. `about` goes to `wandb.init`: project, entity, name, group, tags, config.
+    `mode` auto is online if logged in and the server responds, else offline; it never prompts. A resumed run
+    keeps its id. Offline it starts a new folder, replays metrics.csv and samples/ up to `resumed_at` into it
+    and removes the older folder, so that one complete run remains for `wandb sync`.
+    `kind` is the content of samples/: "generated", or "real-derived" for outputs from real faces, which only
+    the policy "all" uploads. `about` goes to `wandb.init`: project, entity, name, group, tags, config.
     """
 
     def __init__(
@@ -82,42 +82,42 @@ class Wandb(RunLogger):
 
     @property
     def info(self) -> dict[str, str] | None:
-        """id, mode (as it turned out) and folder for run.json; None before the start and where W&B failed."""
+        """id, actual mode and folder for run.json; None before the start or if W&B failed."""
         if self._run is None:
             return None
         return {"id": self.id, "mode": self.mode, "folder": str(Path(self._run.settings.sync_dir).resolve())}
 
     @property
     def experiment(self) -> Any:
-        """The wandb run (None where there is none), started at the first use."""
+        """The wandb run, started at the first use; None if there is none."""
         self.start()
         return self._run
 
     @_harmless
     def start(self, images: int = 0) -> None:
-        """Begin the run, or go on with it; further calls do nothing."""
+        """Start or resume the run; further calls do nothing."""
 
     @_harmless
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers at `step` images seen. W&B's own step is never set: it would drop what comes late."""
+        """Numbers at `step` images seen. W&B's own step is never set: it would drop late values."""
         self._run.log({"images": step, **{name: value for name, value in metrics.items() if name != "epoch"}})
 
     @_harmless
     def log_picture(self, path: Path, images: int, kind: str | None = None) -> None:
-        """A picture file under `samples`, if the policy lets its kind go there."""
+        """Log an image file under `samples`, if the policy allows its kind."""
         if (kind or self._kind) in self._sent:
             self._picture(path, images)
 
     @_harmless
     def summary(self, values: Mapping[str, Any]) -> None:
-        """What stands beside the run in W&B's table of runs."""
+        """Set the summary in W&B's table of runs."""
         self._run.summary.update(dict(values))
 
     @rank_zero_only
     def finish(self, exit_code: int = 0) -> None:
-        """Close the run, so that the next job of a multirun gets its own; a non-zero code shows as failed."""
+        """Close the run, so that the next job of a multirun gets its own; a non-zero code marks it as failed."""
         run, self._run = self._run, None
-        self.broken = True  # what comes later has nowhere to go and must not open a second run
+        self.broken = True  # later values must not open a second run
         if run is not None:
             try:
                 run.finish(exit_code=exit_code)
@@ -148,21 +148,21 @@ class Wandb(RunLogger):
             before = set((self.folder / "wandb").glob("run-*"))
             try:
                 return self._open(wandb, init_timeout=20, **({"api_key": key} if key else {}))
-            except Exception as error:  # a refused key, a silent server: nothing is lost offline
+            except Exception as error:  # invalid key or unreachable server: nothing is lost offline
                 log.warning("W&B cannot go online (%s): logging offline", _one_line(error))
                 self.mode = "offline"
-                wandb.teardown()  # its service else holds the run's id as in use
+                wandb.teardown()  # otherwise its service keeps the run's id in use
                 for folder in set((self.folder / "wandb").glob("run-*")) - before:
                     shutil.rmtree(folder, ignore_errors=True)
         while any(time.strftime("%Y%m%d_%H%M%S") in folder.name for folder in older):
-            time.sleep(0.1)  # W&B names folders by the second and would write into the older one
+            time.sleep(0.1)  # W&B names folders by the second and would reuse the older one
         return self._open(wandb)
 
     def _open(self, wandb: Any, **settings: Any) -> Any:
-        # Offline there is nothing to say between a run's own lines; online its address and upload errors stay
+        # Silent offline; online, its URL and upload errors are printed
         settings |= {"console": "off", "silent": self.mode == "offline", "quiet": True}
         return wandb.init(
-            dir=str(self.folder.absolute()),  # W&B's service stays in the folder where it was first started
+            dir=str(self.folder.absolute()),  # W&B's service keeps the folder where it was first started
             id=self.id,
             mode=self.mode,
             resume="allow" if self.mode == "online" else None,
@@ -172,7 +172,7 @@ class Wandb(RunLogger):
         )
 
     def _replay(self, clock: int) -> None:
-        """The rows, and the pictures that the policy lets through, in the order of the clock."""
+        """The rows, and the images that the policy allows, in clock order."""
         files = (self.folder / "samples").glob("*.png") if self._kind in self._sent else ()
         pictures = [(int(path.stem), path) for path in files if path.stem.isdecimal()]
         happened = [*read_rows(self.folder / "metrics.csv"), *pictures]
@@ -190,7 +190,7 @@ class Wandb(RunLogger):
 
 
 def choose_mode(mode: str, settings: Any) -> tuple[str, str | None]:
-    """(online or offline, the login's key): asks nothing and gives a dead network two seconds."""
+    """(online or offline, API key): never prompts, and waits two seconds for a dead network."""
     if mode == "auto" and os.environ.get("WANDB_MODE") in ("online", "offline"):
         mode = os.environ["WANDB_MODE"]
     if mode == "offline":
@@ -207,7 +207,7 @@ def choose_mode(mode: str, settings: Any) -> tuple[str, str | None]:
 
 
 def find_login(settings: Any) -> str | None:
-    """The API key for the server in use; "" where W&B finds the login itself; None without a login."""
+    """The API key for the server in use; "" if W&B finds the login itself; None without a login."""
     if os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return ""
     host, named = urlsplit(settings.base_url).netloc, os.environ.get("NETRC")
@@ -220,7 +220,7 @@ def find_login(settings: Any) -> str | None:
 
 
 def reachable(url: str, seconds: float = 2.0) -> bool:
-    """Whether the server (or the proxy on the way) accepts a connection; the limit includes name look-up."""
+    """Whether the server (or the proxy on the way) accepts a connection; the timeout includes DNS lookup."""
     parts = urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
@@ -232,7 +232,7 @@ def reachable(url: str, seconds: float = 2.0) -> bool:
         with suppress(OSError), socket.create_connection(address, timeout=seconds):
             answered.set()
 
-    # a look-up cannot be given a time limit, a thread can be left behind
+    # a DNS lookup has no timeout; a thread can be abandoned
     probe = threading.Thread(target=connect, daemon=True)
     probe.start()
     probe.join(seconds)
