@@ -1,0 +1,97 @@
+"""Measures of the faces as histograms, by verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from faceforge.cut.summary import Measure
+from faceforge.report import svg
+
+COLOURED = {"accepted": 2, "doubtful": 4, "rejected": 5, "photos": 0}  # in the order of VERDICTS
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A drawing with its title and a sentence that says what it shows."""
+
+    title: str
+    said: str
+    drawing: Markup
+
+
+def edges(values: np.ndarray, measure: Measure) -> np.ndarray:
+    """The edges of about 20 bars of a round width over the measure's scale, or over what nearly all values span."""
+    first, last = np.percentile(values, [1, 99])
+    first = first if measure.low is None else measure.low
+    last = values.max() + 1 if measure.whole else last if measure.high is None else measure.high
+    if last - first < (room := 0.1 * max(1.0, abs(last))):  # all alike: one bar, with room beside it
+        first, last = (first, first + room) if measure.high is None else (last - room, last)
+    rough = max((last - first) / 20, float(measure.whole))
+    size = 10.0 ** np.floor(np.log10(rough))
+    width = next(size * k for k in (1, 2, 2.5, 5, 10) if size * k >= rough * 0.999)
+    return np.arange(np.floor(first / width + 1e-6), np.ceil(last / width - 1e-6) + 1) * width
+
+
+def histogram(measure: Measure, values: np.ndarray, verdict: np.ndarray) -> Histogram | None:
+    """Values as bars, stacked by verdict, the outermost with all that lies beyond; None where nothing is known.
+
+    ``verdict`` is each value's place in VERDICTS, or one more for what has none, like photos.
+    """
+    known = ~np.isnan(values)
+    values, verdict = values[known].astype(float), verdict[known]
+    if not len(values):
+        return None
+    at = edges(values, measure)
+    width = at[1] - at[0]
+    place = np.clip(np.floor((values - at[0]) / width + 1e-6).astype(int), 0, len(at) - 2)
+    counts = np.stack([np.bincount(place[verdict == n], minlength=len(at) - 1) for n in range(len(COLOURED))])
+    middle = values[verdict == 0] if (verdict == 0).any() else values
+    digits = 0 if measure.whole else max(0, -int(np.floor(np.log10(width / 5))))
+    low, half, high = (f"{round(value, digits) + 0.0:.{digits}f}" for value in np.percentile(middle, [25, 50, 75]))
+    note = measure.note[:1].upper() + measure.note[1:]
+    said = f"{note}. Half of the values lie between {low} and {high}; the median is {half}."
+    return Histogram(measure.title, said, _draw(at, counts, measure, said))
+
+
+def _draw(at: np.ndarray, counts: np.ndarray, measure: Measure, said: str) -> Markup:
+    figure = svg.figure(320, 150)
+    axes = figure.add_axes((0.04, 0.12, 0.92, 0.86))
+    titles = _bars(axes, at - measure.whole / 2, counts, at)
+    axes.spines[["left", "top", "right"]].set_visible(False)
+    axes.spines["bottom"].set_color(svg.RULE)
+    axes.patch.set_visible(False)
+    axes.tick_params(labelsize=11, left=False, labelleft=False, bottom=False)
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=measure.whole, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    return svg.inline(figure, measure.title, said, titles)
+
+
+def _bars(axes: Axes, left: np.ndarray, counts: np.ndarray, at: np.ndarray) -> dict[str, str]:
+    """Draw stacked bars and over each stack a clear one for its words; returns the words by its gid."""
+    width, below, titles = left[1] - left[0], np.zeros(len(left) - 1), {}
+    for row, colour in zip(counts, COLOURED.values(), strict=True):
+        shown = row > 0
+        axes.bar(
+            left[:-1][shown],
+            row[shown],
+            0.94 * width,
+            below[shown],
+            color=svg.COLOURS[colour],
+            clip_on=False,
+            align="edge",
+        )
+        below += row
+    clear = axes.bar(left[:-1], np.full(len(below), below.max()), width, color="none", clip_on=False, align="edge")
+    for n, (patch, column) in enumerate(zip(clear, counts.T.tolist(), strict=True)):
+        words = ", ".join(f"{count:,} {name}" for name, count in zip(COLOURED, column, strict=True) if count)
+        patch.set(gid=f"column{n}", visible=bool(words))
+        titles[f"column{n}"] = f"{at[n]:g} to {at[n + 1]:g}: {words}"
+    axes.set(xlim=(left[0], left[-1]), ylim=(0, 1.15 * below.max()))
+    most = int(below.argmax())
+    axes.text(left[most] + width / 2, below[most], f"{below[most]:,.0f}", ha="center", va="bottom", fontsize=11)
+    return titles
