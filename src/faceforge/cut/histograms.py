@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from faceforge.cut.summary import Measure
 from faceforge.report import svg
 
+STEPS = [1, 2, 2.5, 5, 10]
 COLOURED = {"accepted": 2, "doubtful": 4, "rejected": 5, "photos": 0}  # in the order of VERDICTS
 
 
@@ -31,10 +32,7 @@ def edges(values: np.ndarray, measure: Measure) -> np.ndarray:
     last = values.max() + 1 if measure.whole else last if measure.high is None else measure.high
     if last - first < (room := 0.1 * max(1.0, abs(last))):  # all alike: one bar, with room beside it
         first, last = (first, first + room) if measure.high is None else (last - room, last)
-    rough = max((last - first) / 20, float(measure.whole))
-    size = 10.0 ** np.floor(np.log10(rough))
-    width = next(size * k for k in (1, 2, 2.5, 5, 10) if size * k >= rough * 0.999)
-    return np.arange(np.floor(first / width + 1e-6), np.ceil(last / width - 1e-6) + 1) * width
+    return MaxNLocator(20, integer=measure.whole, steps=STEPS).tick_values(first, last)
 
 
 def histogram(measure: Measure, values: np.ndarray, verdict: np.ndarray) -> Histogram | None:
@@ -47,11 +45,10 @@ def histogram(measure: Measure, values: np.ndarray, verdict: np.ndarray) -> Hist
     if not len(values):
         return None
     at = edges(values, measure)
-    width = at[1] - at[0]
-    place = np.clip(np.floor((values - at[0]) / width + 1e-6).astype(int), 0, len(at) - 2)
-    counts = np.stack([np.bincount(place[verdict == n], minlength=len(at) - 1) for n in range(len(COLOURED))])
+    inside = np.clip(values, at[0], at[-1])
+    counts = np.stack([np.histogram(inside[verdict == n], at)[0] for n in range(len(COLOURED))])
     middle = values[verdict == 0] if (verdict == 0).any() else values
-    digits = 0 if measure.whole else max(0, -int(np.floor(np.log10(width / 5))))
+    digits = 0 if measure.whole else max(0, -int(np.floor(np.log10((at[1] - at[0]) / 5))))
     low, half, high = (f"{round(value, digits) + 0.0:.{digits}f}" for value in np.percentile(middle, [25, 50, 75]))
     note = measure.note[:1].upper() + measure.note[1:]
     said = f"{note}. Half of the values lie between {low} and {high}; the median is {half}."
@@ -66,7 +63,7 @@ def _draw(at: np.ndarray, counts: np.ndarray, measure: Measure, said: str) -> Ma
     axes.spines["bottom"].set_color(svg.RULE)
     axes.patch.set_visible(False)
     axes.tick_params(labelsize=11, left=False, labelleft=False, bottom=False)
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=measure.whole, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=measure.whole, steps=STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return svg.inline(figure, measure.title, said, titles)
 

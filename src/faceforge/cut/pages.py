@@ -122,34 +122,16 @@ class Sheet:
     title: str
     found: Summary
     kind: str
+    count: int  # of this kind, on all pages
     number: int
     rows: list[Row]
     size: tuple[int, int]
-
-    @property
-    def count(self) -> int:
-        """Of this kind, on all pages."""
-        return self.found.verdicts[NONE if self.kind == "without" else self.kind]
-
-    @property
-    def last(self) -> int:
-        """The number of pages."""
-        return max(1, -(-self.count // PER_PAGE))
-
-    @property
-    def first(self) -> int:
-        """The place of this page's first face among all."""
-        return PER_PAGE * (self.number - 1) + 1
+    full = PER_PAGE
 
     @property
     def photos(self) -> list[tuple[str, str]]:
         """Photos without a face, each with the reason."""
         return [(row.source, row.reason or "no face found") for row in self.rows]
-
-    @property
-    def near(self) -> list[int]:
-        """The pages beside, the first and the last."""
-        return sorted({1, *range(max(1, self.number - 3), min(self.last, self.number + 3) + 1), self.last})
 
 
 class Sheets:
@@ -179,7 +161,8 @@ class Sheets:
     def _write(self, kind: str) -> None:
         self.pages[kind] += 1
         rows, self.rows[kind] = self.rows[kind], []
-        sheet = Sheet(self.title, self.found, kind, self.pages[kind], rows, self.size or SIZE)
+        count = self.found.verdicts[NONE if kind == "without" else kind]
+        sheet = Sheet(self.title, self.found, kind, count, self.pages[kind], rows, self.size or SIZE)
         self.written.append(f"{kind}-{sheet.number:04d}.html")
         _write(self.review / self.written[-1], PAGES.render("sheet.html.j2", sheet))
 

@@ -178,7 +178,7 @@ def _pose(found: Summary) -> Iterator[str]:
 
 
 def _light(found: Summary) -> Iterator[str]:
-    light, contrast = found.known("brightness"), found.known("contrast")
+    light = found.known("brightness")
     if len(light) >= FEW:
         low, high = np.percentile(light, [25, 75])
         if low < 70:
@@ -187,12 +187,11 @@ def _light(found: Summary) -> Iterator[str]:
             yield f"A quarter of the faces is brighter than {high:.0f} of 255 (limit 180)."
         if high - low < 20:
             yield f"Half of the faces have similar brightness, {low:.0f} to {high:.0f} (limit: 20 apart)."
-    if len(contrast) >= FEW and (pale := float((contrast < 30).mean())) >= 0.2:
-        yield f"{of(pale)} are pale: their contrast is below 30 (limit 20%)."
 
 
 def _detail(found: Summary) -> Iterator[str]:
     rules = (
+        ("contrast", lambda v: v < 30, "are pale: their contrast is below 30"),
         ("box_w", lambda v: v < 64, "were narrower than 64 pixels in their photo"),
         ("scale", lambda v: v > 1.5, "are enlarged more than 1.5 times and show less detail than their size suggests"),
         ("sharpness", lambda v: v < 30, "are soft: their sharpness is below 30"),
@@ -211,7 +210,7 @@ def _repeats(found: Summary) -> Iterator[str]:
     if same >= 0.05 * faces:
         yield f"{of(same / faces)} are near duplicates of another face (limit 5%)."
     if again >= 0.3 * faces:
-        yield f"{of(again / faces)} show a person who appears more than once (limit 30%)."
+        yield f"{of(again / faces)} repeat a person (limit 30%)."
     most = max(found.people.values(), default=0) + 1
     if most > max(1, 0.1 * faces):
         yield f"One person has {most:,} of the {faces:,} faces (limit 10%)."

@@ -21,7 +21,7 @@ from faceforge.report.diagnosis import FIGURES
 from faceforge.report.html import short
 
 BINS = 300
-PLOT = (460, 250)  # of a chart of the report
+PLOT = (460, 240)  # of a chart of the report
 WIDE, TALL = 5.6, 3.2  # of a panel of curves.png, inches
 STEPS = [1, 2, 2.5, 5, 10]  # between ticks
 DOTTED = 30  # so few points are also drawn one by one
@@ -143,9 +143,9 @@ def write_curves(run: Path) -> Path | None:
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(WIDE * columns, TALL * rows), dpi=110)
-    figure.subplots_adjust(**_margins(columns, rows))
     for number, panel in enumerate(panels):
-        axes = figure.add_subplot(rows, columns, number + 1)
+        row, column = divmod(number, columns)
+        axes = figure.add_axes(((column + 0.125) / columns, (rows - row - 0.84) / rows, 0.85 / columns, 0.72 / rows))
         _draw(axes, panel)
         axes.set_xlim(left=0)
         axes.set_title(panel.title, loc="left", fontsize=10)
@@ -154,19 +154,6 @@ def write_curves(run: Path) -> Path | None:
     with replacing(run / "curves.png", binary=True) as file:
         figure.savefig(file, format="png")
     return run / "curves.png"
-
-
-def _margins(columns: int, rows: int) -> dict[str, float]:
-    """Fixed ones: layouts that matplotlib finds by itself draw everything twice."""
-    left, right, top, bottom = 0.7, 0.15, 0.4, 0.5
-    return {
-        "left": left / (WIDE * columns),
-        "right": 1 - right / (WIDE * columns),
-        "bottom": bottom / (TALL * rows),
-        "top": 1 - top / (TALL * rows),
-        "wspace": (left + right) / (WIDE - left - right),
-        "hspace": (top + bottom) / (TALL - top - bottom),
-    }
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -178,7 +165,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         # values far outside would be coordinates of a hundred digits
         values = np.clip([series.mean, series.low, series.high], 6 * low - 5 * high, 6 * high - 5 * low)
         axes.plot(
-            series.images, values[0], color=colour, marker=marker, markersize=9, linewidth=1.5, label=label, clip_on=cut
+            series.images, values[0], color=colour, marker=marker, markersize=7, linewidth=1.5, label=label, clip_on=cut
         )
         if series.thinned:
             around, band = (np.concatenate([there, back[::-1]]) for there, back in ((series.images,) * 2, values[1:]))

@@ -20,31 +20,24 @@ FIGURES: dict[str, tuple[str, str]] = {
     ),
     "val/active_units": (
         "Active latent units",
-        "Units that depend on the face. A variational model switches off units it does not need; almost none left is "
-        "a collapse.",
+        "Units that depend on the face. A variational model drops unneeded units; almost none left is a collapse.",
     ),
-    "val/kl": (
-        "KL divergence of the latent code",
-        "From its prior N(0, 1), in nats, summed over all units: how much the code says about a face.",
-    ),
-    "val/diversity": (
-        "Diversity",
-        "Distance between two generated faces relative to two real faces. 1: as different. 0: always the same face.",
-    ),
+    "val/kl": ("KL divergence", "From the prior N(0, 1), in nats over all units: how much the code says about a face."),
+    "val/diversity": ("Diversity", "Distance between generated faces, relative to real ones. 0: always the same face."),
     "val/nearest": (
-        "Distance to the nearest",
-        "From a generated face to the most similar other one, relative to real faces. Near 0: a few faces repeat.",
+        "Nearest neighbour",
+        "Distance to the most similar other face, relative to real faces. Near 0: faces repeat.",
     ),
     "val/checkerboard": (
         "Checkerboard",
-        "Strength of periodic patterns relative to real faces. 1: none. 4: usual at the start. Above 5: visible.",
+        "Periodic patterns, relative to real faces. 1: none. 4: usual at the start. Above 5: visible.",
     ),
     "discriminator/saturation": (
-        "Saturation of the discriminator",
-        "Share of faces that it judges correctly and with certainty. Near 1 the generator learns little from it.",
+        "Discriminator saturation",
+        "Share of faces judged correctly with certainty. Near 1 it teaches little.",
     ),
     "discriminator/signal": (
         "Signal to the generator",
-        "Share of the full gradient that reaches the generator. Near 0 it learns nothing.",
+        "Share of the full gradient. Near 0 the generator learns nothing.",
     ),
 }

@@ -26,8 +26,8 @@ class Record(dict[str, Any]):
     def read(cls, path: Path) -> Record:
         """From JSON."""
         try:
-            return cls.of(json.loads(path.read_text(encoding="utf-8", errors="replace")))
-        except (OSError, ValueError):
+            return cls.of(json.loads(_text(path)))
+        except ValueError:
             return cls()
 
     @classmethod
@@ -80,10 +80,7 @@ class Facts:
     @cached_property
     def config_text(self) -> str:
         """config.yaml as it stands there."""
-        try:
-            return (self.folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
+        return _text(self.folder / "config.yaml")
 
     @cached_property
     def config(self) -> Record:
@@ -115,6 +112,13 @@ class Facts:
         ends = [series.end for panel in self.panels for series in panel.series]
         grids = [picture.images for picture in self.time_line]
         return int(self.record.number("images") or max([*ends, *grids, 0]))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
