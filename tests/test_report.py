@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from matplotlib import rc_context
 from PIL import Image
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -364,7 +365,8 @@ def test_a_drawing_keeps_no_style_of_its_own_and_no_name_of_another(tmp_path):
     ids = [attributes["id"] for _, attributes in seen.elements if "id" in attributes]
     assert len([name for name in ids if name.startswith("p")]) == 4  # each cuts off what lies outside
     assert len(ids) == len(set(ids))
-    assert write_report(tmp_path).read_text(encoding="utf-8") == source
+    with rc_context({"text.usetex": True, "axes.facecolor": "black", "font.size": 30, "axes.grid": True}):
+        assert write_report(tmp_path).read_text(encoding="utf-8") == source
 
 
 def test_panels_are_grouped_and_ordered(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -32,7 +33,7 @@ def edges(values: np.ndarray, measure: Measure) -> np.ndarray:
     last = values.max() + 1 if measure.whole else last if measure.high is None else measure.high
     if last - first < (room := 0.1 * max(1.0, abs(last))):  # all alike: one bar, with room beside it
         first, last = (first, first + room) if measure.high is None else (last - room, last)
-    return MaxNLocator(20, integer=measure.whole, steps=STEPS).tick_values(first, last)
+    return np.asarray(MaxNLocator(20, integer=measure.whole, steps=STEPS).tick_values(first, last))
 
 
 def histogram(measure: Measure, values: np.ndarray, verdict: np.ndarray) -> Histogram | None:
@@ -55,6 +56,7 @@ def histogram(measure: Measure, values: np.ndarray, verdict: np.ndarray) -> Hist
     return Histogram(measure.title, said, _draw(at, counts, measure, said))
 
 
+@style.context("default")
 def _draw(at: np.ndarray, counts: np.ndarray, measure: Measure, said: str) -> Markup:
     figure = svg.figure(320, 150)
     axes = figure.add_axes((0.04, 0.12, 0.92, 0.86))

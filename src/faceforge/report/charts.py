@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -134,6 +135,7 @@ def thin(name: str, images: NDArray[np.float64], values: NDArray[np.float64], bi
 # ------------------------------------------------------------------------------------------------------ PNG
 
 
+@style.context("default")  # and not the user's own
 def write_curves(run: Path) -> Path | None:
     """Draw `curves.png` from `metrics.csv` of a run folder, in one step; None where there is nothing to draw."""
     run = Path(run)
@@ -197,6 +199,7 @@ class Chart:
     points: str
 
 
+@style.context("default")
 def chart(panel: Panel, end: float) -> Chart:
     """One chart of the report, its axis from 0 to `end` images."""
     end = max(end, 1.0)
