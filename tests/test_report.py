@@ -169,8 +169,8 @@ def test_the_numbers_of_the_run_are_on_the_page(run):
         "generator 0.25",
         "Not finite: 1 of 2 values of loss/discriminator.",
         "Conv2d BatchNorm2d ReLU 4 \u00d7 8 \u00d7 8 120 parameters",
-        "training 50 s 77%",
-        "other 5 s 8%",
+        "training 50 s, 77%",
+        "other 5 s, 8%",
         "wandb sync '/runs/my run/wandb/offline-run-x-abcd1234'",
     ):
         assert expected in words, expected

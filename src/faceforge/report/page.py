@@ -114,7 +114,7 @@ class Report(Facts):
         if spent and rest > 0.01 * sum(spent.values()):
             spent = Record({**spent, "other": rest}).numbers()
         whole = sum(spent.values())
-        return [Share(name, f"{duration(part)} {part / whole:.0%}", part / whole) for name, part in spent.items()]
+        return [Share(name, f"{duration(part)}, {part / whole:.0%}", part / whole) for name, part in spent.items()]
 
     @property
     def commands(self) -> list[tuple[str, str]]:
