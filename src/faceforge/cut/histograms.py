@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from markupsafe import Markup
@@ -13,7 +14,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from faceforge.cut.summary import Measure
 from faceforge.report import svg
 
-STEPS = [1, 2, 2.5, 5, 10]
 COLOURED = {"accepted": 2, "doubtful": 4, "rejected": 5, "photos": 0}  # in the order of VERDICTS
 
 
@@ -33,7 +33,7 @@ def edges(values: np.ndarray, measure: Measure) -> np.ndarray:
     last = values.max() + 1 if measure.whole else last if measure.high is None else measure.high
     if last - first < (room := 0.1 * max(1.0, abs(last))):  # all alike: one bar, with room beside it
         first, last = (first, first + room) if measure.high is None else (last - room, last)
-    return np.asarray(MaxNLocator(20, integer=measure.whole, steps=STEPS).tick_values(first, last))
+    return np.asarray(MaxNLocator(20, integer=measure.whole, steps=svg.STEPS).tick_values(first, last))
 
 
 def histogram(measure: Measure, values: np.ndarray, verdict: np.ndarray) -> Histogram | None:
@@ -65,27 +65,20 @@ def _draw(at: np.ndarray, counts: np.ndarray, measure: Measure, said: str) -> Ma
     axes.spines["bottom"].set_color(svg.RULE)
     axes.patch.set_visible(False)
     axes.tick_params(labelsize=11, left=False, labelleft=False, bottom=False)
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=measure.whole, steps=STEPS))
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=measure.whole, steps=svg.STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return svg.inline(figure, measure.title, said, titles)
 
 
 def _bars(axes: Axes, left: np.ndarray, counts: np.ndarray, at: np.ndarray) -> dict[str, str]:
     """Draw stacked bars and over each stack a clear one for its words; returns the words by its gid."""
+    bar = partial(axes.bar, align="edge", clip_on=False)
     width, below, titles = left[1] - left[0], np.zeros(len(left) - 1), {}
     for row, colour in zip(counts, COLOURED.values(), strict=True):
         shown = row > 0
-        axes.bar(
-            left[:-1][shown],
-            row[shown],
-            0.94 * width,
-            below[shown],
-            color=svg.COLOURS[colour],
-            clip_on=False,
-            align="edge",
-        )
+        bar(left[:-1][shown], row[shown], 0.94 * width, below[shown], color=svg.COLOURS[colour])
         below += row
-    clear = axes.bar(left[:-1], np.full(len(below), below.max()), width, color="none", clip_on=False, align="edge")
+    clear = bar(left[:-1], below.max(), width, color="none")
     for n, (patch, column) in enumerate(zip(clear, counts.T.tolist(), strict=True)):
         words = ", ".join(f"{count:,} {name}" for name, count in zip(COLOURED, column, strict=True) if count)
         patch.set(gid=f"column{n}", visible=bool(words))

@@ -24,7 +24,6 @@ from faceforge.report.html import short
 BINS = 300
 PLOT = (460, 240)  # of a chart of the report
 WIDE, TALL = 5.6, 3.2  # of a panel of curves.png, inches
-STEPS = [1, 2, 2.5, 5, 10]  # between ticks
 DOTTED = 30  # so few points are also drawn one by one
 OUTSIDE = 0.01  # share of the values that one panel's scale may leave out, at each end
 
@@ -175,7 +174,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_ylim(low, high)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=svg.STEPS))
     axes.tick_params(labelsize=8, length=0)
     axes.grid(color=svg.RULE, linewidth=0.8)
     axes.spines[:].set_visible(False)
@@ -207,7 +206,7 @@ def chart(panel: Panel, end: float) -> Chart:
     axes = figure.add_axes((0.095, 0.11, 0.875, 0.86))
     _draw(axes, panel)
     axes.set_xlim(0, end)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=svg.STEPS))
     axes.tick_params(labelsize=11, left=False, bottom=False)
     axes.patch.set(gid="area", facecolor="none")
     ends = "; ".join(f"{series.name} ends at {series.last:.4g}" for series in panel.series)
