@@ -22,7 +22,7 @@ from faceforge.evaluation import command, comparison, protocol
 from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.command import Options
 from faceforge.metrics import table
-from faceforge.report import page, write_report
+from faceforge.report import write_report
 from faceforge.schemes.supervised import PairedScheme
 
 ASKED = Options(Path(), "test", "best", None, 0, None, False, None, ())
@@ -423,11 +423,15 @@ def test_columns_are_aligned_and_the_best_is_marked():
     ]
 
 
-def test_a_score_that_is_no_number_is_nobody_s_best():
+def test_a_score_that_is_no_number_is_nobody_s_best(tmp_path):
     """Neither in a table, nor of the densities of a code, nor in the report."""
     nan = float("nan")
     rows = [{"kind": "model", "scores": {"mae": {"value": value}}} for value in (nan, 0.5, 0.4)]
     assert table.Table("images", ["mae"], rows).best("mae") == 0.4
     found = [{"scores": {"kid": {"value": None}}}, {"scores": {}}, {"scores": {"kid": {"value": 0.1}}}]
     assert min(found, key=protocol._kid_of) is found[2]
-    assert page._best({"metric": "val/mae", "mode": "min", "value": nan, "images": 4}) == []
+    best = {"metric": "val/mae", "mode": "min", "value": nan, "images": 4}
+    (tmp_path / "run.json").write_text(json.dumps({"best": best}))
+    assert "Best val/mae" not in write_report(tmp_path).read_text()
+    (tmp_path / "run.json").write_text(json.dumps({"best": {**best, "value": 0.5}}))
+    assert "Best val/mae" in write_report(tmp_path).read_text()

@@ -142,7 +142,8 @@ def test_the_wheel_trains_without_the_checkout(tmp_path):
     )
     wheel = next(tmp_path.glob("*.whl"))
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    assert (tmp_path / "site/faceforge/conf/train.yaml").is_file()
+    for name in ("conf/train.yaml", "report/templates/report.html.j2", "cut/templates/index.html.j2"):
+        assert (tmp_path / "site/faceforge" / name).is_file(), name
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from faceforge.main import main; main()"
     from conftest import TINY
 

@@ -38,16 +38,16 @@ class Measure(NamedTuple):
 
 
 MEASURES = (
-    Measure("yaw", "Turned to a side", "0 looks straight ahead, -1 and 1 are profiles", -1, 1),
-    Measure("roll", "Tilted", "degrees clockwise in the photo"),
+    Measure("yaw", "Head turn", "0 looks straight ahead, -1 and 1 are profiles", -1, 1),
+    Measure("roll", "Head tilt", "degrees clockwise in the photo"),
     Measure("brightness", "Brightness", "mean luma of the crop, 0 to 255", 0, 255),
     Measure("contrast", "Contrast", "standard deviation of the crop's luma", 0, 100),
     Measure("sharpness", "Sharpness", "variance of the Laplacian at 128 pixels", 0),
     Measure("box_w", "Size in the photo", "width of the detected box in pixels", 0),
-    Measure("scale", "Enlarged", "crop pixels for each pixel of the photo; above 1 it is enlarged", 0),
-    Measure("score", "Score", "the detector's own confidence"),
-    Measure("moved", "Frame moved", "to stay inside the photo, in frame widths", 0),
-    Measure("shrunk", "Frame shrunk", "share of its size that it kept to fit into the photo", None, 1),
+    Measure("scale", "Enlargement", "crop pixels per photo pixel; above 1 the crop is enlarged", 0),
+    Measure("score", "Score", "confidence of the detector"),
+    Measure("moved", "Frame shift", "how far the frame moved to stay inside the photo, in frame widths", 0),
+    Measure("shrunk", "Frame size kept", "share of its size that the frame kept to fit into the photo", None, 1),
 )
 
 
@@ -153,12 +153,12 @@ def _losses(found: Summary) -> Iterator[str]:
     lost = faces - found.verdicts["accepted"]
     if lost >= 0.3 * faces > 0:
         reasons = Counter({reason: n for (verdict, reason), n in found.reasons.items() if verdict in VERDICTS[1:]})
-        why = "".join(f", most often ({n:,}) for: {reason}" for reason, n in reasons.most_common(1))
-        yield f"{of(lost / faces)} are not accepted (told from 30%){why}."
+        why = "".join(f" The most frequent reason ({n:,}): {reason}." for reason, n in reasons.most_common(1))
+        yield f"{of(lost / faces)} are not accepted (limit 30%).{why}"
     if photos[0] >= 0.2 * sum(photos) > 0:
-        yield f"{of(photos[0] / sum(photos), 'photos')} show no face (told from 20%)."
+        yield f"{of(photos[0] / sum(photos), 'photos')} show no face (limit 20%)."
     if sum(photos[2:]) >= 0.3 * sum(photos) > 0:
-        yield f"{of(sum(photos[2:]) / sum(photos), 'photos')} hold several faces (told from 30%): some are bystanders."
+        yield f"{of(sum(photos[2:]) / sum(photos), 'photos')} show several faces (limit 30%). Some are bystanders."
 
 
 def _pose(found: Summary) -> Iterator[str]:
@@ -166,65 +166,64 @@ def _pose(found: Summary) -> Iterator[str]:
     if len(yaw) >= FEW:
         ahead = float((abs(yaw) < AHEAD).mean())
         if ahead >= 0.8:
-            yield f"{of(ahead)} look straight ahead (turned by less than {AHEAD}; told from 80%): few profiles."
+            yield f"{of(ahead)} look straight ahead (turned by less than {AHEAD}; limit 80%). There are few profiles."
         side = yaw[abs(yaw) >= AHEAD]
         left = float((side < 0).mean()) if len(side) >= FEW else 0.5
         if max(left, 1 - left) >= 0.7:
             share, where = of(max(left, 1 - left), "faces that are turned"), "left" if left > 0.5 else "right"
-            yield f"{share} look to the {where} (told from 70%)."
+            yield f"{share} look to the {where} (limit 70%)."
     if len(roll) >= FEW and abs(middle := float(np.median(roll))) >= 4:
-        way = "clockwise" if middle > 0 else "against the clock"
-        yield f"Half of the faces are tilted {way} by more than {abs(middle):.0f} degrees (told from 4)."
+        way = "clockwise" if middle > 0 else "counterclockwise"
+        yield f"Half of the faces are tilted {way} by more than {abs(middle):.0f} degrees (limit 4)."
 
 
 def _light(found: Summary) -> Iterator[str]:
-    light, contrast = found.known("brightness"), found.known("contrast")
+    light = found.known("brightness")
     if len(light) >= FEW:
         low, high = np.percentile(light, [25, 75])
         if low < 70:
-            yield f"A quarter of the faces is darker than {low:.0f} of 255 (told below 70)."
+            yield f"A quarter of the faces is darker than {low:.0f} of 255 (limit 70)."
         if high > 180:
-            yield f"A quarter of the faces is brighter than {high:.0f} of 255 (told above 180)."
+            yield f"A quarter of the faces is brighter than {high:.0f} of 255 (limit 180)."
         if high - low < 20:
-            yield f"Half of the faces are alike in brightness, {low:.0f} to {high:.0f} (told where less than 20 apart)."
-    if len(contrast) >= FEW and (pale := float((contrast < 30).mean())) >= 0.2:
-        yield f"{of(pale)} are pale: their contrast lies below 30 (told from 20%)."
+            yield f"Half of the faces have similar brightness, {low:.0f} to {high:.0f} (limit: 20 apart)."
 
 
 def _detail(found: Summary) -> Iterator[str]:
     rules = (
+        ("contrast", lambda v: v < 30, "are pale: their contrast is below 30"),
         ("box_w", lambda v: v < 64, "were narrower than 64 pixels in their photo"),
-        ("scale", lambda v: v > 1.5, "are enlarged more than 1.5 times, so they show less than their size promises"),
-        ("sharpness", lambda v: v < 30, "are soft: their sharpness lies below 30"),
-        ("moved", lambda v: v > 0.1, "lie off the centre: their frame was moved by more than a tenth of its width"),
-        ("shrunk", lambda v: v < 0.9, "look larger than the rest: their frame kept less than 0.9 of its size"),
+        ("scale", lambda v: v > 1.5, "are enlarged more than 1.5 times and show less detail than their size suggests"),
+        ("sharpness", lambda v: v < 30, "are soft: their sharpness is below 30"),
+        ("moved", lambda v: v > 0.1, "are off-centre: their frame was moved by more than a tenth of its width"),
+        ("shrunk", lambda v: v < 0.9, "look larger than the rest: their frame was reduced below 0.9 of its size"),
     )
     for name, test, words in rules:
         values = found.known(name)
         if len(values) >= FEW and (share := float(test(values).mean())) >= 0.2:
-            yield f"{of(share)} {words} (told from 20%)."
+            yield f"{of(share)} {words} (limit 20%)."
 
 
 def _repeats(found: Summary) -> Iterator[str]:
     faces = sum(found.verdicts[name] for name in VERDICTS)
     same, again = sum(found.same.values()), sum(found.people.values())
     if same >= 0.05 * faces:
-        yield f"{of(same / faces)} are near duplicates of another (told from 5%)."
+        yield f"{of(same / faces)} are near duplicates of another face (limit 5%)."
     if again >= 0.3 * faces:
-        yield f"{of(again / faces)} show a person who is there already (told from 30%)."
+        yield f"{of(again / faces)} repeat a person (limit 30%)."
     most = max(found.people.values(), default=0) + 1
     if most > max(1, 0.1 * faces):
-        yield f"One person alone has {most:,} of the {faces:,} faces (told from 10%)."
+        yield f"One person has {most:,} of the {faces:,} faces (limit 10%)."
 
 
 def _labels(found: Summary, attributes: Attributes | None) -> Iterator[str]:
     sets = found.sets()
     for name, most in sets.most_common(1):
         if most >= 0.65 * sets.total():
-            yield f"{of(most / sets.total())} lie in the folder \u2068{name}\u2069 (told from 65%)."
+            yield f"{of(most / sets.total())} are in the folder \u2068{name}\u2069 (limit 65%)."
     known = sorted(shares(found, attributes), key=lambda pair: (pair[1], pair[0]))
     for name, share in [pair for pair in reversed(known) if pair[1] >= 0.8][:LABELS_TOLD]:
-        yield f"{of(share)} have the label \u2068{name}\u2069 (told from 80%)."
+        yield f"{of(share)} have the label \u2068{name}\u2069 (limit 80%)."
     rare = [f"\u2068{name}\u2069 {share:.1%}" for name, share in known if share < 0.1]
     if rare:
         more = f" and {len(rare) - LABELS_TOLD} more" if len(rare) > LABELS_TOLD else ""

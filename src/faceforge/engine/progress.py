@@ -11,7 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from faceforge.report.markup import duration
+from faceforge.report.html import duration
 
 BAR_SECONDS = 0.5
 LINE_SECONDS = 30.0

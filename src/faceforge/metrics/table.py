@@ -43,8 +43,8 @@ MEASURES = {
     "coverage": Measure("coverage", "higher", 3),
     "diversity": Measure("diversity", "one", 3),
 }
-TITLES = {"images": "Images against targets", "generated": "Generated faces against real ones"}
-WAYS = {"higher": "higher is better", "lower": "lower is better", "one": "1 is best"}
+TITLES = {"images": "Outputs compared with the true images", "generated": "Generated faces compared with real faces"}
+WAYS = {"higher": "higher is better", "lower": "lower is better", "one": "closest to 1 is best"}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What a person opens after a run: `report.html`, `curves.png`, and the diagram of the networks.
 
-Each is imported where it is first asked for: the pages of cut faces share the markup and need neither torch nor
-matplotlib.
+Each is imported on first use: the pages of cut faces share `html` and need neither torch nor matplotlib.
 """
 
 from __future__ import annotations

@@ -1,30 +1,30 @@
-"""A run's curves: metrics.csv read, thinned to what a screen can show, and drawn as a PNG or as inline SVG."""
+"""A run's curves: metrics.csv read, thinned to what a screen can show, and drawn as curves.png or for the report."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
+from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from faceforge.io.files import replacing
 from faceforge.io.metrics_csv import read_rows
+from faceforge.report import svg
 from faceforge.report.diagnosis import FIGURES
+from faceforge.report.html import short
 
 BINS = 300
-EDGE = 8  # beside the plot in an SVG, where the first and last dots still have room
-WIDTH = 1000 + 2 * EDGE
+PLOT = (460, 240)  # of a chart of the report
 WIDE, TALL = 5.6, 3.2  # of a panel of curves.png, inches
 DOTTED = 30  # so few points are also drawn one by one
-COLOURS = ("#0b6bcb", "#c4520a", "#0a7d5a", "#8a4fbf", "#8c6d00", "#b3316b")
 OUTSIDE = 0.01  # share of the values that one panel's scale may leave out, at each end
 
 
@@ -108,7 +108,7 @@ def _place(group: str) -> tuple[int, str]:
 
 
 def _title(group: str, series: Sequence[Series]) -> str:
-    known = {"loss": "Losses", "logit": "The discriminator's logits", "images_per_second": "Images a second"}
+    known = {"loss": "Losses", "logit": "Discriminator logits", "images_per_second": "Images per second"}
     where = "Training and validation: " if any(not s.name.startswith("val/") for s in series) else "Validation: "
     return known.get(group, group.replace("val/", where).replace("_", " "))
 
@@ -134,6 +134,7 @@ def thin(name: str, images: NDArray[np.float64], values: NDArray[np.float64], bi
 # ------------------------------------------------------------------------------------------------------ PNG
 
 
+@style.context("default")  # and not the user's own
 def write_curves(run: Path) -> Path | None:
     """Draw `curves.png` from `metrics.csv` of a run folder, in one step; None where there is nothing to draw."""
     run = Path(run)
@@ -143,97 +144,80 @@ def write_curves(run: Path) -> Path | None:
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(WIDE * columns, TALL * rows), dpi=110)
-    figure.subplots_adjust(**_margins(columns, rows))
-    FigureCanvasAgg(figure)
     for number, panel in enumerate(panels):
-        _draw(figure.add_subplot(rows, columns, number + 1), panel)
+        row, column = divmod(number, columns)
+        axes = figure.add_axes(((column + 0.125) / columns, (rows - row - 0.84) / rows, 0.85 / columns, 0.72 / rows))
+        _draw(axes, panel)
+        axes.set_xlim(left=0)
+        axes.set_title(panel.title, loc="left", fontsize=10)
+        axes.set_xlabel("images seen", fontsize=8)
+        axes.legend(fontsize=7.5, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderpad=0)
     with replacing(run / "curves.png", binary=True) as file:
         figure.savefig(file, format="png")
     return run / "curves.png"
 
 
-def _margins(columns: int, rows: int) -> dict[str, float]:
-    """Fixed ones: layouts that matplotlib finds by itself draw everything twice."""
-    left, right, top, bottom = 0.7, 0.15, 0.4, 0.5
-    return {
-        "left": left / (WIDE * columns),
-        "right": 1 - right / (WIDE * columns),
-        "bottom": bottom / (TALL * rows),
-        "top": 1 - top / (TALL * rows),
-        "wspace": (left + right) / (WIDE - left - right),
-        "hspace": (top + bottom) / (TALL - top - bottom),
-    }
-
-
 def _draw(axes: Axes, panel: Panel) -> None:
+    """The curves alone, on the panel's scale."""
+    (low, high), cut = panel.limits(), panel.cropped()
     for number, series in enumerate(panel.series):
-        colour, marker = COLOURS[number % len(COLOURS)], "." if len(series.images) <= DOTTED else ""
+        colour, marker = svg.COLOURS[number % len(svg.COLOURS)], "." if len(series.images) <= DOTTED else ""
         label = series.name if series.lost == 0 else f"{series.name} ({series.lost} not finite)"
-        axes.plot(series.images, series.mean, color=colour, marker=marker, linewidth=1.3, label=label)
+        # values far outside would be coordinates of a hundred digits
+        values = np.clip([series.mean, series.low, series.high], 6 * low - 5 * high, 6 * high - 5 * low)
+        axes.plot(
+            series.images, values[0], color=colour, marker=marker, markersize=7, linewidth=1.5, label=label, clip_on=cut
+        )
         if series.thinned:
-            axes.fill_between(series.images, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_title(panel.title, loc="left", fontsize=10)
-    axes.set_ylim(*panel.limits())
-    axes.set_xlabel("images seen", fontsize=8)
+            around, band = (np.concatenate([there, back[::-1]]) for there, back in ((series.images,) * 2, values[1:]))
+            axes.fill(around, band, color=colour, alpha=0.16, linewidth=0, clip_on=cut)
+    axes.set_ylim(low, high)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=svg.STEPS))
     axes.tick_params(labelsize=8, length=0)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlim(left=0)
-    axes.legend(fontsize=7.5, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderpad=0)
+    axes.grid(color=svg.RULE, linewidth=0.8)
+    axes.spines[:].set_visible(False)
 
 
-# ------------------------------------------------------------------------------------------------------ SVG
+# ---------------------------------------------------------------------------------------------------- report
 
 
-def draw_html(panel: Panel, end: float) -> str:
-    """One chart of the report as HTML: curves in inline SVG, ticks beside it, a legend with the last values.
+@dataclass(frozen=True)
+class Chart:
+    """A panel as the report shows it: labels with last values, the drawing from 0 to `end` images, what it hides.
 
-    The x-axis runs from 0 to `end` images. The drawing stretches with the page; colours come from the page.
+    `points` is JSON of [images, means] of each series, for the values under the pointer.
     """
-    low, high = panel.limits()
+
+    title: str
+    end: float
+    legend: list[tuple[str, str]]
+    drawing: Markup
+    remark: str
+    points: str
+
+
+@style.context("default")
+def chart(panel: Panel, end: float) -> Chart:
+    """One chart of the report, its axis from 0 to `end` images."""
     end = max(end, 1.0)
-    curves = "".join(_curve(series, number, end, low, high) for number, series in enumerate(panel.series))
-    rows = [(f"{tick:g}", 100 * (high - tick) / (high - low)) for tick in _ticks(low, high, 5)]
-    columns = [(short(tick), (EDGE + 1000 * tick / end) / WIDTH * 100) for tick in _ticks(0, end, 4)]
-    lines = "".join(f'<line x1="{-EDGE}" x2="{1000 + EDGE}" y1="{10 * at:.1f}" y2="{10 * at:.1f}"/>' for _, at in rows)
-    lefts = "".join(f'<span class="y" style="top:{at:.2f}%">{escape(text)}</span>' for text, at in rows)
-    feet = "".join(f'<span class="x" style="left:{at:.2f}%">{escape(text)}</span>' for text, at in columns)
-    told = "; ".join(f"{s.name} ends at {s.last:.4g}" for s in panel.series)
-    label = escape(f"{panel.title} against images seen, up to {end:,.0f}: {told}.")
-    return (
-        f'<figure class="chart" data-end="{end:g}" data-low="{low:.8g}" data-high="{high:.8g}">'
-        f"<figcaption>{escape(panel.title)}</figcaption><ul>{_legend(panel)}</ul>"
-        f'<div class="plot">{lefts}{feet}<svg viewBox="{-EDGE} 0 {WIDTH} 1000" preserveAspectRatio="none" role="img" '
-        f'aria-label="{label}"><g class="grid">{lines}</g>{curves}</svg></div>{_remark(panel)}</figure>'
-    )
+    figure = svg.figure(*PLOT)
+    axes = figure.add_axes((0.095, 0.11, 0.875, 0.86))
+    _draw(axes, panel)
+    axes.set_xlim(0, end)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=svg.STEPS))
+    axes.tick_params(labelsize=11, left=False, bottom=False)
+    axes.patch.set(gid="area", facecolor="none")
+    ends = "; ".join(f"{series.name} ends at {series.last:.4g}" for series in panel.series)
+    drawing = svg.inline(figure, f"{panel.title} against images seen", f"Up to {end:,.0f} images: {ends}.")
+    legend = [(_label(series.name, panel), f"{series.last:.4g}") for series in panel.series]
+    points = ",".join(f"[{_json(series.images, 8)},{_json(series.mean, 4)}]" for series in panel.series)
+    return Chart(panel.title, end, legend, drawing, _remark(panel), f"[{points}]")
 
 
-def _curve(series: Series, number: int, end: float, low: float, high: float) -> str:
-    def points(values: NDArray[np.float64], backwards: bool = False) -> str:
-        x = 1000 * series.images / end
-        y = np.clip(1000 * (high - values) / (high - low), -5000, 6000)
-        pairs = [f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True)]
-        return " ".join(reversed(pairs) if backwards else pairs)
-
-    kind = f"c{number % len(COLOURS)}"
-    band = f"{points(series.high)} {points(series.low, backwards=True)}"
-    area = f'<polygon class="band {kind}" points="{band}"/>' if series.thinned else ""
-    middle = points(series.mean)
-    places = [pair.replace(",", " ") for pair in middle.split()]
-    # the drawing is stretched, so a dot is a line without length and with round ends
-    dots = "".join(f"M{place}h0" for place in places) if len(places) <= DOTTED else ""
-    mark = f'<path class="dots {kind}" d="{dots}"/>' if dots else ""
-    return f'{area}<polyline class="line {kind}" points="{middle}"/>{mark}'
-
-
-def _legend(panel: Panel) -> str:
-    items = []
-    for number, series in enumerate(panel.series):
-        name = escape(_label(series.name, panel))
-        value = f'<span class="value">{series.last:.4g}</span>'
-        items.append(f'<li><i class="key c{number % len(COLOURS)}"></i>{name} {value}</li>')
-    return "".join(items)
+def _json(values: NDArray[np.float64], digits: int) -> str:
+    return f"[{','.join(f'{value:.{digits}g}' for value in values)}]"
 
 
 def _label(name: str, panel: Panel) -> str:
@@ -247,22 +231,7 @@ def _label(name: str, panel: Panel) -> str:
 
 def _remark(panel: Panel) -> str:
     """What the picture does not show by itself."""
-    lost = [f"not finite: {s.lost:,} of {s.n:,} values of {s.name}" for s in panel.series if s.lost]
-    band = ["shaded from the lowest to the highest value, the line is their mean"]
-    said = (band if any(s.thinned for s in panel.series) else []) + lost
-    said += ["a few extreme values lie outside"] if panel.cropped() else []
-    text = "; ".join(said)
-    return f'<p class="remark">{escape(text[:1].upper() + text[1:])}.</p>' if text else ""
-
-
-def _ticks(low: float, high: float, count: int) -> list[float]:
-    found = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [0.0 if abs(tick) < 1e-12 * (high - low) else float(tick) for tick in found if low <= tick <= high]
-
-
-def short(number: float) -> str:
-    """A count as on an axis: 950, 12k, 1.5M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.3g}"
+    thinned = any(series.thinned for series in panel.series)
+    said = ["The band spans the lowest to the highest value; the line is the mean."] if thinned else []
+    said += [f"Not finite: {s.lost:,} of {s.n:,} values of {s.name}." for s in panel.series if s.lost]
+    return " ".join(said + (["A few extreme values lie outside."] if panel.cropped() else []))

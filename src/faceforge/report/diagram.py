@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from faceforge.report.markup import Html, join, tag, times
-
 WEIGHTED = ("Conv", "Linear", "Embedding", "Attention", "LSTM", "GRU")
-FOLDED_FROM = 24
 
 
 # ---------------------------------------------------------------------------------------------------- trace
@@ -99,87 +96,40 @@ def _shape(output: Any) -> list[int] | None:
     return next((shape for part in parts if (shape := _shape(part)) is not None), None)
 
 
-# ----------------------------------------------------------------------------------------------------- draw
-
-
-def draw(name: str, network: Mapping[str, Any]) -> Html:
-    """One network as a row of boxes, a box for each weighted layer with what follows it."""
-    blocks = group(network.get("layers") or [])
-    largest = max((block["parameters"] for block in blocks), default=0)
-    inputs = [_end("input", shape) for shape in network.get("inputs") or []]
-    boxes = tag("ol", *inputs, *(_box(block, largest) for block in blocks), class_="layers")
-    count = int(network.get("parameters") or 0)
-    head = tag("h3", name.replace("_", " "), " ", tag("small", f"{network.get('class', '')}, {count:,} parameters"))
-    if len(blocks) > FOLDED_FROM:
-        boxes = tag("details", tag("summary", f"{len(blocks)} groups of layers"), boxes)
-    return tag("section", head, boxes, class_="network")
+# ------------------------------------------------------------------------------------------------- diagram
 
 
 def group(layers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Layers gathered into blocks: a weighted layer with the norm and activation after it, shape of the last."""
+    """Layers gathered into blocks: a weighted layer with the norm and activation after it, shape of the last.
+
+    A block has `layers`, their `types` (that with the weights first), `shape` and `parameters`.
+    """
     blocks: list[dict[str, Any]] = []
     weighted = False
     for layer in layers:
-        heavy = str(layer.get("type", "")).startswith(WEIGHTED) or "Conv" in str(layer.get("type", ""))
+        kind = str(layer.get("type", "?"))
+        heavy = kind.startswith(WEIGHTED) or "Conv" in kind
         shape = layer.get("shape")
         moves = not layer.get("parameters") and blocks and shape and shape != blocks[-1]["shape"]
         if not blocks or (weighted and (heavy or moves)):
-            blocks.append({"layers": [], "shape": None, "parameters": 0})
+            blocks.append({"layers": [], "types": [], "shape": None, "parameters": 0})
             weighted = False
         weighted |= heavy
         block = blocks[-1]
         block["layers"].append(layer)
+        block["types"].insert(0 if heavy else len(block["types"]), kind)
         block["shape"] = shape or block["shape"]
         block["parameters"] += int(layer.get("parameters") or 0)
     return blocks
 
 
-def _end(word: str, shape: Sequence[int]) -> Html:
-    return tag("li", _figure(shape), tag("b", word), tag("span", _times(shape), class_="shape"), class_="end")
+def sheets(shape: Sequence[int] | None) -> list[tuple[int, float, float, float]]:
+    """The shape as a picture: x, y, width, height of sheets as large as the image at that layer, from the hindmost.
 
-
-def _box(block: Mapping[str, Any], largest: int) -> Html:
-    names = ", ".join(str(layer.get("name")) for layer in block["layers"])
-    lines = [tag("b" if n == 0 else "span", _kind(layer)) for n, layer in enumerate(_heavy_first(block["layers"]))]
-    share = math.sqrt(block["parameters"] / largest) if largest else 0
-    bar = tag("i", class_="weight", style=f"width:{100 * share:.0f}%")
-    count = f"{block['parameters']:,}" if block["parameters"] else "no"
-    foot = tag("span", f"{count} parameters", class_="count")
-    shape = tag("span", _times(block["shape"]), class_="shape")
-    return tag("li", _figure(block["shape"]), *lines, shape, bar, foot, title=names)
-
-
-def _heavy_first(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(layers, key=lambda layer: not str(layer.get("type", "")).startswith(WEIGHTED))
-
-
-def _kind(layer: Mapping[str, Any]) -> str:
-    return str(layer.get("type", "?"))
-
-
-def _times(shape: Sequence[int] | None) -> str:
-    return times(shape) if shape else ("1" if shape == [] else "shape unknown")
-
-
-def _figure(shape: Sequence[int] | None) -> Html:
-    """The shape as a picture: a sheet as large as the image at that layer, deeper the more channels it has."""
+    Sides grow by the logarithm, so that 4 and 256 both show; the more channels, the more sheets.
+    """
     sizes = list(shape or [1])
     channels, height, width = (sizes[0], *sizes[-2:]) if len(sizes) >= 3 else (math.prod(sizes), 1, 1)
-    tall, wide = (_reach(size) for size in (height, width))
-    sheets = min(6, 1 + round(math.log2(max(channels, 1)) / 2))
-    drawn = [
-        f'<rect x="{1 + 3 * n}" y="{64 - 3 * n - tall:.1f}" width="{wide}" height="{tall}" rx="1.5"/>'
-        for n in reversed(range(sheets))
-    ]
-    attributes = {"viewBox": "0 0 66 66", "width": 66, "height": 66, "aria_hidden": "true", "class_": "sheets"}
-    return tag("svg", Html("".join(drawn)), **attributes)
-
-
-def _reach(size: int) -> float:
-    """Side in pixels of a picture side: by the logarithm, so that 4 and 256 both show."""
-    return round(6 + 42 * min(1.0, math.log2(max(size, 1)) / 8), 1)
-
-
-def draw_all(networks: Mapping[str, Any]) -> Html:
-    """Every network of run.json's `networks`."""
-    return join(draw(str(name), network) for name, network in networks.items() if isinstance(network, Mapping))
+    tall, wide = (round(6 + 42 * min(1.0, math.log2(max(size, 1)) / 8), 1) for size in (height, width))
+    count = min(6, 1 + round(math.log2(max(channels, 1)) / 2))
+    return [(1 + 3 * n, round(64 - 3 * n - tall, 1), wide, tall) for n in reversed(range(count))]

@@ -39,27 +39,26 @@
     show(last);
   }
 
-  // curves: the values under the pointer, read back from the drawn lines
+  // curves: the values under the pointer
   for (const chart of document.querySelectorAll(".chart")) {
     const svg = chart.querySelector("svg"), values = [...chart.querySelectorAll(".value")];
-    const { end, low, high } = chart.dataset, caption = chart.querySelector("figcaption");
-    const title = caption.textContent, ends = values.map((value) => value.textContent);
-    const lines = [...svg.querySelectorAll(".line")].map((line) =>
-      line.getAttribute("points").split(" ").map((pair) => pair.split(",").map(Number)));
+    const caption = chart.querySelector("figcaption"), title = caption.textContent;
+    const ends = values.map((value) => value.textContent), end = Number(chart.dataset.end);
+    const lines = JSON.parse(chart.dataset.points), area = svg.querySelector(".area").getBBox();
     const cursor = document.createElementNS(svg.namespaceURI, "line");
     cursor.setAttribute("class", "cursor");
-    cursor.setAttribute("y1", 0);
-    cursor.setAttribute("y2", 1000);
+    cursor.setAttribute("y1", area.y);
+    cursor.setAttribute("y2", area.y + area.height);
     svg.addEventListener("pointermove", (event) => {
-      const box = svg.getBoundingClientRect(), view = svg.viewBox.baseVal;
-      const x = view.x + view.width * (event.clientX - box.left) / box.width;
-      const near = lines.map((line) => line.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
-      const at = near.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a)[0];
-      cursor.setAttribute("x1", at);
-      cursor.setAttribute("x2", at);
+      const box = svg.getBoundingClientRect(), x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
+      const images = (x - area.x) / area.width * end, far = (n) => Math.abs(n - images);
+      const near = lines.map(([at, y]) => at.map((n, i) => [n, y[i]]).reduce((a, b) => far(b[0]) < far(a[0]) ? b : a));
+      const at = near.reduce((a, b) => far(b[0]) < far(a[0]) ? b : a)[0];
+      cursor.setAttribute("x1", area.x + area.width * at / end);
+      cursor.setAttribute("x2", area.x + area.width * at / end);
       if (!cursor.isConnected) svg.append(cursor);
-      values.forEach((value, i) => { value.textContent = (high - near[i][1] * (high - low) / 1000).toPrecision(3); });
-      caption.textContent = title + " at " + Math.round(at * end / 1000).toLocaleString("en") + " images";
+      values.forEach((value, i) => { value.textContent = near[i][1]; });
+      caption.textContent = title + " at " + Math.round(at).toLocaleString("en") + " images";
     });
     svg.addEventListener("pointerleave", () => {
       cursor.remove();
