@@ -15,7 +15,8 @@ from typing import IO, Any, Protocol
 
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
-from faceforge.io.images import ImageError, what_is
+from faceforge.io.images import ImageError
+from faceforge.io.kinds import what_is
 from faceforge.io.storage import cache_root, fingerprint
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".avif")
