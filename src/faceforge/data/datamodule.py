@@ -17,7 +17,7 @@ from faceforge.clock import Clock
 from faceforge.data import cache
 from faceforge.data.augment import Augment
 from faceforge.data.framing import check_crop
-from faceforge.data.sources.base import Face, Source
+from faceforge.data.sources.base import Face, Files, Source
 from faceforge.data.splits import SPLITS, share_of, split_faces
 from faceforge.data.subsets import Partners
 from faceforge.data.tasks import OpenCVTask, Task
@@ -165,6 +165,7 @@ class FaceData(pl.LightningDataModule):
             "counts": self.counts,
             "identities": {name: len(found) for name, found in people.items()},
             "skipped": [list(item) for item in self.skipped],
+            "left_out": dict(source.left_out()) if isinstance(source, Files) else {},
             "size": [self.height, self.width],
             "channels": self.channels,
             "attributes": _shares(self._attributes),

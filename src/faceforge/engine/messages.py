@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faceforge.engine.run import Run
+from faceforge.io.kinds import told
 
 
 def greeting(run: Run) -> str:
@@ -23,7 +24,7 @@ def greeting(run: Run) -> str:
     ]
     if skipped:
         lines.append(f"{skipped:,} images could not be used; see {folder}/skipped.csv")
-    return "\n".join(lines)
+    return "\n".join(lines + told(data.get("left_out", {})))
 
 
 def farewell(run: Run, code: int) -> str:

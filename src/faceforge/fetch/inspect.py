@@ -20,6 +20,7 @@ from faceforge.errors import BadInput, to_install
 from faceforge.io import manifest
 from faceforge.io.archives import IMAGES, FileStore, Folder, image_names, open_store
 from faceforge.io.images import ImageError
+from faceforge.io.kinds import told
 
 SAMPLE_SIZE = 64  # images that are decoded, evenly spaced
 DETECTION_SAMPLE = 24  # images of these in which faces are detected
@@ -94,6 +95,7 @@ def _check_store(path: Path) -> Finding:
         raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
     cut = path / manifest.NAME if manifest.NAME in listed and path.is_dir() else None
     lines = [_content_line(path, source), _sample_line(sample), *_metadata_lines(source, sample)]
+    lines += told(source.left_out())
     lines += [_verdict_line(cut)] if cut else []
     finding = Finding(path, lines)
     _recommend(finding, source, sample, cut is not None)
@@ -107,7 +109,7 @@ def _source(path: Path, store: FileStore, listed: list[str]) -> Files:
     folders = {part for name in listed[:1000] for part in PurePosixPath(name).parts[:-1]}
     if tables or not set(ZIPS).isdisjoint(bases) or FOLDERS & folders:
         return Celeba(str(path))
-    names = image_names(listed, store.root)
+    names = image_names(store, listed)
     names = names[:: 1 + len(names) // 1000]
     if sum(face_of(name) is not None for name in names) >= 0.9 * len(names):
         return Lfw(str(path))

@@ -81,23 +81,21 @@ def write_png(array: np.ndarray, path: str | Path) -> None:
         Image.fromarray(array).save(beside, format="PNG")
 
 
-def decode(
-    data: bytes, name: str = "picture", least: tuple[int, int] | None = None, sha256: str | None = None
-) -> np.ndarray:
+def decode(data: bytes, name: str = "picture", factor: int = 1, sha256: str | None = None) -> np.ndarray:
     """A file's bytes as uint8 (H, W, 3) RGB, or (H, W) if the file is grey; the first frame of several.
 
     Whatever the format: 16 bits become 8, the colour profile is applied (a broken or absent one is sRGB), transparency
     is composited on white, EXIF orientation is undone. Decoding is strict: damage anywhere in the picture raises
     ImageError with the reason, bytes after its end never matter; bytes that do not match a known ``sha256`` (hex) are
-    refused undecoded. ``name`` is used only in messages. With ``least`` (height, width, as in the file) a JPEG may be
-    decoded at reduced size, not below ``least``, which is several times faster; one of more than 65 million pixels
-    always is. What needs too much memory for the file's size is refused from the header, before it is allocated.
+    refused undecoded. ``name`` is used only in messages. A JPEG is decoded at 1 / ``factor`` (1, 2, 4 or 8) of its
+    size, which is several times faster, and always at a size of at most 65 million pixels. What needs too much memory
+    for the file's size is refused from the header, before it is allocated.
     """
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise ImageError("its hash is not the one that its manifest lists")
     try:
         is_jpeg = data[:3] == b"\xff\xd8\xff"
-        pixels, orientation = _decode_jpeg(data, least) if is_jpeg else _decode_other(data, name)
+        pixels, orientation = _decode_jpeg(data, factor) if is_jpeg else _decode_other(data, name)
         return _orient(pixels, orientation)
     except ImageError:
         raise
@@ -128,7 +126,7 @@ def _quietly() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------------------ decoders
 
 
-def _decode_jpeg(data: bytes, least: tuple[int, int] | None) -> tuple[np.ndarray, int]:
+def _decode_jpeg(data: bytes, factor: int) -> tuple[np.ndarray, int]:
     """The pixels in sRGB, and the orientation that is still to be undone."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -137,7 +135,7 @@ def _decode_jpeg(data: bytes, least: tuple[int, int] | None) -> tuple[np.ndarray
         orientation, profile = _jpeg_tags(data, header)
         space = {"GRAY": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colours.upper(), "RGB")
         channels = {"GRAY": 1, "RGB": 3, "CMYK": 7}[space] + (1 if space == "GRAY" else 3) * (orientation > 1)
-        low, narrow = _least(data, header, (int(height), int(width)), channels, least)
+        low, narrow = _least(data, header, (int(height), int(width)), channels, factor)
         pixels = simplejpeg.decode_jpeg(data, space, min_height=low, min_width=narrow, strict=True)
     except ValueError as error:
         reason = str(error).strip().rstrip(".")
@@ -147,12 +145,10 @@ def _decode_jpeg(data: bytes, least: tuple[int, int] | None) -> tuple[np.ndarray
     return _in_srgb(pixels, profile), orientation
 
 
-def _least(
-    data: bytes, header: jpeg.Header, size: tuple[int, int], channels: int, least: tuple[int, int] | None
-) -> tuple[int, int]:
-    """The height and width that a JPEG must at least have when decoded; 0 is its own. Raises ImageError."""
+def _least(data: bytes, header: jpeg.Header, size: tuple[int, int], channels: int, most: int) -> tuple[int, int]:
+    """The height and width at which a JPEG is decoded, at most at 1 / ``most``; 0 is its own. Raises ImageError."""
     factor, room, needed = 1, 0, 0
-    for factor in (1, 2, 4, 8):
+    for factor in (factor for factor in (1, 2, 4, 8) if factor >= most):
         pixels = -(-size[0] // factor) * -(-size[1] // factor)
         needed = size[0] * size[1] * header.buffered + pixels * channels
         if pixels <= WHOLE:
@@ -160,8 +156,7 @@ def _least(
             if needed <= room:
                 break
     _check_memory(data, needed, room, size)
-    low, narrow = (0, 0) if factor == 1 else (-(-side // factor) for side in size)
-    return (low, narrow) if least is None else (min(low or least[0], least[0]), min(narrow or least[1], least[1]))
+    return (0, 0) if factor == 1 else (-(-size[0] // factor), -(-size[1] // factor))
 
 
 def _in_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
@@ -208,7 +203,7 @@ def _decode_other(data: bytes, name: str) -> tuple[np.ndarray, int]:
     try:
         image = _load(data[: kinds.end_of(data, kind)], ("HEIF",) if kind == "HEIC" else FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise ImageError(f"not an image ({kinds.what_is(data)})") from error
+        raise ImageError(f"damaged {kind}" if kind else f"not an image ({kinds.what_is(data)})") from error
     except (OSError, SyntaxError, EOFError) as error:
         kind = "truncated" if "truncated" in str(error).lower() else "damaged"
         raise ImageError(f"{kind} image: {error}") from error
@@ -224,7 +219,7 @@ def _load(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     if image.mode == "F":
         raise ImageError("floating point pixels of unknown range")
     needed = _memory(image)
-    _check_memory(data, needed, _room(data, needed, data.__len__), image.size[::-1])
+    _check_memory(data, needed, _room(data, needed, data.__len__), (image.height, image.width))
     if image.format == "PNG":
         Image.open(BytesIO(data), formats=("PNG",)).verify()  # loading alone does not verify the checksums
     image.load()

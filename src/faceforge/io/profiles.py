@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 LARGEST = 4 * 2**20  # bytes; profiles of presses have up to three million
 SAME = 2  # levels: a profile that moves no colour further is sRGB, rounded by another program
-_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}
 
 
 def moves(profile: bytes | None, mode: str) -> bool:
@@ -41,13 +41,13 @@ def _fitting(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | N
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """The transform of a mode's pixels to sRGB; None for a profile that does not fit or that is sRGB itself."""
+    if profile[16:20] != _SPACES.get(mode):  # in its header
+        return None
     try:
         given = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if given.profile.xcolor_space.strip() != _SPACES.get(mode):
-            return None
         made = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), mode, "RGB")
         return made if mode == "CMYK" or _moves(made, mode) else None
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+    except (ImageCms.PyCMSError, OSError):
         return None
 
 
@@ -57,7 +57,7 @@ def _moves(made: ImageCms.ImageCmsTransform, mode: str) -> bool:
     axes = np.meshgrid(*[levels] * len(mode), indexing="ij")
     colours = np.stack(axes, -1).astype(np.uint8).reshape(1, -1, len(mode))
     given = Image.fromarray(colours[..., 0] if mode == "L" else colours)
-    found = np.asarray(ImageCms.applyTransform(given, made), dtype=np.int16)
+    found = np.asarray(ImageCms.applyTransform(given, made) or given, dtype=np.int16)
     return bool(np.abs(found - colours).max() > SAME)
 
 

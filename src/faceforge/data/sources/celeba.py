@@ -33,7 +33,7 @@ class Celeba(Files):
         place = open_store(root, cache)
         listed = place.names()
         store = _pictures(place, listed)
-        names = _aligned(image_names(listed if store is place else store.names(), store.root))
+        names = _aligned(image_names(store, listed if store is place else store.names()))
         ids = _ids(names)
         tables = _tables(root, place, listed)
         people, partition = tables.get("identity_CelebA", {}), tables.get("list_eval_partition", {})

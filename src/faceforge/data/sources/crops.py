@@ -45,7 +45,7 @@ class Crops(Files):
     ) -> None:
         store = open_store(root, cache)
         verdicts = _verdicts(store)
-        names = {_face(name): name for name in image_names(_listed(store, verdicts), store.root)}
+        names = {_face(name): name for name in image_names(store, _listed(store, verdicts))}
         dropped = {face for face, row in verdicts.items() if row.verdict != "accepted"}
         faces = sorted(face for face in names if face not in dropped)
         if not faces:
