@@ -30,6 +30,7 @@ HAAR_CENTRE = 0.30  # its centre between the eyes (0) and the mouth (1)
 MIN_HEIGHT = 0.7  # lower bound of the eye-to-mouth distance, in eye distances, for heads with a strong pitch
 
 GROWN_HEIGHT = 2.0  # in widths of the Haar box, as published; the width follows from the aspect, 1.5 for 3:4
+BAND = 2**20  # pixels that are copied at a time
 LEAST_WIDTH = 1.0  # a frame narrower than the Haar box cuts into the face
 
 
@@ -131,9 +132,16 @@ def cut(pixels: np.ndarray, frame: Frame, size: tuple[int, int], reflect: bool =
     height, width = size
     part = rectified(pixels, frame, reflect) if frame.angle else _slice(pixels, frame, reflect)
     if part.shape[0] <= height and part.shape[1] <= width:
-        return cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC)
-    image = Image.fromarray(np.ascontiguousarray(part))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+        return cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(_image(part).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _image(pixels: np.ndarray) -> Image.Image:
+    """An array as an image, copied in bands: a large photo's frame takes much memory."""
+    image, rows = Image.new("RGB", pixels.shape[1::-1]), max(1, BAND // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        image.paste(Image.fromarray(np.ascontiguousarray(pixels[top : top + rows])), (0, top))
+    return image
 
 
 def _slice(pixels: np.ndarray, frame: Frame, reflect: bool) -> np.ndarray:
@@ -160,7 +168,7 @@ def rectified(pixels: np.ndarray, frame: Frame, reflect: bool = False) -> np.nda
     turn = cv2.getRotationMatrix2D((frame.x - 0.5, frame.y - 0.5), frame.angle, 1.0)
     turn[:, 2] += (width - 1) / 2 - (frame.x - 0.5), (height - 1) / 2 - (frame.y - 0.5)
     border = cv2.BORDER_REFLECT_101 if reflect else cv2.BORDER_REPLICATE
-    return cv2.warpAffine(pixels, turn, (width, height), flags=cv2.INTER_CUBIC, borderMode=border)
+    return cv2.warpAffine(np.ascontiguousarray(pixels), turn, (width, height), flags=cv2.INTER_CUBIC, borderMode=border)
 
 
 def _middle(a: Point, b: Point) -> Point:

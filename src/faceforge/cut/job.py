@@ -130,13 +130,15 @@ def _settle_settings(job: Job, fit: Fit) -> tuple[Job, Fit]:
     known = json.loads(path.read_text()) if path.exists() else mine
     for name, value in mine.items():
         was = known.get(name, {"pad": False}.get(name, value))
-        if was == value or (name == "source" and not Path(str(was)).exists()):
+        if was == value or (name, value) == ("fit", "auto") or (name == "source" and not Path(str(was)).exists()):
             continue
         raise BadInput(f"{job.target}: was cut with {name}={was}, not {value}; choose another folder")
     if "fit" not in known:  # cut by an earlier version: keeps its framing
         fit = Fit()
     elif framing := known.get("framing"):
         job, fit = replace(job, settings=replace(job.settings, **framing)), Fit()
+    else:
+        fit = replace(fit, how=known["fit"])
     _store_settings(job, {**mine, "fit": known.get("fit", "never")}, known.get("framing"))
     return job, fit
 
@@ -148,7 +150,7 @@ def _store_settings(job: Job, asked: dict[str, Any], framing: dict[str, Any] | N
 
 def _settle_framing(job: Job, journal: Journal, fit: Fit, execution: Execution) -> Job:
     """Choose the framing of all faces if that is still to be done; frames that differ from it are made anew."""
-    if fit.how != "never" and len(journal):
+    if fit.how != "never" and any(row.n for photo in journal for row in photo.rows):
         settings = fit_framing.chosen((row for photo in journal for row in photo.rows), job.settings, fit)
         framing = {"height": settings.height, "width": settings.width, "zoom": settings.zoom}
         asked = json.loads((job.target / REVIEW / "settings.json").read_text())

@@ -157,7 +157,7 @@ def _faces(job: Job, name: str, data: bytes, digest: str) -> list[Row]:
     pixels = looked if small is None else _colour(decode(data, name))
     rows = []
     for n, face in enumerate(detections, start=1):
-        upright = np.ascontiguousarray(np.rot90(pixels, -face.quarter))
+        upright = np.rot90(pixels, -face.quarter)
         row = _found(job, scaled(face, looked.shape, pixels.shape), upright, (pixels.shape, size))
         known = replace(row, face=face_name(name, n), source=escaped(name), n=n, source_sha256=digest)
         rows.append(_framed(job, known, upright))
@@ -287,7 +287,7 @@ def _recut(job: Job, task: Task, reframe: bool) -> Photo:
         return Photo(task.name, task.stamp, digest, [])
     rows = []
     for row in task.rows:
-        upright = np.ascontiguousarray(np.rot90(pixels, -(row.quarter or 0)))
+        upright = np.rot90(pixels, -(row.quarter or 0))
         if reframe:
             row = _framed(job, row, upright)
         else:

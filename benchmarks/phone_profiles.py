@@ -46,13 +46,15 @@ def profile(name: str) -> bytes:
     else:
         for letter, values in zip((b"r", b"g", b"b"), PRIMARIES[name], strict=True):
             tags |= {letter + b"XYZ": _xyz(values), letter + b"TRC": _curve(name)}
+    return _packed(tags, b"mntr" + (b"GRAY" if name == "grey" else b"RGB ") + b"XYZ ")
+
+
+def _packed(tags: dict[bytes, bytes], kinds: bytes) -> bytes:
     table, data, at = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
     for tag, body in tags.items():
-        body += bytes(-len(body) % 4)
         table += tag + struct.pack(">II", at + len(data), len(body))
-        data += body
-    space = b"GRAY" if name == "grey" else b"RGB "
-    head = struct.pack(">I4sI", 128 + len(table + data), b"none", 0x02100000) + b"mntr" + space + b"XYZ "
+        data += body + bytes(-len(body) % 4)
+    head = struct.pack(">I4sI", 128 + len(table + data), b"none", 0x02100000) + kinds
     head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + b"".join(map(_fixed, WHITE))
     return head + bytes(128 - len(head)) + table + data
 
@@ -66,21 +68,13 @@ def cmyk_profile() -> bytes:
     xyz = (light @ matrix.T) / np.array(WHITE)
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], -1)
-    coded = np.clip(np.round((lab + [0, 128, 128]) * [652.8, 256, 256]), 0, 65535).astype(">u2")
+    coded = np.clip(np.round((lab + np.array([0, 128, 128])) * np.array([652.8, 256, 256])), 0, 65535).astype(">u2")
     line = np.array([0, 65535], ">u2").tobytes()
     table = b"mft2\0\0\0\0" + bytes([4, 3, 9, 0]) + b"".join(_fixed(v) for v in (1, 0, 0, 0, 1, 0, 0, 0, 1))
     table += struct.pack(">HH", 2, 2) + 4 * line + coded.tobytes() + 3 * line
-    table += bytes(-len(table) % 4)
-    tags = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 2) + b"p\0" + bytes(80), b"wtpt": _xyz(WHITE), b"A2B0": table}
-    tags |= {b"cprt": b"text\0\0\0\0none\0\0\0\0"}
-    listed, data, at = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
-    for tag, body in tags.items():
-        body += bytes(-len(body) % 4)
-        listed += tag + struct.pack(">II", at + len(data), len(body))
-        data += body
-    head = struct.pack(">I4sI", 128 + len(listed + data), b"none", 0x02100000) + b"prtrCMYKLab "
-    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + b"".join(map(_fixed, WHITE))
-    return head + bytes(128 - len(head)) + listed + data
+    text = b"desc\0\0\0\0" + struct.pack(">I", 2) + b"p\0" + bytes(80)
+    tags = {b"desc": text, b"cprt": b"text\0\0\0\0none\0", b"wtpt": _xyz(WHITE), b"A2B0": table}
+    return _packed(tags, b"prtrCMYKLab ")
 
 
 def tagged(pixels: np.ndarray, name: str) -> Image.Image:
