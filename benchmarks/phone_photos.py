@@ -29,7 +29,7 @@ from PIL import Image
 
 from faceforge.io.images import decode
 
-PROFILES = ("", "sRGB", "Display P3", "Adobe RGB", "ProPhoto", "junk")
+PROFILES = ("", "sRGB", "Display P3", "Adobe RGB", "junk")
 ENDINGS = (".jpg", ".JPG", ".jpeg", ".jpe", ".jfif", ".jpg_large", "", ".jpg~orig", ".png", ".webp", ".tif")
 TRAILERS = ("none", "zeros", "sector", "second", "gain map", "film")
 SIZES = ((5712, 4284), (8160, 6144), (12000, 9000))  # an iPhone's, and two of Android

@@ -199,7 +199,7 @@ def _decode_other(data: bytes, name: str) -> tuple[np.ndarray, int]:
     """The pixels in sRGB, and the orientation that is still to be undone."""
     kind = kinds.kind_of(data, name if data[:2] in (b"II", b"MM") else "")
     if kind is not None and not kinds.readable(kind):
-        raise ImageError(f"a {kind}{' picture' * (kind != 'film')}, which is not read: {kinds.way_out(kind)}")
+        raise ImageError(f"its format is {kind}, which is not read: {kinds.way_out(kind)}")
     try:
         image = _load(data[: kinds.end_of(data, kind)], ("HEIF",) if kind == "HEIC" else FORMATS)
     except Image.UnidentifiedImageError as error:

@@ -51,9 +51,9 @@ _ENDINGS: Mapping[str, str] = {  # for files whose first bytes do not tell
     **{".jxl": "JPEG XL", ".psd": "PSD", ".svg": "SVG", ".pdf": "PDF"},
 }
 _WAYS = {
-    "HEIC": "pip install pillow-heif (the extra heic) to read them",
-    "AVIF": "pip install a Pillow with AVIF, or pillow-heif (the extra heic), to read them",
-    "film": "save their frames as pictures, for example with ffmpeg",
+    "HEIC": "pip install pillow-heif (the extra heic)",
+    "AVIF": "pip install a Pillow with AVIF, or pillow-heif (the extra heic)",
+    "film": "save frames as pictures, for example with ffmpeg",
 }
 _MAKES = ((b"NIKON", "NEF RAW"), (b"SONY", "ARW RAW"), (b"PENTAX", "PEF RAW"), (b"SAMSUNG", "SRW RAW"))
 _PREVIEW, _MAKE, _DNG = 254, 271, 50706  # TIFF tags: kind of the first picture, maker, version of DNG
@@ -138,7 +138,7 @@ def _taught(how: str) -> bool:
 
 def way_out(kind: str) -> str:
     """What makes pictures of a kind usable, as the end of a sentence."""
-    return _WAYS.get(kind, "save them as JPEG or PNG to use them")
+    return _WAYS.get(kind, "save as JPEG or PNG")
 
 
 def told(left_out: Mapping[str, int]) -> list[str]:
