@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import matrix
 import pytest
+from conftest import ROOT, TINY
 
-ROOT = Path(__file__).parents[1]
 PURE = ("losses.py", "diffaugment.py", "counter_rng.py", "counter_rng_torch.py")
 SOURCES = sorted((ROOT / "src/faceforge").rglob("*.py"))
 
@@ -143,11 +143,8 @@ def test_the_wheel_trains_without_the_checkout(tmp_path):
     wheel = next(tmp_path.glob("*.whl"))
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     assert (tmp_path / "site/faceforge/conf/train.yaml").is_file()
-    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from faceforge.main import main; main()"
-    from conftest import TINY
-
-    command = [sys.executable, "-c", code, str(tmp_path / "site"), *TINY, f"run_dir={tmp_path / 'run'}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", "from faceforge.main import main; main()", *TINY, f"run_dir={tmp_path / 'run'}"]
+    done = subprocess.run(command, cwd=tmp_path / "site", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/report.html").is_file()
 
