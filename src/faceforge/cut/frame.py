@@ -21,7 +21,7 @@ Landmarks = tuple[Point, Point, Point, Point, Point]  # left eye, right eye, nos
 RECIPE = "haar-1.5x2.0, whole pixels, enlarged by opencv-cubic, shrunk by pillow-bicubic-antialiased/2"
 
 # Fitted to faces that the Haar cascade and YuNet both find and round which the photo goes on (its edge would bound
-# the box; benchmarks/cut_faces.py calibrate): the distance from eyes to mouth foretells the Haar box best, and it does
+# the box; python -m benchmarks.cut calibrate): the distance from eyes to mouth foretells the Haar box best, and it does
 # not shrink when a head turns.
 HAAR_WIDTH = 2.67  # widths of the Haar box, in distances from the eyes to the mouth
 HAAR_CENTRE = 0.30  # its centre on the way from the eyes to the mouth

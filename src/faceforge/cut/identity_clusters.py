@@ -44,7 +44,7 @@ SIDE, LOWER = 2.25 / framing.HAAR_WIDTH, (0.494 - framing.HAAR_CENTRE) / framing
 # Two groups are one person where the mean squared distance of their faces is below SAME; groups of at least SEVERAL
 # faces also where that of their means is below SAME_MEANS. The network tells some kinds of people apart far less well
 # than others, so each face adds by how much nearer strangers come to it than they do in general, NEAR - d @ LEAN of its
-# description d (LEAN: bytes in 1/2048). All of them are measured: benchmarks/cut_people.py.
+# description d (LEAN: bytes in 1/2048). All of them are measured: benchmarks/cut/people.py.
 SAME, SAME_MEANS, SEVERAL = 0.10, 0.06, 3
 NEAR = -0.0433
 LEAN = (
