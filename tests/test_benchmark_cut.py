@@ -274,4 +274,4 @@ def test_tiny_photos_are_drawn_one_by_one():
 
 
 def test_the_page_is_made_from_the_records():
-    assert page.text() == (records.RESULTS / "accuracy.md").read_text()
+    assert page.text() == (records.RESULTS / "cut_faces.md").read_text()

@@ -51,11 +51,12 @@ def gan(module: AdversarialModule, batch: dict[str, Tensor]) -> Step:
     g, d = own.configure_optimizers()
     draw = torch.rand if generator.latent == "uniform" else torch.randn
     relativistic = own.objective == "relativistic"
-    seen = rescale(real, UNIT, discriminator.input_range)
+    seen = rescale(real, UNIT, discriminator.input_range)  # type: ignore[arg-type]
 
     def fake() -> Tensor:
-        made = generator(draw(len(real), *generator.latent_shape, device=real.device))
-        return rescale(rescale(made, generator.output_range, UNIT), UNIT, discriminator.input_range)
+        made = generator(draw(len(real), *generator.latent_shape, device=real.device))  # type: ignore[misc]
+        whole = rescale(made, generator.output_range, UNIT)  # type: ignore[arg-type]
+        return rescale(whole, UNIT, discriminator.input_range)  # type: ignore[arg-type]
 
     def step(number: int) -> None:
         discriminator.requires_grad_(True)
@@ -97,11 +98,11 @@ def translation(module: TranslationModule, batch: dict[str, Tensor]) -> Step:
 def reconstruction(module: ReconstructionModule, batch: dict[str, Tensor]) -> Step:
     """The step of a reconstruction module."""
     own = copy.deepcopy(module)
-    source, target = rescale(batch["input"], UNIT, own.network.input_range), (batch["target"] + 1) / 2
-    optimizer = own.configure_optimizers()
+    source = rescale(batch["input"], UNIT, own.network.input_range)  # type: ignore[arg-type]
+    target, optimizer = (batch["target"] + 1) / 2, own.configure_optimizers()
 
     def step(number: int) -> None:
-        made = rescale(own.network(source), own.network.output_range, (0.0, 1.0))
+        made = rescale(own.network(source), own.network.output_range, (0.0, 1.0))  # type: ignore[arg-type]
         advance(optimizer, own.loss(made, target))
 
     return step

@@ -140,7 +140,7 @@ class Clock(pl.Callback):
         self.steps = 0
         self.marks: list[tuple[float, float]] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         self.steps += 1
         if self.steps % MARK == 0 and not trainer.should_stop:
             self.mark()
@@ -374,6 +374,7 @@ PARTS = (
 def attempt(part: Part, check: Check, unit: str) -> Outcome:
     """Do a unit; whatever it raises is its outcome."""
     start = time.perf_counter()
+    told: dict[str, Any]
     try:
         told = {"found": part.work(check, unit)}
     except NotHere as error:

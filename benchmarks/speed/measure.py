@@ -133,14 +133,14 @@ def common(folder: Path, name: str, faces: int) -> list[str]:
 
 def bare_of(module: Any, batch: dict[str, torch.Tensor]) -> Callable[[int], None]:
     """The bare loop for a module's scheme."""
-    for kind, loop in (
-        (baselines.TranslationModule, baselines.translation),
-        (baselines.AdversarialModule, baselines.gan),
-        (baselines.LatentModule, baselines.latent),
-        (baselines.ReconstructionModule, baselines.reconstruction),
-    ):
-        if isinstance(module, kind):
-            return loop(module, batch)
+    if isinstance(module, baselines.TranslationModule):
+        return baselines.translation(module, batch)
+    if isinstance(module, baselines.AdversarialModule):
+        return baselines.gan(module, batch)
+    if isinstance(module, baselines.LatentModule):
+        return baselines.latent(module, batch)
+    if isinstance(module, baselines.ReconstructionModule):
+        return baselines.reconstruction(module, batch)
     raise BadInput(f"no bare loop for {type(module).__name__}")
 
 
@@ -223,7 +223,7 @@ def block_of(step: int) -> str | None:
     return "block" if step > BLOCK else None
 
 
-def measure_ours(toy: str, folder: Path, blocks: int) -> tuple[Turns, dict[str, torch.Tensor]]:
+def measure_ours(toy: str, folder: Path, blocks: int) -> tuple[Turns, dict[str, Any]]:
     """Blocks of a whole run of a toy, each followed by as many steps of the bare loop; and a batch."""
     wanted = [*TOYS[toy][0], "trusted_packages=[benchmarks]", "data.size=8"]
     overrides, change = [*common(folder, f"toy-{toy}", 300), *wanted], toy_networks(toy)

@@ -109,7 +109,7 @@ class Pacer(pl.Callback):
         self.apart = Turn(0.0, 0.0)
         self._watch: Watch | None = None
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         self.steps += 1
         if self.steps % self.every:
             return

@@ -72,7 +72,7 @@ def announce(pipe: int) -> None:
     Session.timed, Clock.on_train_batch_end, Clock.on_fit_end = told, counted, ended  # type: ignore[method-assign]
 
 
-def _become(words: list[str], log: Path, prepare: Callable[[], None]) -> int:
+def _become(words: list[str], log: Path, prepare: Callable[[], object]) -> int:
     """`faceforge train` in this process; its exit code."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
@@ -178,7 +178,7 @@ class Child:
         return self.code
 
 
-def start(words: list[str], log: Path, prepare: Callable[[], None] = lambda: None) -> Child:
+def start(words: list[str], log: Path, prepare: Callable[[], object] = lambda: None) -> Child:
     """`faceforge train` with some words in a child; ``prepare`` runs in it first."""
     reading, writing = os.pipe()
     pid = os.fork()

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import typer
@@ -63,11 +64,8 @@ class Fault:
             self.struck.append(self.at)
             getattr(self, self.place)(module, batch, lambda changed: step(module, changed, number))
 
-        AdversarialModule.training_step = faulty
-        try:
+        with mock.patch.object(AdversarialModule, "training_step", faulty):
             yield
-        finally:
-            AdversarialModule.training_step = step
 
     def input(self, module: Any, batch: Any, go: Any) -> None:
         """One pixel."""
