@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from benchmarks.bits import not_finite
+from benchmarks.runs import not_finite
 from benchmarks.survival.guard import PLACES, Fault, same
 from faceforge.engine import checkpoint, guard
 from faceforge.engine.run import Run

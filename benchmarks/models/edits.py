@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import command, records
-from faceforge import config, counter_rng
+from benchmarks import command, records, runs
+from faceforge import counter_rng
 from faceforge.data.sources.drawn import Drawn
 from faceforge.drawn.portrait import paint
 from faceforge.engine import checkpoint
@@ -99,10 +99,8 @@ def load(run: Path, attributes: Path | None) -> tuple[Any, Any]:
     module = checkpoint.load(run)
     if not hasattr(module, "encode"):
         raise BadInput(f"{run}: has no codes to edit; a run of model=latent_editor has")
-    node = module.config["data"] | ({"attributes": str(attributes)} if attributes else {})
-    data = config.build(node)
-    data.prepare()
-    return module, data
+    changes = {"attributes": str(attributes)} if attributes else {}
+    return module, runs.faces(module.config["data"], **changes)
 
 
 def labelled(data: Any, split: str, name: str) -> tuple[Tensor, Tensor]:

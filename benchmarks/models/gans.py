@@ -30,6 +30,7 @@ from torch import Tensor
 from benchmarks import machine, records
 from benchmarks.command import run
 from benchmarks.records import RECORDS
+from benchmarks.runs import faces
 from faceforge import config, counter_rng
 from faceforge.engine import checkpoint
 from faceforge.engine.plan import Plan, make_plan
@@ -235,8 +236,7 @@ def score_all(
 
 def load_data(node: Mapping[str, Any], root: str | None) -> tuple[Any, list[str | None]]:
     """A run's faces, read from ``root`` if given, and the identity of every row of the packed set."""
-    data = config.build({**node, "root": root or node["root"]})
-    data.prepare()
+    data = faces(node, root)
     return data, data.people
 
 

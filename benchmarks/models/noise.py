@@ -17,9 +17,8 @@ import typer
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks import command, records
+from benchmarks import command, records, runs
 from benchmarks.records import GRIDS
-from faceforge import config
 from faceforge.data.tasks import Noise
 from faceforge.engine import checkpoint
 from faceforge.io.images import make_grid, write_png
@@ -33,9 +32,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def load(run: Path) -> tuple[Any, Any]:
     """A translation run's module and its data, prepared."""
     module = checkpoint.load(run)
-    data = config.build(module.config["data"])
-    data.prepare()
-    return module, data
+    return module, runs.faces(module.config["data"])
 
 
 def predict(module: Any, inputs: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 WIDTH, HEIGHT = 760, 300
 LEFT, TOP, BOTTOM = 62, 30, 34
 COLOURS = ("#0b6bcb", "#c4520a", "#0a7d5a", "#8a4fbf", "#8c6d00", "#b3316b")
-LETTERS = 6.3  # pixels of one in the legend
 Line = tuple[str, Mapping[str, Sequence[float]]]
 
 

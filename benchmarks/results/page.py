@@ -231,7 +231,7 @@ def _caption(entries: Sequence[tuple[Row, Size, Mapping[int, Record]]], kind: st
 
 
 def _equal_time(book: Book) -> Iterator[str]:
-    """The comparison of gan_faces.py, which has a page of its own."""
+    """The comparison of models/gans.py, which has a page of its own."""
     if not (record := book.others.get("gan_faces")):
         return
     yield "### The same minutes: today's, the published and the taught DCGAN"

@@ -21,6 +21,7 @@ from benchmarks.command import FACEFORGE
 from benchmarks.records import RESULTS
 from benchmarks.results.book import walk
 from benchmarks.results.rows import FLAGS, Row, Size, Table
+from benchmarks.runs import faces
 from faceforge import config
 from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
@@ -241,22 +242,16 @@ def generated(module: Any, data_root: Path | None) -> tuple[torch.Tensor, str] |
     node = module.config["data"]
     drawn = node["source"]["_target_"].endswith("Drawn")
     if drawn and hasattr(module, "predict"):
-        return module.pictures(_prepared(node, data_root)), "drawn faces as the run shows them, row by row"
+        return module.pictures(faces(node, data_root)), "drawn faces as the run shows them, row by row"
     if hasattr(module, "encode"):
-        space = LatentSpace.fit(module, _prepared(node, data_root))
+        space = LatentSpace.fit(module, faces(node, data_root))
         codes = torch.cat([space.sample(density, SHOWN) for density in DENSITIES])
         return module.decode(codes), f"from codes, row by row: {', '.join(DENSITIES)}"
     if hasattr(module, "sample"):
         return module.sample(2 * SHOWN), "samples"
     if node["task"]["_target_"].endswith("Noise"):
-        return module.predict(_prepared(node, data_root).pairs("val", range(2 * SHOWN))["input"]), "made of noise"
+        return module.predict(faces(node, data_root).pairs("val", range(2 * SHOWN))["input"]), "made of noise"
     return None
-
-
-def _prepared(node: Mapping[str, Any], data_root: Path | None) -> Any:
-    data = config.build({**node, "root": str(data_root) if data_root else node["root"]})
-    data.prepare()
-    return data
 
 
 # --------------------------------------------------------------------------------------------------------------- steps

@@ -34,7 +34,7 @@ import pytorch_lightning as pl
 import torch
 import typer
 
-from benchmarks import bits, command, records
+from benchmarks import command, records, runs
 from benchmarks.command import ROOT
 from benchmarks.records import RECORDS
 from benchmarks.speed.measure import bare_of, first_batch
@@ -187,7 +187,7 @@ def train(overrides: Sequence[str], clock: Clock) -> None:
 def finished(folder: Path) -> dict[str, Any]:
     """run.json of a run that has finished with finite weights."""
     record = json.loads((folder / "run.json").read_text())
-    broken = bits.not_finite(folder)
+    broken = runs.not_finite(folder)
     if broken or record["status"] != "finished":
         raise RuntimeError(f"{record['status']}, weights that are not finite: {', '.join(broken[:3]) or 'none'}")
     return record
@@ -279,7 +279,7 @@ def resume(check: Check, model: str) -> dict[str, Any]:
 
 def differing(a: Path, b: Path) -> list[str]:
     """The names of values in which the last checkpoints of two runs differ."""
-    return bits.differences(*(bits.flat(_state(bits.last(folder))) for folder in (a, b)))
+    return runs.differences(*(runs.flat(_state(runs.last(folder))) for folder in (a, b)))
 
 
 def _state(kept: dict[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Turns:
 
 
 class Watch:
-    """A stop watch of CPU time and wall; ``spare`` is taken off both at the end."""
+    """A stop watch of CPU time and wall."""
 
     def __init__(self) -> None:
         self.cpu, self.wall = time.process_time(), time.perf_counter()

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import bits, machine
+from benchmarks import machine, runs
 from benchmarks.tiny import TINY
 from faceforge import main
 from faceforge.engine import checkpoint, training
@@ -214,10 +214,10 @@ def without_curves() -> None:
 
 def contents(folder: Path) -> dict[str, Any]:
     """Every bit of a run that has to be the same: weights, averages, optimisers, clock, scores, rows, grids."""
-    kept = bits.last(folder)
+    kept = runs.last(folder)
     parts = {name: kept[name] for name in ("state_dict", "optimizers", "callbacks", "means")}
     parts["clock"] = {name: kept["clock"][name] for name in ("images", "generator_steps")}
-    found = {k: v for k, v in bits.flat(parts).items() if "timings" not in k}
+    found = {k: v for k, v in runs.flat(parts).items() if "timings" not in k}
     rows = read_rows(folder / "metrics.csv")
     found["rows"] = [(i, {k: v for k, v in row.items() if k != "images_per_second"}) for i, row in rows]
     found["grids"] = {path.name: path.read_bytes() for path in (folder / "samples").glob("*.png")}

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bits import differences
+from benchmarks.runs import differences
 from benchmarks.survival.child import EVERY, Child, contents, new_run, newest_valid, start, to_the_end, without_curves
 
 IMAGES = 60

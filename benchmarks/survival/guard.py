@@ -23,7 +23,7 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks import bits, records
+from benchmarks import records, runs
 from benchmarks.command import run
 from benchmarks.tiny import TINY
 from faceforge import config
@@ -105,7 +105,7 @@ def train(folder: Path, *overrides: str) -> int:
 
 def same(one: Path, other: Path) -> bool:
     """Whether two runs ended in the same weights."""
-    return not bits.differences(*(bits.last(run)["state_dict"] for run in (one, other)))
+    return not runs.differences(*(runs.last(run)["state_dict"] for run in (one, other)))
 
 
 def strike(fault: Fault, action: str, folder: Path, whole: Path) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def strike(fault: Fault, action: str, folder: Path, whole: Path) -> dict[str, An
         else:
             said = Run.reopen(folder).record["rollbacks"][0]["what"]
     found = int(said.split("at image ")[1].split(";")[0].split(" ")[0])
-    right = code == 3 and not bits.not_finite(folder) if action == "stop" else code == 0 and same(folder, whole)
+    right = code == 3 and not runs.not_finite(folder) if action == "stop" else code == 0 and same(folder, whole)
     return {"place": fault.place, "value": str(fault.value), "at": fault.at, "action": action, "said": said} | {
         "batches": (found - fault.at) // BATCH,
         "handled": right,

@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import records
-from benchmarks.bits import differences
+from benchmarks.runs import differences
 from benchmarks.survival.child import BATCH, PHASES, Child, contents, new_run, start, to_the_end, without_curves
 from benchmarks.survival.faults import inject
 

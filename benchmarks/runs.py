@@ -1,4 +1,4 @@
-"""The bits that runs end in."""
+"""What runs leave: their last checkpoint, the faces they were trained on, the bits they end in."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from typing import Any
 
 import torch
 
+from faceforge import config
+from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint
 
 
 def last(run: Path) -> dict[str, Any]:
     """The last checkpoint of a run."""
     return checkpoint.read(run / "checkpoints" / "last.ckpt")
+
+
+def faces(node: Mapping[str, Any], root: str | Path | None = None, **changes: Any) -> FaceData:
+    """The faces of a run's configuration ``data``, prepared; read from ``root`` where they moved."""
+    data: FaceData = config.build({**node, "root": str(root) if root else node["root"], **changes})
+    data.prepare()
+    return data
 
 
 def not_finite(run: Path) -> list[str]:
