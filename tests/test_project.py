@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import matrix
 import pytest
+from conftest import ROOT, TINY
 
-ROOT = Path(__file__).parents[1]
 PURE = ("losses.py", "diffaugment.py", "clock.py", "counter_rng.py", "counter_rng_torch.py")
 SOURCES = sorted((ROOT / "src/faceforge").rglob("*.py"))
 
@@ -144,11 +144,8 @@ def test_the_wheel_trains_without_the_checkout(tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     for name in ("conf/train.yaml", "report/templates/report.html.j2", "cut/templates/index.html.j2"):
         assert (tmp_path / "site/faceforge" / name).is_file(), name
-    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from faceforge.main import main; main()"
-    from conftest import TINY
-
-    command = [sys.executable, "-c", code, str(tmp_path / "site"), *TINY, f"run_dir={tmp_path / 'run'}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", "from faceforge.main import main; main()", *TINY, f"run_dir={tmp_path / 'run'}"]
+    done = subprocess.run(command, cwd=tmp_path / "site", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/report.html").is_file()
 

@@ -1,9 +1,7 @@
-"""No hidden waiting, the switches for layout and compilation, `faceforge bench`, benchmarks/speed.py, short forms."""
+"""No hidden waiting, the switches for layout and compilation, `faceforge bench`, benchmarks/speed, short forms."""
 
-import importlib
 import shutil
 import sys
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -12,16 +10,13 @@ from conftest import TINY
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.speed import measure as speed
+from benchmarks.speed import pace
 from faceforge import config
 from faceforge.engine import bench, checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.losses import gradient_penalty
 from faceforge.schemes import ema
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-speed, pace, baselines = map(importlib.import_module, ("speed", "speed_pace", "speed_baselines"))
-sys.path.remove(str(BENCHMARKS))
 
 SLOW = bench.Choice("OMP_NUM_THREADS=9", 9, {})
 LAYOUT = bench.Choice("trainer.channels_last=true", None, {"channels_last": True})
@@ -273,7 +268,7 @@ def test_averages_follow_tensors_that_were_replaced():
     assert int(average[1].num_batches_tracked) == 7
 
 
-# -------------------------------------------------------------------------------------------------- benchmarks/speed.py
+# --------------------------------------------------------------------------------------------------- benchmarks/speed
 
 
 def turns_of(**found):

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from safetensors import safe_open
 from safetensors.torch import save_file
 from test_studio import RUNS, asked, picture
 
+from benchmarks.studio import use
 from faceforge import config
 from faceforge.engine import training
 from faceforge.errors import BadInput
@@ -261,13 +261,8 @@ def test_a_cut_file_is_told_in_one_line(place, tmp_path, keep):
 
 @pytest.mark.slow
 def test_the_benchmark_measures_both_ways(place):
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import use_runs
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    row = use_runs.generate_ratio(open_model(place / "gan"), 130, 1)
+    row = use.generate_ratio(open_model(place / "gan"), 130, 1)
     assert row["ratio"] == row["generate"] / row["bare"] > 0
-    rows = use_runs.onnx_ratios(open_model(place / "sr"), 2)
+    rows = use.onnx_ratios(open_model(place / "sr"), 2)
     assert list(rows) == ["model.onnx, batch 1", "model.onnx, batch 16"]
     assert all(row["difference"] <= export.CLOSE for row in rows.values())
