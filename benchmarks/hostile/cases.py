@@ -266,7 +266,7 @@ def broken_bytes(whole: bytes) -> Iterator[tuple[str, bytes]]:
     yield "cut-by-1", whole[:-1]
     for share in (0.02, 0.3, 0.6):
         content = bytearray(whole)
-        content[int(len(content) * share)] ^= 4
+        content[_inside_an_entry(whole, share)] ^= 4
         yield f"flipped-{share}", bytes(content)
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         buffer = io.BytesIO()
@@ -275,6 +275,14 @@ def broken_bytes(whole: bytes) -> Iterator[tuple[str, bytes]]:
                 packed.writestr(name, archive.read(name))
             packed.writestr("archive/data/bomb", bytes(300_000_000))
         yield "packed-bomb", buffer.getvalue()
+
+
+def _inside_an_entry(archive: bytes, share: float) -> int:
+    """Where a byte of a zip's contents lies, a share of the way through its entries; between them is only padding."""
+    entries = [entry for entry in zipfile.ZipFile(io.BytesIO(archive)).infolist() if entry.file_size]
+    entry = entries[int(len(entries) * share)]
+    name, extra = struct.unpack_from("<HH", archive, entry.header_offset + 26)
+    return entry.header_offset + 30 + name + extra + entry.file_size // 2
 
 
 def hostile_checkpoints(base: dict[str, Any], canary: str) -> dict[str, bytes]:
