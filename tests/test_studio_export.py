@@ -15,7 +15,7 @@ from test_studio import RUNS, asked, picture
 from faceforge import config
 from faceforge.engine import training
 from faceforge.errors import BadInput
-from faceforge.studio import command, edit, export, exported, photo, restore
+from faceforge.studio import command, edit, export, exported, photo, upscale
 from faceforge.studio.model import open_model
 
 EXPORTED = {
@@ -126,7 +126,7 @@ def test_an_export_works_wherever_its_run_does(place, monkeypatch):
 @pytest.mark.parametrize("name", ["sr"])
 def test_an_export_upscales_as_its_run_does(place, out, name):
     pixels = picture(33, 21)
-    made = [restore.upscale(open_model(place / name), pixels).photo for name in ("sr", out.name)]
+    made = [upscale.upscale(open_model(place / name), pixels).photo for name in ("sr", out.name)]
     assert np.abs(made[0].astype(int) - made[1]).max() <= 1
     assert open_model(out).framing == open_model(place / "sr").framing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _fit_generic(value: Any, kind: str, inner: ast.expr) -> Any:
 
 
 def _is_sequence(value: Any) -> bool:
-    return not isinstance(value, str | Mapping) and hasattr(value, "__len__")
+    return not isinstance(value, str | Mapping) and isinstance(value, Sized)
 
 
 def _require(value: Any, holds: bool) -> Any:

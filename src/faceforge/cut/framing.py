@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from faceforge.cut.detect import Haar
 from faceforge.cut.frame import GROWN_HEIGHT, Box, Frame
+from faceforge.data.datamodule import FaceData
 from faceforge.io.images import to_uint8
 
 Framing = tuple[float, float, float]  # centre x, y and width of the Haar box: shares of the picture's w, h and h
@@ -21,7 +21,7 @@ LOOKED_AT = 192  # pixels of height to which they are brought for it
 SMALLEST, LARGEST = 0.05, 2.0  # widths that a file may claim
 
 
-def of_training_faces(data: Any) -> Framing:
+def of_training_faces(data: FaceData) -> Framing:
     """The framing of a datamodule's training faces; that of `faceforge cut` where the cascade sees hardly any face."""
     count = data.counts["train"]
     return measure(data.images("train", range(0, count, max(1, count // MEASURED)))) or AS_CUT
@@ -52,7 +52,7 @@ def framed(box: Box, place: Framing, size: tuple[int, int]) -> Frame:
     return Frame(x, y, wide, tall)
 
 
-def told(framing: Any) -> Framing | None:
+def told(framing: object) -> Framing | None:
     """The framing that a file names; None where it names none, as files of older runs do. Raises ValueError."""
     if framing is None or (isinstance(framing, Sequence) and len(framing) == 0):
         return None
@@ -64,5 +64,5 @@ def told(framing: Any) -> Framing | None:
     return x, y, width
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

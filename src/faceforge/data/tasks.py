@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -27,15 +27,40 @@ from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes
 from faceforge.io.images import from_uint8, to_uint8
 
+Service = Literal["upscale", "translate", "average"]
+Row = Literal[
+    "nearest", "bilinear", "bicubic -0.75", "bicubic -0.5", "Lanczos", "linear filter", "PCA",
+    "mean face", "mean colour", "mean chroma", "copy input", "linear map",
+]  # fmt: skip
+
 
 class Task(ABC):
     """Pairs from faces (B, C, H, W) in [-1, 1], after augmentation; inputs are in [-1, 1] too, but for noise.
 
     ``positions`` int64 (B,) key what is drawn, apart in each ``stream``: "train" (positions of the clock), "fixed"
-    (rows of the packed set) or any other name; None counts from 0.
+    (rows of the packed set) or any other name; None counts from 0. The rest is what a task says of itself: nobody
+    else asks which one it is.
     """
 
-    name: str
+    name: ClassVar[str]
+    serves: ClassVar[Service | None] = "translate"  # the command that uses a run of it on photos
+    baselines: ClassVar[Sequence[Row]] = ("mean face", "mean chroma", "copy input", "linear map")
+    by_opencv: ClassVar[bool] = False  # inputs are drawn by ``draw``, in the workers
+    by_hand: ClassVar[bool] = False  # a person can draw an input: lines on black
+    mean_is_best: ClassVar[bool] = False  # the mean face is the right answer, so a model that gives it is not at fault
+    limits: ClassVar[str] = (  # for the card of a model
+        "What the input does not determine is filled in with what is usual among the faces it was trained on."
+    )
+
+    @property
+    def upscaling(self) -> SuperResolution | None:
+        """The task itself, if its inputs are small faces."""
+        return None
+
+    @property
+    def remarks(self) -> list[str]:
+        """What needs saying beside its scores."""
+        return []
 
     def check(self, height: int, width: int, channels: int) -> None:
         """Raise BadInput where there is no input for faces of this kind."""
@@ -53,11 +78,17 @@ class Task(ABC):
         """The target: the faces."""
         return faces
 
+    def draw(self, faces: np.ndarray) -> np.ndarray:
+        """Where OpenCV draws: the inputs, uint8 (N, 3, H, W), of faces, uint8 (N, C, H, W)."""
+        raise NotImplementedError
+
 
 class NoInput(Task):
     """The task of generators that start from noise of their own: the batch holds the target only."""
 
     name = "none"
+    serves = None
+    limits = "Faces of random noise; nobody is meant, though a face may resemble somebody it was trained on."
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> None:
         """Nothing."""
@@ -67,6 +98,12 @@ class Autoencode(Task):
     """The face itself."""
 
     name = "autoencode"
+    baselines = ("PCA", "mean face")
+
+    @property
+    def remarks(self) -> list[str]:
+        """Why a row is missing."""
+        return ["Copying the input would be perfect and says nothing: left out."]
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """The faces."""
@@ -81,6 +118,9 @@ class SuperResolution(Task):
     """
 
     name = "super_resolution"
+    serves = "upscale"
+    baselines = ("nearest", "bilinear", "bicubic -0.75", "bicubic -0.5", "Lanczos", "linear filter", "mean face")
+    limits = "Details that a small picture does not hold are invented."
     factor: int
     kernel: Literal["mean", "bicubic"]
     input_factor: int
@@ -91,6 +131,11 @@ class SuperResolution(Task):
         if self.input_factor not in (1, self.factor):
             right = f"must be 1 (enlarged to the target's size) or {self.factor} (task.factor)"
             raise BadInput(f"input.factor={self.input_factor}: {right}")
+
+    @property
+    def upscaling(self) -> SuperResolution:
+        """Itself."""
+        return self
 
     def check(self, height: int, width: int, channels: int) -> None:
         """Sides are multiples of the factor."""
@@ -123,6 +168,7 @@ class Colorize(Task):
     """Rec. 601 luma, in one channel or, for networks that take colour, three times."""
 
     name = "colorize"
+    limits = "Colours are plausible, not true: loud ones come out muted."
     channels: int
 
     def __post_init__(self) -> None:
@@ -144,8 +190,16 @@ class Noise(Task):
     """Noise of the face's shape that has nothing to do with the face: N(0, 1) as published, or U[-1, 1)."""
 
     name = "noise"
+    serves = None
+    baselines = ("mean face", "mean colour", "copy input", "linear map")
+    mean_is_best = True
     distribution: Literal["normal", "uniform"]
     seed: int
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is the best that can be had."""
+        return ["The input has nothing to do with the target: the mean face is the best answer in squared error."]
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """(B, C, H, W), a function of each position alone; N(0, 1) leaves [-1, 1]."""
@@ -216,6 +270,9 @@ class Average(Task):
     """
 
     name = "average"
+    serves = "average"
+    baselines = ("mean face", "mean colour", "copy input", "linear map")
+    mean_is_best = True
     subset: Literal["all", "identity", "attribute", "brightness", "colour"]
     attribute: str | None
 
@@ -223,6 +280,13 @@ class Average(Task):
         if (self.subset == "attribute") != (self.attribute is not None):
             right = "task.subset=attribute task.attribute=NAME go together"
             raise BadInput(f"task.subset={self.subset}, task.attribute={self.attribute}: {right}")
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is the best that can be had."""
+        whole = self.subset == "all"
+        right = "mean face is the right answer" if whole else "mean of each subset is, and the mean face one for all"
+        return [f"Targets are other faces: in squared error the {right}; nothing can be clearly better."]
 
     def check(self, height: int, width: int, channels: int) -> None:
         """Grey faces have no colour."""
@@ -250,12 +314,15 @@ class Average(Task):
 class OpenCVTask(Task):
     """Base of the tasks whose input a filter of filters.py draws, picture by picture, in three channels."""
 
+    baselines = ("mean face", "mean colour", "copy input", "linear map")
+    by_opencv = True
+
     @abstractmethod
     def filter(self, picture: np.ndarray) -> np.ndarray:
         """Uint8 (H, W, 3) or (H, W) to uint8 (H, W, 3)."""
 
     def draw(self, faces: np.ndarray) -> np.ndarray:
-        """The inputs, uint8 (N, 3, H, W), of faces, uint8 (N, C, H, W)."""
+        """As Task.draw."""
         pictures = faces.transpose(0, 2, 3, 1) if faces.shape[1] == 3 else faces[:, 0]
         drawn = [self.filter(picture).transpose(2, 0, 1) for picture in pictures]
         return np.stack(drawn) if drawn else np.empty((0, 3, *faces.shape[2:]), np.uint8)
@@ -288,6 +355,7 @@ class Contours(OpenCVTask):
     """The outlines at each level: smooth and each in its channel as ``meant``, or as the ``published`` code drew."""
 
     name = "contours"
+    by_hand = True
     variant: Literal["meant", "published"]
     levels: list[int]
 
@@ -305,6 +373,7 @@ class Canny(OpenCVTask):
     """The edges of each channel of the ``image``, or of its ``mask`` above 200, as published."""
 
     name = "canny"
+    by_hand = True
     source: Literal["image", "mask"]
     low: float
     high: float

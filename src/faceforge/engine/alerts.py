@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from faceforge.types import Json
+
 Row = Mapping[str, float]
 Kind = Literal["training", "validation"]
 MISSING = object()
 CONSTANTS = {"latent_size": "model.code.latent_size"}  # what a rule may need beside scores, and its key
 
 
-def _setting(config: Mapping[str, Any], key: str) -> Any:
-    node: Any = config
+def _setting(config: Mapping[str, Any], key: str) -> object:
+    node: object = config
     for name in key.split("."):
         if not isinstance(node, Mapping) or name not in node:
             return MISSING
@@ -27,16 +29,18 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
 
 @dataclass(frozen=True)
 class Remedy:
-    """Advice for runs whose config has ``key``, with the value ``when`` where one is given."""
+    """Advice for runs whose config has ``key``, with the value ``when`` where one is given, and no key of ``lacks``."""
 
     key: str
     advice: str
     when: str | None = None
+    lacks: tuple[str, ...] = ()
 
     def fits(self, config: Mapping[str, Any]) -> bool:
         """Whether a config has the key, and the value."""
         value = _setting(config, self.key)
-        return value is not MISSING and self.when in (None, value)
+        apart = all(_setting(config, key) is MISSING for key in self.lacks)
+        return value is not MISSING and self.when in (None, value) and apart
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,12 @@ class Rule:
     bad: Callable[[Sequence[Row]], bool]
     text: str
     remedies: tuple[Remedy, ...]
-    unless: tuple[Remedy, ...] = ()  # runs in which it is no fault
+    always: bool = True  # whether it is a fault where the mean face is the right answer too
 
-    def speaks(self, rows: Sequence[Row], config: Mapping[str, Any]) -> bool:
+    def speaks(self, rows: Sequence[Row]) -> bool:
         """Whether it has something to say."""
         known = [row for row in rows if all(name in row for name in self.needs)][-self.over :]
-        return len(known) == self.over and self.bad(known) and not any(case.fits(config) for case in self.unless)
+        return len(known) == self.over and self.bad(known)
 
     def say(self, row: Row, config: Mapping[str, Any]) -> str:
         """Its sentence, with the first advice that fits."""
@@ -68,21 +72,23 @@ class Watch:
 
     ``batch`` is the number of images in one: rows of training are averaged over ten batches or more, and validations
     that follow within twenty are passed over, so that logging every batch does not make a rule hasty. A note is
-    ``{"images", "rule", "text"}``.
+    ``{"images", "rule", "text"}``. ``mean_is_best`` is what the run's task says of itself.
     """
+
+    mean_is_best = False
 
     def __init__(self, config: Mapping[str, Any], batch: int) -> None:
         self.config = config
         found = {name: _setting(config, key) for name, key in CONSTANTS.items()}
         self.constants = {name: value for name, value in found.items() if isinstance(value, int)}
         self.spans: dict[Kind, int] = {"training": 10 * batch, "validation": 20 * batch}
-        self.notes: list[dict[str, Any]] = []
+        self.notes: list[Json] = []
         self._rows: dict[str, list[dict[str, float]]] = {"training": [], "validation": []}
         self._sums: dict[str, float] = {}
         self._count = 0
         self._ends: dict[str, int] = {"training": 0, "validation": 0}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """Plain data."""
         rows = {kind: [dict(row) for row in rows] for kind, rows in self._rows.items()}
         state = {"rows": rows, "sums": dict(self._sums), "count": self._count, "ends": dict(self._ends)}
@@ -94,7 +100,7 @@ class Watch:
         self._sums, self._count = dict(state["sums"]), state["count"]
         self._ends, self.notes = dict(state["ends"]), [dict(note) for note in state["notes"]]
 
-    def training(self, images: int, means: Row) -> list[dict[str, Any]]:
+    def training(self, images: int, means: Row) -> list[Json]:
         """Means of the steps up to ``images``; returns fresh notes."""
         for name in self._watched("training"):
             if name in means:
@@ -106,7 +112,7 @@ class Watch:
         self._sums, self._count = {}, 0
         return self._see("training", images, row)
 
-    def validation(self, images: int, scores: Row) -> list[dict[str, Any]]:
+    def validation(self, images: int, scores: Row) -> list[Json]:
         """Scores of a validation at ``images``; returns fresh notes."""
         if images - self._ends["validation"] < self.spans["validation"]:
             return []
@@ -115,16 +121,17 @@ class Watch:
     def _watched(self, kind: Kind) -> set[str]:
         return {name for rule in RULES if rule.kind == kind for name in rule.needs}
 
-    def _see(self, kind: Kind, images: int, row: dict[str, float]) -> list[dict[str, Any]]:
+    def _see(self, kind: Kind, images: int, row: dict[str, float]) -> list[Json]:
         self._ends[kind] = images
         self._rows[kind] = [*self._rows[kind], row][-KEPT:]
         rows = [{**self.constants, **row} for row in self._rows[kind]]
         said = {note["rule"] for note in self.notes}
         due = [rule for rule in RULES if rule.kind == kind and rule.name not in said]
+        due = [rule for rule in due if rule.always or not self.mean_is_best]
         fresh = [
             {"images": images, "rule": rule.name, "text": rule.say(rows[-1], self.config)}
             for rule in due
-            if rule.speaks(rows, self.config)
+            if rule.speaks(rows)
         ]
         self.notes += fresh
         return fresh
@@ -228,7 +235,7 @@ RULES: tuple[Rule, ...] = (
             Remedy("model.optimizer.lr", "Another model.optimizer.lr, or a longer run (trainer.max_images)."),
             Remedy("model.loss_weight", "A larger model.loss_weight ties the output to its target."),
         ),
-        (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),  # there it is the right answer
+        always=False,
     ),
     Rule(
         "overfitting",
@@ -240,7 +247,7 @@ RULES: tuple[Rule, ...] = (
         "({train/mae:.4f}) and has not fallen for three validations: the model learns its training set by heart. "
         "best.ckpt is from before.",
         (Remedy("data.augment", "data.augment=light or more faces help; model/stop=early ends such a run."),),
-        (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),
+        always=False,
     ),
     Rule(
         "inactive code",
@@ -279,9 +286,10 @@ RULES: tuple[Rule, ...] = (
         (
             Remedy("model.generator.upsampling", "model.generator.upsampling=nearest has none.", "transposed"),
             Remedy("model.decoder.upsampling", "model.decoder.upsampling=nearest has none.", "transposed"),
-            Remedy("choices.model/generator", "model/generator=conventional ends without one.", "taught"),
-            Remedy(
-                "choices.model/generator", "model/generator=conventional ends without one.", "published_conventional"
+            Remedy(  # of a GAN whose generator has no settings
+                "choices.model/generator",
+                "model/generator=conventional ends without one.",
+                lacks=("model.generator.latent_size", "model.generator.latent", "model.generator.in_channels"),
             ),
         ),
     ),

@@ -57,7 +57,7 @@ def _floats(module: Scheme) -> dict[str, Tensor]:
     return {name: values for name, values in module.state_dict().items() if values.is_floating_point()}
 
 
-def overflowing(scaler: Any) -> str | None:
+def overflowing(scaler: torch.amp.GradScaler | None) -> str | None:
     """What to say of a gradient scaler that has fallen so far that nothing is learnt any more."""
     if scaler is None or scaler.get_scale() > LEAST_SCALE:
         return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from faceforge.types import Json
+
 VERSION = 2  # of checkpoints and exports
 MOVED = {  # version 1: where the parts of the package lay
     "loggers": "engine.loggers",
@@ -44,7 +46,7 @@ CALLBACKS = {
 }
 
 
-def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def migrate(checkpoint: Json) -> Json:
     """A checkpoint as the present version writes it. What is damaged in it stays so, for its reader to name."""
     if checkpoint["version"] >= VERSION:
         return checkpoint
@@ -70,13 +72,13 @@ def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _states(recorder: Mapping[str, Any]) -> dict[str, Any]:
+def _states(recorder: Mapping[str, Any]) -> Json:
     """One callback did what several do now."""
     parts = {"Clock": "timings", "Validation": "best", "Alerts": "watch"}
     return {name: {key: recorder[key]} for name, key in parts.items() if key in recorder}
 
 
-def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def migrate_config(config: Mapping[str, Any]) -> Json:
     """The configuration in a file of version 1, under the present names."""
     model = config.get("model")
     if isinstance(model, Mapping) and "discriminator_steps" in model:
@@ -84,7 +86,7 @@ def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _renamed(node) for key, node in config.items()}
 
 
-def _renamed(node: Any) -> Any:
+def _renamed(node: object) -> object:
     if isinstance(node, Mapping):
         named = {key: _renamed(child) for key, child in node.items()}
         return {**named, "_target_": _target(str(node["_target_"]))} if "_target_" in node else named

@@ -16,6 +16,7 @@ from faceforge import config as configuration
 from faceforge.engine import devices
 from faceforge.engine.guard import Guard
 from faceforge.errors import BadInput
+from faceforge.types import Json
 
 CLOCK = "faceforge.engine.callbacks.clock.Clock"
 # arguments of Lightning's Trainer
@@ -42,7 +43,7 @@ class TrainerOptions:
     deterministic: bool
     channels_last: bool
     compile: bool
-    extra: dict[str, Any]
+    extra: Json
 
     def __post_init__(self) -> None:
         for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
@@ -135,7 +136,7 @@ def _try_callbacks(config: Mapping[str, Any]) -> None:
     make_callbacks({name: node for name, node in config["callbacks"].items() if node and not _is_ours(node)}, config)
 
 
-def make_callbacks(nodes: Mapping[str, Any], config: Mapping[str, Any], **shared: Any) -> list[pl.Callback]:
+def make_callbacks(nodes: Mapping[str, Any], config: Mapping[str, Any], **shared: object) -> list[pl.Callback]:
     """The callbacks of some nodes of a configuration, in their order; ours are given what they ``share``."""
     trusted = config["trusted_packages"]
     made = []

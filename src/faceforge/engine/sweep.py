@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from faceforge.errors import BadInput, GuardStop
+from faceforge.io.portable import LISTENED, Handler
 
-ENDING = ("SIGTERM", "SIGUSR1")  # while a job trains they are its own; Windows has only the first
+ENDING = set(LISTENED) - {signal.SIGINT}  # while a job trains they are its own
 STOPPED = 128  # exit codes above: of what a signal has ended
 
 
@@ -39,10 +39,10 @@ class Sweep:
         self.rows: list[Row] = []
         self._constant = set(constant)
         self._waiting = list(jobs or [])
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Sweep:
-        for number in (getattr(signal, name) for name in ENDING if hasattr(signal, name)):
+        for number in ENDING:
             self._before[number] = signal.signal(number, _end)
         return self
 

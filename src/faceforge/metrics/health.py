@@ -7,21 +7,17 @@ not every device has; logits on their own device, which nothing waits for.
 
 from __future__ import annotations
 
-from math import log
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceforge.losses import Objective, kl_units
+from faceforge.losses import Objective, kl_units, terms
 
 SIDE = 16  # pictures are compared at this size: noise and misplaced pixels count little, faces and light much
 LOOKED_AT = 64  # pictures whose spectra a validation takes: more tell little more
 SMALLEST = 16  # sides below it have no room for a peak of the spectrum and its surroundings
 TILE = 64
 UNSEEN = 4 / 255  # deviation of noise that nobody sees
-SURE = log(99)  # the logit at which the sigmoid says 0.99
-LABEL_ERROR = 0.1  # a least-squares discriminator this near its labels has nothing left to learn
 ACTIVE_VARIANCE = 0.01
 
 
@@ -194,14 +190,7 @@ def saturation(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -
     good health.
     """
     real, fake = real_logits.detach().float(), fake_logits.detach().float()
-    if objective == "relativistic":
-        return (real - fake > SURE).float().mean()
-    if objective == "least_squares":
-        sure = [real > 1 - LABEL_ERROR, fake < LABEL_ERROR]
-    else:
-        margin = 1.0 if objective == "hinge" else SURE
-        sure = [real > margin, fake < -margin]
-    return torch.cat([part.flatten() for part in sure]).float().mean()
+    return terms(objective).sure(real, fake).float().mean()
 
 
 def generator_signal(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -212,13 +201,7 @@ def generator_signal(objective: Objective, real_logits: Tensor, fake_logits: Ten
     ``hinge``: 1; ``least_squares``: |fake - 1|; ``relativistic``: sigmoid(real - fake).
     """
     real, fake = real_logits.detach().float(), fake_logits.detach().float()
-    if objective == "hinge":
-        return torch.ones_like(fake).mean()
-    if objective == "least_squares":
-        return (fake - 1).abs().mean()
-    if objective == "relativistic":
-        return torch.sigmoid(real - fake).mean()
-    return torch.sigmoid(fake if objective == "minimax" else -fake).mean()
+    return terms(objective).signal(real, fake).mean()
 
 
 def of_discriminator(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:

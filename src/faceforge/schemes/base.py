@@ -8,22 +8,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from faceforge import counter_rng, counter_rng_torch
+from faceforge.data.datamodule import FaceData
+from faceforge.types import Json
 
-Batch = dict[str, Tensor]
 PENDING = 64  # batches that wait to be added up
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Best = Callable[[], tuple[Mapping[str, Tensor], str]]
 Say = Callable[[str], None]
+Kind = Literal["normal", "uniform"]  # of noise: N(0, 1) or U[0, 1)
+Span = tuple[float, float]
+Example = tuple[nn.Module, tuple[Tensor, ...]]  # a network, and one of each of its inputs
+SIGNED: Span = (-1.0, 1.0)  # images, wherever schemes, data and users hand them on
+UNIT: Span = (0.0, 1.0)  # images, where losses see them
 
 
 class RunningMeans:
@@ -84,22 +90,27 @@ class RunningMeans:
         moved = {name: [tuple(t.to(device) for t in row) for row in rows] for name, rows in self._pending.items()}
         self._pending = moved
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """Plain data and tensors."""
         pending = {name: [torch.stack(c) for c in zip(*rows, strict=True)] for name, rows in self._pending.items()}
         return {"sums": dict(self._sums), "counts": dict(self._counts), "pending": pending}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Json) -> None:
         """Take up what was saved."""
         self._sums, self._counts = {k: v.clone() for k, v in state["sums"].items()}, dict(state["counts"])
         self._pending = {n: list(zip(*(c.clone() for c in cs), strict=True)) for n, cs in state["pending"].items()}
 
 
 class Scheme(pl.LightningModule):
-    """Base of the LightningModules, one for each training scheme. ``clock.images`` is moved by ``training_step``."""
+    """Base of the LightningModules, one for each training scheme. ``clock.images`` is moved by ``training_step``.
+
+    ``average`` is the averaged copy of the networks that are used after training.
+    """
 
     monitor: ClassVar[tuple[str, str]]  # the metric that `best` follows, and its mode: min or max
     shows: ClassVar[str] = "generated"  # what its grids show; "real-derived" goes nowhere unless asked
+    average: nn.Module
+    period = 1  # batches after which heavier and lighter steps come again
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -107,13 +118,13 @@ class Scheme(pl.LightningModule):
         self.seed = seed
         self.clock = counter_rng.Clock()
         self.means = RunningMeans()
-        self.config: dict[str, Any] = {}
+        self.config: Json = {}
         self.framing: Sequence[float] | None = None  # of the training faces (cut/framing.py); None in older runs
         self.end: str | None = None  # why the run ended before its limits, once it did
         self.tell: Callable[[str], None] = _tell_nobody  # whoever watches the ranks hears what this one does
         self.compiles = False
         self.lean = True  # no hooks of Lightning's around a backward pass and an optimiser's step
-        self._compiled: dict[nn.Module, Any] = {}
+        self._compiled: dict[nn.Module, nn.Module] = {}
         self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.BatchedDraws] = {}
 
     @property
@@ -129,13 +140,13 @@ class Scheme(pl.LightningModule):
         """Compile, where asked, in the process that trains; what is saved and sampled from stays as it is."""
         self.means.to(self.device)
         if self.compiles:
-            self._compiled = {network: torch.compile(network) for network in self.trained()}
+            self._compiled = {network: torch.compile(network) for network in self.trained()}  # type: ignore[misc]
 
     def on_fit_end(self) -> None:
         """Nothing compiled outlives training."""
         self._compiled = {}
 
-    def compiled(self, network: nn.Module) -> Any:
+    def compiled(self, network: nn.Module) -> nn.Module:
         """A network, compiled where that was asked for. Not for what is differentiated twice."""
         return self._compiled.get(network, network)
 
@@ -149,7 +160,7 @@ class Scheme(pl.LightningModule):
         first = self.clock.images + self.global_rank * count
         return range(first, first + count)
 
-    def noise(self, purpose: str, counters: range | Tensor, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
+    def noise(self, purpose: str, counters: range | Tensor, shape: tuple[int, ...], kind: Kind = "normal") -> Tensor:
         """(N, *shape) float32 noise, a function of each counter alone: N(0, 1) or, for ``uniform``, U[0, 1).
 
         Computed on the device, so that a host's work does not grow with pictures of noise; normal numbers may differ
@@ -157,7 +168,6 @@ class Scheme(pl.LightningModule):
         """
         there = self.device.type != "cpu" and counter_rng_torch.exact(self.device)
         draw = partial(_noise_there if there else _noise, self.seed, purpose, shape, kind)
-        drawn: Any
         if isinstance(counters, range):
             key = purpose, shape, kind, self.device
             if key not in self._ahead:
@@ -166,15 +176,20 @@ class Scheme(pl.LightningModule):
             drawn = self._ahead[key](counters)
         else:
             drawn = draw(counters.to(self.device) if there else counters.cpu().numpy())
-        return drawn if there else torch.from_numpy(drawn).to(self.device)
+        return drawn if isinstance(drawn, Tensor) else torch.from_numpy(drawn).to(self.device)
+
+    def raw_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimisers without Lightning's wrappers."""
+        found = self.optimizers(use_pl_optimizer=False)
+        return found if isinstance(found, list) else [found]  # type: ignore[list-item, return-value]
 
     def step_optimizer(
         self,
         optimizer: torch.optim.Optimizer,
         loss: Tensor,
         clip_norm: float | None,
-        meanwhile: Callable[[], Any] | None = None,
-    ) -> Any:
+        meanwhile: Callable[[], Tensor] | None = None,
+    ) -> Tensor | None:
         """Backward, unscale, clip, step, and leave no gradient behind.
 
         While ranks send their gradients they do ``meanwhile``, whose result is returned: more of this step, that needs
@@ -186,8 +201,7 @@ class Scheme(pl.LightningModule):
             loss.backward()  # Lightning's own way there costs the host as much again
         else:
             self.manual_backward(loss)
-        strategy: Any = self.trainer.strategy  # several ranks have one of ours
-        receive = strategy.share(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
+        receive = share_gradients(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
         made = meanwhile() if meanwhile else None
         if receive:
             self.tell("waiting")
@@ -215,7 +229,7 @@ class Scheme(pl.LightningModule):
             getattr(callback, name)(self.trainer, self, optimizer)
         getattr(self, name)(optimizer)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Json) -> None:
         """Add what makes a checkpoint complete by itself."""
         checkpoint["config"] = self.config
         checkpoint["framing"] = self.framing and list(self.framing)
@@ -223,7 +237,7 @@ class Scheme(pl.LightningModule):
         checkpoint["means"] = self.means.state_dict()
         checkpoint["end"] = self.end
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Json) -> None:
         """Set the clock before the sampler asks for it."""
         self.clock.load_state_dict(checkpoint["clock"])
         self.means.load_state_dict(checkpoint["means"])
@@ -232,7 +246,7 @@ class Scheme(pl.LightningModule):
     def after_validation(self, scores: dict[str, float]) -> None:
         """Whatever follows the scores: learning rates, or the end of the run."""
 
-    def on_run_end(self, data: Any, folder: Path, best: Best, say: Say = lambda text: None) -> str | None:
+    def on_run_end(self, data: FaceData, folder: Path, best: Best, say: Say = lambda text: None) -> str | None:
         """Whatever is made once of a run, in its ``folder``, when it has reached its end, on the main rank.
 
         ``best()`` gives the weights of the best checkpoint and its digest; ``say`` is told what is being made. The
@@ -251,16 +265,16 @@ class Scheme(pl.LightningModule):
             for module, mode in modes.items():
                 module.training = mode
 
-    def validate(self, data: Any) -> dict[str, float]:
+    def validate(self, data: FaceData) -> dict[str, float]:
         """Scores on the validation split, in [0, 1] units where they are pixel errors."""
         raise NotImplementedError
 
-    def pictures(self, data: Any) -> Tensor:
+    def pictures(self, data: FaceData) -> Tensor:
         """(N, C, H, W) in [-1, 1]: the same fixed inputs each time, for the grids over time."""
         raise NotImplementedError
 
-    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
-        """The networks by name, each followed by an example of every input, for the report's diagram."""
+    def networks(self, data: FaceData) -> dict[str, Example]:
+        """The networks by name, each with an example of every input, for the report's diagram."""
         raise NotImplementedError
 
 
@@ -276,18 +290,40 @@ def optimizer_of(factory: Optimizer, network: nn.Module) -> torch.optim.Optimize
     return factory(network.parameters(), **({"fused": True} if kernel else {}))
 
 
-def _noise(seed: int, purpose: str, shape: tuple[int, ...], kind: str, counters: NDArray[np.int64]) -> NDArray[Any]:
+def _noise(
+    seed: int, purpose: str, shape: tuple[int, ...], kind: Kind, counters: NDArray[np.int64]
+) -> NDArray[np.float32]:
     draw = counter_rng.uniform if kind == "uniform" else counter_rng.normal
     return draw(seed, purpose, counters, shape).astype(np.float32)
 
 
-def _noise_there(seed: int, purpose: str, shape: tuple[int, ...], kind: str, counters: Tensor) -> Tensor:
+def _noise_there(seed: int, purpose: str, shape: tuple[int, ...], kind: Kind, counters: Tensor) -> Tensor:
     """The same on the device of the counters."""
     draw = counter_rng_torch.uniform if kind == "uniform" else counter_rng_torch.normal
     return draw(seed, purpose, counters, shape).float()
 
 
-def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:
+def share_gradients(optimizer: torch.optim.Optimizer, networks: Iterable[nn.Module]) -> Callable[[], None]:
+    """Send gradients, and the batch statistics of ``networks``; the result writes their means over all ranks back.
+
+    All in one message, since each costs the same wait for the slowest rank.
+    """
+    tensors = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    tensors += [b for network in networks for b in network.buffers() if b.is_floating_point()]
+    lines = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]  # as they lie in memory
+    flat = torch.cat(lines).div_(distributed.get_world_size())
+    message = distributed.all_reduce(flat, async_op=True)
+    assert message is not None
+
+    def receive() -> None:
+        message.wait()
+        for line, part in zip(lines, flat.split([line.numel() for line in lines]), strict=True):
+            line.copy_(part)
+
+    return receive
+
+
+def rescale(images: Tensor, source: Span, target: Span) -> Tensor:
     """Map one value range linearly to another; a range without upper bound counts as one of length 1 from its foot."""
     if source == target:
         return images
@@ -295,5 +331,25 @@ def rescale(images: Tensor, source: tuple[float, float], target: tuple[float, fl
     return (images - a) * ((d - c) / (b - a)) + c
 
 
-def _bounded(span: tuple[float, float]) -> tuple[float, float]:
+def _bounded(span: Span) -> Span:
     return span if math.isfinite(span[1]) else (span[0], span[0] + 1.0)
+
+
+def input_range(network: nn.Module) -> Span:
+    """The scale of the images that a network takes."""
+    return network.input_range  # type: ignore[return-value]
+
+
+def output_range(network: nn.Module) -> Span:
+    """The scale of what it gives; the upper end may be infinite."""
+    return network.output_range  # type: ignore[return-value]
+
+
+def into(network: nn.Module, images: Tensor) -> Tensor:
+    """Images in [-1, 1] on the scale that a network takes."""
+    return rescale(images, SIGNED, input_range(network))
+
+
+def out_of(network: nn.Module, outputs: Tensor, span: Span = SIGNED) -> Tensor:
+    """Outputs of a network on another scale; those of one without an upper bound may leave it."""
+    return rescale(outputs, output_range(network), span)

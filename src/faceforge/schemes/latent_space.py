@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isinf
 from pathlib import Path
@@ -23,8 +23,11 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from faceforge import counter_rng
+from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
+from faceforge.schemes.abilities import Encodes
+from faceforge.types import Json
 
 Array = NDArray[np.floating[Any]]
 Range = tuple[float, float] | None
@@ -165,8 +168,9 @@ def fit_mixture(white: Array, seed: int) -> tuple[Array, Array, Array]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not at rest yet is judged by its BIC too
         fits = [GaussianMixture(k, **options).fit(white) for k in counts]
-    best: Any = min(fits, key=lambda fit: fit.bic(white))
-    return best.weights_, best.means_, np.sqrt(best.covariances_)
+    best = min(fits, key=lambda fit: fit.bic(white))
+    weights, means, variances = map(np.asarray, (best.weights_, best.means_, best.covariances_))
+    return weights, means, np.sqrt(variances)
 
 
 # ----------------------------------------------------------------------------------------------------------- directions
@@ -270,12 +274,11 @@ class LatentSpace:
 
     @classmethod
     def fit(
-        cls, module: Any, data: Any, checkpoint: str | None = None, seed: int = 0, say: Say = lambda text: None
+        cls, module: Encodes, data: FaceData, checkpoint: str | None = None, seed: int = 0, say: Say = lambda text: None
     ) -> LatentSpace:
         """From the training faces of a datamodule, at most 5000 of them, and their labels where there are some.
 
-        ``module`` has ``encode`` and ``code_range``; ``checkpoint`` is the hash of the file its weights come from;
-        ``say`` is told what is being made.
+        ``checkpoint`` is the hash of the file its weights come from; ``say`` is told what is being made.
         """
         say("codes of training faces")
         order = counter_rng.permutation(seed, "latent/faces", 0, data.counts["train"])
@@ -406,7 +409,7 @@ class LatentSpace:
         made = {**self.made, "without_logistic": [*others, *without]}
         return replace(self, names=names, differences=_single(differences), normals=_single(normals), made=made)
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    def pack(self) -> tuple[Json, dict[str, NDArray[np.float32]]]:
         """As plain data: what is to be said of the arrays, and the arrays."""
         low, high = self.link.code_range or (None, None)
         about = {"format": FORMAT, "version": VERSION, "names": self.names, "made": self.made}
@@ -452,7 +455,7 @@ LINK = ("location", "scale", "spread")
 ARRAYS = ("mean", "axes", "weights", "centres", "deviations", "differences", "normals", *LINK)
 
 
-def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int = 256) -> Array:
+def encode(module: Encodes, data: FaceData, indices: NDArray[np.integer[Any]], chunk: int = 256) -> Array:
     """Codes (N, Z) of training faces, a chunk at a time."""
     parts = [indices[n : n + chunk] for n in range(0, len(indices), chunk)]
     device = next(module.parameters()).device
@@ -460,7 +463,7 @@ def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int
     return torch.cat(codes).double().numpy()
 
 
-def _sets(codes: Array, names: Sequence[str], values: Array) -> Any:
+def _sets(codes: Array, names: Sequence[str], values: Array) -> Iterator[tuple[str, tuple[Array, Array]]]:
     """(name, (codes with, codes without)) of each attribute that enough faces have and lack.
 
     An attribute of other values than 0 and 1 is had by those above its median.
@@ -489,7 +492,7 @@ def _tensor(values: Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+def _read(path: Path) -> tuple[Json, dict[str, Array]]:
     try:
         with safe_open(path, "np") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))

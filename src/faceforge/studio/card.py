@@ -18,12 +18,6 @@ faces, to deceive, or to show a real person in a way that person would not agree
 was trained on: people who are rare among them come out worse. Mark what you publish as synthetic; files made by
 faceforge carry such a mark and the recipe they were made by.
 """
-LIMITS: Mapping[str, str] = {
-    "super_resolution": "Details that a small picture does not hold are invented.",
-    "colorize": "Colours are plausible, not true: loud ones come out muted.",
-    "none": "Faces of random noise; nobody is meant, though a face may resemble somebody it was trained on.",
-}
-FALLBACK = "What the input does not determine is filled in with what is usual among the faces it was trained on."
 
 
 def make_card(model: Model, files: Mapping[str, str]) -> str:
@@ -37,7 +31,7 @@ def make_card(model: Model, files: Mapping[str, str]) -> str:
         "## Use\n\n" + _use(model),
         "## Data\n\n" + _data(run),
         "## Scores\n\n" + _scores(model.folder),
-        "## Limits\n\n" + LIMITS.get(model.task.name, FALLBACK),
+        "## Limits\n\n" + model.task.limits,
         "## Ethics\n\n" + ETHICS.strip(),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import signal
 import time
 from functools import partial
-from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from faceforge.cut import framing
-from faceforge.data.datamodule import FaceData
+from faceforge.data.datamodule import Batch, FaceData
 from faceforge.engine import checkpoint
 from faceforge.engine.callbacks.session import ClockCallback, Session, parts
 from faceforge.engine.guard import require_finite
 from faceforge.engine.run import Run
 from faceforge.report import describe, write_curves
 from faceforge.schemes.base import Say, Scheme
+from faceforge.schemes.supervised import PairedScheme
+from faceforge.types import Json
 
 CURVES_EVERY = 60.0  # seconds
 
@@ -33,8 +35,9 @@ class Checkpointing(ClockCallback):
         module, data = parts(trainer, pl_module)
         session = self.session
         if trainer.is_global_zero:
-            described = {name: describe(*network) for name, network in module.networks(data).items()}
-            if hasattr(module, "predict") and not module.framing:  # whoever uses the run has no data to measure it on
+            parts_of = module.networks(data)
+            described = {name: describe(network, *inputs) for name, (network, inputs) in parts_of.items()}
+            if isinstance(module, PairedScheme) and not module.framing:  # who uses the run has no data to measure it on
                 module.framing = framing.of_training_faces(data)
             session.run.update(networks=described, framing=module.framing)
         if session.images == 0:
@@ -43,7 +46,7 @@ class Checkpointing(ClockCallback):
             self._keep_best()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """When due, at the end, and where a signal ends the run."""
         session = self.session
@@ -99,9 +102,7 @@ class Checkpointing(ClockCallback):
             session.say(note)
 
 
-def end_run(
-    run: Run, module: Scheme, data: FaceData, images: int, say: Say = lambda text: None
-) -> dict[str, Any] | None:
+def end_run(run: Run, module: Scheme, data: FaceData, images: int, say: Say = lambda text: None) -> Json | None:
     """Make what is made once of a run that has reached its end; the note on what was left out, kept in run.json."""
     left_out = module.on_run_end(data, run.folder, partial(checkpoint.best, run.folder), say)
     if left_out is None:

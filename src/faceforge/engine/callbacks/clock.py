@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from faceforge.data.datamodule import Batch
 from faceforge.engine import devices, messages
 from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.types import Json
 
 
 class Clock(ClockCallback):
     """First of the callbacks: ties the data to the clock, counts time, and decides whether this batch is the last."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """Seconds of training and of what interrupts it."""
         return {"timings": dict(self.session.timings)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Json) -> None:
         """Take up where the checkpoint was written."""
         self.session.timings = dict(state_dict["timings"])
 
@@ -44,7 +46,7 @@ class Clock(ClockCallback):
         self.session.lap = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Move the clock on. A signal adds nothing but a checkpoint: whoever sent it waits, and what is not measured
         now cannot differ from a run that was never stopped.

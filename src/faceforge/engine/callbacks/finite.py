@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from faceforge.data.datamodule import Batch
 from faceforge.engine.callbacks.session import ClockCallback, parts
 from faceforge.engine.guard import require_finite, slow_down
 
@@ -18,7 +18,7 @@ class FiniteCheck(ClockCallback):
         slow_down(trainer.optimizers, self.session.run.record, self.session.images)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Before anything of this batch is written."""
         module, data = parts(trainer, pl_module)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from faceforge.data.datamodule import Batch
 from faceforge.engine.callbacks.session import ClockCallback, parts
 from faceforge.engine.guard import agree
 from faceforge.engine.loggers import RunLogger
@@ -28,7 +29,7 @@ class Logging(ClockCallback):
         session.run.update(wandb=next((logger.info for logger in own if logger.info), earlier or None))
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Drain the means, which waits for the device."""
         session = self.session

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from faceforge.data.datamodule import Batch
 from faceforge.engine.callbacks.session import ClockCallback
 from faceforge.engine.progress import Progress
 
@@ -20,7 +20,7 @@ class ProgressLine(ClockCallback):
             self.session.progress.start(self.session.images)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """The batch is over."""
         if self.session.progress:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from faceforge.data.datamodule import Batch
 from faceforge.engine.callbacks.session import ClockCallback, parts
 from faceforge.engine.loggers import RunLogger
 from faceforge.io.images import make_grid, write_png
@@ -22,7 +22,7 @@ class Sampling(ClockCallback):
             self._sample(trainer, pl_module)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """When due, and at the end."""
         if self.session.done or self.session.is_due(self.session.plan.options.sample_every):

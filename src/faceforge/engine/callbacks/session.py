@@ -15,6 +15,7 @@ from faceforge.engine.progress import Progress
 from faceforge.engine.run import Run
 from faceforge.engine.signals import Signals
 from faceforge.schemes.base import Scheme
+from faceforge.types import Json
 
 NOTES = {"validate": "validating", "sample": "drawing a grid", "checkpoint": "saving"}
 PHASES = {"validate": "validating", "sample": "sampling", "checkpoint": "saving"}
@@ -33,9 +34,9 @@ class Session:
         self.rank = self.steps = self.before = self.images = 0
         self.done = self.stopped = False
         self.limit: int | None = None
-        self.best: dict[str, Any] | None = None
+        self.best: Json | None = None
         self.timings = {"train": 0.0, "validate": 0.0, "sample": 0.0, "checkpoint": 0.0}
-        self.notes: list[dict[str, Any]] = []
+        self.notes: list[Json] = []
         self.means: dict[str, float] = {}  # of the last row
         self.scores: dict[str, float] = {}  # of the last validation
         self.progress: Progress | None = None

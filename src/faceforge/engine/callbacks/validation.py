@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from faceforge.data.datamodule import Batch
 from faceforge.engine.callbacks.session import ClockCallback, parts
 from faceforge.schemes.base import Scheme
+from faceforge.types import Json
 
 
 class Validation(ClockCallback):
     """Scores the model every ``trainer.checkpoint_every`` images, before it is saved, and tells the scheme."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """The best score so far."""
         return {"best": self.session.best}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Json) -> None:
         """Take up where the checkpoint was written."""
         self.session.best = state_dict["best"]
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """When due, and at the end."""
         session = self.session
