@@ -22,7 +22,7 @@ from results_rows import FLAGS, Row, Size, Table
 from faceforge import config
 from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
-from faceforge.evaluation.protocol import DENSITIES
+from faceforge.evaluation.generated import DENSITIES
 from faceforge.io.images import make_grid, write_png
 from faceforge.io.metrics_csv import read_rows
 from faceforge.report.charts import thin

@@ -258,9 +258,9 @@ def test_any_size_of_photo_becomes_twice_as_large_in_its_own_colours(model):
 def test_tiles_meet_without_a_seam(model, monkeypatch):
     found = model("sr")
     inputs = torch.rand(1, 1, 70, 50) * 2 - 1
-    monkeypatch.setattr(restore, "TILE", 1000)
+    monkeypatch.setattr(upscale, "TILE", 1000)
     whole = upscale.tiled(found, inputs, 2)
-    monkeypatch.setattr(restore, "TILE", 32)
+    monkeypatch.setattr(upscale, "TILE", 32)
     assert torch.allclose(upscale.tiled(found, inputs, 2), whole, atol=1e-5)
 
 

@@ -429,7 +429,7 @@ def test_lines_and_films_are_translated_and_codes_inverted(place, tmp_path, phot
     grey = place / "grey"
     command.translate(Request(grey, tmp_path / "b.gif", False), film, False, "photo")
     command.invert(Request(grey, tmp_path / "c.png", False), photos / "0.png", 0, True)
-    monkeypatch.setattr(restore, "takes_lines", lambda model: True)
+    monkeypatch.setattr(translate, "takes_lines", lambda model: True)
     command.translate(Request(grey, tmp_path / "d.png", False), photos / "0.png", False, "photo", lines=True)
     lines = handlers.draw(open_model(grey), Ask({}, [png(picture())])).files["made"][0]
     names = [output.read_recipe(tmp_path / name)["command"] for name in ("b.gif", "c.png", "d.png")]

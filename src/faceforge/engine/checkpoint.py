@@ -63,9 +63,7 @@ class AtomicCheckpointIO(CheckpointIO):
         finally:
             before.unlink(missing_ok=True)
 
-    def load_checkpoint(
-        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
-    ) -> Json:
+    def load_checkpoint(self, path: str | Path, map_location: object = None, weights_only: bool | None = None) -> Json:
         """Read weights-only, whatever the caller asks, under the names that Lightning expects."""
         if Path(path).suffix != ".ckpt" or Path(path).name.startswith("."):
             return torch.load(path, map_location, weights_only=True)  # type: ignore[arg-type]
