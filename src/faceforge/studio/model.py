@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,9 +53,11 @@ def abilities_of(scheme: type[Scheme], task: type[Task] | None) -> list[Ability]
 
 def named(group: Literal["model", "task"], fits: Callable[[type], bool]) -> str:
     """The files of a group of conf/ whose classes fit, as one types them: task=canny or contours; "" where none."""
-    files = sorted((config.conf_dir() / group).glob("*.yaml"))
-    targets = {file.stem: OmegaConf.select(OmegaConf.load(file), f"{group}._target_") for file in files}
-    names = [name for name, target in targets.items() if fits(config.resolve(target))]
+    names = []
+    for file in sorted((config.conf_dir() / group).glob("*.yaml")):
+        with suppress(BadInput):  # a class of somebody else's
+            if fits(config.resolve(OmegaConf.select(OmegaConf.load(file), f"{group}._target_"))):
+                names.append(file.stem)
     return f"{group}={' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}" if names else ""
 
 
