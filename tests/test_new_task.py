@@ -21,6 +21,7 @@ from faceforge.studio.card import make_card
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
 from faceforge.studio.translate import from_lines
+from faceforge.studio.web.server import _offer
 
 MINE = ("test_new_task",)
 
@@ -141,6 +142,12 @@ def test_its_command_works_on_its_runs(place, tmp_path, monkeypatch, name, does)
 def test_what_it_cannot_do_is_told_and_what_it_says_of_itself_is_on_its_card(place):
     found = open_model(place / "upside_down", "translate", MINE)
     assert found.abilities == ["translate"]
+    offered = _offer(found)
+    assert (offered["label"], offered["words"][:2], offered["can"]) == (
+        "upside down",
+        ["upside_down"] * 2,
+        ["translate"],
+    )
     assert "Which way is up is a matter of taste." in make_card(found, {})
     with pytest.raises(BadInput, match=r"makes nothing of drawn lines; a run of task=canny or contours does"):
         from_lines(found, picture(16, 16))

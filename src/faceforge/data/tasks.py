@@ -51,6 +51,9 @@ class Task(ABC):
     limits: ClassVar[str] = (  # for the card of a model
         "What the input does not determine is filled in with what is usual among the faces it was trained on."
     )
+    # tab, title and hint on the studio's page, where "" stands for the name; None: it has no tab
+    words: ClassVar[tuple[str, str, str] | None] = ("", "", "What this run makes of the faces in a photo.")
+    label: ClassVar[str] = ""  # its name in a sentence, where that is another
 
     @property
     def upscaling(self) -> SuperResolution | None:
@@ -87,6 +90,7 @@ class NoInput(Task):
     """The task of generators that start from noise of their own: the batch holds the target only."""
 
     name = "none"
+    label = "random faces"
     serves = None
     limits = "Faces of random noise; nobody is meant, though a face may resemble somebody it was trained on."
 
@@ -98,6 +102,7 @@ class Autoencode(Task):
     """The face itself."""
 
     name = "autoencode"
+    words = None
     baselines = ("PCA", "mean face")
 
     @property
@@ -169,6 +174,11 @@ class Colorize(Task):
 
     name = "colorize"
     limits = "Colours are plausible, not true: loud ones come out muted."
+    words = (
+        "Colour",
+        "Colour my photo",
+        "Faces in a grey photo get colours that are plausible, not true. A photo in colour is made grey first.",
+    )
     channels: int
 
     def __post_init__(self) -> None:
@@ -219,6 +229,7 @@ class Deblur(Task):
     """
 
     name = "deblur"
+    words = ("Deblur", "Deblur my photo", "The faces of a photo are blurred, and made sharp again.")
     size: int
     sigma: float
     box: int
@@ -338,6 +349,11 @@ class Thresholds(OpenCVTask):
     """Each channel in few values: at all levels as was ``meant``, or at the last one only, as ``published``."""
 
     name = "thresholds"
+    words = (
+        "Poster",
+        "A poster becomes a face",
+        "The faces of a photo are brought to a few values of each colour, and made whole again.",
+    )
     variant: Literal["meant", "published"]
     levels: list[int]
 
@@ -355,6 +371,7 @@ class Contours(OpenCVTask):
     """The outlines at each level: smooth and each in its channel as ``meant``, or as the ``published`` code drew."""
 
     name = "contours"
+    words = ("Draw", "Draw a face", "A face from its outlines: of a photo, or drawn by hand.")
     by_hand = True
     variant: Literal["meant", "published"]
     levels: list[int]
@@ -373,6 +390,7 @@ class Canny(OpenCVTask):
     """The edges of each channel of the ``image``, or of its ``mask`` above 200, as published."""
 
     name = "canny"
+    words = ("Draw edges", "Draw a face", "A face from its edges: of a photo, or drawn by hand.")
     by_hand = True
     source: Literal["image", "mask"]
     low: float

@@ -270,9 +270,12 @@ def _offers(models: Sequence[Model], limits: Limits) -> Json:
 
 
 def _offer(model: Model) -> Json:
+    task = model.task
     return {
         "name": model.name,
-        "task": model.task.name,
+        "task": task.name,
+        "label": task.label or task.name.replace("_", " "),
+        "words": task.words and [word or task.name for word in task.words],
         "can": model.abilities,
         "height": model.size[0],
         "width": model.size[1],
