@@ -34,7 +34,6 @@ class PairedScheme(Scheme):
 
     monitor: ClassVar[tuple[str, str]] = ("val/mae", "min")
     shows: ClassVar[str] = "real-derived"
-    pure = True  # whether an output is a function of its own input: nothing is drawn, its batch has no say
 
     def __init__(self, loss: nn.Module, schedule: Schedule | None, stop: Stop | None, seed: int) -> None:
         super().__init__(seed)
@@ -43,6 +42,11 @@ class PairedScheme(Scheme):
             _try(schedule)
         self._rates: LRScheduler | None = None
         self._saved_rates: Json | None = None
+
+    @property
+    def pure(self) -> bool:
+        """Whether an output is a function of its own input: nothing is drawn, and its batch has no say."""
+        return True
 
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
         """Outputs (N, C, H, W) in [-1, 1] for inputs (N, C', H', W'): eval mode, averaged weights."""

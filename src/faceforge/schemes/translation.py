@@ -61,8 +61,12 @@ class TranslationModule(PairedScheme):
         self.discriminator_weight, self.adversarial_weight = discriminator_weight, adversarial_weight
         self.loss_weight = loss_weight
         self.test_dropout, self.test_batch_statistics = test_dropout, test_batch_statistics
-        self.pure = not (test_dropout or test_batch_statistics)
         self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
+
+    @property
+    def pure(self) -> bool:
+        """As PairedScheme.pure."""
+        return not (self.test_dropout or self.test_batch_statistics)
 
     def trained(self) -> list[nn.Module]:
         """Generator and discriminator."""
