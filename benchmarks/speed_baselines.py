@@ -25,9 +25,9 @@ from torchvision.datasets import ImageFolder
 
 from faceforge.losses import discriminator_loss, generator_loss, gradient_penalty, kl_loss, kl_units
 from faceforge.schemes.adversarial import AdversarialModule
-from faceforge.schemes.base import into, out_of, rescale
 from faceforge.schemes.latent import LatentModule
 from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.scales import into, out_of, rescale
 from faceforge.schemes.translation import TranslationModule
 
 UNIT = (-1.0, 1.0)

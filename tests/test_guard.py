@@ -14,7 +14,7 @@ from faceforge.engine import checkpoint, guard
 from faceforge.engine.run import Run
 from faceforge.engine.signals import Signals
 from faceforge.errors import BadInput, GuardStop
-from faceforge.schemes.base import RunningMeans
+from faceforge.schemes.running_means import RunningMeans
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 try:

@@ -21,10 +21,12 @@ from faceforge.errors import BadInput
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
 from faceforge.networks.patch import PatchDiscriminator
 from faceforge.networks.superres import PublishedSuperres, PublishedSuperresDiscriminator
-from faceforge.schemes.base import RunningMeans, _noise_there, optimizer_of, rescale
+from faceforge.schemes.base import _noise_there, optimizer_of
 from faceforge.schemes.early_stopping import EarlyStop, Threshold
 from faceforge.schemes.latent import LatentModule
 from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.running_means import RunningMeans
+from faceforge.schemes.scales import rescale
 from faceforge.schemes.translation import TranslationModule
 
 SHARED = {"schedule": None, "stop": None, "clip_norm": None, "ema_half_life": 0.0, "ema_ramp": None, "seed": 3}

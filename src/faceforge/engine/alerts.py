@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from faceforge.types import Json
 
 Row = Mapping[str, float]
 Kind = Literal["training", "validation"]
+
+
+class Note(TypedDict):
+    """What was said of a run: at how many images, by which rule, in which words."""
+
+    images: int
+    rule: str
+    text: str
+
+
 MISSING = object()
 CONSTANTS = {"latent_size": "model.code.latent_size"}  # what a rule may need beside scores, and its key
 
@@ -71,8 +81,8 @@ class Watch:
     """Asks the rules as rows come in. Its state is plain data: a run that is resumed says nothing twice.
 
     ``batch`` is the number of images in one: rows of training are averaged over ten batches or more, and validations
-    that follow within twenty are passed over, so that logging every batch does not make a rule hasty. A note is
-    ``{"images", "rule", "text"}``. ``mean_is_best`` is what the run's task says of itself.
+    that follow within twenty are passed over, so that logging every batch does not make a rule hasty. ``mean_is_best``
+    is what the run's task says of itself.
     """
 
     mean_is_best = False
@@ -82,7 +92,7 @@ class Watch:
         found = {name: _setting(config, key) for name, key in CONSTANTS.items()}
         self.constants = {name: value for name, value in found.items() if isinstance(value, int)}
         self.spans: dict[Kind, int] = {"training": 10 * batch, "validation": 20 * batch}
-        self.notes: list[Json] = []
+        self.notes: list[Note] = []
         self._rows: dict[str, list[dict[str, float]]] = {"training": [], "validation": []}
         self._sums: dict[str, float] = {}
         self._count = 0
@@ -92,15 +102,15 @@ class Watch:
         """Plain data."""
         rows = {kind: [dict(row) for row in rows] for kind, rows in self._rows.items()}
         state = {"rows": rows, "sums": dict(self._sums), "count": self._count, "ends": dict(self._ends)}
-        return {**state, "notes": [dict(note) for note in self.notes]}
+        return {**state, "notes": [note.copy() for note in self.notes]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up where it was saved."""
         self._rows = {kind: [dict(row) for row in rows] for kind, rows in state["rows"].items()}
         self._sums, self._count = dict(state["sums"]), state["count"]
-        self._ends, self.notes = dict(state["ends"]), [dict(note) for note in state["notes"]]
+        self._ends, self.notes = dict(state["ends"]), [note.copy() for note in state["notes"]]
 
-    def training(self, images: int, means: Row) -> list[Json]:
+    def training(self, images: int, means: Row) -> list[Note]:
         """Means of the steps up to ``images``; returns fresh notes."""
         for name in self._watched("training"):
             if name in means:
@@ -112,7 +122,7 @@ class Watch:
         self._sums, self._count = {}, 0
         return self._see("training", images, row)
 
-    def validation(self, images: int, scores: Row) -> list[Json]:
+    def validation(self, images: int, scores: Row) -> list[Note]:
         """Scores of a validation at ``images``; returns fresh notes."""
         if images - self._ends["validation"] < self.spans["validation"]:
             return []
@@ -121,14 +131,14 @@ class Watch:
     def _watched(self, kind: Kind) -> set[str]:
         return {name for rule in RULES if rule.kind == kind for name in rule.needs}
 
-    def _see(self, kind: Kind, images: int, row: dict[str, float]) -> list[Json]:
+    def _see(self, kind: Kind, images: int, row: dict[str, float]) -> list[Note]:
         self._ends[kind] = images
         self._rows[kind] = [*self._rows[kind], row][-KEPT:]
         rows = [{**self.constants, **row} for row in self._rows[kind]]
         said = {note["rule"] for note in self.notes}
         due = [rule for rule in RULES if rule.kind == kind and rule.name not in said]
         due = [rule for rule in due if rule.always or not self.mean_is_best]
-        fresh = [
+        fresh: list[Note] = [
             {"images": images, "rule": rule.name, "text": rule.say(rows[-1], self.config)}
             for rule in due
             if rule.speaks(rows)

@@ -12,14 +12,13 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 
 from faceforge.errors import BadInput
-from faceforge.types import Json
 
 Devices = int | str | list[int]  # how many, or which
 Resolved = Literal["32", "bf16", "16"]
@@ -123,7 +122,7 @@ class TorchAccelerator(Accelerator):
     def teardown(self) -> None:
         """Nothing is held."""
 
-    def get_device_stats(self, device: int | str | torch.device) -> Json:
+    def get_device_stats(self, device: int | str | torch.device) -> dict[str, Any]:
         """Memory figures of torch, where it has them for this kind."""
         with suppress(RuntimeError, AttributeError):
             return dict(torch.accelerator.memory_stats(device))

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Literal
 
 from faceforge.io.portable import LISTENED, Handler
-from faceforge.types import Json
 
 Why = Literal["signal", "time"]
 PHASES = ("starting", "training", "waiting", "validating", "sampling", "saving", "finishing")
@@ -35,7 +34,7 @@ class Signals:
         self._before: dict[int, Handler] = {}
         self._wakeup: socket.socket | None = None
 
-    def __getstate__(self) -> Json:
+    def __getstate__(self) -> dict[str, object]:
         """For a rank: what its parent has heard and replaced is its parent's."""
         return {**vars(self), "_heard": False, "_before": {}, "_wakeup": None}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from faceforge.schemes.base import Kind, Scheme, Span
+from faceforge.schemes.base import Kind, Scheme
+from faceforge.schemes.scales import Span
 
 
 class Generates(Scheme):

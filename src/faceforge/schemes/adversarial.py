@@ -17,7 +17,9 @@ from faceforge.metrics import health
 from faceforge.metrics.features import KidMonitor
 from faceforge.schemes import ema
 from faceforge.schemes.abilities import Samples
-from faceforge.schemes.base import Example, Kind, Optimizer, RunningMeans, into, optimizer_of, out_of
+from faceforge.schemes.base import Example, Kind, Optimizer, optimizer_of
+from faceforge.schemes.running_means import RunningMeans
+from faceforge.schemes.scales import into, out_of
 
 
 class AdversarialModule(Samples):

@@ -1,9 +1,8 @@
-"""What every training scheme shares: the clock, keyed randomness, losses kept on the device, checkpoint contents."""
+"""What every training scheme shares: the clock, keyed randomness, a step of an optimiser, checkpoint contents."""
 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,87 +17,15 @@ from torch import Tensor, distributed, nn
 
 from faceforge import counter_rng, counter_rng_torch
 from faceforge.data.datamodule import FaceData
+from faceforge.schemes.running_means import RunningMeans
 from faceforge.types import Json
 
-PENDING = 64  # batches that wait to be added up
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Best = Callable[[], tuple[Mapping[str, Tensor], str]]
 Say = Callable[[str], None]
 Kind = Literal["normal", "uniform"]  # of noise: N(0, 1) or U[0, 1)
-Span = tuple[float, float]
 Example = tuple[nn.Module, tuple[Tensor, ...]]  # a network, and one of each of its inputs
-SIGNED: Span = (-1.0, 1.0)  # images, wherever schemes, data and users hand them on
-UNIT: Span = (0.0, 1.0)  # images, where losses see them
-
-
-class RunningMeans:
-    """Running means of scalars, kept on the device: adding never waits for it, reading does.
-
-    What is added is only kept at first: each sum or figure costs the host ten times as much, and one of many batches
-    no more than one of one. ``figures`` (by the name that ``keep`` is given) makes scalars of tensors of whole batches.
-    """
-
-    def __init__(self, **figures: Callable[..., dict[str, Tensor]]) -> None:
-        self._figures = figures
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-        self._pending: dict[str, list[tuple[Tensor, ...]]] = {}
-
-    def add(self, **values: Tensor) -> None:
-        """Count one more value of each named scalar."""
-        for name, value in values.items():
-            self.keep(name, value)
-
-    def keep(self, name: str, *tensors: Tensor) -> None:
-        """One more batch of what the figures of this name are made of."""
-        pending = self._pending.setdefault(name, [])
-        pending.append(tuple(tensor.detach() for tensor in tensors))
-        if len(pending) == PENDING:
-            self._add_up(name)
-
-    def _add_up(self, name: str) -> None:
-        pending = self._pending.pop(name)
-        columns = zip(*pending, strict=True)
-        if name in self._figures:
-            means = self._figures[name](*(torch.cat(column) for column in columns))
-        else:
-            means = {name: torch.stack(next(columns)).float().mean()}
-        for figure, mean in means.items():
-            total = mean * len(pending)
-            self._sums[figure] = self._sums[figure] + total if figure in self._sums else total
-            self._counts[figure] = self._counts.get(figure, 0) + len(pending)
-
-    def numbers(self) -> dict[str, Tensor]:
-        """What shows if anything since the last drain was not finite, by name."""
-        found = {name: [total.reshape(-1)] for name, total in self._sums.items()}
-        for name, pending in self._pending.items():
-            found.setdefault(name, []).extend(tensor.reshape(-1) for tensors in pending for tensor in tensors)
-        return {name: torch.cat(tensors) for name, tensors in found.items()}
-
-    def drain(self) -> dict[str, float]:
-        """The means since the last drain, as floats."""
-        for name in list(self._pending):
-            self._add_up(name)
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
-        return means
-
-    def to(self, device: torch.device) -> None:
-        """Move what was added; a checkpoint is read on the CPU, and what is added next lies on the device."""
-        self._sums = {name: total.to(device) for name, total in self._sums.items()}
-        moved = {name: [tuple(t.to(device) for t in row) for row in rows] for name, rows in self._pending.items()}
-        self._pending = moved
-
-    def state_dict(self) -> Json:
-        """Plain data and tensors."""
-        pending = {name: [torch.stack(c) for c in zip(*rows, strict=True)] for name, rows in self._pending.items()}
-        return {"sums": dict(self._sums), "counts": dict(self._counts), "pending": pending}
-
-    def load_state_dict(self, state: Json) -> None:
-        """Take up what was saved."""
-        self._sums, self._counts = {k: v.clone() for k, v in state["sums"].items()}, dict(state["counts"])
-        self._pending = {n: list(zip(*(c.clone() for c in cs), strict=True)) for n, cs in state["pending"].items()}
 
 
 class Scheme(pl.LightningModule):
@@ -321,35 +248,3 @@ def share_gradients(optimizer: torch.optim.Optimizer, networks: Iterable[nn.Modu
             line.copy_(part)
 
     return receive
-
-
-def rescale(images: Tensor, source: Span, target: Span) -> Tensor:
-    """Map one value range linearly to another; a range without upper bound counts as one of length 1 from its foot."""
-    if source == target:
-        return images
-    (a, b), (c, d) = _bounded(source), _bounded(target)
-    return (images - a) * ((d - c) / (b - a)) + c
-
-
-def _bounded(span: Span) -> Span:
-    return span if math.isfinite(span[1]) else (span[0], span[0] + 1.0)
-
-
-def input_range(network: nn.Module) -> Span:
-    """The scale of the images that a network takes."""
-    return network.input_range  # type: ignore[return-value]
-
-
-def output_range(network: nn.Module) -> Span:
-    """The scale of what it gives; the upper end may be infinite."""
-    return network.output_range  # type: ignore[return-value]
-
-
-def into(network: nn.Module, images: Tensor) -> Tensor:
-    """Images in [-1, 1] on the scale that a network takes."""
-    return rescale(images, SIGNED, input_range(network))
-
-
-def out_of(network: nn.Module, outputs: Tensor, span: Span = SIGNED) -> Tensor:
-    """Outputs of a network on another scale; those of one without an upper bound may leave it."""
-    return rescale(outputs, output_range(network), span)

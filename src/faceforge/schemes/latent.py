@@ -14,10 +14,11 @@ from faceforge.errors import BadInput
 from faceforge.losses import kl_loss, kl_units
 from faceforge.metrics import health
 from faceforge.schemes.abilities import Encodes
-from faceforge.schemes.base import BATCH_NORM, SIGNED, UNIT, Best, Example, Optimizer, Say, Span, into, out_of
+from faceforge.schemes.base import BATCH_NORM, Best, Example, Optimizer, Say
 from faceforge.schemes.early_stopping import Stop
 from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.scales import SIGNED, UNIT, Span, into, out_of
 from faceforge.schemes.supervised import COMPARED, SHOWN, Schedule
 
 Code = Tensor | tuple[Tensor, Tensor]

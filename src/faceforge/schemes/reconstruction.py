@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.schemes import ema
-from faceforge.schemes.base import SIGNED, UNIT, Example, Optimizer, Span, into, optimizer_of, out_of
+from faceforge.schemes.base import Example, Optimizer, optimizer_of
 from faceforge.schemes.early_stopping import Stop
+from faceforge.schemes.scales import SIGNED, UNIT, Span, into, out_of
 from faceforge.schemes.supervised import PairedScheme, Schedule
 
 

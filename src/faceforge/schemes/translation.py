@@ -15,8 +15,10 @@ from faceforge.data.datamodule import Batch, FaceData
 from faceforge.losses import Unpaired, discriminator_loss, generator_loss, terms
 from faceforge.metrics import health
 from faceforge.schemes import ema
-from faceforge.schemes.base import BATCH_NORM, Example, Optimizer, RunningMeans, into, optimizer_of, out_of
+from faceforge.schemes.base import BATCH_NORM, Example, Optimizer, optimizer_of
 from faceforge.schemes.early_stopping import Stop
+from faceforge.schemes.running_means import RunningMeans
+from faceforge.schemes.scales import into, out_of
 from faceforge.schemes.supervised import PairedScheme
 
 DROPOUT = (nn.Dropout, nn.Dropout2d)

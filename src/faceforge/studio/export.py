@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from faceforge.errors import BadInput, to_install
 from faceforge.io.files import atomic_path
 from faceforge.schemes.abilities import Encodes, Samples
-from faceforge.schemes.base import SIGNED, Span, input_range, output_range, rescale
+from faceforge.schemes.scales import SIGNED, Span, input_range, output_range, rescale
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.studio import exported
 from faceforge.studio.card import make_card

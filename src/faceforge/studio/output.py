@@ -114,8 +114,8 @@ def save_video(frames: Iterable[np.ndarray], path: Path, fps: float, recipe: Rec
 def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:
     pictures = map(Image.fromarray, frames)
     first = next(pictures)
-    options: Json = {"duration": round(1000 / fps), "loop": 0, "comment": comment.encode()}
-    first.save(path, format="GIF", save_all=True, append_images=pictures, **options)
+    how = {"duration": round(1000 / fps), "loop": 0, "comment": comment.encode()}
+    first.save(path, format="GIF", save_all=True, append_images=pictures, **how)
 
 
 def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:

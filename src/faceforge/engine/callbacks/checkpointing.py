@@ -12,13 +12,13 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from faceforge.cut import framing
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.engine import checkpoint
+from faceforge.engine.alerts import Note
 from faceforge.engine.callbacks.session import ClockCallback, Session, parts
 from faceforge.engine.guard import require_finite
 from faceforge.engine.run import Run
 from faceforge.report import describe, write_curves
 from faceforge.schemes.base import Say, Scheme
 from faceforge.schemes.supervised import PairedScheme
-from faceforge.types import Json
 
 CURVES_EVERY = 60.0  # seconds
 
@@ -102,11 +102,11 @@ class Checkpointing(ClockCallback):
             session.say(note)
 
 
-def end_run(run: Run, module: Scheme, data: FaceData, images: int, say: Say = lambda text: None) -> Json | None:
+def end_run(run: Run, module: Scheme, data: FaceData, images: int, say: Say = lambda text: None) -> Note | None:
     """Make what is made once of a run that has reached its end; the note on what was left out, kept in run.json."""
     left_out = module.on_run_end(data, run.folder, partial(checkpoint.best, run.folder), say)
     if left_out is None:
         return None
-    note = {"images": images, "rule": "left out", "text": left_out}
+    note: Note = {"images": images, "rule": "left out", "text": left_out}
     run.update(notes=[*(run.record.get("notes") or []), note])
     return note

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict
 
 import pytorch_lightning as pl
 
 from faceforge.data.datamodule import FaceData
+from faceforge.engine.alerts import Note
 from faceforge.engine.plan import Plan
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import Run
 from faceforge.engine.signals import Signals
 from faceforge.schemes.base import Scheme
-from faceforge.types import Json
 
 NOTES = {"validate": "validating", "sample": "drawing a grid", "checkpoint": "saving"}
 PHASES = {"validate": "validating", "sample": "sampling", "checkpoint": "saving"}
@@ -26,6 +26,15 @@ def crossed(every: int, before: int, now: int) -> bool:
     return now // every > before // every
 
 
+class BestScore(TypedDict):
+    """The best validation so far."""
+
+    metric: str
+    mode: str
+    value: float
+    images: int
+
+
 class Session:
     """The state of a training between two batches. ``done``: its end is reached; ``stopped``: a signal ends it."""
 
@@ -34,9 +43,9 @@ class Session:
         self.rank = self.steps = self.before = self.images = 0
         self.done = self.stopped = False
         self.limit: int | None = None
-        self.best: Json | None = None
+        self.best: BestScore | None = None
         self.timings = {"train": 0.0, "validate": 0.0, "sample": 0.0, "checkpoint": 0.0}
-        self.notes: list[Json] = []
+        self.notes: list[Note] = []
         self.means: dict[str, float] = {}  # of the last row
         self.scores: dict[str, float] = {}  # of the last validation
         self.progress: Progress | None = None
@@ -64,7 +73,7 @@ class Session:
         module.clock.seconds += spent
         self.lap = time.monotonic()
 
-    def say(self, note: Mapping[str, Any]) -> None:
+    def say(self, note: Note) -> None:
         """A note on the screen."""
         if self.progress:
             self.progress.say(f"At {note['images']:,} images: {note['text']}")
