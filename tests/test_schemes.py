@@ -259,6 +259,13 @@ def test_a_step_of_translation_by_hand():
     assert all(weight.grad is None for weight in module.parameters())
 
 
+def test_objectives_that_translation_cannot_have_are_refused_before_a_step():
+    with pytest.raises(ValueError, match="objective=relativistic: must judge a picture by itself"):
+        translation(objective="relativistic")
+    with pytest.raises(ValueError, match="unknown objective 'wasserstein'"):
+        translation(objective="wasserstein")
+
+
 def test_dropout_and_batch_statistics_at_test_time_are_settings():
     inputs = pair(4, 16, 16)["input"]
     module = translation()
