@@ -58,7 +58,7 @@ def _kid_of(row: comparison.Row) -> float:
     return math.inf if value is None else value
 
 
-def samplers_of(module: Scheme) -> int:
+def row_count(module: Scheme) -> int:
     """How many rows of faces a module makes: one from its own noise, one for each density of codes, or none."""
     return len(DENSITIES) if isinstance(module, Encodes) else int(isinstance(module, Samples))
 

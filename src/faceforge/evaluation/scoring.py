@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faceforge.evaluation.baselines import Fitting
-from faceforge.evaluation.generated import samplers_of, score_generated
+from faceforge.evaluation.generated import row_count, score_generated
 from faceforge.evaluation.images import score_images
 from faceforge.evaluation.judged import Judged, Part, Tick, chunk_size
 from faceforge.schemes.abilities import Generates
@@ -31,7 +31,7 @@ def evaluate(module: Scheme, judged: Judged, others: Judged, count: int | None, 
 def work(module: Scheme, judged: Judged, count: int | None) -> int:
     """How many faces will be ticked off."""
     images = len(judged.places) if isinstance(module, PairedScheme) else 0
-    made = samplers_of(module)
+    made = row_count(module)
     rows = made + 4 if made else 0  # two baselines, real faces, those of other people
     return images + rows * min(count or GENERATED, len(judged.places))
 

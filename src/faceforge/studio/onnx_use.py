@@ -29,7 +29,7 @@ def open_model(path: str | Path, threads: int = 0) -> tuple[onnxruntime.Inferenc
 
 def run(session: onnxruntime.InferenceSession, values: np.ndarray) -> np.ndarray:
     """Float32 (N, ...) to float32 (N, ...)."""
-    return session.run(None, {session.get_inputs()[0].name: values.astype(np.float32)})[0]
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: values.astype(np.float32)})[0])
 
 
 def draw(about: dict[str, Any], count: int, seed: int) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.types import STEP_OUTPUT
 
-from faceforge.data.datamodule import Batch
+from faceforge.data.datamodule import FaceData
 from faceforge.engine.alerts import Watch
 from faceforge.engine.callbacks.session import ClockCallback, Session, parts
+from faceforge.schemes.base import Scheme
 from faceforge.types import Json
 
 
@@ -37,9 +37,7 @@ class Alerts(ClockCallback):
         if trainer.is_global_zero:
             self.session.run.update(notes=self.watch.notes)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Whatever was logged or scored in this batch."""
         session, options, fresh = self.session, self.session.plan.options, []
         if session.is_due(options.log_every):

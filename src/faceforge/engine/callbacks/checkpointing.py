@@ -7,10 +7,9 @@ import time
 from functools import partial
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from faceforge.cut import framing
-from faceforge.data.datamodule import Batch, FaceData
+from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint
 from faceforge.engine.alerts import Note
 from faceforge.engine.callbacks.session import ClockCallback, Session, parts
@@ -45,13 +44,10 @@ class Checkpointing(ClockCallback):
         elif session.best and session.best["images"] == session.images and trainer.is_global_zero:
             self._keep_best()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """When due, at the end, and where a signal ends the run."""
         session = self.session
         if session.done or session.stopped or session.is_due(session.plan.options.checkpoint_every):
-            module, _ = parts(trainer, pl_module)
             self._save(trainer, module)
 
     def _save(self, trainer: pl.Trainer, module: Scheme) -> None:

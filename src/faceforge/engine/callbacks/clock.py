@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.types import STEP_OUTPUT
 
-from faceforge.data.datamodule import Batch
+from faceforge.data.datamodule import FaceData
 from faceforge.engine import devices, messages
 from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.schemes.base import Scheme
 from faceforge.types import Json
 
 
@@ -45,13 +45,10 @@ class Clock(ClockCallback):
         """Time begins to count."""
         self.session.lap = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Move the clock on. A signal adds nothing but a checkpoint: whoever sent it waits, and what is not measured
         now cannot differ from a run that was never stopped.
         """
-        module, _ = parts(trainer, pl_module)
         session, now = self.session, time.monotonic()
         session.before, session.images, session.steps = session.images, module.clock.images, session.steps + 1
         session.tell_phase("training")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.types import STEP_OUTPUT
 
-from faceforge.data.datamodule import Batch
-from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.data.datamodule import FaceData
+from faceforge.engine.callbacks.session import ClockCallback
 from faceforge.engine.guard import agree
 from faceforge.engine.loggers import RunLogger
+from faceforge.schemes.base import Scheme
 
 
 class Logging(ClockCallback):
@@ -28,14 +28,11 @@ class Logging(ClockCallback):
         earlier = session.run.record["wandb"] or {}
         session.run.update(wandb=next((logger.info for logger in own if logger.info), earlier or None))
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Drain the means, which waits for the device."""
         session = self.session
         if not session.done and not session.is_due(session.plan.options.log_every):
             return
-        module, _ = parts(trainer, pl_module)
         means = module.means.drain()
         agree(trainer, module, next((name for name, mean in means.items() if not math.isfinite(mean)), None))
         session.means = dict(means)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import TypedDict
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
-from faceforge.data.datamodule import FaceData
+from faceforge.data.datamodule import Batch, FaceData
 from faceforge.engine.alerts import Note
 from faceforge.engine.plan import Plan
 from faceforge.engine.progress import Progress
@@ -80,12 +81,21 @@ class Session:
 
 
 class ClockCallback(pl.Callback):
-    """Base of our callbacks: each does its part in ``on_train_batch_end``, in the order of conf/callbacks."""
+    """Base of our callbacks: each does its part ``after_batch``, in the order of conf/callbacks."""
 
     lean = True  # nothing here needs more than the lean loop gives
 
     def __init__(self, *, session: Session) -> None:
         self.session = session
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        """Lightning's name for it."""
+        self.after_batch(trainer, *parts(trainer, pl_module))
+
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
+        """Whatever is to be done after each batch."""
 
 
 def parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Scheme, FaceData]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.types import STEP_OUTPUT
 
-from faceforge.data.datamodule import Batch
-from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.data.datamodule import FaceData
+from faceforge.engine.callbacks.session import ClockCallback
 from faceforge.schemes.base import Scheme
 from faceforge.types import Json
 
@@ -24,14 +23,11 @@ class Validation(ClockCallback):
         """Take up where the checkpoint was written."""
         self.session.best = state_dict["best"]
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """When due, and at the end."""
         session = self.session
         if not session.done and not session.is_due(session.plan.options.checkpoint_every):
             return
-        module, data = parts(trainer, pl_module)
         scores: dict[str, float] = {}
         if trainer.is_global_zero:
             with session.timed(module, "validate"):
