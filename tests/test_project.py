@@ -82,7 +82,7 @@ def test_types_at_the_seams():
 def test_nobody_asks_which_task_or_model_it_is():
     """A task says of itself what others need to know; outside data/tasks.py none is told by its class or name."""
     tasks = ast.parse((ROOT / "src/faceforge/data/tasks.py").read_text())
-    classes = {node.name for node in tasks.body if isinstance(node, ast.ClassDef)}
+    classes = {node.name for node in tasks.body if isinstance(node, ast.ClassDef)} - {"Task"}
     names = {path.stem for group in ("task", "model") for path in (ROOT / "conf" / group).rglob("*.yaml")}
     assert {"SuperResolution", "OpenCVTask"} <= classes
     assert {"super_resolution", "latent_editor", "taught"} <= names

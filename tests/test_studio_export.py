@@ -204,6 +204,9 @@ def test_dropout_at_test_time_stays_out_of_onnx(place, tmp_path):
 # Files from strangers
 
 
+L1 = {"_target_": "faceforge.losses.L1"}
+
+
 def changed(place, tmp_path, change):
     """The exported editor with its header changed."""
     with safe_open(place / "latent-out" / "model.safetensors", "pt") as file:
@@ -212,6 +215,12 @@ def changed(place, tmp_path, change):
     change(about, tensors)
     save_file(tensors, tmp_path / "a.safetensors", {"about": json.dumps(about)})
     return tmp_path / "a.safetensors"
+
+
+def test_a_task_that_is_none_is_refused(place, tmp_path):
+    file = changed(place, tmp_path, lambda about, tensors: about["config"]["data"].update(task=L1))
+    with pytest.raises(BadInput, match=r"a\.safetensors: .* does not say what it was trained on \(its task is a L1\)"):
+        open_model(file)
 
 
 def test_a_foreign_target_is_refused_and_not_run(place, tmp_path):

@@ -22,8 +22,6 @@ STEADY = 1 / 255  # of the range: an average that changes less than a grey level
 ROUNDS = 100  # of the translation at most
 EYES, MOUTH = 0.40, 0.68  # rows of the eyes and the mouth in a mean face, as shares of its height
 GAP = 0.115  # of the height from the middle to each eye
-
-
 Way = Literal["landmarks", "latent", "translation"]
 
 

@@ -211,6 +211,8 @@ def _model(
         size, channels = data["size"], int(data["channels"])
         height, width = (size, size) if isinstance(size, int) else map(int, size)
         task = config.build_from(path, data["task"], trusted)
+        if not isinstance(task, Task):
+            raise TypeError(f"its task is a {type(task).__name__}")
         kept = framing.told(module.framing)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: its configuration does not say what it was trained on ({error})") from None
