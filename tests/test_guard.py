@@ -14,7 +14,7 @@ from faceforge.engine import checkpoint, guard
 from faceforge.engine.run import Run
 from faceforge.engine.signals import Signals
 from faceforge.errors import BadInput, GuardStop
-from faceforge.schemes.base import RunningMeans
+from faceforge.schemes.running_means import RunningMeans
 
 NAN, INF = math.nan, math.inf
 EVERY = ["trainer.log_every=1000", "trainer.max_images=80", "trainer.checkpoint_every=16", "guard.every=3"]

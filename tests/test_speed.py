@@ -216,8 +216,8 @@ def test_compiled_computes_the_same(tmp_path, scheme):
 
 def test_shared_fakes_are_judged_twice_and_drawn_once(tmp_path):
     module, data = parts(tmp_path, *SCHEMES["adversarial"], "model.reuse_fakes=true")
-    drawn, draw = [], module._z
-    module._z = lambda purpose, counters: drawn.append(purpose) or draw(purpose, counters)
+    drawn, draw = [], module.noise
+    module.noise = lambda purpose, *more: drawn.append(purpose) or draw(purpose, *more)
     losses(module, data, steps=2)
     assert drawn == ["z/discriminator"] * 2
     assert module.clock.generator_steps == 2

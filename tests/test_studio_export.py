@@ -15,7 +15,7 @@ from benchmarks.studio import use
 from faceforge import config
 from faceforge.engine import training
 from faceforge.errors import BadInput
-from faceforge.studio import command, edit, export, exported, photo, restore
+from faceforge.studio import command, edit, export, exported, photo, upscale
 from faceforge.studio.model import open_model
 
 EXPORTED = {
@@ -126,7 +126,7 @@ def test_an_export_works_wherever_its_run_does(place, monkeypatch):
 @pytest.mark.parametrize("name", ["sr"])
 def test_an_export_upscales_as_its_run_does(place, out, name):
     pixels = picture(33, 21)
-    made = [restore.upscale(open_model(place / name), pixels).photo for name in ("sr", out.name)]
+    made = [upscale.upscale(open_model(place / name), pixels).photo for name in ("sr", out.name)]
     assert np.abs(made[0].astype(int) - made[1]).max() <= 1
     assert open_model(out).framing == open_model(place / "sr").framing
 
@@ -204,6 +204,9 @@ def test_dropout_at_test_time_stays_out_of_onnx(place, tmp_path):
 # Files from strangers
 
 
+L1 = {"_target_": "faceforge.losses.L1"}
+
+
 def changed(place, tmp_path, change):
     """The exported editor with its header changed."""
     with safe_open(place / "latent-out" / "model.safetensors", "pt") as file:
@@ -212,6 +215,12 @@ def changed(place, tmp_path, change):
     change(about, tensors)
     save_file(tensors, tmp_path / "a.safetensors", {"about": json.dumps(about)})
     return tmp_path / "a.safetensors"
+
+
+def test_a_task_that_is_none_is_refused(place, tmp_path):
+    file = changed(place, tmp_path, lambda about, tensors: about["config"]["data"].update(task=L1))
+    with pytest.raises(BadInput, match=r"a\.safetensors: .* does not say what it was trained on \(its task is a L1\)"):
+        open_model(file)
 
 
 def test_a_foreign_target_is_refused_and_not_run(place, tmp_path):

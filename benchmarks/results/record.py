@@ -25,7 +25,7 @@ from benchmarks.runs import faces
 from faceforge import config
 from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
-from faceforge.evaluation.protocol import DENSITIES
+from faceforge.evaluation.generated import DENSITIES
 from faceforge.io.images import make_grid, write_png
 from faceforge.io.metrics_csv import read_rows
 from faceforge.report.charts import thin

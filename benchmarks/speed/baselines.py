@@ -25,9 +25,9 @@ from torchvision.datasets import ImageFolder
 
 from faceforge.losses import discriminator_loss, generator_loss, gradient_penalty, kl_loss, kl_units
 from faceforge.schemes.adversarial import AdversarialModule
-from faceforge.schemes.base import rescale
 from faceforge.schemes.latent import LatentModule
 from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.scales import into, out_of, rescale
 from faceforge.schemes.translation import TranslationModule
 
 UNIT = (-1.0, 1.0)
@@ -83,12 +83,13 @@ def translation(module: TranslationModule, batch: dict[str, Tensor]) -> Step:
     g, d = own.configure_optimizers()
 
     def step(number: int) -> None:
-        made = own._translate(own.generator, source)
+        made = out_of(own.generator, own.generator(into(own.generator, source)))
         own.discriminator.requires_grad_(True)
-        real, fake = own._judged(source, target), own._judged(source, made.detach())
+        shown, right, wrong = (into(own.discriminator, images) for images in (source, target, made))
+        real, fake = own.discriminator(shown, right), own.discriminator(shown, wrong.detach())
         advance(d, own.discriminator_weight * discriminator_loss(own.objective, real, fake))
         own.discriminator.requires_grad_(False)
-        adversarial = generator_loss(own.objective, own._judged(source, made))
+        adversarial = generator_loss(own.objective, own.discriminator(shown, wrong))
         error = own.loss((made + 1) / 2, (target + 1) / 2)
         advance(g, own.adversarial_weight * adversarial + own.loss_weight * error)
 

@@ -298,7 +298,8 @@ def driven(module: Any, z: torch.Tensor | None = None) -> Iterator[None]:
     with mock.patch.object(type(module), "trainer", trainer), mock.patch.object(module, "_trainer", trainer):
         module.optimizers = lambda use_pl_optimizer=False: optimizers
         if z is not None:
-            module._z = lambda purpose, counters: z
+            drawn = module.noise
+            module.noise = lambda purpose, *more: z if purpose.startswith("z/") else drawn(purpose, *more)
         yield
 
 

@@ -132,9 +132,10 @@ def run() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer's own usage errors
+        complaint = getattr(error, "format_message", None)  # how the parser's own are told, in every typer
+        if complaint is None:
             raise
-        _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+        _fail(complaint())
     sys.exit(code or 0)
 
 
