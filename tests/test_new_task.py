@@ -1,7 +1,6 @@
 """A task that nobody here knows is a class and a yaml: it is trained, scored against baselines, used by its command."""
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,11 +88,10 @@ YAMLS = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a run of each task; the configuration has their yaml beside ours."""
+    """A folder with a run of each task, whose yaml files lie in a folder of their own."""
     place = tmp_path_factory.mktemp("new")
-    shutil.copytree(config.conf_dir(), place / "conf")
+    (place / "conf/task").mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "conf_dir", lambda: place / "conf")
         patch.setenv("FACEFORGE_CACHE", str(place / "cache"))
         patch.chdir(place)
         for name, words in YAMLS.items():
@@ -102,7 +100,7 @@ def place(tmp_path_factory):
             chosen = [f"task={name}", f"tasks=[{name}]", "trusted_packages=[test_new_task]", f"run_dir={place / name}"]
             small = [*FACES, *SMALL["pix2pix"], "data.source.count=60", "trainer.max_images=8"]
             overrides = ["model=pix2pix", *small, *chosen]
-            assert training.train(config.compose(overrides), overrides) == 0
+            assert training.train(config.compose(overrides, place / "conf"), overrides) == 0
         yield place
 
 
@@ -153,7 +151,7 @@ def test_what_it_cannot_do_is_told_and_what_it_says_of_itself_is_on_its_card(pla
         from_lines(found, picture(16, 16))
     with pytest.raises(BadInput, match=r"cannot upscale \(it can translate\); a run of task=super_resolution can"):
         found.require("upscale")
-    with pytest.raises(BadInput, match=r"trained for upside_down; --way translation takes a run of task=average"):
+    with pytest.raises(BadInput, match=r"trained for upside_down; --method translation needs a run of task=average"):
         next(average.by_translation(found, [picture(16, 16)]))
-    with pytest.raises(BadInput, match=r"has no codes; --way latent takes a run of model=latent_editor"):
+    with pytest.raises(BadInput, match=r"has no codes; --method latent needs a run of model=latent_editor"):
         next(average.by_codes(found, [picture(16, 16)]))

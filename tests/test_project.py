@@ -85,7 +85,7 @@ def test_nobody_asks_which_task_or_model_it_is():
     classes = {node.name for node in tasks.body if isinstance(node, ast.ClassDef)} - {"Task"}
     names = {path.stem for group in ("task", "model") for path in (ROOT / "conf" / group).rglob("*.yaml")}
     assert {"SuperResolution", "OpenCVTask"} <= classes
-    assert {"super_resolution", "latent_editor", "taught"} <= names
+    assert {"super_resolution", "latent_editor", "tutorial"} <= names
     for path in SOURCES:
         if relative(path) != "data/tasks.py":
             asked = list(questions(ast.parse(path.read_text()), classes, names))

@@ -261,7 +261,7 @@ def test_a_step_of_translation_by_hand():
 
 
 def test_objectives_that_translation_cannot_have_are_refused_before_a_step():
-    with pytest.raises(ValueError, match="objective=relativistic: must judge a picture by itself"):
+    with pytest.raises(ValueError, match="objective=relativistic: must use each image separately"):
         translation(objective="relativistic")
     with pytest.raises(ValueError, match="unknown objective 'wasserstein'"):
         translation(objective="wasserstein")

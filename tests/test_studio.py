@@ -562,14 +562,17 @@ def test_commands_from_their_words(place, tmp_path, monkeypatch, capsys):
     for words in (
         ["generate", place / "gan", "-n", 3, "--seed", 2, "--truncation", 0.7, "--out", here / "1.png"],
         ["upscale", place / "sr", here / "a.png", "--simulate", "--out", here / "2.png"],
-        ["translate", place / "colour", here / "a.png", "--whole", "--show", "faces", "--out", here / "3.png"],
-        ["edit", place / "latent", here / "a.png", f"{name}=-1.5", "--whole", "--out", here / "4.png"],
+        ["translate", place / "colour", here / "a.png", "--no-detect", "--show", "faces", "--out", here / "3.png"],
+        ["edit", place / "latent", here / "a.png", f"{name}=-1.5", "--no-detect", "--out", here / "4.png"],
         ["walk", place / "latent", "--seconds", 0.5, "--attribute", name, "--from-to", -1, 1, "--out", here / "5.gif"],
     ):
         code, out, _ = said(monkeypatch, capsys, *words)
         assert code == 0
         assert str(words[-1]) in out
     assert read(here / "2.png").shape[1] == 4 * 16 + 3 * 2
+    older = ["translate", place / "colour", here / "a.png", "--whole", "--out", here / "6.png"]
+    code, _, err = said(monkeypatch, capsys, *older)
+    assert (code, err.splitlines()[0]) == (0, "faceforge: --whole is called --no-detect now")
     code, _, err = said(monkeypatch, capsys, "edit", place / "gan", here / "a.png", "Smiling=1")
     assert code == 2
     assert err.count("\n") == 1

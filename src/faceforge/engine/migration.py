@@ -93,7 +93,7 @@ def _states(recorder: Mapping[str, Any]) -> Json:
 
 def migrate_config(config: Mapping[str, Any]) -> Json:
     """The configuration of an older file under the current names."""
-    renamed = {key: _renamed(node) for key, node in config.items()}
+    renamed: Json = {key: _renamed(node) for key, node in config.items()}
     for old, new in composing.OLDER.items():
         (node, before), after = old.split("."), new.split(".")[1]
         if isinstance(renamed.get(node), dict) and before in renamed[node]:

@@ -12,8 +12,12 @@ from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import baselines, comparison
 from faceforge.evaluation.baselines import Fitting, Sampler
 from faceforge.evaluation.judged import Judged, Part, Tick, about
-from faceforge.metrics.features import Features, Groups, Score, diversity, kid, patch_swd
+from faceforge.metrics.diversity import diversity
+from faceforge.metrics.features import Features
+from faceforge.metrics.kid import kid
 from faceforge.metrics.precision_recall import precision_recall
+from faceforge.metrics.swd import patch_swd
+from faceforge.metrics.units import Groups, Score
 from faceforge.schemes.abilities import Encodes, Generates, Samples
 from faceforge.schemes.base import Scheme
 from faceforge.schemes.latent_space import Density, LatentSpace

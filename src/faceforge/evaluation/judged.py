@@ -10,8 +10,8 @@ import numpy as np
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import comparison
-from faceforge.metrics.features import Groups
 from faceforge.metrics.table import MEASURES
+from faceforge.metrics.units import Groups
 from faceforge.types import Json
 
 PIXELS = 1 << 20  # of targets per chunk

@@ -117,7 +117,7 @@ def edit(
     _photo_target(asked, model, photo, "edited")  # fails before anything is learned
     space = edits.teach(model, *taught) if taught else model.space
     if not strengths:
-        known = ", ".join(space.names) or "none (its faces had no labels; --teach NAME HAVING LACKING adds one)"
+        known = ", ".join(space.names) or "none (its faces had no labels; --learn NAME WITH WITHOUT adds one)"
         raise BadInput(f"no attribute to change, must be for example Smiling=1.5; {asked.run} knows {known}")
     recipe = partial(recipes.edit, model, strengths, kind, whole, taught)
 
@@ -264,7 +264,7 @@ def average(
     """The mean face of a folder, or a video of how it converges."""
     model = open_model(run, "average", trusted) if run else None
     if model is None and way not in (None, "landmarks"):
-        raise BadInput(f"--way {way}: needs --run RUN")
+        raise BadInput(f"--method {way}: needs --run RUN")
     way = way or averages.ways_of(model)[0]
     files = photos.photo_files(folder)
     made = averages.by_way(way, model, map(photos.read_photo, files))

@@ -56,8 +56,8 @@ def named(group: Literal["model", "task"], fits: Callable[[type], bool]) -> str:
     names = []
     for file in sorted((config.conf_dir() / group).glob("*.yaml")):
         with suppress(BadInput):  # a class of somebody else's
-            if fits(config.resolve(OmegaConf.select(OmegaConf.load(file), f"{group}._target_"))):
-                names.append(file.stem)
+            target = config.find(OmegaConf.select(OmegaConf.load(file), f"{group}._target_"))
+            names += [file.stem] if isinstance(target, type) and fits(target) else []
     return f"{group}={' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}" if names else ""
 
 

@@ -133,14 +133,14 @@ def _feather(height: int, width: int) -> np.ndarray:
 
 
 class NoFace(BadInput):
-    """There is no face in a photo."""
+    """No face was found in a photo."""
 
 
 def faces_of(pixels: np.ndarray, model: Model) -> list[Spot]:
-    """Where the faces are. Raises NoFace where there is none."""
+    """The frames of the faces. Raises NoFace if there are none."""
     spots = find_faces(pixels, model)
     if not spots:
-        raise NoFace("no face was found; a larger, lighter or more frontal one would be, --whole takes it as a face")
+        raise NoFace("no face was found; use a larger, brighter or more frontal one, or pass --no-detect")
     return spots
 
 
@@ -164,10 +164,9 @@ def laid_back(model: Model, pixels: np.ndarray, spots: Sequence[Spot], faces: Se
 
 
 def in_colours_of(grey: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The lightness (Rec. 601 luma) of one picture (h, w, 3) with the colours of another of any size, uint8 RGB.
+    """The Rec. 601 luma of one image (h, w, 3) with the colours of another of any size, uint8 RGB.
 
-    What is added to a pixel is the same for its three channels, so its colour differences stay; only where a channel
-    would leave [0, 255] is it cut off.
+    The same value is added to the three channels of a pixel, which preserves its chroma, and clipped to [0, 255].
     """
     size = grey.shape[1::-1]
     same = other.shape == grey.shape

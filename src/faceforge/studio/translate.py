@@ -14,10 +14,10 @@ from faceforge.studio.panel import Result, captioned
 
 
 def translate(model: Model, pixels: np.ndarray, whole: bool = False) -> Result:
-    """What a model makes of the faces of a photo, uint8 (H, W, 3), laid back; or of the ``whole`` picture as one face.
+    """A photo, uint8 (H, W, 3), with its faces translated and pasted back; ``whole``: the image itself is one face.
 
-    A grey model changes the lightness alone. Each face: what the network saw, what it made, and the face as it was.
-    Raises BadInput where no face is found.
+    A grey model changes only the luma. Each face has its network input, its output, and the original.
+    Raises BadInput if no face is found.
     """
     model.require("translate")
     spots, originals = photos.crops_of(pixels, model, whole)
@@ -31,14 +31,14 @@ def translate(model: Model, pixels: np.ndarray, whole: bool = False) -> Result:
 
 
 def takes_lines(model: Model) -> bool:
-    """Whether the model makes faces of lines, which a hand can draw as well."""
+    """Whether the model makes faces from lines, which can also be drawn by hand."""
     return "translate" in model.abilities and model.task.by_hand
 
 
 def from_lines(model: Model, lines: np.ndarray) -> np.ndarray:
-    """The face, uint8 (H, W, 3), that a model makes of lines on black, uint8 (h, w, 3), drawn as its task draws them.
+    """The face, uint8 (H, W, 3), for lines on black, uint8 (h, w, 3), in the style of the task of the model.
 
-    Raises BadInput where the model does not know lines.
+    Raises BadInput if the model was not trained on lines.
     """
     if not takes_lines(model):
         able = named("task", lambda task: task.by_hand)
@@ -47,7 +47,7 @@ def from_lines(model: Model, lines: np.ndarray) -> np.ndarray:
 
 
 def frames_of(model: Model, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Each frame of a film with its faces translated; a frame without a face stays as it is."""
+    """Each frame of a video with its faces translated; frames without a face are unchanged."""
     for frame in frames:
         try:
             yield translate(model, frame).photo

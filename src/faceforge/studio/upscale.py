@@ -17,23 +17,23 @@ from faceforge.studio.model import MULTIPLE, Model
 from faceforge.studio.panel import Result, make_panel
 from faceforge.studio.photo import Spot
 
-TILE, MARGIN = 160, 16  # pixels of a network's input at a time, and how far tiles overlap on each side
-LEAST = 8  # pixels a side that are left of a photo at least
+TILE, MARGIN = 160, 16  # pixels of the network input: side of a tile, and its overlap on each side
+LEAST = 8  # pixels a side that must remain after downscaling
 LARGEST = 12_000_000  # pixels of a result; a 4K screen has 8.3 million
 
 
 def upscale(model: Model, pixels: np.ndarray) -> Result:
-    """A photo, uint8 (H, W, 3), ``task.factor`` times as large.
+    """A photo, uint8 (H, W, 3), enlarged by ``task.factor``.
 
-    A network that takes any size does the whole photo, in tiles; one that is made for a size does the faces,
-    and the rest is enlarged by Pillow's bicubic filter. Raises BadInput where there is no face for such a network,
-    or the result would have more than 12 million pixels.
+    A network that accepts any size enlarges the whole photo, in tiles. A network of fixed size enlarges the faces, and
+    Pillow's bicubic filter the rest. Raises BadInput if such a network finds no face, or the result would have more
+    than 12 million pixels.
     """
     model.require("upscale")
     task = _task(model)
     height, width = (task.factor * side for side in pixels.shape[:2])
     if height * width > LARGEST:
-        raise BadInput(f"a picture of {width}x{height} pixels would result; at most {LARGEST:,} pixels are made")
+        raise BadInput(f"the result would have {width}x{height} pixels, must be at most {LARGEST:,} pixels")
     if model.takes_any_size:
         large = _network_at_any_size(model, task, pixels)
         return Result(large, [{"photo": pixels, "upscaled": large}])
@@ -48,16 +48,16 @@ def upscale(model: Model, pixels: np.ndarray) -> Result:
 
 
 def simulate(model: Model, pixels: np.ndarray) -> Result:
-    """The published before and after: a photo, or its faces, lowered by the task, restored, and as it was.
+    """The published comparison: a photo, or its faces, downscaled by the task, restored, and the original.
 
-    ``scores`` are PSNR in dB (mean over the faces) of the restored and of a bicubic enlargement.
+    ``scores`` are the PSNR in dB (mean over the faces) of the restored image and of a bicubic enlargement.
     """
     model.require("upscale")
     task = _task(model)
     if model.takes_any_size:
         height, width = (side // task.factor * task.factor for side in pixels.shape[:2])
         if min(height, width) < task.factor * LEAST:
-            raise BadInput(f"{pixels.shape[1]}x{pixels.shape[0]} pixels are too few to be made smaller still")
+            raise BadInput(f"{pixels.shape[1]}x{pixels.shape[0]} pixels are too few to downscale")
         originals = [pixels[:height, :width]]
     else:
         originals = [photos.cut(pixels, spot, model.size) for spot in photos.faces_of(pixels, model)]
@@ -67,7 +67,7 @@ def simulate(model: Model, pixels: np.ndarray) -> Result:
         restored = (_network_at_any_size if model.takes_any_size else _restored)(model, task, small)
         size = original.shape[1], original.shape[0]
         bicubic = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
-        faces.append({"lowered": small, "bicubic": bicubic, "restored": restored, "original": original})
+        faces.append({"downscaled": small, "bicubic": bicubic, "restored": restored, "original": original})
         scores.append([_psnr(restored, original), _psnr(bicubic, original)])
     restored, bicubic = np.mean(scores, axis=0)
     return Result(make_panel(faces), faces, {"restored": float(restored), "bicubic": float(bicubic)})
@@ -80,15 +80,15 @@ def _task(model: Model) -> SuperResolution:
 
 
 def _network_at_any_size(model: Model, task: SuperResolution, small: np.ndarray) -> np.ndarray:
-    """A picture, uint8 (h, w, 3), through the network in overlapping tiles: (factor h, factor w, 3)."""
+    """An image, uint8 (h, w, 3), enlarged by the network in overlapping tiles: (factor h, factor w, 3)."""
     inputs = task.enlarge(_channels(_tensor(small), model))
     return _coloured(tiled(model, inputs, scale=task.input_factor), small, model)
 
 
 def tiled(model: Model, inputs: Tensor, scale: int) -> Tensor:
-    """Outputs (1, C, scale H, scale W) for one input (1, C', H, W) of any size, in windows that overlap.
+    """Outputs (1, C, scale H, scale W) for one input (1, C', H, W) of any size, in overlapping windows.
 
-    The input is padded by reflection to what networks divide; the overlap is what their convolutions see.
+    The input is padded by reflection to a multiple of MULTIPLE; the overlap covers the receptive field.
     """
     height, width = inputs.shape[2:]
     padded = _padded(inputs)
@@ -106,7 +106,7 @@ def tiled(model: Model, inputs: Tensor, scale: int) -> Tensor:
 
 
 def _windows(length: int) -> list[tuple[int, int, int]]:
-    """Of each tile its first place, and first place and length of the window it is cut from, the same for all."""
+    """For each tile its start, and the start and length of its window; all windows have one length."""
     window = min(length, TILE + 2 * MARGIN)
     return [(first, min(max(0, first - MARGIN), length - window), window) for first in range(0, length, TILE)]
 
@@ -136,7 +136,7 @@ def _channels(images: Tensor, model: Model) -> Tensor:
 
 
 def _coloured(images: Tensor, small: np.ndarray, model: Model) -> np.ndarray:
-    """One image as uint8 RGB; from a grey model it has the colours of the small picture."""
+    """One image as uint8 RGB; from a grey model with the colours of the small image."""
     picture = photos.to_pictures(images)[0]
     return picture if model.channels == 3 else photos.in_colours_of(picture, small)
 
