@@ -154,10 +154,10 @@ def test_the_mean_face_is_the_right_answer_to_some_tasks(task):
 def test_generators_without_settings_are_told_of_another():
     rule = next(rule for rule in RULES if rule.name == "checkerboard")
     advice = {}
-    for choice in ("taught", "published_conventional", "conventional", "cnn"):
+    for choice in ("tutorial", "published_conventional", "conventional", "cnn"):
         found = config.compose([f"model/generator={choice}"])
-        advice[choice] = rule.say(EVERYTHING, found).endswith("model/generator=conventional ends without one.")
-    assert advice == {"taught": True, "published_conventional": True, "conventional": False, "cnn": False}
+        advice[choice] = rule.say(EVERYTHING, found).endswith("Try model/generator=conventional.")
+    assert advice == {"tutorial": True, "published_conventional": True, "conventional": False, "cnn": False}
     assert "model/generator" not in rule.say(EVERYTHING, config.compose(["model=pix2pix", "model/generator=unet"]))
 
 

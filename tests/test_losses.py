@@ -107,7 +107,7 @@ def test_no_figure_is_made_up_for_an_unknown_objective(ask):
 
 
 def test_unknown_objective_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown objective 'wasserstein'; one of minimax, non_saturating"):
+    with pytest.raises(ValueError, match=r"unknown objective 'wasserstein'; must be one of minimax, non_saturating"):
         discriminator_loss("wasserstein", REAL, FAKE)
     with pytest.raises(ValueError, match="unknown objective"):
         generator_loss("", FAKE)

@@ -149,7 +149,7 @@ def test_what_it_cannot_do_is_told_and_what_it_says_of_itself_is_on_its_card(pla
     assert "Which way is up is a matter of taste." in make_card(found, {})
     with pytest.raises(BadInput, match=r"makes nothing of drawn lines; a run of task=canny or contours does"):
         from_lines(found, picture(16, 16))
-    with pytest.raises(BadInput, match=r"cannot upscale \(it can translate\); a run of task=super_resolution can"):
+    with pytest.raises(BadInput, match=r"cannot upscale \(it can translate\); must be a run of task=super_resolution"):
         found.require("upscale")
     with pytest.raises(BadInput, match=r"trained for upside_down; --method translation needs a run of task=average"):
         next(average.by_translation(found, [picture(16, 16)]))

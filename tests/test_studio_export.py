@@ -219,7 +219,7 @@ def changed(place, tmp_path, change):
 
 def test_a_task_that_is_none_is_refused(place, tmp_path):
     file = changed(place, tmp_path, lambda about, tensors: about["config"]["data"].update(task=L1))
-    with pytest.raises(BadInput, match=r"a\.safetensors: .* does not say what it was trained on \(its task is a L1\)"):
+    with pytest.raises(BadInput, match=r"a\.safetensors: .* lacks the training data \(its task is a L1\)"):
         open_model(file)
 
 
