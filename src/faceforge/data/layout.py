@@ -49,11 +49,11 @@ class Layout:
         named = len(set(self.folders) - {None})
         if any(self.splits):
             said.append("folders of an official split")
-        if any(self.people):
-            said.append("a folder per pair" if self.pairs else "a folder per person")
-        elif self.sets:
+        if self.sets:
             said.append("a folder per set")
-        elif not said or named:
+        if any(self.people):
+            said.append("one name per pair" if self.pairs else "a folder per person")
+        elif not self.sets and (named or not said):
             said.append("images in folders without a meaning" if named else "images in one folder")
         return ", ".join(said)
 
@@ -81,18 +81,20 @@ def understand(names: Sequence[str], anchors: Collection[str] = ()) -> Layout:
 
 
 def _read_sets(layout: Layout, reading: _Reading) -> None:
-    """The people within sets: their folders, or the names that two sides of pairs share."""
+    """The splits or people within sets: their folders, or the names that two sides of pairs share."""
     inner = reading.heads(1)
-    if None not in inner and len(set(inner)) >= PEOPLE_FROM:
+    parts = {SPLITS.get((name or "").lower()) for name in inner}
+    if None not in parts and "train" in parts and len(parts) > 1 and not any(layout.splits):
+        layout.splits = [SPLITS[name.lower()] for name in inner if name]
+    elif None not in inner and len(set(inner)) >= PEOPLE_FROM:
         layout.people = inner
         return
-    layout.pairs = bool(reading.sides) or (len(layout.sets) == 2 and all(map(_is_side, layout.sets)))
     stems = [plain("/".join(rest[1:])) for rest in reading.rests()]
     sides = [{s for s, f in zip(stems, layout.folders, strict=True) if f == side} for side in layout.sets]
     alike = len(set.intersection(*sides)) >= ALIKE * max(map(len, sides))
-    layout.pairs = layout.pairs and (alike or bool(reading.sides))
+    layout.pairs = reading.sides or (alike and len(layout.sets) == 2 and all(map(_is_side, layout.sets)))
     if layout.pairs and alike:
-        layout.people = list(stems)
+        layout.people = [f"{split}/{stem}" if split else stem for split, stem in zip(layout.splits, stems, strict=True)]
 
 
 def _is_side(name: str) -> bool:

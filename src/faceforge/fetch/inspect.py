@@ -206,7 +206,7 @@ def _verdict_line(file: Path) -> str:
 def _metadata_lines(source: Files, sample: Sample) -> list[str]:
     """Lines on layout, people, labels, splits and crops."""
     known = sum(face.identity is not None for face in source.faces)
-    lines = [f"layout: {source.layout.said()}"] if isinstance(source, Crops) else []
+    lines = [f"layout: {source.layout.said() if isinstance(source, Crops) else _LAYOUTS[source.name]}"]
     if not known:
         lines.append(f"people: unknown, {BY_PICTURE}")
     elif known < len(source.faces):
@@ -262,6 +262,7 @@ def _left_out(store: FileStore, listed: Sequence[str]) -> list[str]:
     return [f"left out: {counted}"] if kinds else []
 
 
+_LAYOUTS = {"lfw": "that of LFW, Name/Name_0001.jpg", "celeba": "that of CelebA"}
 _TABLES = {"lfw": "lfw_attributes.txt", "celeba": "list_attr_celeba.txt"}
 
 
