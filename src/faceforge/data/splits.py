@@ -12,7 +12,6 @@ from faceforge.data.sources.base import Face
 from faceforge.errors import BadInput
 
 SPLITS = ("train", "val", "test")
-BY_PICTURE = "so their split is by picture: one person can be in training and test, and scores may flatter"
 
 
 def split_faces(
@@ -57,14 +56,20 @@ def split_by(faces: Sequence[Face], mode: str) -> str:
     return " and ".join(sorted(kinds))
 
 
+def so_what(by: str) -> str:
+    """What follows where people are unknown, as the end of a sentence."""
+    if by == "official":
+        return "so scores on the official split may flatter"
+    return "so their split is by picture: one person can be in training and test, and scores may flatter"
+
+
 def cautions(faces: Sequence[Face], rows: Mapping[str, np.ndarray], by: str) -> list[str]:
     """One sentence for each reason why scores may flatter."""
     unknown, whole = sum(face.identity is None for face in faces), len(faces)
     people = Counter(person for found in rows.values() for person in {faces[n].identity for n in found} - {None})
     shared = sum(count > 1 for count in people.values())
     who = "People are unknown" if unknown == whole else f"The people of {unknown:,} of {whole:,} faces are unknown"
-    effect = "so scores on the official split may flatter" if by == "official" else BY_PICTURE
-    said = [f"{who}, {effect}."] if unknown else []
+    said = [f"{who}, {so_what(by)}."] if unknown else []
     if shared:
         said.append(f"{shared:,} people are in more than one of the official splits, so scores may flatter.")
     return said

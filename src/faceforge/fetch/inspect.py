@@ -16,7 +16,7 @@ from faceforge.data.sources.base import Face, Files
 from faceforge.data.sources.celeba import FOLDERS, NUMBERED, TABLES, ZIPS, Celeba
 from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.lfw import Lfw, face_of
-from faceforge.data.splits import BY_PICTURE, SPLITS, split_faces
+from faceforge.data.splits import SPLITS, so_what, split_by, split_faces
 from faceforge.errors import BadInput, to_install
 from faceforge.io import manifest
 from faceforge.io.archives import IMAGES, SUMS, FileStore, Folder, image_names, open_store
@@ -207,10 +207,10 @@ def _metadata_lines(source: Files, sample: Sample) -> list[str]:
     """Lines on layout, people, labels, splits and crops."""
     known = sum(face.identity is not None for face in source.faces)
     lines = [f"layout: {source.layout.said() if isinstance(source, Crops) else _LAYOUTS[source.name]}"]
-    if not known:
-        lines.append(f"people: unknown, {BY_PICTURE}")
-    elif known < len(source.faces):
-        lines.append(f"people: known for {known:,} of {len(source.faces):,} images")
+    if known < len(source.faces):
+        who = f"known for {known:,} of {len(source.faces):,} images" if known else "unknown"
+        by = split_by(source.faces, "identity" if isinstance(source, Celeba) else "auto")
+        lines.append(f"people: {who}, {so_what(by)}")
     lines += [f"table: {told}" for told in source.told]
     attributes = source.attributes()
     if isinstance(source, Crops) and source.sets:

@@ -6,10 +6,12 @@ import codecs
 import csv
 import io
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import BinaryIO
 
@@ -88,7 +90,7 @@ def lines_of(text: Iterable[str]) -> Iterator[Line]:
     separator = named[1] if named else separator_of(seen[-1])
     every: Iterable[str] = chain(seen[1:], stream)
     if separator == " ":
-        every = (re.sub(r"\s+", " ", line).strip() for line in every)
+        every = (" ".join(line.split()) for line in every)
     reader = csv.reader(every, delimiter=separator, skipinitialspace=separator == " ", strict=True)
     for cells in reader:
         if any(cells):
@@ -110,12 +112,21 @@ def read(data: bytes, where: str) -> list[Line]:
     file = io.BytesIO(data)
     try:
         text = io.TextIOWrapper(file, encoding_of(file), newline="", errors="replace")
-        rows = [(line, [cell.strip() for cell in cells]) for line, cells in lines_of(text)]
+        trimmed = _Trimmed()
+        rows = [(line, [trimmed[cell] for cell in cells]) for line, cells in lines_of(text)]
     except (UnicodeError, csv.Error, NoText) as error:
         raise BadInput(f"{where}: cannot be read as CSV ({error})") from error
     if rows and rows[0][1][0].isdigit() and not any(rows[0][1][1:]) and len(rows) > 1 and len(rows[1][1]) > 1:
         rows = rows[1:]
     return [(line, cells[1:]) for line, cells in rows] if _has_index(rows) else rows
+
+
+class _Trimmed(dict[str, str]):
+    """Cells without spaces around them; equal ones share their memory."""
+
+    def __missing__(self, cell: str) -> str:
+        self[cell] = text = sys.intern(cell.strip())
+        return text
 
 
 def _has_index(rows: Sequence[Line]) -> bool:
@@ -179,14 +190,15 @@ class Images:
     def __init__(self, ids: Sequence[str]) -> None:
         self.ids = ids
         self._exact = {face: n for n, face in enumerate(ids)}
-        self._whole: dict[str, int] = {}
-        self._tails: dict[str, int] = {}
-        for n, face in enumerate(ids):
-            parts = plain(face).split("/")
-            self._whole["/".join(parts)] = -1 if "/".join(parts) in self._whole else n
-            for first in range(len(parts)):
-                tail = "/".join(parts[first:])
-                self._tails[tail] = -1 if tail in self._tails else n
+
+    @cached_property
+    def _whole(self) -> dict[str, int]:
+        return _places((n, plain(face)) for n, face in enumerate(self.ids))
+
+    @cached_property
+    def _tails(self) -> dict[str, int]:
+        paths = ((n, plain(face).split("/")) for n, face in enumerate(self.ids))
+        return _places((n, "/".join(parts[first:])) for n, parts in paths for first in range(len(parts)))
 
     def find(self, name: str) -> int:
         """The image with this id, else the only one whose path ends as this one does; -1 if there is none."""
@@ -214,3 +226,11 @@ class Images:
             example = f"{names[0]}, {self.ids[0]}" if names else "it has no rows"
             raise BadInput(f"{where}: no row names an image of the dataset ({example})")
         return Match(names, self.ids, places)
+
+
+def _places(names: Iterable[tuple[int, str]]) -> dict[str, int]:
+    """The place of each name, -1 for one that is not alone."""
+    found: dict[str, int] = {}
+    for n, name in names:
+        found[name] = -1 if name in found else n
+    return found
