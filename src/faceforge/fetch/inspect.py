@@ -305,9 +305,8 @@ def _batch(source: Files, sample: Sample, faces: Sequence[Face]) -> int:
     """A batch size for which training has enough faces. Raises BadInput if it has too few."""
     corrupt = len(sample.unreadable) / sample.total
     if corrupt > MOST_CORRUPT:
-        raise BadInput(
-            f"too many unreadable images: {corrupt:.0%}; data.max_corrupt_fraction={MOST_CORRUPT} is the limit"
-        )
+        limit = f"at most {MOST_CORRUPT:.0%} may be (data.max_corrupt_fraction)"
+        raise BadInput(f"{corrupt:.0%} of the sampled images are unreadable, {limit}")
     mode = "identity" if isinstance(source, Celeba) else "auto"
     train = len(split_faces(faces, mode, SEED, *SHARES)["train"])
     unseen = corrupt if len(source.faces) > sample.total else 0.0
