@@ -69,7 +69,7 @@ def _column(where: str, name: str, texts: list[str]) -> list[tuple[str, np.ndarr
         return [(name, np.where(numbers == -1, 0, numbers) if known <= {-1.0, 1.0} else numbers)]
     values = sorted({text for text in texts if text.lower() not in tables.UNKNOWN})
     if len(values) > MAX_TEXTS:
-        raise BadInput(f"{where}: column {name} has {len(values)} different text values; remove it")
+        raise BadInput(f"{where}: column {tables.shown(name)} has {len(values)} different text values; remove it")
     blank = np.array([text.lower() in tables.UNKNOWN for text in texts])
     return [
         (f"{name}={value}", np.where(blank, np.nan, np.array([text == value for text in texts], float)))

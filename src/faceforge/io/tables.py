@@ -165,6 +165,11 @@ def plain(name: str) -> str:
     return ENDING.sub("", "/".join(part for part in parts if part not in ("", ".")))
 
 
+def shown(cell: str) -> str:
+    """The start of a cell on one line, for messages."""
+    return " ".join(cell.split())[:80]
+
+
 @dataclass(frozen=True)
 class Match:
     """For each name of a table the place of its image, -1 if there is none."""
@@ -181,7 +186,7 @@ class Match:
         extra = next((name for name, place in zip(self.names, self.places, strict=True) if place < 0), None)
         said += f"; no row for {alone}" if alone is not None else ""
         rows = sum(place < 0 for place in self.places)
-        return said + (f"; {rows:,} rows without an image, such as {extra}" if extra is not None else "")
+        return said + (f"; {rows:,} rows without an image, such as {shown(extra)}" if extra is not None else "")
 
 
 class Images:
@@ -223,7 +228,7 @@ class Images:
             if place >= 0 and first != n and not same:
                 raise BadInput(f"{where}: {self.ids[place]} has {places.count(place)} rows; must be one")
         if self.ids and not known.keys() - {-1}:
-            example = f"{names[0]}, {self.ids[0]}" if names else "it has no rows"
+            example = f"{shown(names[0])}, {self.ids[0]}" if names else "it has no rows"
             raise BadInput(f"{where}: no row names an image of the dataset ({example})")
         return Match(names, self.ids, places)
 

@@ -143,7 +143,9 @@ def _flags(lines: list[Line]) -> tuple[list[str], list[np.ndarray]]:
     values = []
     for line, (picture, *cells) in rows:
         if len(cells) != len(names):
-            raise ValueError(f"{len(cells)} values for {picture}, must be {len(names)} per image (line {line})")
+            raise ValueError(
+                f"{len(cells)} values for {tables.shown(picture)}, must be {len(names)} per image (line {line})"
+            )
         try:
             values.append(np.array([_flag(cell) for cell in cells], dtype=np.float32))
         except ValueError:
@@ -173,7 +175,7 @@ def _single(lines: list[Line]) -> tuple[list[str], list[str | None]]:
     rows = lines[1:] if lines and not lines[0][1][-1].replace(".", "").isdigit() else lines
     for line, (picture, *cells) in rows:
         if len(cells) != 1:
-            raise ValueError(f"{len(cells)} values for {picture}, must be 1 per image (line {line})")
+            raise ValueError(f"{len(cells)} values for {tables.shown(picture)}, must be 1 per image (line {line})")
     return [], [re.sub(r"\.0+$", "", cells[1]) or None for _, cells in rows]
 
 
