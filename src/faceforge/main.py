@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +38,7 @@ def main() -> None:
         _hand_over(_job)
 
 
-def _hand_over(job: Any) -> None:
+def _hand_over(job: Callable[[DictConfig], object]) -> None:
     hydra.main(version_base="1.3", config_path=str(config.conf_dir().resolve()), config_name="train")(job)()
 
 

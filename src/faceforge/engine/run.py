@@ -22,6 +22,7 @@ from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
 from faceforge.io.portable import Held, locked
 from faceforge.report import write_report
+from faceforge.types import Json
 
 PACKAGES = (
     "torch",
@@ -38,7 +39,7 @@ PACKAGES = (
 class Run:
     """One run folder. ``record`` is run.json."""
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, record: Json) -> None:
         self.folder, self.record = folder, record
 
     @classmethod
@@ -63,7 +64,7 @@ class Run:
             raise BadInput(f"resume: {folder} has no readable run.json; name a run folder") from None
         return cls(folder, record)
 
-    def update(self, **values: Any) -> None:
+    def update(self, **values: object) -> None:
         """Update run.json atomically."""
         self.record.update(values)
         self.save()
@@ -145,7 +146,7 @@ def _cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
 
 
-def _new_record(config: Mapping[str, Any], command: str) -> dict[str, Any]:
+def _new_record(config: Mapping[str, Any], command: str) -> Json:
     return {
         "faceforge": faceforge.__version__,
         "status": "running",
@@ -170,7 +171,7 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def sources_commit() -> dict[str, Any]:
+def sources_commit() -> Json:
     """The commit of the sources, if they are in their own repository."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():

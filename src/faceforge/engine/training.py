@@ -102,7 +102,7 @@ def build(config: Mapping[str, Any]) -> tuple[Scheme, FaceData]:
     """The module, with weights from the seed, and the data, which has touched no file yet."""
     torch.manual_seed(counter_rng.key(config["seed"], "init") >> 1)
     trusted = config["trusted_packages"]
-    module = configuration.build(config["model"], trusted, "model")
+    module: Scheme = configuration.build(config["model"], trusted, "model")
     with configuration.naming("model"):
         module.configure_optimizers()  # reports wrong arguments before a folder is created
     module.config = {k: v for k, v in config.items() if k not in ("resume", "trusted_packages")}

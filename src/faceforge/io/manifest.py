@@ -177,7 +177,7 @@ def _value(where: str, name: str, text: str) -> Any:
     raise BadInput(f"{where}: {name} is {text!r}; must be {right}")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):  # spreadsheets use different line ends within a cell; csv.writer fails on one
