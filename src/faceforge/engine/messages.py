@@ -14,7 +14,7 @@ from faceforge.engine.run import Run
 
 
 def greeting(run: Run) -> str:
-    """The line before the first step: faces, device and folder."""
+    """The lines before the first step: faces, device and folder; what tables matched, why scores may flatter."""
     record, data = run.record, run.record["data"]
     counts, skipped, folder = data["counts"], len(data["skipped"]), os.path.relpath(run.folder)
     lines = [
@@ -23,7 +23,7 @@ def greeting(run: Run) -> str:
     ]
     if skipped:
         lines.append(f"{skipped:,} images could not be used; see {folder}/skipped.csv")
-    return "\n".join(lines)
+    return "\n".join([*lines, *data.get("tables", []), *data.get("cautions", [])])
 
 
 def farewell(run: Run, code: int) -> str:
