@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from faceforge import words
 from faceforge.data.framing import PROTOCOLS
 from faceforge.data.sources.base import Files
 from faceforge.data.sources.celeba import FOLDERS, ZIPS, Celeba
@@ -211,19 +211,19 @@ def _recommend(finding: Finding, source: Files, sample: Sample, cut: bool) -> No
     """Set the command; adds a line if the choice needs a reason."""
     if isinstance(source, Crops) and not cut and _whole_photos(sample):
         finding.lines.append("photographs rather than face crops: run `faceforge cut` first")
-        finding.command = shlex.join(["faceforge", "cut", str(finding.root), "my_faces"])
+        finding.command = words.faceforge("cut", finding.root, "my_faces")
         return
-    words = [f"data={source.name}", f"data.root={finding.root}"]
+    overrides = [f"data={source.name}", words.word("data.root", finding.root)]
     if isinstance(source, Celeba):
-        words.append(f"data.crop={'c140' if sample.size() == CELEBA else 'center'}")
+        overrides.append(f"data.crop={'c140' if sample.size() == CELEBA else 'center'}")
     elif sample.size() == LFW_ORIGINAL and sample.share() < 0.62:
         finding.lines.append("framed like the original LFW images, with much background: crop c150")
-        words.append("data.crop=c150")
+        overrides.append("data.crop=c150")
     if sample.grey:
-        words.append("data.channels=1")
+        overrides.append("data.channels=1")
     if len(source.faces) < 2 * DEFAULT_BATCH:
-        words.append(f"data.batch_size={max(1, len(source.faces) // 2)}")
-    finding.command = shlex.join(["python", "train.py", *words])
+        overrides.append(f"data.batch_size={max(1, len(source.faces) // 2)}")
+    finding.command = words.train(*overrides)
 
 
 def _whole_photos(sample: Sample) -> bool:
@@ -249,4 +249,4 @@ def _parquet(path: Path, shards: Sequence[Path]) -> Finding:
         names = ", ".join(columns[:5])
         raise BadInput(f"{path}: parquet of {rows:,} rows ({names}), not a copy of CelebA or LFW; unpack its images")
     line = f"{path}: parquet, {len(shards)} files of {rows:,} rows: a copy of {name}, must be unpacked"
-    return Finding(path, [line], shlex.join(["faceforge", "data", "get", name, "--file", str(path)]))
+    return Finding(path, [line], words.faceforge("data", "get", name, "--file", path))

@@ -14,7 +14,7 @@ import torch
 
 from faceforge.engine.progress import Progress
 from faceforge.errors import BadInput
-from faceforge.io.files import atomic_path
+from faceforge.io.files import atomic_path, short_name
 from faceforge.io.images import make_grid
 from faceforge.schemes.latent_space import Density, Kind
 from faceforge.studio import animation, output, recipes, restore
@@ -170,7 +170,13 @@ def _photos(
 
 
 def _photo_target(asked: Request, model: Model, photo: Path, name: str) -> Target:
+    photo = _named(photo)
     return asked.target(model, f"{photo.stem}-{name}.png" if photo.is_file() else f"{photo.name}-{name}")
+
+
+def _named(path: Path) -> Path:
+    """The path with a name that outputs can have, unlike ``.``."""
+    return path if path.name.strip(".") else path.resolve()
 
 
 def _one(work: Any, model: Model, file: Path) -> Result:
@@ -184,9 +190,9 @@ def _one(work: Any, model: Model, file: Path) -> Result:
 def _beside(folder: Path, files: Sequence[Path], root: Path) -> list[Path]:
     """The output path of each image; if a.jpg and a.png would collide, all names keep their suffixes."""
     below = [file.relative_to(root) if root.is_dir() else Path(file.name) for file in files]
-    short = [path.with_suffix(".png") for path in below]
+    short = [path.with_name(short_name(path.stem, ".png")) for path in below]
     distinct = len(set(short)) == len(short)
-    return [folder / path for path in (short if distinct else (p.with_name(f"{p.name}.png") for p in below))]
+    return [folder / path for path in (short if distinct else (p.with_name(short_name(p.name, ".png")) for p in below))]
 
 
 def _film(asked: Request, model: Model, film: Path) -> None:
@@ -259,8 +265,8 @@ def average(
         raise BadInput(f"--way {way}: needs --run RUN")
     if model is not None and way is None:
         way = "translation" if model.task.name == "average" else "latent"
-    files = photos.photo_files(folder)
-    pictures = map(photos.read_photo, files)
+    folder, read = _named(folder), list[int]()
+    pictures = _counted(photos.read_photos(folder), read)
     if model is None or way == "landmarks":
         made = averages.by_landmarks(pictures, model.size if model else averages.SIZE)
     else:
@@ -275,7 +281,9 @@ def average(
             last[:] = [frame]
             yield frame
 
-    recipe = recipes.average(model, way or "landmarks", len(files), folder=folder.name)
+    first = next(made)  # the photos are read by now
+    made = chain([first], made)
+    recipe = recipes.average(model, way or "landmarks", len(read), folder=folder.name)
     with Bar(None) as progress:
         frames = progress.over(remembered())
         if video:
@@ -284,7 +292,13 @@ def average(
             for _ in frames:
                 pass
             output.save_png(last[0], path, recipe)
-    _say(f"the mean face ({way or 'landmarks'}, {progress.done} steps)", path)
+    _say(f"the mean face of {len(read)} photos ({way or 'landmarks'}, {progress.done} steps)", path)
+
+
+def _counted(pictures: Iterable[np.ndarray], read: list[int]) -> Iterator[np.ndarray]:
+    for pixels in pictures:
+        read.append(1)
+        yield pixels
 
 
 def _frames(seconds: float) -> int:
