@@ -107,7 +107,7 @@ def at_home(path: str) -> str:
 def word(key: str, value: str | Path, multirun: bool = False) -> str:
     """The override that gives a path key this path, literally."""
     text = os.path.join(".", value) if str(value).startswith("~") else str(value)  # noqa: PTH118
-    sweeps = multirun and (FUNCTION.fullmatch(text) or _commas(text))
+    sweeps = multirun and (FUNCTION.fullmatch(text) or _commas(text) or text != text.strip())
     return f"{key}={quoted(text) if _is_special(text) or sweeps else text}"
 
 

@@ -45,7 +45,7 @@ def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
     Raises BadInput before anything is written if the request is invalid, GuardStop if a value is NaN or infinite.
     """
     messages.filter_warnings()
-    rank_zero_only.rank = 0
+    rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  (else what the environment said)
     try:
         with launch.own_ranks(), ExitStack() as stack:
             return _resume(config, overrides, stack) if config["resume"] else _start(config, stack)

@@ -23,7 +23,7 @@ Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedi
 COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
 VIDEOS = (".mp4", ".gif")
 RECIPE = "faceforge"  # the key of the recipe in a PNG; in a video it is the comment
-DEFAULT_BYTES = 240  # of a default name, which may get a number or another suffix
+DEFAULT_BYTES = 240  # of a name that is made here, to which a number or a longer suffix may come
 SHARPEST = 16  # of 0 (lossless) to 51: x264's constant rate factor; faces of 64 pixels show every artefact
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -164,7 +164,7 @@ class Target:
     def files(self, stems: Iterable[str], suffix: str = ".png") -> Iterator[Path]:
         """The file of each result."""
         for stem in stems:
-            yield self.path / short_name(stem, suffix) if self.folder else self.path
+            yield self.path / short_name(stem, suffix, DEFAULT_BYTES) if self.folder else self.path
 
 
 def target(
