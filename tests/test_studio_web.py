@@ -19,11 +19,13 @@ import pytest
 import requests
 import torch
 import uvicorn
-from conftest import ROOT, TINY
+from conftest import TINY
 from PIL import Image
 from test_every_pair import FACES, SMALL
 from test_studio import asked
 
+from benchmarks.hostile import cases
+from benchmarks.studio import page as benchmark
 from faceforge import config
 from faceforge.cut.detect import make_detector
 from faceforge.data.sources.drawn import Drawn
@@ -34,12 +36,6 @@ from faceforge.studio import command, export, onnx_use, output, photo
 from faceforge.studio.model import WATCH, open_model
 from faceforge.studio.web import handlers, server
 from faceforge.studio.web.server import DRAWN, Limits, make_app
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-try:
-    import studio_page as benchmark
-finally:
-    sys.path.remove(str(ROOT / "benchmarks"))
 
 RUNS = {
     "gan": [*TINY, "data.size=16"],
@@ -214,7 +210,7 @@ def test_lines_of_a_photo_can_be_drawn_on(page, place, tmp_path):
     (tmp_path / "lines.png").write_bytes(lines)
     command.translate(asked(place, "lines", tmp_path / "face.png"), tmp_path / "lines.png", False, "photo", True)
     assert (pixels((tmp_path / "face.png").read_bytes()) == pixels(again)).all()
-    with pytest.raises(BadInput, match="task=contours or task=canny"):
+    with pytest.raises(BadInput, match="task=canny or contours"):
         command.translate(asked(place, "colour", tmp_path / "b.png"), tmp_path / "lines.png", False, "photo", True)
     ((_, other),) = files(ask(page, "draw", png(np.zeros((16, 16, 3), np.uint8)), run="lines"))
     assert (pixels(other) != pixels(face)).any()
@@ -271,7 +267,7 @@ def test_a_run_that_is_not_there_and_a_function_that_is_not(page):
 
 
 def test_a_picture_with_too_many_pixels_is_refused_by_its_header():
-    data = benchmark._png(5000, 5000, b"")
+    data = cases.png(5000, 5000, packed=b"")
     with pytest.raises(ImageError, match="24000000"):
         decode(data, most=24_000_000)
     with pytest.raises(ImageError, match=r"damaged|truncated"):
@@ -281,7 +277,7 @@ def test_a_picture_with_too_many_pixels_is_refused_by_its_header():
 
 
 def test_uploads_that_are_no_photos_crash_nothing(page):
-    """The short form of benchmarks/studio_page.py fuzz."""
+    """The short form of benchmarks/studio/page.py fuzz."""
 
     class Process:
         def poll(self):
@@ -412,7 +408,7 @@ def until(condition, seconds=20.0):
 
 @pytest.mark.slow
 def test_many_clients_at_once(models):
-    """The short form of benchmarks/studio_page.py load: everybody is served, and nobody waits for ever."""
+    """The short form of benchmarks/studio/page.py load: everybody is served, and nobody waits for ever."""
 
     class Process:
         pid = os.getpid()

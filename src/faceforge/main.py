@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,7 +55,7 @@ def _refuse_flag(message: str) -> NoReturn:
     _fail(f"{message}; an override is key=value or --key=value, and --help lists the flags")
 
 
-def _hand_over(job: Any) -> None:
+def _hand_over(job: Callable[[DictConfig], object]) -> None:
     hydra.main(version_base="1.3", config_path=str(config.conf_dir().resolve()), config_name="train")(job)()
 
 

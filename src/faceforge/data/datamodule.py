@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -20,14 +21,16 @@ from faceforge.data.framing import check_crop
 from faceforge.data.sources.base import Face, Source
 from faceforge.data.splits import SPLITS, share_of, split_faces
 from faceforge.data.subsets import Partners
-from faceforge.data.tasks import OpenCVTask, Task
+from faceforge.data.tasks import Task
 from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes, merge, read_attributes
 from faceforge.io.images import from_uint8
 from faceforge.io.storage import cache_root
 from faceforge.io.workers import leave_to_parent
+from faceforge.types import Json
 
 Batch = dict[str, Tensor]
+Indices = Sequence[int] | NDArray[np.integer]
 
 
 class FaceData(pl.LightningDataModule):
@@ -170,7 +173,7 @@ class FaceData(pl.LightningDataModule):
             "attributes": _shares(self._attributes),
         }
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Json:
         """The training data of the run, as plain data for run.json."""
         return self._summary
 
@@ -184,11 +187,11 @@ class FaceData(pl.LightningDataModule):
         """The identity of each row of the packed cache; None if unknown."""
         return self._people
 
-    def images(self, split: str, indices: Sequence[int] | None = None) -> Tensor:
+    def images(self, split: str, indices: Indices | None = None) -> Tensor:
         """Faces of a split, or at ``indices`` within it, float32 (N, C, H, W) in [-1, 1], not augmented."""
         return self._faces(self._rows(split, indices))
 
-    def pairs(self, split: str, indices: Sequence[int] | None = None) -> Batch:
+    def pairs(self, split: str, indices: Indices | None = None) -> Batch:
         """Evaluation pairs: faces of a split, not augmented, with the task's inputs.
 
         ``target`` (N, C, H, W) and, if the task has one, ``input`` (N, C', H', W'): float32 in [-1, 1] on the CPU.
@@ -208,21 +211,21 @@ class FaceData(pl.LightningDataModule):
         for first in range(0, self.counts[split], chunk):
             yield self.pairs(split, range(first, min(first + chunk, self.counts[split])))
 
-    def _rows(self, split: str, indices: Sequence[int] | None) -> np.ndarray:
+    def _rows(self, split: str, indices: Indices | None) -> np.ndarray:
         rows = self.rows[split]
         return rows if indices is None else rows[np.asarray(indices, dtype=np.int64)]
 
     def _faces(self, rows: np.ndarray) -> Tensor:
         return from_uint8(torch.from_numpy(_gather(self._packed.array, rows)))
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches from the clock's position.
 
         ``target`` uint8, ``position``, ``index``, ``flip``, and ``input`` uint8 if workers compute it.
         """
         rows, partners = self.rows["train"], self._partners.get("train")
         faces = TrainFaces(self._packed, rows, self.seed, self.flip, self._augment, self.task, partners)
-        workers = self.workers if self._augment or isinstance(self.task, OpenCVTask) else 0
+        workers = self.workers if self._augment or self.task.by_opencv else 0
         return DataLoader(
             faces,
             batch_sampler=ClockSampler(self.clock, self.batch_size, self.rank, self.world),  # type: ignore[arg-type]
@@ -280,7 +283,7 @@ class TrainFaces(Dataset[Batch]):
         if self.partners:
             partners = self.partners(index, positions, "train")
             batch = {"input": batch["target"], "target": self._faces(partners, positions)}
-        if isinstance(self.task, OpenCVTask):
+        if self.task.by_opencv:
             batch["target"][flip] = batch["target"][flip][..., ::-1]
             batch["input"] = self.task.draw(batch["target"])
             flip = np.zeros_like(flip)
@@ -333,7 +336,7 @@ def _shares(attributes: Attributes | None) -> dict[str, float | None]:
     return shares
 
 
-def _as_is(batch: Any) -> Any:
+def _as_is(batch: object) -> object:
     return batch
 
 
@@ -351,6 +354,6 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def _require(holds: bool, name: str, value: Any, right: str) -> None:
+def _require(holds: bool, name: str, value: object, right: str) -> None:
     if not holds:
         raise BadInput(f"data.{name}={value}: must be {right}")

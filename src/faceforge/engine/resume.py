@@ -13,6 +13,7 @@ from faceforge.engine import checkpoint
 from faceforge.engine.plan import Plan, make_plan
 from faceforge.engine.run import Run, lock_run
 from faceforge.errors import BadInput
+from faceforge.types import Json
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
 PLACES = ("data.root", "data.cache", "data.workers", "data.attributes")  # the manifest and the labels prove the faces
@@ -20,7 +21,7 @@ FILES = ("root", "attributes", "cache", "augment")  # keys of ``data`` that name
 RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes", "trainer.max_wait", *PLACES)
 
 
-def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> tuple[Plan, Run, dict[str, Any]]:
+def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> tuple[Plan, Run, Json]:
     """The plan, the run (locked until ``stack`` closes) and the checkpoint behind ``resume=``. Raises BadInput."""
     path = checkpoint.find(config["resume"], "last")
     folder = path.resolve().parent.parent
@@ -102,7 +103,7 @@ def _require_newest(path: Path, saved: Mapping[str, Any]) -> None:
         )
 
 
-def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> Json:
     """A run's own configuration with the limits, devices and logger given in ``overrides``; a given limit replaces all.
 
     Raises BadInput naming any other key whose value differs from the run's.
@@ -131,10 +132,10 @@ def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides:
     return merged
 
 
-def _value(config: Mapping[str, Any], key: str) -> Any:
+def _value(config: Mapping[str, Any], key: str) -> object:
     if key in config["choices"]:
         return config["choices"][key] if key != "logger" else config[key]
-    node: Any = config
+    node: object = config
     for name in key.split("."):
         node = node.get(name) if isinstance(node, Mapping) else None
     return node

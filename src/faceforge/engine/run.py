@@ -23,6 +23,7 @@ from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
 from faceforge.io.portable import Held, locked
 from faceforge.report import write_report
+from faceforge.types import Json
 
 PACKAGES = (
     "torch",
@@ -39,7 +40,7 @@ PACKAGES = (
 class Run:
     """One run folder. ``record`` is run.json."""
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, record: Json) -> None:
         self.folder, self.record = folder, record
 
     @classmethod
@@ -70,7 +71,7 @@ class Run:
         folder = self.record.get("started_in")
         return Path(folder) if folder else None
 
-    def update(self, **values: Any) -> None:
+    def update(self, **values: object) -> None:
         """Update run.json atomically."""
         self.record.update(values)
         self.save()
@@ -153,7 +154,7 @@ def _cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
 
 
-def _new_record(config: Mapping[str, Any], command: str) -> dict[str, Any]:
+def _new_record(config: Mapping[str, Any], command: str) -> Json:
     return {
         "faceforge": faceforge.__version__,
         "status": "running",
@@ -179,7 +180,7 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def sources_commit() -> dict[str, Any]:
+def sources_commit() -> Json:
     """The commit of the sources, if they are in their own repository."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():

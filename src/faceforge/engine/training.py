@@ -106,7 +106,7 @@ def build(config: Mapping[str, Any], start: Path | None = None) -> tuple[Scheme,
     """
     torch.manual_seed(counter_rng.key(config["seed"], "init") >> 1)
     trusted = config["trusted_packages"]
-    module = configuration.build(config["model"], trusted, "model")
+    module: Scheme = configuration.build(config["model"], trusted, "model")
     with configuration.naming("model"):
         module.configure_optimizers()  # reports wrong arguments before a folder is created
     module.config = {k: v for k, v in config.items() if k not in ("resume", "trusted_packages")}

@@ -13,15 +13,19 @@ from typing import Any
 import faceforge
 from faceforge import config as configuration
 from faceforge import words
+from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
 from faceforge.engine.loggers.base import RunLogger
 from faceforge.engine.progress import Progress
 from faceforge.engine.resume import located
 from faceforge.engine.run import Run, lock_run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
-from faceforge.evaluation import protocol
+from faceforge.evaluation import judged as faces
+from faceforge.evaluation import scoring
 from faceforge.metrics import table
 from faceforge.report import write_report
+from faceforge.schemes.base import Scheme
+from faceforge.types import Json
 
 NAME = "evaluation.json"
 
@@ -86,7 +90,7 @@ def _digest(path: Path) -> str:
     return digest
 
 
-def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> Any:
+def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> FaceData:
     """The run's faces, packed and split as in training."""
     node = dict(located(config["data"], Run(folder, dict(record)).started_in))
     if asked.data_root is not None:
@@ -94,7 +98,7 @@ def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mappi
     root = node["root"]
     if root is not None and not Path(root).expanduser().exists():
         raise BadInput(f"{root}: the faces of {folder} are not there; give their location with --data-root PATH")
-    data = configuration.build(node, asked.trusted)
+    data: FaceData = configuration.build(node, asked.trusted)
     data.prepare()
     if data.manifest != record["data"]["manifest"]:
         raise BadInput(
@@ -110,12 +114,12 @@ def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mappi
 # ---------------------------------------------------------------------------------------------------------- scoring
 
 
-def _score(asked: Options, module: Any, data: Any) -> dict[str, Any]:
-    judged = protocol.all_faces(data, asked.split)
-    others = protocol.other_people(judged)
+def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
+    judged = faces.all_faces(data, asked.split)
+    others = faces.other_people(judged)
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
     module.to(devices.best())
-    progress = Progress(protocol.work(module, judged, asked.count))
+    progress = Progress(scoring.work(module, judged, asked.count))
     progress.start()
     done = 0
 
@@ -126,7 +130,7 @@ def _score(asked: Options, module: Any, data: Any) -> dict[str, Any]:
 
     progress.note("fitting baselines")
     try:
-        part = protocol.evaluate(module, judged, others, asked.count, asked.seed, tick)
+        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick)
     finally:
         progress.close()
     return {
@@ -144,19 +148,19 @@ def _score(asked: Options, module: Any, data: Any) -> dict[str, Any]:
     }
 
 
-def _about_run(folder: Path, path: Path, digest: str, module: Any) -> dict[str, Any]:
+def _about_run(folder: Path, path: Path, digest: str, module: Scheme) -> Json:
     about = {"name": path.stem, "sha256": digest, "images": module.clock.images}
     return {"faceforge": faceforge.__version__, **sources_commit(), "run": folder.resolve().name, "checkpoint": about}
 
 
-def _about_data(data: Any, judged: protocol.Judged) -> dict[str, Any]:
+def _about_data(data: FaceData, judged: faces.Judged) -> Json:
     summary = data.summary()
     kept = ("source", "manifest", "protocol", "protocol_hash", "size", "channels", "counts", "identities")
     own = {"split": judged.split, "faces": len(judged.places), "people": judged.people}
     return {**{key: summary[key] for key in kept}, **own}
 
 
-def _plain(node: Any) -> dict[str, Any]:
+def _plain(node: object) -> Json:
     return {key: value for key, value in node.items() if key != "_target_"} if isinstance(node, Mapping) else {}
 
 
@@ -167,7 +171,7 @@ def _typed() -> str:
 # ---------------------------------------------------------------------------------------------------- where it goes
 
 
-def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
+def _tell_wandb(folder: Path, module: Scheme, result: Mapping[str, Any]) -> None:
     """Add the scores to the summary of the run's W&B run, if it has one."""
     run = Run.reopen(folder)
     earlier = run.record.get("wandb")
@@ -188,11 +192,11 @@ def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
             logger.finish()
 
 
-def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
     """The models' scores, merged with the summary at the end of training."""
     split = result["data"]["split"]
     best = {"best": record["best"]["value"]} if record.get("best") else {}
-    values: dict[str, Any] = {"images": record["images"], **best}
+    values: Json = {"images": record["images"], **best}
     for row in result["rows"]:
         if row["kind"] == "model":
             which = row["name"].removeprefix("model").removeprefix(", ")

@@ -29,7 +29,8 @@ def sync(path: Path) -> None:
         if error.errno not in NO_SYNC | ({errno.EACCES} if folder else set()):
             raise OSError(error.errno, error.strerror, str(path)) from error
         if os.name != "nt":
-            place = path if folder else path.parent
+            inside = [path, *path.parents] if folder else path.parents
+            place = next(p for p in inside if p.suffix != ".tmp")
             warn_once(
                 ("sync", path.stat().st_dev),
                 f"{place}: this file system cannot sync to disk; a power failure may lose what was written last",

@@ -171,7 +171,7 @@ def _value(where: str, name: str, text: str) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):  # spreadsheets use different line ends within a cell; csv.writer fails on one

@@ -12,9 +12,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 try:
@@ -24,7 +25,8 @@ except ImportError:  # Windows
 
 HOST = platform.node() or "localhost"
 # Batch systems send the last one before a time limit; Windows has none.
-LISTENED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+LISTENED = tuple(number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGUSR1"))
+Handler = Callable[[int, FrameType | None], object] | int | None
 LACKING = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}  # errors of a missing function
 NO_LOCKS = {errno.ENOLCK, *LACKING}  # of a file system without flock
 NO_SYNC = {errno.EBADF, errno.ENOLCK, *LACKING}  # of one without fsync

@@ -40,7 +40,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _temporary_root() -> Path:
-    user = os.getuid() if hasattr(os, "getuid") else 0  # the temporary folder of Windows is the user's own, as st_uid 0
+    user = getattr(os, "getuid", lambda: 0)()  # the temporary folder of Windows is the user's own, as st_uid 0
     folder = Path(tempfile.gettempdir()) / f"faceforge-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     mine = folder.stat().st_uid == user and not folder.is_symlink()

@@ -18,6 +18,7 @@ import faceforge
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path, short_name
 from faceforge.studio.model import Ability, Model
+from faceforge.types import Json
 
 Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
@@ -82,7 +83,7 @@ def to_png(pixels: np.ndarray, recipe: Recipe | None) -> bytes:
     return data.getvalue()
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> Json:
     """The recipe in an image or video made by faceforge. Raises BadInput if there is none."""
     try:
         if path.suffix.lower() == ".mp4":
@@ -114,20 +115,19 @@ def save_video(frames: Iterable[np.ndarray], path: Path, fps: float, recipe: Rec
 def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:
     pictures = map(Image.fromarray, frames)
     first = next(pictures)
-    options: dict[str, Any] = {"duration": round(1000 / fps), "loop": 0, "comment": comment.encode()}
-    first.save(path, format="GIF", save_all=True, append_images=pictures, **options)
+    how = {"duration": round(1000 / fps), "loop": 0, "comment": comment.encode()}
+    first.save(path, format="GIF", save_all=True, append_images=pictures, **how)
 
 
 def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:
     import imageio_ffmpeg
 
-    writer: Any = None
+    writer = None
     for frame in map(_even, frames):
         if writer is None:
             options = ["-crf", str(SHARPEST), "-movflags", "+faststart", "-metadata", f"comment={comment}", "-f", "mp4"]
-            size = frame.shape[1::-1]
-            rate: Any = fps  # annotated as int, but ffmpeg accepts floats
-            writer = imageio_ffmpeg.write_frames(str(path), size, fps=rate, macro_block_size=2, output_params=options)
+            how = {"fps": fps, "macro_block_size": 2, "output_params": options}
+            writer = imageio_ffmpeg.write_frames(str(path), frame.shape[1::-1], **how)  # type: ignore[arg-type]
             writer.send(None)
         writer.send(np.ascontiguousarray(frame))
     if writer is not None:
@@ -138,7 +138,7 @@ def read_video(path: Path) -> tuple[float, int, Iterator[np.ndarray]]:
     """Frames per second, approximate frame count, and the frames, uint8 RGB (H, W, 3). Raises BadInput."""
     import imageio_ffmpeg
 
-    reader: Any = imageio_ffmpeg.read_frames(str(path))
+    reader = imageio_ffmpeg.read_frames(str(path))
     try:
         about = next(reader)
     except (OSError, RuntimeError, ValueError, StopIteration):
@@ -167,12 +167,20 @@ class Target:
             yield self.path / short_name(stem, suffix, DEFAULT_BYTES) if self.folder else self.path
 
 
+Beside = Callable[[Path], Iterable[Path]]  # the other files that are written with a file
+
+
+def alone(path: Path) -> Iterable[Path]:
+    """No other files."""
+    return ()
+
+
 def target(
     out: Path | None,
     default: Path,
     overwrite: bool,
     kinds: tuple[str, ...] = (".png",),
-    beside: Callable[[Path], Iterable[Path]] = lambda path: (),
+    beside: Beside = alone,
 ) -> Target:
     """The output path: ``out``, or a free name based on ``default``. A path without a suffix is a folder. ``beside``
     gives the other files that are written with a file.
@@ -196,7 +204,7 @@ def _is_taken(path: Path, folder: bool) -> bool:
     return path.exists() and (not folder or any(path.iterdir()))
 
 
-def _unused(path: Path, beside: Callable[[Path], Iterable[Path]]) -> Path:
+def _unused(path: Path, beside: Beside) -> Path:
     number, candidate = 1, path
     while any(file.exists() for file in (candidate, *beside(candidate))):
         number += 1

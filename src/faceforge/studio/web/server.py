@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 from urllib.parse import urlsplit
 
 import anyio
@@ -33,9 +33,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from faceforge.errors import BadInput
 from faceforge.schemes.latent_space import Density
 from faceforge.studio import photo as photos
-from faceforge.studio import restore
+from faceforge.studio.average import ways_of
 from faceforge.studio.model import WATCH, Model, open_model
-from faceforge.studio.web.handlers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer, ways_of
+from faceforge.studio.translate import takes_lines
+from faceforge.studio.web.handlers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer
+from faceforge.types import Json
 
 PAGE = Path(__file__).parent / "page"
 DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the default model
@@ -282,7 +284,7 @@ def _chosen(models: Sequence[Model], word: str) -> Model | None:
     return models[int(word)]
 
 
-def _offers(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
+def _offers(models: Sequence[Model], limits: Limits) -> Json:
     """The data for the page: the models with their abilities, and the limits."""
     return {
         "models": [_offer(model) for model in models],
@@ -295,19 +297,21 @@ def _offers(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
     }
 
 
-def _offer(model: Model) -> dict[str, Any]:
-    has_codes = hasattr(model.module, "encode")
+def _offer(model: Model) -> Json:
+    task = model.task
     return {
         "name": model.name,
-        "task": model.task.name,
+        "task": task.name,
+        "label": task.label or task.name.replace("_", " "),
+        "words": task.words and [word or task.name for word in task.words],
         "can": model.abilities,
         "height": model.size[0],
         "width": model.size[1],
         "drawn": model.path == DRAWN,
-        "lines": restore.takes_lines(model),
-        "attributes": list(model.space.names) if has_codes else [],
-        "densities": sorted(get_args(Density)) if has_codes else [],
-        "ways": list(ways_of(model)),
+        "lines": takes_lines(model),
+        "attributes": list(model.space.names) if model.has_codes else [],
+        "densities": sorted(get_args(Density)) if model.has_codes else [],
+        "ways": ways_of(model),
     }
 
 
