@@ -1,9 +1,11 @@
 """The studio's page as its server sees it: the same pictures as the commands', bounds on everything, nothing kept."""
 
+import asyncio
 import base64
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -439,6 +441,57 @@ def test_other_pages_and_other_names_of_this_machine_are_refused(page):
         response = requests.post(f"{page}/api/generate", params={"run": 0, "count": 1}, headers=headers, timeout=60)
         assert response.status_code == status
         assert "access-control-allow-origin" not in response.headers
+
+
+FORWARDED = {"x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "forwarded": "host=evil.example"}
+
+
+@pytest.mark.parametrize(
+    ("url", "inner", "origin", "status"),
+    [
+        ("https://faces.example.com", "127.0.0.1:7860", "https://faces.example.com", 200),
+        ("https://faces.example.com/", "faces.example.com", "https://faces.example.com", 200),
+        ("https://FACES.example.com:443/studio", "localhost", "https://faces.example.com", 200),
+        ("http://faces.example.com:8080", "faces.example.com:8080", "http://faces.example.com:8080", 200),
+        ("https://bücher.example", "127.0.0.1", "https://xn--bcher-kva.example", 200),
+        ("https://faces.example.com", "127.0.0.1:7860", "http://127.0.0.1:7860", 200),
+        ("https://faces.example.com", "127.0.0.1:7860", None, 200),
+        ("https://faces.example.com", "faces.example.com", "http://faces.example.com", 403),
+        ("https://faces.example.com", "127.0.0.1:7860", "https://faces.example.com:444", 403),
+        ("https://faces.example.com", "127.0.0.1:7860", "https://faces.example.com.evil.example", 403),
+        ("https://faces.example.com", "127.0.0.1:7860", "https://evil.example", 403),
+        ("https://faces.example.com", "evil.example", "https://evil.example", 400),
+        (None, "127.0.0.1:7860", "https://faces.example.com", 403),
+    ],
+)
+def test_behind_a_proxy_its_address_alone_is_accepted(url, inner, origin, status):
+    headers = {"host": inner, **FORWARDED, **({"origin": origin} if origin else {})}
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        **{"type": "http", "method": "GET", "path": "/api/studio", "query_string": b"", "root_path": ""},
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    asyncio.run(server.make_app([], public_url=url)(scope, None, send))
+    assert sent[0]["status"] == status
+
+
+@pytest.mark.parametrize(
+    "url", ["faces.example.com", "ftp://a", "https://", "https://a?b", "https://a:x", "https://u@a"]
+)
+def test_an_outer_address_that_is_none_is_one_line(url):
+    with pytest.raises(BadInput, match=f"--public-url {re.escape(url)}: must be https://HOST") as refused:
+        server.serve([DRAWN], "127.0.0.1", 0, public_url=url)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_the_outer_address_is_told(command_):
+    _, said = command_("--port", "0", "--public-url", "https://faces.example.com")
+    assert "seen as https://faces.example.com" in said
 
 
 def test_the_page_may_ask_nothing_from_anywhere_else(page):

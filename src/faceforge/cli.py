@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from faceforge import launch, words
 from faceforge.errors import BadInput
 from faceforge.fetch import command as data_command
 from faceforge.studio import cli as studio_cli
@@ -82,7 +82,7 @@ def cut(
     """Crop faces from photos: crops, an editable manifest, and review pages."""
     from faceforge.cut import command
 
-    typed = shlex.join(["faceforge", *sys.argv[1:]])
+    typed = words.faceforge(*sys.argv[1:])
     command.cut(photos, faces, size, detector, align, zoom, min_face, labels, engine, processes, people, prune, typed)
 
 
@@ -126,13 +126,19 @@ def evaluate(
 
 def run() -> NoReturn:
     """The entry point: invalid input is one line on stderr and exit code 2."""
-    sys.argv[1:] = [_present(word) for word in sys.argv[1:]]
+    sys.argv[1:] = words.expanded(map(_present, sys.argv[1:]))
     try:
-        code = app(standalone_mode=False)
+        with launch.own_ranks():
+            code = app(standalone_mode=False)
     except BadInput as error:
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except BrokenPipeError:  # the reader of the output has gone, for example `| head`
+        sys.exit(0)
+    except OSError as error:
+        place = error.filename or "faceforge"
+        _fail(f"{place}: cannot be read or written ({error.strerror or error})")
     except Exception as error:
         complaint = getattr(error, "format_message", None)  # how the parser's own are told, in every typer
         if complaint is None:

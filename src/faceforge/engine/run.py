@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 import faceforge
+from faceforge import words
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
 from faceforge.io.portable import Held, locked
@@ -64,6 +65,12 @@ class Run:
             raise BadInput(f"resume: {folder} has no readable run.json; name a run folder") from None
         return cls(folder, record)
 
+    @property
+    def started_in(self) -> Path | None:
+        """The folder where the run was started, to which its relative paths refer; None if unknown."""
+        folder = self.record.get("started_in")
+        return Path(folder) if folder else None
+
     def update(self, **values: object) -> None:
         """Update run.json atomically."""
         self.record.update(values)
@@ -105,7 +112,8 @@ def require_free(folder: Path) -> None:
     """Raises BadInput if ``folder`` already holds a run with a checkpoint."""
     if (folder / "config.yaml").exists() and any((folder / "checkpoints").glob("*.ckpt")):
         raise BadInput(
-            f"run_dir: {folder} already holds a run; continue it with resume={folder} or name another folder"
+            f"run_dir: {folder} already holds a run; continue it with {words.shown('resume', folder)} "
+            "or name another folder"
         )
 
 
@@ -153,6 +161,7 @@ def _new_record(config: Mapping[str, Any], command: str) -> Json:
         "created": now(),
         "finished": None,
         "command": command,
+        "started_in": str(Path.cwd()),
         **sources_commit(),
         "python": sys.version.split()[0],
         "packages": {name: metadata.version(name) for name in PACKAGES},

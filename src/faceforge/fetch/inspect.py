@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from faceforge import words
 from faceforge.data.framing import PROTOCOLS
 from faceforge.data.sources.base import Face, Files
 from faceforge.data.sources.celeba import FOLDERS, NUMBERED, TABLES, ZIPS, Celeba
@@ -272,24 +272,24 @@ def _recommend(finding: Finding, source: Files, sample: Sample, cut: bool) -> No
         return
     if isinstance(source, Crops) and not cut and _whole_photos(sample):
         finding.lines.append("photographs rather than face crops: run `faceforge cut` first")
-        finding.command = shlex.join(["faceforge", "cut", str(finding.root), "my_faces"])
+        finding.command = words.faceforge("cut", finding.root, "my_faces")
         return
     root, faces = _root(finding.root, source), [f for n, f in enumerate(source.faces) if n not in sample.unusable]
-    words = [f"data={source.name}", f"data.root={root}"]
+    overrides = [f"data={source.name}", words.word("data.root", root)]
     if isinstance(source, Celeba):
-        words.append(f"data.crop={'c140' if sample.size() == CELEBA else 'center'}")
+        overrides.append(f"data.crop={'c140' if sample.size() == CELEBA else 'center'}")
     elif sample.size() == LFW_ORIGINAL and sample.share() < 0.62:
         finding.lines.append("framed like the original LFW images, with much background: crop c150")
-        words.append("data.crop=c150")
+        overrides.append("data.crop=c150")
     if sample.grey:
-        words.append("data.channels=1")
+        overrides.append("data.channels=1")
     try:
         batch = _batch(source, sample, faces)
     except BadInput as error:
         finding.lines.append(str(error).removeprefix("data.root: "))
         return
-    words += [f"data.batch_size={batch}"] if batch < DEFAULT_BATCH else []
-    finding.command = shlex.join(["python", "train.py", *words])
+    overrides += [f"data.batch_size={batch}"] if batch < DEFAULT_BATCH else []
+    finding.command = words.train(*overrides)
 
 
 def _root(root: Path, source: Files) -> Path:
@@ -336,4 +336,4 @@ def _parquet(path: Path, shards: Sequence[Path]) -> Finding:
         names = ", ".join(columns[:5])
         raise BadInput(f"{path}: parquet of {rows:,} rows ({names}), not a copy of CelebA or LFW; unpack its images")
     line = f"{path}: parquet, {len(shards)} files of {rows:,} rows: a copy of {name}, must be unpacked"
-    return Finding(path, [line], shlex.join(["faceforge", "data", "get", name, "--file", str(path)]))
+    return Finding(path, [line], words.faceforge("data", "get", name, "--file", path))

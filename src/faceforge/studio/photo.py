@@ -46,8 +46,21 @@ def in_colour(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_photos(folder: Path) -> Iterator[np.ndarray]:
-    """Yield the images of a folder, uint8 RGB (H, W, 3). Raises BadInput."""
-    return map(read_photo, photo_files(folder))
+    """Yield the images of a folder, uint8 RGB (H, W, 3). What cannot be read is named on stderr and left out.
+
+    Raises BadInput if none can be read.
+    """
+    files, read = photo_files(folder), 0
+    for file in files:
+        try:
+            pixels = read_photo(file)
+        except BadInput as error:
+            print(f"faceforge: skipped {error}", file=sys.stderr)
+        else:
+            read += 1
+            yield pixels
+    if not read:
+        raise BadInput(f"{folder}: none of its {len(files)} images can be read")
 
 
 def photo_files(path: Path) -> list[Path]:
