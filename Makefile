@@ -47,18 +47,18 @@ lint: $(READY) ## Check style and types
 	$(BIN)/pyright
 
 gpu-check: $(READY) ## Check and measure training on this machine's GPU (8 minutes); writes docs/results/records/gpu_*.json
-	$(BIN)/python benchmarks/gpu_check.py
+	$(BIN)/python -m benchmarks.speed.gpu_check
 
 format: $(READY) ## Format the source code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: $(READY) ## Measure training, data loading and packing against plain loops (15 minutes on an idle machine)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py all
-	$(BIN)/python benchmarks/robustness.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed all
+	$(BIN)/python -m benchmarks.results.robustness
 
 results: $(READY) ## Build docs/results.md from its records; ROW=name trains a row first (LFW= CROPS= CELEBA= SIZE=full)
-	$(BIN)/python benchmarks/results.py $(if $(ROW),train $(ROW),page)
+	$(BIN)/python -m benchmarks.results $(if $(ROW),train $(ROW),page)
 
 clean: ## Remove build products and caches (not runs)
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

@@ -6,19 +6,13 @@ import sys
 import pytest
 import simulated
 import torch
-from conftest import ROOT
 from on_accelerator import LIMIT, ON_IT, SCHEMES, again, machine, place, record, train  # noqa: F401
 from test_training import same
 
+from benchmarks.survival.guard import Fault
 from faceforge import counter_rng_torch
 from faceforge.engine import checkpoint, devices
 from faceforge.errors import BadInput, GuardStop
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-try:
-    from guard import Fault
-finally:
-    sys.path.remove(str(ROOT / "benchmarks"))
 
 pytestmark = pytest.mark.simulated
 

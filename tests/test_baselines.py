@@ -33,8 +33,8 @@ class Faces:
 
 def rows(task, faces, chunk=4, code=None, **options):
     data = Faces(task, faces, **options)
-    made, notes = for_task(task, Fitting(data, 0, chunk), code)
-    return {row.name: row for row in made}, notes, data.pairs("train", np.arange(len(faces)))
+    made = for_task(task, Fitting(data, 0, chunk), code)
+    return {row.name: row for row in made}, task.remarks, data.pairs("train", np.arange(len(faces)))
 
 
 # Which rows

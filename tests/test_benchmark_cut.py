@@ -1,28 +1,19 @@
-"""The arithmetic of benchmarks/cut_faces.py; no photograph is needed."""
+"""The arithmetic of benchmarks/cut; no photograph is needed."""
 
-import importlib
 import itertools
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import machine, records
+from benchmarks.cut import accuracy, annotated, framing, page, scenes, times
+from benchmarks.cut.annotated import Scene
 from faceforge.cut import frame
 from faceforge.cut.detect import Detection, overlap
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-cut_faces, common, framing, page, made, times = map(
-    importlib.import_module,
-    ("cut_faces", *(f"cut_faces_{part}" for part in ("common", "framing", "page", "scenes", "times"))),
-)
-sys.path.remove(str(BENCHMARKS))
-
-Scene = common.Scene
 
 
 def blank(name="a", height=100, width=120, **known):
@@ -33,9 +24,9 @@ def blank(name="a", height=100, width=120, **known):
 
 
 def test_the_table_of_boxes_is_whole():
-    photos = common.annotated()
+    photos = annotated.annotated()
     assert len(photos) == 150
-    assert len(common.twice()) == 30
+    assert len(annotated.twice()) == 30
     for photo in photos:
         assert len(photo.sha256) == 16
         for _, (x, y, w, h) in itertools.chain(*photo.boxes.values()):
@@ -54,13 +45,13 @@ def test_a_box_in_its_quarter_turn_is_the_box_as_the_photo_lies(quarter):
     upright = np.rot90(photo, -quarter)
     rows, columns = np.nonzero(upright)
     box = columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1
-    assert common.as_it_lies(Detection(box, quarter=quarter), photo.shape) == (30, 12, 25, 7)
+    assert annotated.as_it_lies(Detection(box, quarter=quarter), photo.shape) == (30, 12, 25, 7)
 
 
 def test_each_face_is_matched_once_and_the_best_overlap_first():
     scene = blank(faces=[(0, 0, 40, 40), (60, 0, 40, 40)], ignored=[(0, 60, 30, 30)])
     found = [(1, 1, 40, 40), (0, 0, 40, 40), (60, 4, 40, 40), (2, 62, 30, 30), (90, 80, 20, 20)]
-    verdicts = common.judge(found, scene)
+    verdicts = annotated.judge(found, scene)
     assert verdicts.hits == [(1, 0), (2, 1)]
     assert verdicts.missed == []
     assert verdicts.false == [(0, "doubled"), (4, "beside")]
@@ -68,8 +59,8 @@ def test_each_face_is_matched_once_and_the_best_overlap_first():
 
 def test_a_small_box_in_the_middle_means_the_face_and_one_at_its_corner_does_not():
     scene = blank(faces=[(0, 0, 60, 60)], planted=[("discs", (80, 0, 30, 30))])
-    assert common.judge([(25, 25, 10, 10)], scene).hits == [(0, 0)]
-    verdicts = common.judge([(55, 55, 20, 20), (85, 5, 20, 20)], scene)
+    assert annotated.judge([(25, 25, 10, 10)], scene).hits == [(0, 0)]
+    verdicts = annotated.judge([(55, 55, 20, 20), (85, 5, 20, 20)], scene)
     assert verdicts.missed == [0]
     assert verdicts.false == [(0, "beside"), (1, "discs")]
 
@@ -79,13 +70,13 @@ def test_a_small_box_in_the_middle_means_the_face_and_one_at_its_corner_does_not
     [(0, 10, 0.0, 0.27753), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0), (150, 150, 0.97503, 1.0)],
 )
 def test_wilson(hits, total, low, high):
-    assert common.wilson(hits, total) == pytest.approx((low, high), abs=1e-5)
-    assert common.wilson(0, 0) == (0.0, 1.0)
+    assert records.wilson(hits, total) == pytest.approx((low, high), abs=1e-5)
+    assert records.wilson(0, 0) == (0.0, 1.0)
 
 
 def test_no_folder_of_this_machine_in_a_record():
     words = ["speed", "--photos", "/somewhere/of/mine/photos_color", "--parts", "plain,large"]
-    assert common.portable(words) == ["speed", "--photos", "photos_color", "--parts", "plain,large"]
+    assert records.portable(words) == ["speed", "--photos", "photos_color", "--parts", "plain,large"]
 
 
 # ----------------------------------------------------------------------------------------------------------- accuracy
@@ -96,29 +87,29 @@ def test_tally_counts_hits_misses_and_faults():
     sure, unsure = Detection((0, 0, 50, 50), score=0.95), Detection((0, 0, 50, 50), score=0.65)
     small = Detection((60, 60, 20, 20), score=0.9)
     finds = {"yunet": [[sure, small], [unsure], [Detection((10, 10, 60, 60), score=0.8)]]}
-    found = cut_faces.tally(scenes, finds, "yunet")
+    found = accuracy.tally(scenes, finds, "yunet")
     assert (found["precision"]["hits"], found["precision"]["total"]) == (1, 2)
     assert (found["recall"]["hits"], found["recall"]["total"]) == (1, 2)
     assert found["false"] == {"beside": 1}
     assert [(fault["photo"], fault["kind"]) for fault in found["faults"]] == [("b", "missed"), ("c", "beside")]
-    everything = cut_faces.tally(scenes, finds, "yunet", 0.6)
+    everything = accuracy.tally(scenes, finds, "yunet", 0.6)
     assert everything["missed"] == 0
-    both = cut_faces.together([found, everything])
+    both = accuracy.together([found, everything])
     assert (both["precision"]["hits"], both["precision"]["total"], both["recall"]["total"]) == (3, 5, 4)
 
 
 def test_a_haar_box_that_yunet_denies_counts_only_for_haar():
     face = Detection((0, 0, 50, 50), neighbours=7)
-    assert cut_faces.counts(face, "haar")
-    assert not cut_faces.counts(Detection((0, 0, 50, 50), score=None, agreement=0.0), "verified")
-    assert cut_faces.counts(Detection((0, 0, 50, 50), score=0.9, agreement=0.6), "verified")
+    assert accuracy.counts(face, "haar")
+    assert not accuracy.counts(Detection((0, 0, 50, 50), score=None, agreement=0.0), "verified")
+    assert accuracy.counts(Detection((0, 0, 50, 50), score=0.9, agreement=0.6), "verified")
 
 
 def test_two_annotations_compared():
     boxes = {1: [("face", (0, 0, 40, 40)), ("unsure", (60, 60, 9, 9))], 2: [("face", (0, 0, 40, 30))]}
     alone = {1: [("face", (0, 0, 40, 40))], 2: []}
-    photos = [common.Annotated(name, "", (100, 100), b) for name, b in (("a", boxes), ("b", alone), ("c", alone))]
-    found = cut_faces.agreement(photos, {"a", "b"})
+    photos = [annotated.Annotated(name, "", (100, 100), b) for name, b in (("a", boxes), ("b", alone), ("c", alone))]
+    found = accuracy.agreement(photos, {"a", "b"})
     assert (found["photos"], found["boxes"], found["matched"]["pairs"]) == (2, 3, 1)
     assert found["matched"]["share"] == pytest.approx(2 / 3)
     assert found["iou"]["mean"] == pytest.approx(0.75)
@@ -128,7 +119,7 @@ def test_two_annotations_compared():
 def test_a_turned_scene_keeps_what_is_in_its_boxes(quarter):
     scene = blank(faces=[(10, 20, 30, 15)], ignored=[(70, 5, 8, 40)])
     scene.pixels[20:35, 10:40], scene.pixels[5:45, 70:78] = 1, 2
-    turned = cut_faces.turned(scene, quarter)
+    turned = accuracy.turned(scene, quarter)
     for boxes, value in ((turned.faces, 1), (turned.ignored, 2)):
         x, y, w, h = map(int, boxes[0])
         assert (turned.pixels[y : y + h, x : x + w] == value).all()
@@ -151,7 +142,7 @@ def test_the_largest_free_rectangle_against_all_rectangles(seed):
         for bottom, right in itertools.product(range(top + 3, 12), range(left + 3, 13)):
             if sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left] == 0:
                 best = max(best, (bottom - top) * (right - left))
-    found = made.free_rectangle(12, 11, [tuple(map(float, box)) for box in boxes], least=3)
+    found = scenes.free_rectangle(12, 11, [tuple(map(float, box)) for box in boxes], least=3)
     if best == 0:
         assert found is None
     else:
@@ -162,7 +153,7 @@ def test_the_largest_free_rectangle_against_all_rectangles(seed):
 
 def test_scrambled_moves_every_block_and_loses_none():
     face = np.repeat(np.repeat(np.arange(16).reshape(4, 4), 5, 0), 6, 1).astype(np.uint8)
-    mixed = made.scrambled(np.random.default_rng(0), face[:, :, None])[:, :, 0]
+    mixed = scenes.scrambled(np.random.default_rng(0), face[:, :, None])[:, :, 0]
     assert mixed.shape == face.shape
     assert (mixed != face).all()
     assert np.array_equal(np.sort(mixed[::5, ::6].ravel()), np.arange(16))
@@ -174,7 +165,7 @@ def test_composites_keep_the_photo_and_plant_beside_it():
     scene.pixels[:] = random.integers(0, 256, scene.pixels.shape)
     kinds = set()
     for n in range(10):
-        canvas = made.composite(scene, n, seed=0)
+        canvas = scenes.composite(scene, n, seed=0)
         assert canvas is not None
         assert canvas.pixels.shape == (200, 240, 3)
         left, top = (int(canvas.faces[0][i] - scene.faces[0][i]) for i in (0, 1))
@@ -186,15 +177,15 @@ def test_composites_keep_the_photo_and_plant_beside_it():
             assert box[1] >= 0
             assert box[0] + box[2] <= 240
             assert box[1] + box[3] <= 200
-        again = made.composite(scene, n, seed=0)
+        again = scenes.composite(scene, n, seed=0)
         assert again is not None
         assert np.array_equal(canvas.pixels, again.pixels)
-    assert kinds == set(made.PLANTED)
-    assert made.composite(blank(), 0, 0) is None
+    assert kinds == set(scenes.PLANTED)
+    assert scenes.composite(blank(), 0, 0) is None
 
 
 def test_textures_are_drawn_from_their_seed():
-    first, again, other = (made.textures(12, seed) for seed in (0, 0, 1))
+    first, again, other = (scenes.textures(12, seed) for seed in (0, 0, 1))
     assert all(scene.pixels.shape == (240, 320, 3) and scene.pixels.dtype == np.uint8 for scene in first)
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(first, again, strict=True))
     assert not any(np.array_equal(a.pixels, b.pixels) for a, b in zip(first, other, strict=True))
@@ -256,19 +247,19 @@ def test_clocks_count_this_process_and_its_children():
     turn, _ = times.timed(lambda: subprocess.run([sys.executable, "-c", code], check=True))
     assert 0.25 <= turn.cpu <= turn.wall * os.cpu_count() + 0.1  # pyright: ignore[reportOperatorIssue]
     end = time.process_time() + 0.2
-    before = times.own_seconds()
+    before = machine.own_seconds()
     while time.process_time() < end:
         pass
-    assert 0.1 <= times.own_seconds() - before <= 1.0
+    assert 0.1 <= machine.own_seconds() - before <= 1.0
 
 
 def test_memory_counts_children():
-    own, _ = times.held([os.getpid()])
+    own, _ = machine.held([os.getpid()])
     code = "data = bytearray(b'x') * 60_000_000; print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        pss, rss = times.held(times.tree())
+        pss, rss = machine.held(machine.tree())
         child.communicate(b"\n")
     assert pss - own > 50
     assert rss >= pss
@@ -283,4 +274,4 @@ def test_tiny_photos_are_drawn_one_by_one():
 
 
 def test_the_page_is_made_from_the_records():
-    assert page.text() == (common.RESULTS / "cut_faces.md").read_text()
+    assert page.text() == (records.RESULTS / "cut_faces.md").read_text()

@@ -302,9 +302,10 @@ def test_bad_settings_get_one_line(command, tmp_path, words, said):
 
 
 def test_a_sweep_is_checked_before_its_first_job(command, tmp_path):
-    code, said = command("-m", *TINY, "run_dir=sweep", "seed=1,two", "model.objective=hinge,hing")
-    assert code == 2
-    assert len(said) == 2, said
+    code, said = command("-m", *TINY, "run_dir=sweep", "seed=1,two", "model.r1_gamma=0.1,no")
+    assert (code, len(said)) == (2, 2), said
+    code, said = command("-m", *TINY, "run_dir=sweep", "data.batch_size=4,2.5", "model.objective=hinge,hing")
+    assert (code, len(said)) == (2, 2), said
     assert not (tmp_path / "sweep").exists()
 
 

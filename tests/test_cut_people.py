@@ -1,6 +1,7 @@
 """Faces of one person: how they are grouped, what is described when, what a kill leaves, what the network tells."""
 
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import REAL_FACES
+from conftest import REAL_FACES, ROOT
 from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
@@ -272,9 +273,7 @@ def test_a_crop_that_vanishes_is_one_line(played, album, tmp_path, monkeypatch):
 
 
 SLOW = """
-import sys, time
-from pathlib import Path
-sys.path.insert(0, {tests!r})
+import time
 from faceforge.cut import engine, identity_clusters, near_duplicates
 from test_cut_people import Played, cut_haar
 played = Played()
@@ -288,8 +287,10 @@ cut_haar({source!r}, {target!r}, tell_people=True)
 @pytest.mark.parametrize("lines", [3, pytest.param(0, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)])
 def test_killed_while_describing_ends_in_the_same_bytes(lines, played, cut_album, album, tmp_path):
     target = tmp_path / "killed"
-    script = SLOW.format(tests=str(Path(__file__).parent), source=str(album), target=str(target))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    script = SLOW.format(source=str(album), target=str(target))
+    places = [*map(str, (ROOT / "tests", ROOT)), os.environ.get("PYTHONPATH", "")]
+    environment, null = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}, subprocess.DEVNULL
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=null, stderr=null)
     while process.poll() is None and not (file(target).exists() and file(target).read_bytes().count(b"\n") >= lines):
         time.sleep(0.01)
     process.kill()

@@ -259,7 +259,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_set_without_one_sound_picture_is_refused(tmp_path):
     put({"a.jpg": b"words", "b.jpg": b""}, tmp_path / "in")
-    with pytest.raises(BadInput, match=r"2 of 2 pictures \(100%\) cannot be used \(a.jpg: not an image \(text\)"):
+    with pytest.raises(BadInput, match=r"2 of 2 images \(100%\) cannot be used \(a.jpg: not an image \(text\)"):
         packed(tmp_path / "in", tmp_path / "c")
     assert visible(tmp_path / "c") == []
 
@@ -272,7 +272,7 @@ def test_where_the_cache_lies(tmp_path, monkeypatch):
     assert cache_root() == tmp_path / "asked"
     assert cache_root(str(tmp_path / "named")) == tmp_path / "named"
     blocked = write(tmp_path / "file", b"")
-    with pytest.raises(BadInput, match=r"data.cache=.*cannot be written"):
+    with pytest.raises(BadInput, match=r"data.cache=.*not writable"):
         cache_root(str(blocked / "sub"))
     monkeypatch.delenv("FACEFORGE_CACHE")
     monkeypatch.setenv("HOME", str(blocked))

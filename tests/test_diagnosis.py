@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from faceforge import config
+from faceforge.data import tasks
 from faceforge.engine import alerts, checkpoint
 from faceforge.engine.alerts import RULES, Remedy, Rule, Watch
 from faceforge.engine.progress import Progress
@@ -42,12 +43,13 @@ HEALTHY_LOGITS = [(0.418, 0.801), (0.191, 0.783), (0.052, 0.741), (0.023, 0.739)
 
 
 def settings(**model):
-    return {"model": model, "data": {"batch_size": 10, "augment": None}, "choices": {"task": "autoencode"}}
+    return {"model": model, "data": {"batch_size": 10, "augment": None}, "choices": {}}
 
 
-def told(rows, kind="validation", configuration=None):
+def told(rows, kind="validation", configuration=None, task=tasks.NoInput):
     """The names of the rules that speak on rows 1000 images apart."""
     watch = Watch(configuration or settings(), 10)
+    watch.mean_is_best = task.mean_is_best
     notes = [getattr(watch, kind)(1000 * (n + 1), row) for n, row in enumerate(rows)]
     return [note["rule"] for found in notes for note in found]
 
@@ -142,10 +144,21 @@ def test_few_faces_are_a_collapse_even_if_they_differ():
     assert told(series(val__diversity=[0.99] * 3, val__nearest=[0.03] * 3)) == ["collapse"]
 
 
-@pytest.mark.parametrize("task", ["average", "noise"])
+@pytest.mark.parametrize("task", [tasks.Average("all", None), tasks.Noise("normal", 0)])
 def test_the_mean_face_is_the_right_answer_to_some_tasks(task):
-    configuration = settings() | {"choices": {"task": task}}
-    assert told(FAULTS["mean face"], configuration=configuration) == []
+    assert told(FAULTS["mean face"], task=task) == []
+    assert told(FAULTS["mean face"], task=tasks.Autoencode()) == ["mean face"]
+    assert told(FAULTS["checkerboard"], task=task) == ["checkerboard"]
+
+
+def test_generators_without_settings_are_told_of_another():
+    rule = next(rule for rule in RULES if rule.name == "checkerboard")
+    advice = {}
+    for choice in ("tutorial", "published_conventional", "conventional", "cnn"):
+        found = config.compose([f"model/generator={choice}"])
+        advice[choice] = rule.say(EVERYTHING, found).endswith("Try model/generator=conventional.")
+    assert advice == {"tutorial": True, "published_conventional": True, "conventional": False, "cnn": False}
+    assert "model/generator" not in rule.say(EVERYTHING, config.compose(["model=pix2pix", "model/generator=unet"]))
 
 
 def test_one_bad_validation_is_no_fault():

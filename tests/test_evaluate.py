@@ -18,11 +18,13 @@ from faceforge import config
 from faceforge.data import tasks
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
-from faceforge.evaluation import command, comparison, protocol
+from faceforge.evaluation import command, comparison, generated, images, scoring
+from faceforge.evaluation import judged as chosen
 from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.command import Options
 from faceforge.metrics import table
 from faceforge.report import write_report
+from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.supervised import PairedScheme
 
 ASKED = Options(Path(), "test", "best", None, 0, None, False, None, ())
@@ -261,6 +263,8 @@ class Faces:
 class Half(PairedScheme):
     """Gives half of its input; ``calls`` are the sizes it was asked for."""
 
+    pure = True
+
     def __init__(self):
         super().__init__(torch.nn.Identity(), None, None, 0)
         self.calls = []
@@ -271,12 +275,12 @@ class Half(PairedScheme):
 
 
 def judged(data, split="test"):
-    return protocol.all_faces(data, split)
+    return chosen.all_faces(data, split)
 
 
 def scored(data, module, chunk=None):
     done = []
-    part = protocol.score_images(module, judged(data), Fitting(data, 0, 3), 0, done.append, chunk)
+    part = images.score_images(module, judged(data), Fitting(data, 0, 3), 0, done.append, chunk)
     assert sum(done) == data.counts["test"]
     return part
 
@@ -296,14 +300,13 @@ def test_images_are_predicted_one_by_one_where_neighbours_would_matter():
     data, module = Faces(tasks.Autoencode(), smooth(12, 1, 8, 8)), Half()
     scored(data, module)
     assert module.calls == [6]
-    module.test_batch_statistics, module.calls = True, []
+    module.pure, module.calls = False, []
     scored(data, module)
     assert module.calls == [1] * 6
 
 
 def test_the_code_length_is_the_module_s():
-    data, module = Faces(tasks.Autoencode(), smooth(20, 1, 8, 8)), Half()
-    module.latent_size = 4
+    data, module = Faces(tasks.Autoencode(), smooth(20, 3, 8, 8)), Latent()
     part = scored(data, module)
     assert [row["name"] for row in part.rows] == ["model", "PCA 4", "mean face"]
     assert part.notes == ["Copying the input is left out: it would be perfect."]
@@ -321,13 +324,13 @@ def test_chosen_faces_are_a_keyed_part_and_others_are_other_people():
     assert np.array_equal(some.places, whole.some(7, seed=0).places)
     assert not np.array_equal(some.places, whole.some(7, seed=1).places)
     assert whole.some(99, seed=0) is whole
-    others = protocol.other_people(whole)
+    others = chosen.other_people(whole)
     assert others.split == "train"
     assert list(others.places) == [n for n in range(20) if n != 3]
     assert not set(others.groups) & set(whole.groups)
 
 
-class Latent(Half):
+class Latent(Half, Encodes):
     """An image model with codes of four numbers: means of the quarters of a face."""
 
     latent_size, code_range = 4, None
@@ -344,7 +347,7 @@ def test_a_latent_model_has_both_tables_and_a_row_for_each_density():
     data = Faces(tasks.Autoencode(), smooth(40, 3, 8, 8))
     module, whole, done = Latent(), judged(data), []
     module.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
-    part = protocol.evaluate(module, whole, protocol.other_people(whole), 12, 0, done.append)
+    part = scoring.evaluate(module, whole, chosen.other_people(whole), 12, 0, done.append)
     named = [(row["table"], row["name"]) for row in part.rows]
     assert named[:3] == [("images", "model"), ("images", "PCA 4"), ("images", "mean face")]
     assert [name for kind, name in named if kind == "generated"] == [
@@ -353,7 +356,7 @@ def test_a_latent_model_has_both_tables_and_a_row_for_each_density():
     ]
     assert {name for _, name in named} - {"model", "real faces of other people"} == set(part.how)
     assert {"psnr", "kid"} <= set(part.beats)
-    assert protocol.work(module, whole, 12) == sum(done)
+    assert scoring.work(module, whole, 12) == sum(done)
     assert len(table.tables({"rows": part.rows})) == 2
     kids = {row["name"]: row["scores"]["kid"]["value"] for row in part.rows if row["table"] == "generated"}
     assert kids["model, prior"] > kids["model, gaussian"]
@@ -403,10 +406,10 @@ def test_one_face_repeated_is_no_rival_in_precision():
 def test_a_paired_difference_sees_what_intervals_do_not():
     """Each image a little better than the baseline, while people differ much more than that."""
     values = {"model": {"mae": np.arange(20) - 0.5}, "mean face": {"mae": np.arange(20) * 1.0}}
-    who = protocol.Resamples([None] * 20, 0)
-    rows = [protocol._image_row(name, scores, who) for name, scores in values.items()]
+    who = images.Resamples([None] * 20, 0)
+    rows = [images._image_row(name, scores, who) for name, scores in values.items()]
     assert rows[0]["scores"]["mae"]["high"] > rows[1]["scores"]["mae"]["low"]
-    assert protocol._paired_flag(rows, values, "mae", who) is True
+    assert images._paired_flag(rows, values, "mae", who) is True
 
 
 def test_columns_are_aligned_and_the_best_is_marked():
@@ -429,7 +432,7 @@ def test_a_score_that_is_no_number_is_nobody_s_best(tmp_path):
     rows = [{"kind": "model", "scores": {"mae": {"value": value}}} for value in (nan, 0.5, 0.4)]
     assert table.Table("images", ["mae"], rows).best("mae") == 0.4
     found = [{"scores": {"kid": {"value": None}}}, {"scores": {}}, {"scores": {"kid": {"value": 0.1}}}]
-    assert min(found, key=protocol._kid_of) is found[2]
+    assert min(found, key=generated._kid_of) is found[2]
     best = {"metric": "val/mae", "mode": "min", "value": nan, "images": 4}
     (tmp_path / "run.json").write_text(json.dumps({"best": best}))
     assert "Best val/mae" not in write_report(tmp_path).read_text()

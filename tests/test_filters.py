@@ -194,7 +194,7 @@ def test_what_is_no_picture_is_refused(wrong):
 @pytest.mark.parametrize("levels", [[], [0], [255], [100, 50], [50, 50], [50.5]])
 def test_levels_that_make_no_sense_are_refused(levels):
     for function in (filters.posterize, filters.contours, filters.contours_published):
-        with pytest.raises(ValueError, match="rising"):
+        with pytest.raises(ValueError, match="increasing"):
             function(np.zeros((2, 2, 3), np.uint8), levels)
 
 
@@ -272,7 +272,7 @@ def test_what_cannot_be_is_one_line(tmp_path):
     (tmp_path / "none").mkdir()
     found = {
         "no such image": invoke(tmp_path / "absent.png"),
-        "no pictures": invoke(tmp_path / "none"),
+        "no images": invoke(tmp_path / "none"),
         "is among the crops": invoke(root, "--out", root / "panels"),
         "choose another --out": invoke(png, "--out", png, "--overwrite"),
         "cannot be written": invoke(file, "--out", png / "x"),

@@ -10,10 +10,8 @@ import pytest
 import torch
 from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import gpu_check
-from gpu_check import Check, NotHere, Part, in_child, in_process
-
+from benchmarks.speed import gpu_check
+from benchmarks.speed.gpu_check import Check, NotHere, Part, in_child, in_process
 from faceforge.errors import BadInput
 
 PLAYED = {part.name: part for part in gpu_check.PARTS}
@@ -139,8 +137,8 @@ def test_without_an_accelerator_it_is_one_line():
 def test_the_whole_rehearsal(tmp_path):
     """Every part in processes of their own, as `make gpu-check` runs them."""
     out = tmp_path / "rehearsal.json"
-    command = [sys.executable, str(ROOT / "benchmarks/gpu_check.py"), "--device", "cpu", "--seconds", "3000"]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, cwd=tmp_path)
+    command = [sys.executable, "-m", "benchmarks.speed.gpu_check", "--device", "cpu", "--seconds", "3000"]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     record = json.loads(out.read_text())
     assert (record["rehearsal"], record["failures"], record["dropped"]) == (True, [], [])

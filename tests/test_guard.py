@@ -2,25 +2,19 @@
 
 import math
 import signal
-import sys
 import threading
 
 import pytest
 import torch
 import yaml
-from conftest import ROOT
 
+from benchmarks.runs import not_finite
+from benchmarks.survival.guard import PLACES, Fault, same
 from faceforge.engine import checkpoint, guard
 from faceforge.engine.run import Run
 from faceforge.engine.signals import Signals
 from faceforge.errors import BadInput, GuardStop
-from faceforge.schemes.base import RunningMeans
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-try:
-    from guard import PLACES, Fault, finite, same
-finally:
-    sys.path.remove(str(ROOT / "benchmarks"))
+from faceforge.schemes.running_means import RunningMeans
 
 NAN, INF = math.nan, math.inf
 EVERY = ["trainer.log_every=1000", "trainer.max_images=80", "trainer.checkpoint_every=16", "guard.every=3"]
@@ -39,7 +33,7 @@ def test_the_run_stops_within_a_few_batches_and_its_last_checkpoint_is_finite(ti
         tiny("a", *EVERY)
     found = int(str(said.value).split("at image ")[1].split(";")[0])
     assert 40 < found <= 40 + 3 * 4 + 4
-    assert finite(tmp_path / "a")
+    assert not not_finite(tmp_path / "a")
     assert record(tmp_path / "a")["status"] == "failed"
     assert "(image 32) is valid" in str(said.value)
 

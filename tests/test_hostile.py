@@ -1,4 +1,4 @@
-"""Short forms of benchmarks/hostile.py: nothing hostile runs, crashes, escapes or takes much memory."""
+"""Short forms of benchmarks/hostile: nothing hostile runs, crashes, escapes or takes much memory."""
 
 import io
 import os
@@ -15,11 +15,8 @@ import torch
 from picture_makers import encode, picture, write
 from PIL import Image
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
-import hostile
-import hostile_cases as cases
-
+from benchmarks.hostile import cases
+from benchmarks.hostile import measure as hostile
 from faceforge import config
 from faceforge.data.sources.crops import Crops
 from faceforge.engine import checkpoint

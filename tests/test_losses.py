@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from math import log
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
-from faceforge.losses import OBJECTIVES, discriminator_loss, generator_loss, gradient_penalty
+from faceforge.losses import OBJECTIVES, TERMS, Unpaired, discriminator_loss, generator_loss, gradient_penalty
+from faceforge.metrics import health
 
 REAL = torch.tensor([0.7, -1.3, 2.0])
 FAKE = torch.tensor([-0.2, 1.5, -2.5])
@@ -89,8 +91,23 @@ def test_a_batch_of_one_equals_its_part_of_the_mean(kind):
     torch.testing.assert_close(torch.stack(singles).mean(), discriminator_loss(kind, REAL, FAKE))
 
 
+def test_every_objective_has_one_entry_of_all_that_is_known_of_it():
+    """Types and table name the same; those that judge each picture by itself are those of translation."""
+    assert set(TERMS) == set(OBJECTIVES)
+    assert {kind for kind in OBJECTIVES if not TERMS[kind].paired} == set(get_args(Unpaired))
+    for found in TERMS.values():
+        assert found.sure(REAL, FAKE).dtype == torch.bool
+        assert found.signal(REAL, FAKE).shape == FAKE.shape
+
+
+@pytest.mark.parametrize("ask", [discriminator_loss, generator_loss, health.saturation, health.generator_signal])
+def test_no_figure_is_made_up_for_an_unknown_objective(ask):
+    with pytest.raises(ValueError, match="unknown objective 'wasserstein'"):
+        ask("wasserstein", REAL, FAKE)
+
+
 def test_unknown_objective_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown objective 'wasserstein'; one of minimax, non_saturating"):
+    with pytest.raises(ValueError, match=r"unknown objective 'wasserstein'; must be one of minimax, non_saturating"):
         discriminator_loss("wasserstein", REAL, FAKE)
     with pytest.raises(ValueError, match="unknown objective"):
         generator_loss("", FAKE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -23,6 +22,8 @@ from scipy import ndimage
 from scipy.stats import wasserstein_distance
 from torchmetrics.image.kid import poly_mmd
 
+from benchmarks import records
+from benchmarks.models import gans
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid
 from faceforge.metrics import features, swd
@@ -411,20 +412,6 @@ def test_unlike_sizes_are_refused() -> None:
 # The comparison of GANs
 
 
-def load_benchmark() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "gan_faces.py"
-    spec = importlib.util.spec_from_file_location("gan_faces", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gan_faces"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-gan_faces = load_benchmark()
-
-
 class Faces:
     """As much of FaceData as scoring uses: smooth pictures, two of each person."""
 
@@ -449,7 +436,7 @@ PEOPLE = [None if i < 4 else f"person {i // 8}" for i in range(60)]
 
 def test_reference_pairs_each_face_with_its_person_and_never_mixes_splits() -> None:
     faces = Faces()
-    found = gan_faces.Reference.of(faces, PEOPLE, count=20, seed=1)
+    found = gans.Reference.of(faces, PEOPLE, count=20, seed=1)
     where = {faces.packed[i].numpy().tobytes(): i for i in range(60)}
     held_out = [where[image.numpy().tobytes()] for image in found.held_out]
     train = [where[image.numpy().tobytes()] for image in found.train]
@@ -460,7 +447,7 @@ def test_reference_pairs_each_face_with_its_person_and_never_mixes_splits() -> N
     assert set(held_out) <= set(faces.rows["val"]) | set(faces.rows["test"])
     assert set(train) <= set(faces.rows["train"])
     assert torch.allclose(found.mean, faces.images("train").mean(0), atol=1e-6)
-    assert len(gan_faces.Reference.of(faces, PEOPLE, count=999, seed=1).held_out) == 30
+    assert len(gans.Reference.of(faces, PEOPLE, count=999, seed=1).held_out) == 30
 
 
 class Sampler:
@@ -480,11 +467,11 @@ class Sampler:
 @pytest.fixture
 def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     runs = {"a": Sampler("published/a", 0.01), "b": Sampler("b", 2.0)}
-    monkeypatch.setattr(gan_faces.checkpoint, "load", lambda path, name: runs[path.name])
-    monkeypatch.setattr(gan_faces, "load_data", lambda node, root: (Faces(), PEOPLE))
-    monkeypatch.setattr(gan_faces, "Features", lambda: Features(size=64))
+    monkeypatch.setattr(gans.checkpoint, "load", lambda path, name: runs[path.name])
+    monkeypatch.setattr(gans, "load_data", lambda node, root: (Faces(), PEOPLE))
+    monkeypatch.setattr(gans, "Features", lambda: Features(size=64))
     record = tmp_path / "results" / "records" / "gan.json"
-    gan_faces.score([tmp_path / "a", tmp_path / "b"], data_root=None, count=48, out=record)
+    gans.score([tmp_path / "a", tmp_path / "b"], data_root=None, count=48, out=record)
     return record
 
 
@@ -515,7 +502,7 @@ def test_score_writes_generated_faces_only(scored: Path) -> None:
 def test_table_comes_from_the_record_alone(scored: Path) -> None:
     record = json.loads(scored.read_text())
     page = (scored.parents[1] / "gan.md").read_text()
-    assert page == gan_faces.table(record)
+    assert page == gans.table(record)
     kid_, swd = record["rows"]["b"]["kid"], record["rows"]["b"]["swd"]
     interval = f"{1e3 * kid_['low']:.1f} to {1e3 * kid_['high']:.1f}"
     expected = f"| b | {1e3 * kid_['value']:.1f} | {interval} | {swd['32']:.1f} | {swd['16']:.1f} | "
@@ -526,16 +513,16 @@ def test_table_comes_from_the_record_alone(scored: Path) -> None:
 
 
 def test_runs_on_unlike_data_are_refused() -> None:
-    same = gan_faces._require_same_data({"a": Sampler("a", 1.0), "b": Sampler("b", 2.0)})
+    same = gans._require_same_data({"a": Sampler("a", 1.0), "b": Sampler("b", 2.0)})
     assert same["size"] == 32
     with pytest.raises(BadInput, match=r"b: data\.size differs from that of a"):
-        gan_faces._require_same_data({"a": Sampler("a", 1.0), "b": Sampler("b", 1.0, size=64)})
+        gans._require_same_data({"a": Sampler("a", 1.0), "b": Sampler("b", 1.0, size=64)})
 
 
 def test_records_hold_no_folder_of_this_machine() -> None:
     given = ["score", "runs/one", "/home/me/runs/two", "--data-root", "../faces", "data.root=~/pictures", "a=b/c"]
     kept = ["score", "runs/one", "two", "--data-root", "faces", "data.root=pictures", "a=b/c"]
-    assert gan_faces.portable(given) == kept
+    assert records.portable(given) == kept
 
 
 def test_a_turn_counts_whole_cycles_and_its_images(tmp_path: Path) -> None:
@@ -546,9 +533,7 @@ def test_a_turn_counts_whole_cycles_and_its_images(tmp_path: Path) -> None:
         "data.batch_size=2",
         "data.val_fraction=0.1",
     ]
-    found = gan_faces.time_settings({"one": ["model.penalty_every=3", *small]}, [], rounds=2, steps=4, minutes=2.0)[
-        "one"
-    ]
+    found = gans.time_settings({"one": ["model.penalty_every=3", *small]}, [], rounds=2, steps=4, minutes=2.0)["one"]
     assert found["steps_per_turn"] == 6
     rates = [turn["images_per_second"] for turn in found["turns"]]
     assert found["images"] == int(np.mean(rates) * 120) // 2 * 2

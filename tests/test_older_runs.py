@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from faceforge import config
+from faceforge.config import composing
 from faceforge.engine import checkpoint, migration, training
 
 OLDER = Path(__file__).parent / "older_runs"
@@ -50,6 +51,47 @@ def test_what_version_1_called_otherwise_is_renamed_at_any_depth():
     assert renamed["data"]["source"]["_target_"] == "faceforge.data.sources.lfw.Lfw"
     assert renamed["data"]["list"] == [{"_target_": "faceforge.engine.loggers.X"}]
     assert renamed["own"] == older["own"]
+
+
+def test_a_run_of_version_2_goes_on_and_says_its_keys_as_they_are_today(tiny, resume):
+    """Version 2 had other names of four keys and two nodes."""
+    folder = tiny("a", "model.reuse_fakes=true")
+    path = folder / "checkpoints" / "last.ckpt"
+    kept = torch.load(path, weights_only=True)
+    node = kept["config"]
+    for old, new in composing.OLDER.items():
+        (part, before), after = old.split("."), new.split(".")[1]
+        node[part][before] = node[part].pop(after)
+    node["trainer"]["_target_"] = "faceforge.engine.plan.TrainerOptions"
+    node["guard"]["_target_"] = "faceforge.engine.guard.Guard"
+    path.unlink()
+    torch.save(kept | {"version": 2}, path)
+    (path.parent / "hashes.txt").unlink()
+    (path.parent / "previous.ckpt").unlink(missing_ok=True)
+    assert resume(folder, "trainer.max_images=60") == 0
+    now = checkpoint.read(path)["config"]
+    assert (now["model"]["reuse_fakes"], now["data"]["val_fraction"]) == (True, 0.2)
+    assert "share" not in str(now)
+
+
+def test_older_names_of_keys_and_choices_are_understood_with_a_line_each(capsys):
+    words = ["data.val_share=0.3", "experiment=published/dcgan_taught", "model/generator=taught"]
+    composed = config.compose(words)
+    assert composed["data"]["val_fraction"] == 0.3
+    assert composed["model"]["generator"]["_target_"].endswith("TutorialGenerator")
+    assert capsys.readouterr().err.splitlines() == [
+        "faceforge: data.val_share is called data.val_fraction now",
+        "faceforge: experiment=published/dcgan_taught is called experiment=published/dcgan_tutorial now",
+        "faceforge: model/generator=taught is called model/generator=tutorial now",
+    ]
+
+
+def test_older_names_in_ones_own_yaml_are_understood(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndata: {max_bad_share: 0.5}\nmodel: {share_fakes: true}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    composed = config.compose(["experiment=mine"], tmp_path)
+    assert (composed["data"]["max_corrupt_fraction"], composed["model"]["reuse_fakes"]) == (0.5, True)
 
 
 def test_a_checkpoint_of_this_version_stays_as_it_is():

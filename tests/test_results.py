@@ -1,32 +1,25 @@
 """docs/results.md: its rows compose, its records are clean, it is what they give; a row from training to page."""
 
 import hashlib
-import importlib
 import json
 import shutil
 import statistics
-import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from test_every_pair import FACES, SMALL
 
+from benchmarks.results import book, claims, curves, page, record, rows
+from benchmarks.results import command as results
 from faceforge import config
 from faceforge.config import composing
 from faceforge.engine import training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-results, book, claims, curves, page, record, rows = map(
-    importlib.import_module,
-    ("results", *(f"results_{part}" for part in ("book", "claims", "curves", "page", "record", "rows"))),
-)
-sys.path.remove(str(ROOT / "benchmarks"))
 
 TABLE = rows.load()
 RECORDS = sorted((ROOT / "docs/results/records/results").glob("*.json"))
@@ -87,9 +80,9 @@ def test_places_of_faces_come_from_flags(tmp_path):
 
 def test_a_mistyped_key_of_a_row_is_named(tmp_path):
     text = rows.ROWS.read_text().replace("    gap: true\n", "    gab: true\n", 1)
-    (tmp_path / "results.yaml").write_text(text)
+    (tmp_path / "rows.yaml").write_text(text)
     with pytest.raises(BadInput, match="sr-mlp-published: unknown gab"):
-        rows.load(tmp_path / "results.yaml")
+        rows.load(tmp_path / "rows.yaml")
 
 
 # --------------------------------------------------------------------------------------------- the committed page

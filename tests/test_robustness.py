@@ -1,16 +1,10 @@
 """docs/robustness.md is what its records give."""
 
-import importlib
 import json
 import shutil
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-robustness = importlib.import_module("robustness")
-sys.path.remove(str(ROOT / "benchmarks"))
-RECORDS = ROOT / "docs/results/records"
+from benchmarks.records import RECORDS, ROOT
+from benchmarks.results import robustness
 
 
 def test_the_page_is_what_the_records_give():

@@ -22,10 +22,12 @@ from faceforge.errors import BadInput
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
 from faceforge.networks.patch import PatchDiscriminator
 from faceforge.networks.superres import PublishedSuperres, PublishedSuperresDiscriminator
-from faceforge.schemes.base import RunningMeans, _noise_there, optimizer_of, rescale
+from faceforge.schemes.base import _noise_there, optimizer_of
 from faceforge.schemes.early_stopping import EarlyStop, Threshold
 from faceforge.schemes.latent import LatentModule
 from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.running_means import RunningMeans
+from faceforge.schemes.scales import rescale
 from faceforge.schemes.translation import TranslationModule
 
 SHARED = {"schedule": None, "stop": None, "clip_norm": None, "ema_half_life": 0.0, "ema_ramp": None, "seed": 3}
@@ -50,10 +52,11 @@ def alone(module):
     made = module.configure_optimizers()
     module.optimizers = lambda use_pl_optimizer=True: made
 
-    def step(optimizer, loss, clip_norm):
+    def step(optimizer, loss, clip_norm, meanwhile=None):
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return meanwhile and meanwhile()
 
     module.step_optimizer = step
     return module
@@ -257,6 +260,13 @@ def test_a_step_of_translation_by_hand():
     assert all(weight.grad is None for weight in module.parameters())
 
 
+def test_objectives_that_translation_cannot_have_are_refused_before_a_step():
+    with pytest.raises(ValueError, match="objective=relativistic: must use each image separately"):
+        translation(objective="relativistic")
+    with pytest.raises(ValueError, match="unknown objective 'wasserstein'"):
+        translation(objective="wasserstein")
+
+
 def test_dropout_and_batch_statistics_at_test_time_are_settings():
     inputs = pair(4, 16, 16)["input"]
     module = translation()
@@ -341,15 +351,12 @@ def test_the_host_draws_no_more_for_larger_pictures(elsewhere, model):
     for side in (16, 32):
         overrides = [f"model={model}", *SMALL[model], f"data.size={side}", "model.augment_policy=[color,translation]"]
         module = config.build(config.plain(composing.Library().compose(overrides), overrides)["model"])
-        module._discriminator_step = lambda real, fake, position, *_, module=module: module._seen(
-            fake, "fake", position
-        )
-        module._generator_step = lambda real, fake, position, module=module: module._seen(fake, "generator", position)
+        alone(module)
         on_host = {"target": torch.zeros(2, 3, side, side)}
         module.training_step(on_host, 0)
         assert sum(drawn) >= 2 * module.generator.latent_shape[0], "on the CPU it is numpy that draws"
         drawn.clear()
-        module.to(device).training_step({"target": on_host["target"].to(device)}, 1)
+        alone(module.to(device)).training_step({"target": on_host["target"].to(device)}, 1)
         assert drawn == []
 
 

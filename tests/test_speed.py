@@ -1,9 +1,7 @@
-"""No hidden waiting, the switches for layout and compilation, `faceforge bench`, benchmarks/speed.py, short forms."""
+"""No hidden waiting, the switches for layout and compilation, `faceforge bench`, benchmarks/speed, short forms."""
 
-import importlib
 import shutil
 import sys
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -12,16 +10,13 @@ from conftest import TINY
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.speed import measure as speed
+from benchmarks.speed import pace
 from faceforge import config
 from faceforge.engine import bench, checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.losses import gradient_penalty
 from faceforge.schemes import ema
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-speed, pace, baselines = map(importlib.import_module, ("speed", "speed_pace", "speed_baselines"))
-sys.path.remove(str(BENCHMARKS))
 
 SLOW = bench.Choice("OMP_NUM_THREADS=9", 9, {})
 LAYOUT = bench.Choice("trainer.channels_last=true", None, {"channels_last": True})
@@ -221,8 +216,8 @@ def test_compiled_computes_the_same(tmp_path, scheme):
 
 def test_shared_fakes_are_judged_twice_and_drawn_once(tmp_path):
     module, data = parts(tmp_path, *SCHEMES["adversarial"], "model.reuse_fakes=true")
-    drawn, draw = [], module._z
-    module._z = lambda purpose, counters: drawn.append(purpose) or draw(purpose, counters)
+    drawn, draw = [], module.noise
+    module.noise = lambda purpose, *more: drawn.append(purpose) or draw(purpose, *more)
     losses(module, data, steps=2)
     assert drawn == ["z/discriminator"] * 2
     assert module.clock.generator_steps == 2
@@ -273,7 +268,7 @@ def test_averages_follow_tensors_that_were_replaced():
     assert int(average[1].num_batches_tracked) == 7
 
 
-# -------------------------------------------------------------------------------------------------- benchmarks/speed.py
+# --------------------------------------------------------------------------------------------------- benchmarks/speed
 
 
 def turns_of(**found):

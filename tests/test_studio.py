@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,10 +17,11 @@ from faceforge import cli, config
 from faceforge.cut import frame as frames
 from faceforge.cut import framing
 from faceforge.cut.detect import Detection
+from faceforge.data.framing import frame as whole
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
-from faceforge.studio import animation, average, command, edit, output, photo, restore
+from faceforge.studio import animation, average, command, edit, output, photo, translate, upscale
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
 
@@ -247,7 +249,7 @@ def test_what_is_no_picture_is_told(tmp_path):
 
 def test_any_size_of_photo_becomes_twice_as_large_in_its_own_colours(model):
     pixels = picture(37, 53)
-    result = restore.upscale(model("sr"), pixels)
+    result = upscale.upscale(model("sr"), pixels)
     assert result.photo.shape == (74, 106, 3)
     chroma = [cv2.cvtColor(p, cv2.COLOR_RGB2YCrCb)[..., 1:].mean((0, 1)) for p in (pixels, result.photo)]
     assert np.abs(chroma[0] - chroma[1]).max() < 3
@@ -258,15 +260,15 @@ def test_any_size_of_photo_becomes_twice_as_large_in_its_own_colours(model):
 def test_tiles_meet_without_a_seam(model, monkeypatch):
     found = model("sr")
     inputs = torch.rand(1, 1, 70, 50) * 2 - 1
-    monkeypatch.setattr(restore, "TILE", 1000)
-    whole = restore.tiled(found, inputs, 2)
-    monkeypatch.setattr(restore, "TILE", 32)
-    assert torch.allclose(restore.tiled(found, inputs, 2), whole, atol=1e-5)
+    monkeypatch.setattr(upscale, "TILE", 1000)
+    whole = upscale.tiled(found, inputs, 2)
+    monkeypatch.setattr(upscale, "TILE", 32)
+    assert torch.allclose(upscale.tiled(found, inputs, 2), whole, atol=1e-5)
 
 
 def test_simulate_lowers_as_the_task_does_and_measures_in_db(model):
     pixels = picture(41, 31)
-    result = restore.simulate(model("sr"), pixels)
+    result = upscale.simulate(model("sr"), pixels)
     (face,) = result.faces
     assert list(face) == ["downscaled", "bicubic", "restored", "original"]
     assert np.array_equal(face["original"], pixels[:40, :30])
@@ -280,7 +282,7 @@ def test_a_network_made_for_one_size_does_the_faces(model, seen):
     pixels = picture()
     found = model("mlp")
     assert not found.takes_any_size
-    result = restore.upscale(found, pixels)
+    result = upscale.upscale(found, pixels)
     bicubic = np.asarray(Image.fromarray(pixels).resize((160, 200), Image.Resampling.BICUBIC))
     changed = np.abs(result.photo.astype(int) - bicubic).max(2) > 0
     assert changed.any()
@@ -291,13 +293,13 @@ def test_a_network_made_for_one_size_does_the_faces(model, seen):
     assert columns.min() >= 2 * (spot.x - spot.w / 2) - 2
     assert columns.max() <= 2 * (spot.x + spot.w / 2) + 2
     seen()
-    with pytest.raises(restore.NoFace, match="no face was found"):
-        restore.upscale(found, pixels)
+    with pytest.raises(photo.NoFace, match="no face was found"):
+        upscale.upscale(found, pixels)
 
 
 def test_a_picture_beyond_bounds_is_refused_before_any_work(model):
     with pytest.raises(BadInput, match="12,000,000 pixels"):
-        restore.upscale(model("sr"), np.zeros((3000, 2000, 3), np.uint8))
+        upscale.upscale(model("sr"), np.zeros((3000, 2000, 3), np.uint8))
 
 
 # Translate
@@ -305,16 +307,16 @@ def test_a_picture_beyond_bounds_is_refused_before_any_work(model):
 
 def test_a_face_is_coloured_and_laid_back(model, seen):
     pixels = picture()
-    result = restore.translate(model("colour"), pixels)
+    result = translate.translate(model("colour"), pixels)
     assert result.photo.shape == pixels.shape
     assert list(result.faces[0]) == ["input", "colorize", "photo"]
     grey = result.faces[0]["input"]
     assert (grey[..., 0] == grey[..., 1]).all()
-    whole = restore.translate(model("colour"), pixels, whole=True)
+    whole = translate.translate(model("colour"), pixels, whole=True)
     assert whole.photo.shape == (24, 16, 3)
     seen()
-    with pytest.raises(restore.NoFace):
-        restore.translate(model("colour"), pixels)
+    with pytest.raises(photo.NoFace):
+        translate.translate(model("colour"), pixels)
 
 
 def test_a_folder_is_done_whole_and_those_without_a_face_are_told(place, tmp_path, seen, capsys, monkeypatch):
@@ -544,6 +546,70 @@ def test_a_mean_as_a_picture_and_as_a_film(place, tmp_path, seen):
         command.average(folder, None, "latent", tmp_path / "b.png", False, False, ())
 
 
+def test_what_cannot_be_read_is_left_out_of_a_mean_and_of_a_lesson(place, tmp_path, seen, capsys, model):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for n in range(3):
+        write_png(picture(seed=n), folder / f"{n}.png")
+    for name, content in (("broken.jpg", b"\xff\xd8 none"), ("empty.png", b""), ("text.webp", b"no picture")):
+        (folder / name).write_bytes(content)
+    for run, way in ((None, None), (place / "latent", "latent"), (place / "mean", "translation")):
+        out = tmp_path / f"{way}.png"
+        command.average(folder, run, way, out, False, False, ())
+        captured = capsys.readouterr()
+        assert all(f"faceforge: skipped {folder / name}: " in captured.err for name in ("broken.jpg", "empty.png"))
+        assert "the mean face of 3 photos" in captured.out
+        assert output.read_recipe(out)["photos"] == 3
+    assert edit.teach(model("latent"), "new", folder, folder).names[-1] == "new"
+    for path in folder.glob("?.png"):
+        path.unlink()
+    with pytest.raises(BadInput, match="none of its 3 images can be read"):
+        command.average(folder, None, None, tmp_path / "none.png", False, False, ())
+
+
+LONG = ["x" * 251 + ".png", "x" * 250 + ".webp"]
+
+
+@pytest.mark.parametrize("names", [["a.jpg", "a.png"], ["a.jpg", "a.png", "a.jpg.png"], LONG])
+def test_every_photo_of_a_folder_has_its_own_output(place, tmp_path, seen, names):
+    source = tmp_path / "photos"
+    source.mkdir()
+    for n, name in enumerate(names):
+        Image.fromarray(picture(seed=n)).save(source / name)
+    command.translate(asked(place, "colour", tmp_path / "out"), source, False, "photo")
+    assert len(list((tmp_path / "out").iterdir())) == len(names)
+    for name in names:
+        command.upscale(asked(place, "sr", None), source / name, False)
+        command.invert(asked(place, "latent", tmp_path / f"code-{names.index(name)}"), source / name, 0, True)
+
+
+def test_a_mean_of_the_working_directory_has_a_name(tmp_path, seen, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write_png(picture(), folder / "0.png")
+    monkeypatch.chdir(folder)
+    command.average(Path(), None, None, None, False, False, ())
+    assert (tmp_path / "photos-mean.png").is_file()
+
+
+@pytest.fixture
+def warn_always():
+    """torch warns each time, not only the first in a process."""
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(False)
+
+
+def test_a_photo_that_is_read_only_in_memory_is_no_warning(place, tmp_path, recwarn, warn_always):
+    for mode in ("RGB", "L", "RGBA"):
+        Image.new(mode, (24, 24)).save(tmp_path / f"{mode}.png")
+        command.invert(asked(place, "latent", tmp_path / f"out-{mode}.png"), tmp_path / f"{mode}.png", 0, whole=True)
+    pixels = picture(24, 24)
+    pixels.flags.writeable = False
+    whole(pixels, "center", (16, 16), 3)
+    assert not [str(w.message) for w in recwarn if "writ" in str(w.message)]
+
+
 # The command line
 
 
@@ -562,14 +628,17 @@ def test_commands_from_their_words(place, tmp_path, monkeypatch, capsys):
     for words in (
         ["generate", place / "gan", "-n", 3, "--seed", 2, "--truncation", 0.7, "--out", here / "1.png"],
         ["upscale", place / "sr", here / "a.png", "--simulate", "--out", here / "2.png"],
-        ["translate", place / "colour", here / "a.png", "--whole", "--show", "faces", "--out", here / "3.png"],
-        ["edit", place / "latent", here / "a.png", f"{name}=-1.5", "--whole", "--out", here / "4.png"],
+        ["translate", place / "colour", here / "a.png", "--no-detect", "--show", "faces", "--out", here / "3.png"],
+        ["edit", place / "latent", here / "a.png", f"{name}=-1.5", "--no-detect", "--out", here / "4.png"],
         ["walk", place / "latent", "--seconds", 0.5, "--attribute", name, "--from-to", -1, 1, "--out", here / "5.gif"],
     ):
         code, out, _ = said(monkeypatch, capsys, *words)
         assert code == 0
         assert str(words[-1]) in out
     assert read(here / "2.png").shape[1] == 4 * 16 + 3 * 2
+    older = ["translate", place / "colour", here / "a.png", "--whole", "--out", here / "6.png"]
+    code, _, err = said(monkeypatch, capsys, *older)
+    assert (code, err.splitlines()[0]) == (0, "faceforge: --whole is called --no-detect now")
     code, _, err = said(monkeypatch, capsys, "edit", place / "gan", here / "a.png", "Smiling=1")
     assert code == 2
     assert err.count("\n") == 1

@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from safetensors import safe_open
 from safetensors.torch import save_file
 from test_studio import RUNS, asked, picture
 
+from benchmarks.studio import use
 from faceforge import config
 from faceforge.engine import training
 from faceforge.errors import BadInput
-from faceforge.studio import command, edit, export, exported, photo, restore
+from faceforge.studio import command, edit, export, exported, photo, upscale
 from faceforge.studio.model import open_model
 
 EXPORTED = {
@@ -126,7 +126,7 @@ def test_an_export_works_wherever_its_run_does(place, monkeypatch):
 @pytest.mark.parametrize("name", ["sr"])
 def test_an_export_upscales_as_its_run_does(place, out, name):
     pixels = picture(33, 21)
-    made = [restore.upscale(open_model(place / name), pixels).photo for name in ("sr", out.name)]
+    made = [upscale.upscale(open_model(place / name), pixels).photo for name in ("sr", out.name)]
     assert np.abs(made[0].astype(int) - made[1]).max() <= 1
     assert open_model(out).framing == open_model(place / "sr").framing
 
@@ -204,6 +204,9 @@ def test_dropout_at_test_time_stays_out_of_onnx(place, tmp_path):
 # Files from strangers
 
 
+L1 = {"_target_": "faceforge.losses.L1"}
+
+
 def changed(place, tmp_path, change):
     """The exported editor with its header changed."""
     with safe_open(place / "latent-out" / "model.safetensors", "pt") as file:
@@ -212,6 +215,12 @@ def changed(place, tmp_path, change):
     change(about, tensors)
     save_file(tensors, tmp_path / "a.safetensors", {"about": json.dumps(about)})
     return tmp_path / "a.safetensors"
+
+
+def test_a_task_that_is_none_is_refused(place, tmp_path):
+    file = changed(place, tmp_path, lambda about, tensors: about["config"]["data"].update(task=L1))
+    with pytest.raises(BadInput, match=r"a\.safetensors: .* lacks the training data \(its task is a L1\)"):
+        open_model(file)
 
 
 def test_a_foreign_target_is_refused_and_not_run(place, tmp_path):
@@ -261,13 +270,8 @@ def test_a_cut_file_is_told_in_one_line(place, tmp_path, keep):
 
 @pytest.mark.slow
 def test_the_benchmark_measures_both_ways(place):
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import use_runs
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    row = use_runs.generate_ratio(open_model(place / "gan"), 130, 1)
+    row = use.generate_ratio(open_model(place / "gan"), 130, 1)
     assert row["ratio"] == row["generate"] / row["bare"] > 0
-    rows = use_runs.onnx_ratios(open_model(place / "sr"), 2)
+    rows = use.onnx_ratios(open_model(place / "sr"), 2)
     assert list(rows) == ["model.onnx, batch 1", "model.onnx, batch 16"]
     assert all(row["difference"] <= export.CLOSE for row in rows.values())

@@ -22,7 +22,7 @@ from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import write_png
 from faceforge.schemes.latent_space import SPACE, LatentSpace
-from faceforge.studio import command, edit, export, onnx_use, output, photo, restore
+from faceforge.studio import command, edit, export, onnx_use, output, photo, translate, upscale
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
 from faceforge.studio.web import handlers, server
@@ -251,11 +251,11 @@ def lightness(pixels):
 
 
 def translated(model, pixels):
-    return restore.translate(model, pixels).photo
+    return translate.translate(model, pixels).photo
 
 
 def filmed(model, pixels):
-    return next(iter(restore.frames_of(model, iter([pixels]))))
+    return next(iter(translate.frames_of(model, iter([pixels]))))
 
 
 def edited(model, pixels):
@@ -280,7 +280,7 @@ def test_an_upscaled_face_of_a_grey_run_has_the_colours_of_the_photo(place, monk
     model, pixels = open_model(place / "sr"), picture()
     monkeypatch.setattr(type(model.module), "predict", lambda self, x: 0 * x + 0.05)
     bicubic = np.asarray(Image.fromarray(pixels).resize((160, 200), Image.Resampling.BICUBIC))
-    made = restore.upscale(model, pixels).photo
+    made = upscale.upscale(model, pixels).photo
     assert np.abs(lightness(made) - lightness(bicubic)).max() > 3
     assert np.abs(chroma(made) - chroma(bicubic)).max() <= 1
 
@@ -288,7 +288,7 @@ def test_an_upscaled_face_of_a_grey_run_has_the_colours_of_the_photo(place, monk
 def test_a_whole_picture_keeps_its_colours_too(place, monkeypatch):
     model, pixels = open_model(place / "grey"), picture(16, 16)
     monkeypatch.setattr(type(model.module), "predict", lambda self, x: 0 * x + 0.05)
-    made = restore.translate(model, pixels, whole=True).photo
+    made = translate.translate(model, pixels, whole=True).photo
     assert np.abs(lightness(made) - round(1.05 * 127.5)).max() <= 1
     assert np.abs(chroma(made) - chroma(pixels)).max() <= 1
     same = edit.edit(model, pixels, {model.space.names[0]: 0.0}, whole=True).photo
@@ -433,7 +433,7 @@ def test_lines_and_films_are_translated_and_codes_inverted(place, tmp_path, phot
     grey = place / "grey"
     command.translate(Request(grey, tmp_path / "b.gif", False), film, False, "photo")
     command.invert(Request(grey, tmp_path / "c.png", False), photos / "0.png", 0, True)
-    monkeypatch.setattr(restore, "takes_lines", lambda model: True)
+    monkeypatch.setattr(translate, "takes_lines", lambda model: True)
     command.translate(Request(grey, tmp_path / "d.png", False), photos / "0.png", False, "photo", lines=True)
     lines = handlers.draw(open_model(grey), Ask({}, [png(picture())])).files["made"][0]
     names = [output.read_recipe(tmp_path / name)["command"] for name in ("b.gif", "c.png", "d.png")]
@@ -454,8 +454,8 @@ def test_whether_a_network_takes_any_size_is_tried_once(place, monkeypatch):
 
     monkeypatch.setattr(type(model.module), "predict", counted)
     for _ in range(2):
-        restore.simulate(model, picture())
-        restore.upscale(model, picture())
+        upscale.simulate(model, picture())
+        upscale.upscale(model, picture())
     assert sum(tried) == 1
 
 

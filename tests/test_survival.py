@@ -1,4 +1,4 @@
-"""Kills, signals and broken disks: the short forms of benchmarks/survival.py, and what they found."""
+"""Kills, signals and broken disks: the short forms of benchmarks/survival, and what they found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import survival
-import survival_faults
-
+from benchmarks.survival import faults, stops
 from faceforge.engine import checkpoint
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import lock_run
@@ -51,7 +46,7 @@ def images(path):
 
 
 def test_killed_while_it_saves_samples_validates_trains_and_starts_it_ends_in_the_same_bits(tmp_path):
-    found = survival.kill_often(tmp_path, count=5, images=60, seed=0)
+    found = stops.kill_often(tmp_path, count=5, images=60, seed=0)
     assert sum(found["fell"].values()) == 5
     assert len(found["fell"]) >= 3
     assert (found["identical"], found["different"]) == (found["runs"], [])
@@ -59,7 +54,7 @@ def test_killed_while_it_saves_samples_validates_trains_and_starts_it_ends_in_th
 
 @pytest.mark.slow
 def test_signals_are_answered_by_a_save_at_the_next_step_and_change_no_bit(tmp_path):
-    found = survival.stop_often(tmp_path, count=3, images=80, seed=0)
+    found = stops.stop_often(tmp_path, count=3, images=80, seed=0)
     assert [(stop["signal"], stop["code"]) for stop in found["stops"]] == [
         ("SIGTERM", 143),
         ("SIGUSR1", 138),
@@ -71,18 +66,18 @@ def test_signals_are_answered_by_a_save_at_the_next_step_and_change_no_bit(tmp_p
 
 @pytest.fixture(scope="module")
 def injector(tmp_path_factory):
-    return survival_faults.Injector(tmp_path_factory.mktemp("faults"), seed=0)
+    return faults.Injector(tmp_path_factory.mktemp("faults"), seed=0)
 
 
 @pytest.fixture(scope="module")
 def mounts(tmp_path_factory):
-    return survival_faults.can_mount(tmp_path_factory.mktemp("mounts"))
+    return faults.can_mount(tmp_path_factory.mktemp("mounts"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", survival_faults.SHARES)
+@pytest.mark.parametrize("name", faults.SHARES)
 def test_a_fault_leaves_a_valid_checkpoint_and_one_line(injector, mounts, name):
-    if name in survival_faults.NEEDS_MOUNT and not mounts:
+    if name in faults.NEEDS_MOUNT and not mounts:
         pytest.skip("only root may mount a small file system")
     assert getattr(injector, name)(1, 3) == []
 
@@ -98,8 +93,8 @@ def test_the_injector_finds_what_a_save_in_place_loses(injector, monkeypatch):
 
     monkeypatch.setattr(checkpoint.AtomicCheckpointIO, "save_checkpoint", in_place)
     run = injector.fresh()
-    watch = survival_faults.Watched(run / "checkpoints" / "last.ckpt", 4 + 4 + 3, survival_faults.die)
-    child = survival_faults.start(injector.words(run), injector.log, watch.install)
+    watch = faults.Watched(run / "checkpoints" / "last.ckpt", 4 + 4 + 3, faults.die)
+    child = faults.start(injector.words(run), injector.log, watch.install)
     assert child.wait() == -signal.SIGKILL
     assert injector.kept(run, child.images) == ["no valid checkpoint at 40"]
 
@@ -110,12 +105,12 @@ def test_the_judge_sees_age_and_other_bits(injector):
     other = dict(injector.expected)
     name = next(name for name in other if name.startswith("/state_dict/average."))
     other[name] = other[name] + 1e-7
-    assert survival_faults.differences(injector.expected, other) == [name]
+    assert faults.differences(injector.expected, other) == [name]
 
 
 def test_faults_are_shared_out_whole():
-    assert sum(survival_faults.plan(200, mounts=True).values()) == 200
-    assert sum(survival_faults.plan(50, mounts=False).values()) == 50
+    assert sum(faults.plan(200, mounts=True).values()) == 200
+    assert sum(faults.plan(50, mounts=False).values()) == 50
 
 
 # ------------------------------------------------------------------------------------------------- checkpoints

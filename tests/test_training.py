@@ -399,17 +399,17 @@ def test_the_plain_loop_trains_as_lightnings_own(tmp_path, model):
 def test_the_module_keys_its_noise_to_the_positions_that_were_drawn(tmp_path):
     module, data = _parts(tmp_path)
     drawn, keyed = [], []
-    step, z = module.training_step, module._z
+    step, noise = module.training_step, module.noise
 
     def training_step(batch, batch_idx):
         drawn.append(batch["position"].tolist())
         step(batch, batch_idx)
 
-    def keyed_z(purpose, counters):
+    def keyed_noise(purpose, counters, *more):
         keyed.append(list(counters))
-        return z(purpose, counters)
+        return noise(purpose, counters, *more)
 
-    module.training_step, module._z = training_step, keyed_z
+    module.training_step, module.noise = training_step, keyed_noise
     _fit(module, data, steps=3)
     assert drawn == [list(range(n, n + 4)) for n in (0, 4, 8)]
     assert keyed == [d for d in drawn for _ in range(2)]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from faceforge import launch, words
 from faceforge.errors import BadInput
 from faceforge.fetch import command as data_command
 from faceforge.studio import cli as studio_cli
 
+OLDER_FLAGS = {"--whole": "--no-detect", "--way": "--method", "--teach": "--learn"}  # still understood
 app = typer.Typer(
     help="Train, evaluate and use generative models of faces.",
     add_completion=False,
@@ -97,7 +98,7 @@ def cut(
     """Crop faces from photos: crops, an editable manifest, and review pages."""
     from faceforge.cut import command
 
-    typed = shlex.join(["faceforge", *sys.argv[1:]])
+    typed = words.faceforge(*sys.argv[1:])
     padded = pad == "reflect"
     command.cut(
         photos,
@@ -158,17 +159,34 @@ def evaluate(
 
 def run() -> NoReturn:
     """The entry point: invalid input is one line on stderr and exit code 2."""
+    sys.argv[1:] = words.expanded(map(_present, sys.argv[1:]))
     try:
-        code = app(standalone_mode=False)
+        with launch.own_ranks():
+            code = app(standalone_mode=False)
     except BadInput as error:
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except BrokenPipeError:  # the reader of the output has gone, for example `| head`
+        sys.exit(0)
+    except OSError as error:
+        place = error.filename or "faceforge"
+        _fail(f"{place}: cannot be read or written ({error.strerror or error})")
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer's own usage errors
+        complaint = getattr(error, "format_message", None)  # how the parser's own are told, in every typer
+        if complaint is None:
             raise
-        _fail(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+        _fail(complaint())
     sys.exit(code or 0)
+
+
+def _present(word: str) -> str:
+    """A flag under its present name, with a line of notice where an older one was typed."""
+    flag, equals, value = word.partition("=")
+    if flag not in OLDER_FLAGS:
+        return word
+    print(f"faceforge: {flag} is called {OLDER_FLAGS[flag]} now", file=sys.stderr)
+    return OLDER_FLAGS[flag] + equals + value
 
 
 def _fail(message: str) -> NoReturn:

@@ -12,7 +12,9 @@ saturate in floating point and needs no clamp.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar, get_args
+from dataclasses import dataclass
+from math import log
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +22,8 @@ from torch.nn.functional import binary_cross_entropy, l1_loss, mse_loss, normali
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 Objective = Literal["minimax", "non_saturating", "hinge", "least_squares", "relativistic"]
-OBJECTIVES: tuple[str, ...] = get_args(Objective)
-_F = TypeVar("_F")
+Unpaired = Literal["minimax", "non_saturating", "hinge", "least_squares"]  # which use each image separately
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 
 def discriminator_loss(kind: Objective, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -36,7 +38,7 @@ def discriminator_loss(kind: Objective, real_logits: Tensor, fake_logits: Tensor
 
     The two BCE terms are added, not averaged, as in eq. 1. Raises ValueError for an unknown kind.
     """
-    return _pick(_DISCRIMINATOR, kind)(real_logits, fake_logits)
+    return terms(kind).discriminator(real_logits, fake_logits)
 
 
 def generator_loss(kind: Objective, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
@@ -51,7 +53,10 @@ def generator_loss(kind: Objective, fake_logits: Tensor, real_logits: Tensor | N
 
     Raises ValueError for an unknown kind, or for `relativistic` without `real_logits`.
     """
-    return _pick(_GENERATOR, kind)(fake_logits, real_logits)
+    found = terms(kind)
+    if real_logits is None and found.paired:
+        raise ValueError(f"the {kind} generator loss: real_logits must be given")
+    return found.generator(fake_logits, fake_logits if real_logits is None else real_logits)
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -69,42 +74,33 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) 
         return gradient.square().flatten(1).sum(1).mean()
 
 
-def _minimax_d(real: Tensor, fake: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Terms:
+    """One adversarial objective. Logits have any shape, losses are scalars."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]  # loss from real and fake logits
+    generator: Callable[[Tensor, Tensor], Tensor]  # loss from fake and real logits
+    sure: Callable[[Tensor, Tensor], Tensor]  # bool, from real and fake logits: certain and correct
+    signal: Callable[
+        [Tensor, Tensor], Tensor
+    ]  # from real and fake logits: |derivative of the generator's loss| by each
+    paired: bool = False  # whether the generator's loss uses real logits
+
+
+SURE = log(99)  # the logit at which the sigmoid is 0.99
+LABEL_ERROR = 0.1  # a least-squares discriminator this close to its labels has stopped learning
+
+
+def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
     return softplus(-real).mean() + softplus(fake).mean()
 
 
-def _hinge_d(real: Tensor, fake: Tensor) -> Tensor:
+def _hinge(real: Tensor, fake: Tensor) -> Tensor:
     return relu(1 - real).mean() + relu(1 + fake).mean()
 
 
-def _least_squares_d(real: Tensor, fake: Tensor) -> Tensor:
+def _least_squares(real: Tensor, fake: Tensor) -> Tensor:
     return ((real - 1).square().mean() + fake.square().mean()) / 2
-
-
-def _relativistic_d(real: Tensor, fake: Tensor) -> Tensor:
-    return _paired(real, fake)
-
-
-def _minimax_g(fake: Tensor, real: Tensor | None) -> Tensor:
-    return -softplus(fake).mean()
-
-
-def _non_saturating_g(fake: Tensor, real: Tensor | None) -> Tensor:
-    return softplus(-fake).mean()
-
-
-def _hinge_g(fake: Tensor, real: Tensor | None) -> Tensor:
-    return -fake.mean()
-
-
-def _least_squares_g(fake: Tensor, real: Tensor | None) -> Tensor:
-    return (fake - 1).square().mean() / 2
-
-
-def _relativistic_g(fake: Tensor, real: Tensor | None) -> Tensor:
-    if real is None:
-        raise ValueError("relativistic generator loss: real_logits must be given")
-    return _paired(fake, real)
 
 
 def _paired(better: Tensor, worse: Tensor) -> Tensor:
@@ -113,26 +109,50 @@ def _paired(better: Tensor, worse: Tensor) -> Tensor:
     return softplus(worse - better).mean()
 
 
-_DISCRIMINATOR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "minimax": _minimax_d,
-    "non_saturating": _minimax_d,
-    "hinge": _hinge_d,
-    "least_squares": _least_squares_d,
-    "relativistic": _relativistic_d,
-}
-_GENERATOR: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
-    "minimax": _minimax_g,
-    "non_saturating": _non_saturating_g,
-    "hinge": _hinge_g,
-    "least_squares": _least_squares_g,
-    "relativistic": _relativistic_g,
+def _beyond(real_least: float, fake_most: float) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda real, fake: torch.cat([(real > real_least).flatten(), (fake < fake_most).flatten()])
+
+
+TERMS: dict[Objective, Terms] = {
+    "minimax": Terms(
+        discriminator=_cross_entropy,
+        generator=lambda fake, real: -softplus(fake).mean(),
+        sure=_beyond(SURE, -SURE),
+        signal=lambda real, fake: torch.sigmoid(fake),
+    ),
+    "non_saturating": Terms(
+        discriminator=_cross_entropy,
+        generator=lambda fake, real: softplus(-fake).mean(),
+        sure=_beyond(SURE, -SURE),
+        signal=lambda real, fake: torch.sigmoid(-fake),
+    ),
+    "hinge": Terms(
+        discriminator=_hinge,
+        generator=lambda fake, real: -fake.mean(),
+        sure=_beyond(1.0, -1.0),
+        signal=lambda real, fake: torch.ones_like(fake),
+    ),
+    "least_squares": Terms(
+        discriminator=_least_squares,
+        generator=lambda fake, real: (fake - 1).square().mean() / 2,
+        sure=_beyond(1 - LABEL_ERROR, LABEL_ERROR),
+        signal=lambda real, fake: (fake - 1).abs(),
+    ),
+    "relativistic": Terms(
+        discriminator=_paired,
+        generator=_paired,
+        sure=lambda real, fake: real - fake > SURE,
+        signal=lambda real, fake: torch.sigmoid(real - fake),
+        paired=True,
+    ),
 }
 
 
-def _pick(table: dict[str, _F], kind: str) -> _F:
-    if kind not in table:
-        raise ValueError(f"unknown objective {kind!r}; must be one of {', '.join(table)}")
-    return table[kind]
+def terms(kind: Objective) -> Terms:
+    """An objective by name. Raises ValueError for an unknown one."""
+    if kind not in TERMS:
+        raise ValueError(f"unknown objective {kind!r}; must be one of {', '.join(TERMS)}")
+    return TERMS[kind]
 
 
 # -------------------------------------------------------------------------------------------------------- image losses

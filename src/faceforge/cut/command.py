@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 import sys
 from collections import Counter
 from pathlib import Path
 
+from faceforge import words
 from faceforge.cut import identity_clusters
 from faceforge.cut.detect import DetectorName, find_yunet
 from faceforge.cut.engine import EngineName
@@ -118,7 +118,6 @@ def _check_target(source: Path, target: Path) -> None:
 def _report(summary: Summary, settings: Settings, source: Path, target: Path, typed: str | None) -> str:
     count, unread = summary.verdicts, summary.unread.total()
     faces = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS)
-    folder = shlex.quote(str(target))
     lines = [
         f"{summary.photos} photos ({summary.looked_at} processed now), {faces}; "
         f"{count['none'] - unread} photos without a face" + _unread(summary.unread),
@@ -134,7 +133,7 @@ def _report(summary: Summary, settings: Settings, source: Path, target: Path, ty
         lines.append(f"missing    crops of {summary.lost} photos, which were removed or changed since")
     if summary.gone:
         photos, faces = _number(summary.gone, "photo"), _number(summary.gone_faces, "face")
-        again = typed or shlex.join(["faceforge", "cut", str(source), str(target)])
+        again = typed or words.faceforge("cut", source, target)
         kept = "" if summary.pruned else f", still kept; to remove them: {again} --prune"
         name = "pruned" if summary.pruned else "gone  "
         lines.append(f"{name}     {photos} no longer in {source}, and {faces} of them{kept}")
@@ -149,7 +148,7 @@ def _report(summary: Summary, settings: Settings, source: Path, target: Path, ty
             f"hint       {summary.tight} photos are too tight for this frame; try the square --size {settings.width}"
         )
     if count["accepted"]:
-        lines.append(f"train      python train.py data=crops data.root={folder}")
+        lines.append(f"train      {words.train('data=crops', words.word('data.root', target))}")
     return "\n".join(lines)
 
 

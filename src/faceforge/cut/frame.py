@@ -23,7 +23,7 @@ Landmarks = tuple[Point, Point, Point, Point, Point]  # left eye, right eye, nos
 RECIPE = "haar-1.5x2.0, whole pixels, enlarged by opencv-cubic, shrunk by pillow-bicubic-antialiased/2"
 
 # Fitted to faces that the Haar cascade and YuNet both find and that are not at the edge of the photo, which would
-# limit the box (benchmarks/cut_faces.py calibrate). The distance from eyes to mouth predicts the Haar box best, and it
+# limit the box (python -m benchmarks.cut calibrate). The distance from eyes to mouth predicts the Haar box best, and it
 # does not shrink with yaw.
 HAAR_WIDTH = 2.67  # width of the Haar box, in distances from the eyes to the mouth
 HAAR_CENTRE = 0.30  # its centre between the eyes (0) and the mouth (1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from faceforge.cut.detect import Haar
 from faceforge.cut.frame import GROWN_HEIGHT, Box, Frame
+from faceforge.data.datamodule import FaceData
 from faceforge.io.images import to_uint8
 
 # Haar box in an image of h x w pixels: centre x / w, centre y / h, width / h
@@ -22,7 +22,7 @@ MEASURED_HEIGHT = 192  # pixels: they are resized to this height first
 MIN_WIDTH, MAX_WIDTH = 0.05, 2.0  # allowed widths in a file
 
 
-def of_training_faces(data: Any) -> Framing:
+def of_training_faces(data: FaceData) -> Framing:
     """The framing of a datamodule's training images; AS_CUT if the cascade detects too few faces in them."""
     count = data.counts["train"]
     return measure(data.images("train", range(0, count, max(1, count // MEASURED_FACES)))) or AS_CUT
@@ -53,7 +53,7 @@ def framed(box: Box, place: Framing, size: tuple[int, int]) -> Frame:
     return Frame(x, y, wide, tall)
 
 
-def parse(framing: Any) -> Framing | None:
+def parse(framing: object) -> Framing | None:
     """The framing stored in a file; None if there is none, as in files of older runs. Raises ValueError."""
     if framing is None or (isinstance(framing, Sequence) and len(framing) == 0):
         return None
@@ -65,5 +65,5 @@ def parse(framing: Any) -> Framing | None:
     return x, y, width
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

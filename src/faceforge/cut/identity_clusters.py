@@ -45,7 +45,7 @@ DLIB_SIDE, DLIB_SHIFT = 2.25 / framing.HAAR_WIDTH, (0.494 - framing.HAAR_CENTRE)
 # least MIN_GROUP_FOR_MEANS faces, if that of their means is below MAX_DISTANCE_OF_MEANS. The network separates some
 # kinds of people far less well than others, so each face with description d adds LOOKALIKE_BIAS - d @ LOOKALIKE_WEIGHTS
 # (bytes in 1/2048), if positive: how much closer strangers come to it than to other faces. All constants are measured
-# by benchmarks/cut_people.py.
+# by python -m benchmarks.cut.people.
 MAX_DISTANCE, MAX_DISTANCE_OF_MEANS, MIN_GROUP_FOR_MEANS = 0.10, 0.06, 3
 LOOKALIKE_BIAS = -0.0433
 LOOKALIKE_WEIGHTS = (

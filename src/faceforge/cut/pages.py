@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from faceforge import words
 from faceforge.cut import summary
 from faceforge.cut.summary import MEASURES, Mean, Measure, Summary
 from faceforge.errors import BadInput
@@ -55,6 +56,7 @@ PAGES = Pages(
     "'self' file: data:",
     "faceforge cut",
     crop=lambda row: _url(crop(row)),
+    train=lambda overrides: words.train(*overrides.split()),
     thumb=lambda row: _url(thumb(row.face)),
 )
 Rows = Callable[[], Iterable[Row]]

@@ -88,7 +88,7 @@ class Augment:
                 raise BadInput(f"data.augment: turns {face.shape} into {result.shape}; the size must not change")
 
 
-def _steps(chosen: str | Sequence[Any]) -> list[Step]:
+def _steps(chosen: object) -> list[Step]:
     if isinstance(chosen, str):
         if chosen in PRESETS:
             return PRESETS[chosen]
@@ -98,7 +98,7 @@ def _steps(chosen: str | Sequence[Any]) -> list[Step]:
     return [_step(item) for item in chosen]
 
 
-def _read(file: str) -> Any:
+def _read(file: str) -> object:
     import yaml
 
     path = Path(file).expanduser()
@@ -110,7 +110,7 @@ def _read(file: str) -> Any:
         raise BadInput(f"data.augment={file}: not YAML or JSON ({_line(error)})") from error
 
 
-def _step(item: Any) -> Step:
+def _step(item: object) -> Step:
     if isinstance(item, str):
         return item, {}
     if isinstance(item, Mapping) and len(item) == 1:

@@ -81,7 +81,7 @@ class Packed:
             return [(row[0], row[1]) for row in islice(csv.reader(file), 1, None)]
 
 
-def sha256(value: Any) -> str:
+def sha256(value: object) -> str:
     """SHA-256 (hex) of plain data written as JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 

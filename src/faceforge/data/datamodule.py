@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -18,16 +19,18 @@ from faceforge.data import cache
 from faceforge.data.augment import Augment
 from faceforge.data.framing import check_crop
 from faceforge.data.sources.base import Face, Files, Source
-from faceforge.data.splits import SPLITS, share_of, split_faces
+from faceforge.data.splits import SPLITS, cautions, share_of, split_by, split_faces
 from faceforge.data.subsets import Partners
-from faceforge.data.tasks import OpenCVTask, Task
+from faceforge.data.tasks import Task
 from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes, merge, read_attributes
 from faceforge.io.images import from_uint8
 from faceforge.io.storage import cache_root
 from faceforge.io.workers import leave_to_parent
+from faceforge.types import Json
 
 Batch = dict[str, Tensor]
+Indices = Sequence[int] | NDArray[np.integer]
 
 
 class FaceData(pl.LightningDataModule):
@@ -47,7 +50,7 @@ class FaceData(pl.LightningDataModule):
         batch_size: int,
         crop: str,
         fraction: float,
-        split: Literal["identity", "official"],
+        split: Literal["auto", "identity", "official"],
         val_fraction: float,
         test_fraction: float,
         flip: bool,
@@ -77,7 +80,7 @@ class FaceData(pl.LightningDataModule):
         _require(self.channels in (1, 3), "channels", self.channels, "1 (grey) or 3 (colour)")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         _require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
-        _require(self.split in ("identity", "official"), "split", self.split, "identity or official")
+        _require(self.split in ("auto", "identity", "official"), "split", self.split, "identity or official, or auto")
         _require(0 <= val_fraction < 1, "val_fraction", val_fraction, "at least 0 and below 1")
         _require(
             0 <= test_fraction < 1 - val_fraction,
@@ -94,7 +97,7 @@ class FaceData(pl.LightningDataModule):
     def prepare(self, progress: bool = True) -> None:
         """List, pack and split the faces once; afterwards everything is in memory or mapped.
 
-        Sets counts, skipped, manifest, protocol, attribute_names and attributes. Raises BadInput.
+        Sets counts, skipped, manifest, protocol, split_by, cautions and attributes. Raises BadInput.
         """
         if self._ready:
             return
@@ -131,7 +134,9 @@ class FaceData(pl.LightningDataModule):
         faces = [source.faces[n] for n in kept]
         own = source.attributes()
         own = (own[0], own[1][kept]) if own else None
-        added = read_attributes(self._labels, [face.id for face in faces]) if self._labels else None
+        self._told = list(source.told) if isinstance(source, Files) else []
+        ids = [face.id for face in faces]
+        added = read_attributes(self._labels, ids, self._told) if self._labels else None
         self._attributes: Attributes | None = merge(own, added)
         return faces
 
@@ -139,7 +144,8 @@ class FaceData(pl.LightningDataModule):
         rows = split_faces(faces, self.split, self.seed, *self.shares)
         ids = [faces[n].id for n in rows["train"]]
         rows["train"] = rows["train"][share_of(ids, self.fraction, self.seed)]
-        self.rows = rows
+        self.rows, self.split_by = rows, split_by(faces, self.split)
+        self.cautions = cautions(faces, rows, self.split_by)
         self.counts = {name: len(rows[name]) for name in SPLITS}
         if self.batch_size > self.counts["train"]:
             found = f"more than the {self.counts['train']} training faces"
@@ -164,6 +170,9 @@ class FaceData(pl.LightningDataModule):
             "manifest": self.manifest,
             "counts": self.counts,
             "identities": {name: len(found) for name, found in people.items()},
+            "split_by": self.split_by,
+            "cautions": self.cautions,
+            "tables": self._told,
             "skipped": [list(item) for item in self.skipped],
             "left_out": dict(source.left_out()) if isinstance(source, Files) else {},
             "size": [self.height, self.width],
@@ -171,7 +180,7 @@ class FaceData(pl.LightningDataModule):
             "attributes": _shares(self._attributes),
         }
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Json:
         """The training data of the run, as plain data for run.json."""
         return self._summary
 
@@ -185,11 +194,11 @@ class FaceData(pl.LightningDataModule):
         """The identity of each row of the packed cache; None if unknown."""
         return self._people
 
-    def images(self, split: str, indices: Sequence[int] | None = None) -> Tensor:
+    def images(self, split: str, indices: Indices | None = None) -> Tensor:
         """Faces of a split, or at ``indices`` within it, float32 (N, C, H, W) in [-1, 1], not augmented."""
         return self._faces(self._rows(split, indices))
 
-    def pairs(self, split: str, indices: Sequence[int] | None = None) -> Batch:
+    def pairs(self, split: str, indices: Indices | None = None) -> Batch:
         """Evaluation pairs: faces of a split, not augmented, with the task's inputs.
 
         ``target`` (N, C, H, W) and, if the task has one, ``input`` (N, C', H', W'): float32 in [-1, 1] on the CPU.
@@ -209,21 +218,21 @@ class FaceData(pl.LightningDataModule):
         for first in range(0, self.counts[split], chunk):
             yield self.pairs(split, range(first, min(first + chunk, self.counts[split])))
 
-    def _rows(self, split: str, indices: Sequence[int] | None) -> np.ndarray:
+    def _rows(self, split: str, indices: Indices | None) -> np.ndarray:
         rows = self.rows[split]
         return rows if indices is None else rows[np.asarray(indices, dtype=np.int64)]
 
     def _faces(self, rows: np.ndarray) -> Tensor:
         return from_uint8(torch.from_numpy(_gather(self._packed.array, rows)))
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches from the clock's position.
 
         ``target`` uint8, ``position``, ``index``, ``flip``, and ``input`` uint8 if workers compute it.
         """
         rows, partners = self.rows["train"], self._partners.get("train")
         faces = TrainFaces(self._packed, rows, self.seed, self.flip, self._augment, self.task, partners)
-        workers = self.workers if self._augment or isinstance(self.task, OpenCVTask) else 0
+        workers = self.workers if self._augment or self.task.by_opencv else 0
         return DataLoader(
             faces,
             batch_sampler=ClockSampler(self.clock, self.batch_size, self.rank, self.world),  # type: ignore[arg-type]
@@ -281,7 +290,7 @@ class TrainFaces(Dataset[Batch]):
         if self.partners:
             partners = self.partners(index, positions, "train")
             batch = {"input": batch["target"], "target": self._faces(partners, positions)}
-        if isinstance(self.task, OpenCVTask):
+        if self.task.by_opencv:
             batch["target"][flip] = batch["target"][flip][..., ::-1]
             batch["input"] = self.task.draw(batch["target"])
             flip = np.zeros_like(flip)
@@ -334,7 +343,7 @@ def _shares(attributes: Attributes | None) -> dict[str, float | None]:
     return shares
 
 
-def _as_is(batch: Any) -> Any:
+def _as_is(batch: object) -> object:
     return batch
 
 
@@ -352,6 +361,6 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def _require(holds: bool, name: str, value: Any, right: str) -> None:
+def _require(holds: bool, name: str, value: object, right: str) -> None:
     if not holds:
         raise BadInput(f"data.{name}={value}: must be {right}")

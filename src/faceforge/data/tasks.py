@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -26,15 +26,43 @@ from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes
 from faceforge.io.images import from_uint8, to_uint8
 
+Service = Literal["upscale", "translate", "average"]
+Row = Literal[
+    "nearest", "bilinear", "bicubic -0.75", "bicubic -0.5", "Lanczos", "linear filter", "PCA",
+    "mean face", "mean colour", "mean chroma", "copy input", "linear map",
+]  # fmt: skip
+
 
 class Task(ABC):
-    """Pairs from faces (B, C, H, W) in [-1, 1], after augmentation; inputs are in [-1, 1] too, except noise.
+    """Pairs from faces (B, C, H, W) in [-1, 1], after augmentation; inputs are in [-1, 1] too, but for noise.
 
-    ``positions`` int64 (B,) key random draws, separately in each ``stream``: "train" (clock positions), "fixed"
-    (rows of the packed cache) or any other name; None counts from 0.
+    ``positions`` int64 (B,) key what is drawn, apart in each ``stream``: "train" (positions of the clock), "fixed"
+    (rows of the packed set) or any other name; None counts from 0. The rest is what a task says of itself: nobody
+    else asks which one it is.
     """
 
-    name: str
+    name: ClassVar[str]
+    serves: ClassVar[Service | None] = "translate"  # the command that applies its runs to photos
+    baselines: ClassVar[Sequence[Row]] = ("mean face", "mean chroma", "copy input", "linear map")
+    by_opencv: ClassVar[bool] = False  # inputs are computed by ``draw``, in the workers
+    by_hand: ClassVar[bool] = False  # inputs can be drawn by hand: lines on black
+    mean_is_best: ClassVar[bool] = False  # the mean face is optimal, so a model that outputs it is healthy
+    limits: ClassVar[str] = (  # for the model card
+        "What the input does not determine is filled in with what is usual among the faces it was trained on."
+    )
+    # tab, title and hint in the app, where "" is the name; None: no tab
+    words: ClassVar[tuple[str, str, str] | None] = ("", "", "What this run makes of the faces in a photo.")
+    label: ClassVar[str] = ""  # its name in a sentence, if different
+
+    @property
+    def upscaling(self) -> SuperResolution | None:
+        """The task itself, if its inputs are small faces."""
+        return None
+
+    @property
+    def remarks(self) -> list[str]:
+        """Notes for its score tables."""
+        return []
 
     def check(self, height: int, width: int, channels: int) -> None:
         """Raise BadInput if the task cannot be applied to faces of this size and channels."""
@@ -52,11 +80,18 @@ class Task(ABC):
         """The target: the faces."""
         return faces
 
+    def draw(self, faces: np.ndarray) -> np.ndarray:
+        """For OpenCV tasks: inputs, uint8 (N, 3, H, W), of faces, uint8 (N, C, H, W)."""
+        raise NotImplementedError
+
 
 class NoInput(Task):
     """The task of generators that start from their own noise: the batch holds only the target."""
 
     name = "none"
+    label = "random faces"
+    serves = None
+    limits = "Faces of random noise; nobody is meant, though a face may resemble somebody it was trained on."
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> None:
         """Nothing."""
@@ -66,6 +101,13 @@ class Autoencode(Task):
     """The face itself."""
 
     name = "autoencode"
+    words = None
+    baselines = ("PCA", "mean face")
+
+    @property
+    def remarks(self) -> list[str]:
+        """Why a row is missing."""
+        return ["Copying the input is left out: it would be perfect."]
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """The faces."""
@@ -80,6 +122,9 @@ class SuperResolution(Task):
     """
 
     name = "super_resolution"
+    serves = "upscale"
+    baselines = ("nearest", "bilinear", "bicubic -0.75", "bicubic -0.5", "Lanczos", "linear filter", "mean face")
+    limits = "Details that a small picture does not hold are invented."
     factor: int
     kernel: Literal["mean", "bicubic"]
     input_factor: int
@@ -90,6 +135,11 @@ class SuperResolution(Task):
         if self.input_factor not in (1, self.factor):
             right = f"must be 1 (upscaled to the target's size) or {self.factor} (task.factor)"
             raise BadInput(f"input.factor={self.input_factor}: {right}")
+
+    @property
+    def upscaling(self) -> SuperResolution:
+        """Itself."""
+        return self
 
     def check(self, height: int, width: int, channels: int) -> None:
         """Sides must be multiples of the factor."""
@@ -122,6 +172,12 @@ class Colorize(Task):
     """Rec. 601 luma, in one channel or, for networks that take colour, repeated three times."""
 
     name = "colorize"
+    limits = "Colours are plausible, not true: loud ones come out muted."
+    words = (
+        "Colour",
+        "Colour my photo",
+        "Faces in a grey photo get colours that are plausible, not true. A photo in colour is made grey first.",
+    )
     channels: int
 
     def __post_init__(self) -> None:
@@ -143,8 +199,16 @@ class Noise(Task):
     """Noise of the face's shape, independent of the face: N(0, 1) as published, or U[-1, 1)."""
 
     name = "noise"
+    serves = None
+    baselines = ("mean face", "mean colour", "copy input", "linear map")
+    mean_is_best = True
     distribution: Literal["normal", "uniform"]
     seed: int
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the optimum is."""
+        return ["The input is independent of the target: in squared error the optimum is the mean face."]
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """(B, C, H, W), a function of each position alone; N(0, 1) leaves [-1, 1]."""
@@ -164,6 +228,7 @@ class Deblur(Task):
     """
 
     name = "deblur"
+    words = ("Deblur", "Deblur my photo", "The faces of a photo are blurred, and made sharp again.")
     size: int
     sigma: float
     box: int
@@ -215,6 +280,9 @@ class Average(Task):
     """
 
     name = "average"
+    serves = "average"
+    baselines = ("mean face", "mean colour", "copy input", "linear map")
+    mean_is_best = True
     subset: Literal["all", "identity", "attribute", "brightness", "colour"]
     attribute: str | None
 
@@ -222,6 +290,13 @@ class Average(Task):
         if (self.subset == "attribute") != (self.attribute is not None):
             right = "task.subset=attribute task.attribute=NAME go together"
             raise BadInput(f"task.subset={self.subset}, task.attribute={self.attribute}: {right}")
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the optimum is."""
+        whole = self.subset == "all"
+        right = "the mean face" if whole else "the mean of each subset; the mean face here is that of all"
+        return [f"Targets are other faces: in squared error the optimum is {right}; no model can be clearly better."]
 
     def check(self, height: int, width: int, channels: int) -> None:
         """Subsets by colour need colour faces."""
@@ -249,12 +324,15 @@ class Average(Task):
 class OpenCVTask(Task):
     """Base of the tasks whose input is computed by a filter of filters.py, image by image, in three channels."""
 
+    baselines = ("mean face", "mean colour", "copy input", "linear map")
+    by_opencv = True
+
     @abstractmethod
     def filter(self, picture: np.ndarray) -> np.ndarray:
         """Uint8 (H, W, 3) or (H, W) to uint8 (H, W, 3)."""
 
     def draw(self, faces: np.ndarray) -> np.ndarray:
-        """The inputs, uint8 (N, 3, H, W), of faces, uint8 (N, C, H, W)."""
+        """As Task.draw."""
         pictures = faces.transpose(0, 2, 3, 1) if faces.shape[1] == 3 else faces[:, 0]
         drawn = [self.filter(picture).transpose(2, 0, 1) for picture in pictures]
         return np.stack(drawn) if drawn else np.empty((0, 3, *faces.shape[2:]), np.uint8)
@@ -270,6 +348,11 @@ class Thresholds(OpenCVTask):
     """Each channel quantised: at all levels as ``meant``, or only at the last one as ``published``."""
 
     name = "thresholds"
+    words = (
+        "Poster",
+        "A poster becomes a face",
+        "The faces of a photo are brought to a few values of each colour, and made whole again.",
+    )
     variant: Literal["meant", "published"]
     levels: list[int]
 
@@ -287,6 +370,8 @@ class Contours(OpenCVTask):
     """Contour lines at each level: anti-aliased, one per channel, as ``meant``, or as in the ``published`` code."""
 
     name = "contours"
+    words = ("Draw", "Draw a face", "A face from its outlines: of a photo, or drawn by hand.")
+    by_hand = True
     variant: Literal["meant", "published"]
     levels: list[int]
 
@@ -304,6 +389,8 @@ class Canny(OpenCVTask):
     """The edges of each channel of the ``image``, or of its ``mask`` above 200, as published."""
 
     name = "canny"
+    words = ("Draw edges", "Draw a face", "A face from its edges: of a photo, or drawn by hand.")
+    by_hand = True
     source: Literal["image", "mask"]
     low: float
     high: float

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
+
+from faceforge.types import Json
 
 Row = Mapping[str, float]
 Kind = Literal["training", "validation"]
+
+
+class Note(TypedDict):
+    """What was said of a run: at how many images, by which rule, in which words."""
+
+    images: int
+    rule: str
+    text: str
+
+
 MISSING = object()
 CONSTANTS = {"latent_size": "model.code.latent_size"}  # config values that a rule may need, by name
 
 
-def _setting(config: Mapping[str, Any], key: str) -> Any:
-    node: Any = config
+def _setting(config: Mapping[str, Any], key: str) -> object:
+    node: object = config
     for name in key.split("."):
         if not isinstance(node, Mapping) or name not in node:
             return MISSING
@@ -27,16 +39,18 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
 
 @dataclass(frozen=True)
 class Remedy:
-    """Advice for runs whose config has ``key``, with the value ``when`` if one is given."""
+    """Advice for runs whose config has ``key``, with the value ``when`` if given, and no key of ``lacks``."""
 
     key: str
     advice: str
     when: str | None = None
+    lacks: tuple[str, ...] = ()
 
     def fits(self, config: Mapping[str, Any]) -> bool:
         """Whether a config has the key, and the value."""
         value = _setting(config, self.key)
-        return value is not MISSING and self.when in (None, value)
+        apart = all(_setting(config, key) is MISSING for key in self.lacks)
+        return value is not MISSING and self.when in (None, value) and apart
 
 
 @dataclass(frozen=True)
@@ -50,12 +64,12 @@ class Rule:
     bad: Callable[[Sequence[Row]], bool]
     text: str
     remedies: tuple[Remedy, ...]
-    unless: tuple[Remedy, ...] = ()  # runs to which the rule does not apply
+    always: bool = True  # whether it applies to tasks whose optimum is the mean face
 
-    def speaks(self, rows: Sequence[Row], config: Mapping[str, Any]) -> bool:
+    def speaks(self, rows: Sequence[Row]) -> bool:
         """Whether the rule fires."""
         known = [row for row in rows if all(name in row for name in self.needs)][-self.over :]
-        return len(known) == self.over and self.bad(known) and not any(case.fits(config) for case in self.unless)
+        return len(known) == self.over and self.bad(known)
 
     def say(self, row: Row, config: Mapping[str, Any]) -> str:
         """The message, with the first advice that applies."""
@@ -64,37 +78,39 @@ class Rule:
 
 
 class Watch:
-    """Evaluates the rules as rows arrive. Its state is plain data: a resumed run repeats no message.
+    """Asks the rules as rows come in. Its state is plain data: a run that is resumed says nothing twice.
 
-    ``batch`` is the batch size. Training rows are averaged over ten batches or more, and validations within twenty
-    batches of the last are skipped, so that frequent logging does not trigger a rule too early. A note is
-    ``{"images", "rule", "text"}``.
+    ``batch`` is the number of images in one: rows of training are averaged over ten batches or more, and validations
+    that follow within twenty are passed over, so that logging every batch does not make a rule hasty. ``mean_is_best``
+    is what the run's task says of itself.
     """
+
+    mean_is_best = False
 
     def __init__(self, config: Mapping[str, Any], batch: int) -> None:
         self.config = config
         found = {name: _setting(config, key) for name, key in CONSTANTS.items()}
         self.constants = {name: value for name, value in found.items() if isinstance(value, int)}
         self.spans: dict[Kind, int] = {"training": 10 * batch, "validation": 20 * batch}
-        self.notes: list[dict[str, Any]] = []
+        self.notes: list[Note] = []
         self._rows: dict[str, list[dict[str, float]]] = {"training": [], "validation": []}
         self._sums: dict[str, float] = {}
         self._count = 0
         self._ends: dict[str, int] = {"training": 0, "validation": 0}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """Plain data."""
         rows = {kind: [dict(row) for row in rows] for kind, rows in self._rows.items()}
         state = {"rows": rows, "sums": dict(self._sums), "count": self._count, "ends": dict(self._ends)}
-        return {**state, "notes": [dict(note) for note in self.notes]}
+        return {**state, "notes": [note.copy() for note in self.notes]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a saved state."""
         self._rows = {kind: [dict(row) for row in rows] for kind, rows in state["rows"].items()}
         self._sums, self._count = dict(state["sums"]), state["count"]
-        self._ends, self.notes = dict(state["ends"]), [dict(note) for note in state["notes"]]
+        self._ends, self.notes = dict(state["ends"]), [note.copy() for note in state["notes"]]
 
-    def training(self, images: int, means: Row) -> list[dict[str, Any]]:
+    def training(self, images: int, means: Row) -> list[Note]:
         """Add means of the steps up to ``images``; returns new notes."""
         for name in self._watched("training"):
             if name in means:
@@ -106,7 +122,7 @@ class Watch:
         self._sums, self._count = {}, 0
         return self._see("training", images, row)
 
-    def validation(self, images: int, scores: Row) -> list[dict[str, Any]]:
+    def validation(self, images: int, scores: Row) -> list[Note]:
         """Add validation scores at ``images``; returns new notes."""
         if images - self._ends["validation"] < self.spans["validation"]:
             return []
@@ -115,16 +131,17 @@ class Watch:
     def _watched(self, kind: Kind) -> set[str]:
         return {name for rule in RULES if rule.kind == kind for name in rule.needs}
 
-    def _see(self, kind: Kind, images: int, row: dict[str, float]) -> list[dict[str, Any]]:
+    def _see(self, kind: Kind, images: int, row: dict[str, float]) -> list[Note]:
         self._ends[kind] = images
         self._rows[kind] = [*self._rows[kind], row][-KEPT:]
         rows = [{**self.constants, **row} for row in self._rows[kind]]
         said = {note["rule"] for note in self.notes}
         due = [rule for rule in RULES if rule.kind == kind and rule.name not in said]
-        fresh = [
+        due = [rule for rule in due if rule.always or not self.mean_is_best]
+        fresh: list[Note] = [
             {"images": images, "rule": rule.name, "text": rule.say(rows[-1], self.config)}
             for rule in due
-            if rule.speaks(rows, self.config)
+            if rule.speaks(rows)
         ]
         self.notes += fresh
         return fresh
@@ -228,7 +245,7 @@ RULES: tuple[Rule, ...] = (
             Remedy("model.optimizer.lr", "Try another model.optimizer.lr, or a longer run (trainer.max_images)."),
             Remedy("model.loss_weight", "Try a larger model.loss_weight."),
         ),
-        (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),  # there the mean face is optimal
+        always=False,
     ),
     Rule(
         "overfitting",
@@ -240,7 +257,7 @@ RULES: tuple[Rule, ...] = (
         "({train/mae:.4f}) and has not fallen for three validations: the model is overfitting. best.ckpt is an "
         "earlier checkpoint.",
         (Remedy("data.augment", "Try data.augment=light or more faces; model/stop=early stops such a run."),),
-        (Remedy("choices.task", "", "average"), Remedy("choices.task", "", "noise")),
+        always=False,
     ),
     Rule(
         "inactive code",
@@ -279,8 +296,11 @@ RULES: tuple[Rule, ...] = (
         (
             Remedy("model.generator.upsampling", "Try model.generator.upsampling=nearest.", "transposed"),
             Remedy("model.decoder.upsampling", "Try model.decoder.upsampling=nearest.", "transposed"),
-            Remedy("choices.model/generator", "Try model/generator=conventional.", "tutorial"),
-            Remedy("choices.model/generator", "Try model/generator=conventional.", "published_conventional"),
+            Remedy(  # for GANs whose generator has no settings
+                "choices.model/generator",
+                "Try model/generator=conventional.",
+                lacks=("model.generator.latent_size", "model.generator.latent", "model.generator.in_channels"),
+            ),
         ),
     ),
     Rule(

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from faceforge import config as configuration
-from faceforge import counter_rng
+from faceforge import counter_rng, words
+from faceforge.data.datamodule import Batch, FaceData
 from faceforge.engine import devices, messages, training
 from faceforge.engine.plan import make_plan
 from faceforge.errors import BadInput
 from faceforge.io.workers import cores
+from faceforge.types import Json
 
 WORTH = 1.03  # smaller gains are within noise
 ROUNDS = 2
@@ -63,10 +65,10 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
 def _suggested(best: Choice, overrides: Sequence[str]) -> str:
     if not best.words:
         return "the current settings; no alternative is faster here"
-    words = best.words.split()
-    before = [word for word in words if word.startswith("OMP_NUM_THREADS")][-1:]
-    after = [word for word in words if not word.startswith("OMP_NUM_THREADS")]
-    return " ".join([*before, "python train.py", *overrides, *after])
+    chosen = best.words.split()
+    before = [word for word in chosen if word.startswith("OMP_NUM_THREADS")][-1:]
+    after = [word for word in chosen if not word.startswith("OMP_NUM_THREADS")]
+    return " ".join([*before, words.train(*overrides, *after)])
 
 
 def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:
@@ -84,7 +86,7 @@ def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:
         yield Choice("trainer.compile=true", None, {"compile": True})
 
 
-def compared(config: dict[str, Any], first: Choice, second: Choice, seconds: float) -> float:
+def compared(config: Json, first: Choice, second: Choice, seconds: float) -> float:
     """Speed ratio of the second choice to the first: the fastest blocks of steps of both, measured alternately."""
     least = {False: float("inf"), True: float("inf")}
     for _ in range(ROUNDS):
@@ -93,21 +95,21 @@ def compared(config: dict[str, Any], first: Choice, second: Choice, seconds: flo
     return least[False] / least[True]
 
 
-def step_seconds(config: dict[str, Any], choice: Choice, seconds: float) -> float:
+def step_seconds(config: Json, choice: Choice, seconds: float) -> float:
     """Seconds per training step through Lightning's Trainer, on one batch of noise."""
     chosen = {**config, "trainer": {**config["trainer"], **choice.trainer}}
     plan = make_plan(chosen)
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
     module, data = training.build(chosen)
-    block = getattr(module, "penalty_every", 1)  # lazy penalties make one in so many steps slower
+    block = module.period
     stop_watch = _StopWatch(seconds, block)
     trainer = training.make_trainer(plan, [stop_watch])
     trainer.fit(module, train_dataloaders=_Same(_noise(data)))
     return stop_watch.least / block
 
 
-def _noise(data: Any) -> dict[str, Tensor]:
+def _noise(data: FaceData) -> Batch:
     """A batch of noise in the datamodule's format."""
     shape = data.channels, data.height, data.width
     positions = torch.arange(data.batch_size)
@@ -121,10 +123,10 @@ def _noise(data: Any) -> dict[str, Tensor]:
 class _Same:
     """The same batch forever."""
 
-    def __init__(self, batch: dict[str, Tensor]) -> None:
+    def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         while True:
             yield self.batch
 
@@ -140,7 +142,7 @@ class _StopWatch(pl.Callback):
         self._steps, self._began, self._lap = 0, 0.0, 0.0
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Count a step; synchronise at the end of a block."""
         self._steps += 1

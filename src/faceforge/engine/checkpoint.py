@@ -20,9 +20,12 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from torch import nn
 
 from faceforge import config as configuration
+from faceforge import words
 from faceforge.engine.migration import VERSION, migrate
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path, sweep, temporary
+from faceforge.schemes.base import Scheme
+from faceforge.types import Json
 
 HASHES = "hashes.txt"
 LISTED = 50  # hashes kept before those of deleted files are dropped
@@ -37,7 +40,7 @@ class AtomicCheckpointIO(CheckpointIO):
     ``previous.ckpt`` is replaced only after the new file is in place: the old ``last.ckpt`` may have been damaged.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: Json, path: str | Path, storage_options: object = None) -> None:
         """Write one checkpoint; the existing one at ``path`` becomes ``previous.ckpt``. Raises OSError."""
         path = Path(path)
         if "optimizer_states" not in checkpoint:  # Lightning passes weights from a finished rank to its parent
@@ -61,15 +64,15 @@ class AtomicCheckpointIO(CheckpointIO):
         finally:
             before.unlink(missing_ok=True)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, map_location: object = None, weights_only: bool | None = None) -> Json:
         """Read weights-only, always, under the names that Lightning expects."""
         if Path(path).suffix != ".ckpt" or Path(path).name.startswith("."):
-            return torch.load(path, map_location, weights_only=True)
+            return torch.load(path, map_location, weights_only=True)  # type: ignore[arg-type]
         checkpoint = read(path)
         checkpoint["optimizer_states"] = checkpoint.pop("optimizers")
         return checkpoint
 
-    def remove_checkpoint(self, path: Any) -> None:
+    def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a file; Lightning calls it for weights passed by a rank."""
         Path(path).unlink(missing_ok=True)
 
@@ -128,8 +131,8 @@ def find(run: str | Path, name: str = "last") -> Path:
         if (path / "checkpoints" / f"{candidate}.ckpt").is_file():
             return path / "checkpoints" / f"{candidate}.ckpt"
     begun = (path / "config.yaml").is_file()
-    right = f"training had not started; start it again with run_dir={path}" if begun else "name a run folder"
-    raise BadInput(f"{path}: holds no checkpoints/last.ckpt; {right}{'' if begun else ' or a .ckpt file'}")
+    again = f"training had not started; start it again with {words.shown('run_dir', path)}"
+    raise BadInput(f"{path}: holds no checkpoints/last.ckpt; {again if begun else 'name a run folder or a .ckpt file'}")
 
 
 def best(folder: Path) -> tuple[Mapping[str, torch.Tensor], str]:
@@ -138,7 +141,7 @@ def best(folder: Path) -> tuple[Mapping[str, torch.Tensor], str]:
     return read(path)["state_dict"], digest(path)
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path) -> Json:
     """The plain dict in a checkpoint file. If ``last.ckpt`` is damaged, falls back to ``previous.ckpt``, then
     ``best.ckpt``, with a warning. Raises BadInput.
     """
@@ -159,7 +162,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise
 
 
-def _read_one(path: Path) -> dict[str, Any]:
+def _read_one(path: Path) -> Json:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -200,14 +203,14 @@ def _require_stored(content: bytes) -> None:
             raise ValueError("damaged")
 
 
-def _plain_tensor(value: Any) -> bool:
+def _plain_tensor(value: object) -> bool:
     """Whether a weight has all its numbers in the file: a view can claim far more."""
     if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_quantized or value.is_meta:
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
-def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> Any:
+def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> Scheme:
     """The trained module of a run, in eval mode on the CPU; everything that uses a run loads it here.
 
     The configuration in the file is untrusted input: its targets pass the same allow-list, and your own packages must
@@ -216,7 +219,7 @@ def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> An
     path = find(run, name)
     checkpoint = read(path)
     with torch.random.fork_rng(devices=[]):
-        module = configuration.build_from(path, checkpoint["config"].get("model"), trusted)
+        module: Scheme = configuration.build_from(path, checkpoint["config"].get("model"), trusted)
     try:
         module.load_state_dict(checkpoint["state_dict"])
         module.config, module.framing = checkpoint["config"], checkpoint.get("framing")

@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 
 from faceforge.errors import BadInput
 
+Devices = int | str | list[int]  # how many, or which
 Resolved = Literal["32", "bf16", "16"]
 MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "16": "16-mixed"}
 CPU = torch.device("cpu")
@@ -39,7 +41,7 @@ def best() -> torch.device:
     return accelerator() or CPU
 
 
-def _module() -> Any:
+def _module() -> ModuleType:
     """The torch module of the accelerator: ``torch.cuda``, ``torch.mps``, ``torch.xpu``, ..."""
     return torch.get_device_module(best())
 
@@ -55,7 +57,7 @@ def gpus(asked: int | None, batch_size: int) -> int:
     """
     found = count()
     if asked is None:
-        most = min(found, 1) if hasattr(sys, "ps1") else found
+        most = min(found, 1) if getattr(sys, "ps1", None) is not None else found
         return next((number for number in range(most, 0, -1) if batch_size % number == 0), 0)
     if asked < 0:
         raise BadInput(f"trainer.gpus: {asked} must be 0 (the CPU), a number of GPUs, or null for every GPU")
@@ -127,12 +129,12 @@ class TorchAccelerator(Accelerator):
         return {}
 
     @staticmethod
-    def parse_devices(devices: Any) -> Any:
+    def parse_devices(devices: Devices) -> Devices:
         """As given: a number, or a list of indices."""
         return devices
 
     @staticmethod
-    def get_parallel_devices(devices: Any) -> list[torch.device]:
+    def get_parallel_devices(devices: Devices) -> list[torch.device]:
         """The first n devices, or those at the indices."""
         indices = range(int(devices)) if isinstance(devices, int | str) else devices
         return [torch.device(best().type, index) for index in indices]

@@ -38,7 +38,7 @@ def _floats(module: Scheme) -> dict[str, Tensor]:
     return {name: values for name, values in module.state_dict().items() if values.is_floating_point()}
 
 
-def overflowing(scaler: Any) -> str | None:
+def overflowing(scaler: torch.amp.GradScaler | None) -> str | None:
     """The message for a gradient scaler whose scale has fallen so far that training has stalled."""
     if scaler is None or scaler.get_scale() > LEAST_SCALE:
         return None

@@ -51,5 +51,5 @@ def needs_lightnings_loop(module: pl.LightningModule | None, callbacks: Iterable
     if module is not None and any(is_overridden(hook, module, pl.LightningModule) for hook in LEFT_OUT):
         return True
     others = [callback for callback in callbacks if not getattr(callback, "lean", False)]
-    hooks = [hook for hook in LEFT_OUT if hasattr(pl.Callback, hook)]
+    hooks = set(LEFT_OUT) & set(dir(pl.Callback))
     return any(is_overridden(hook, callback, pl.Callback) for callback in others for hook in hooks)

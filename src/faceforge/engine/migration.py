@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from faceforge.config import composing
+from faceforge.types import Json
 
 VERSION = 3  # of checkpoints and exports
 MOVED = {  # module paths of version 1
@@ -52,7 +53,7 @@ CALLBACKS = {
 }
 
 
-def migrate(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def migrate(checkpoint: Json) -> Json:
     """A checkpoint in the current format. Damaged parts stay as they are; the reader reports them."""
     if checkpoint["version"] == 1:
         checkpoint = _from_1(checkpoint)
@@ -84,15 +85,15 @@ def _from_1(checkpoint: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _states(recorder: Mapping[str, Any]) -> dict[str, Any]:
+def _states(recorder: Mapping[str, Any]) -> Json:
     """Version 1 had one callback for what several do now."""
     parts = {"Clock": "timings", "Validation": "best", "Alerts": "watch"}
     return {name: {key: recorder[key]} for name, key in parts.items() if key in recorder}
 
 
-def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def migrate_config(config: Mapping[str, Any]) -> Json:
     """The configuration of an older file under the current names."""
-    renamed = {key: _renamed(node) for key, node in config.items()}
+    renamed: Json = {key: _renamed(node) for key, node in config.items()}
     for old, new in composing.OLDER.items():
         (node, before), after = old.split("."), new.split(".")[1]
         if isinstance(renamed.get(node), dict) and before in renamed[node]:
@@ -106,7 +107,7 @@ def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _renamed(node: Any) -> Any:
+def _renamed(node: object) -> object:
     if isinstance(node, Mapping):
         named = {key: _renamed(child) for key, child in node.items()}
         return {**named, "_target_": _target(str(node["_target_"]))} if "_target_" in node else named

@@ -105,7 +105,7 @@ def _try_callbacks(config: Mapping[str, Any]) -> None:
     make_callbacks({name: node for name, node in config["callbacks"].items() if node and not _is_ours(node)}, config)
 
 
-def make_callbacks(nodes: Mapping[str, Any], config: Mapping[str, Any], **shared: Any) -> list[pl.Callback]:
+def make_callbacks(nodes: Mapping[str, Any], config: Mapping[str, Any], **shared: object) -> list[pl.Callback]:
     """The callbacks of the ``callbacks`` nodes, in order; ours also receive ``share``."""
     trusted = config["trusted_packages"]
     made = []

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from faceforge import words
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint
 from faceforge.engine.plan import Plan, make_plan
 from faceforge.engine.run import Run, lock_run
 from faceforge.errors import BadInput
+from faceforge.types import Json
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
 PLACES = ("data.root", "data.cache", "data.workers", "data.attributes")  # the manifest and the labels prove the faces
+FILES = ("root", "attributes", "cache", "augment")  # keys of ``data`` that name files
 RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes", "trainer.max_wait", *PLACES)
 
 
-def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> tuple[Plan, Run, dict[str, Any]]:
+def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> tuple[Plan, Run, Json]:
     """The plan, the run (locked until ``stack`` closes) and the checkpoint behind ``resume=``. Raises BadInput."""
     path = checkpoint.find(config["resume"], "last")
     folder = path.resolve().parent.parent
@@ -27,9 +30,40 @@ def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack
     checkpoint.sweep_orphans(path.parent)
     saved = checkpoint.read(path)
     _require_newest(path, saved)
-    merged = merge_resumed(saved["config"], config, overrides)
+    merged = merge_resumed(saved["config"], _seen_from(run.started_in, config), overrides)
     plan = make_plan({**merged, "trusted_packages": config["trusted_packages"]}, path)
     return plan, run, saved
+
+
+def located(data: Mapping[str, Any], start: Path | None) -> Mapping[str, Any]:
+    """The ``data`` node of a run that was started in the folder ``start``, with its relative paths found from anywhere.
+
+    What is no longer there is looked for in the working directory.
+    """
+
+    def found(name: str, path: str) -> str:
+        there = start is not None and ((start / path).exists() or (name == "cache" and start.is_dir()))
+        return str(start / path) if start and there else path
+
+    return data if start in (None, Path.cwd()) else _moved(data, found)
+
+
+def _seen_from(start: Path | None, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of this command with its data's paths as a run that was started in ``start`` must name them."""
+    here = Path.cwd()
+    if start in (None, here):
+        return dict(config)
+
+    def seen(name: str, path: str) -> str:
+        return path if name == "augment" else str(here / path)
+
+    return {**config, "data": _moved(config["data"], seen)}
+
+
+def _moved(data: Mapping[str, Any], move: Callable[[str, str], str]) -> dict[str, Any]:
+    moved = {name: move(name, path) for name in FILES if isinstance(path := data.get(name), str)}
+    source = {name: moved[name] for name in moved if name in data["source"] and data["source"][name] == data[name]}
+    return {**data, **moved, "source": {**data["source"], **source}}
 
 
 def require_same_faces(run: Run, data: FaceData) -> None:
@@ -37,7 +71,7 @@ def require_same_faces(run: Run, data: FaceData) -> None:
     if data.manifest != run.record["data"]["manifest"]:
         raise BadInput(
             f"resume: the faces of {run.folder} have changed (the data manifest differs); "
-            f"start a new run with init_from={run.folder}"
+            f"start a new run with {words.shown('init_from', run.folder)}"
         )
     if data.summary()["attributes"] != run.record["data"].get("attributes"):
         raise BadInput(f"resume: the labels of {run.folder} have changed; data.attributes must name the same labels")
@@ -64,11 +98,12 @@ def _require_newest(path: Path, saved: Mapping[str, Any]) -> None:
         folder = path.parent.parent
         raise BadInput(
             f"resume: {path} is at image {saved['clock']['images']}, the run has since reached {newest}; "
-            f"resume={folder} continues from there, init_from={path} starts a new run from these weights"
+            f"{words.shown('resume', folder)} continues from there, "
+            f"{words.shown('init_from', path)} starts a new run from these weights"
         )
 
 
-def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Iterable[str]) -> Json:
     """A run's own configuration with the limits, devices and logger given in ``overrides``; a given limit replaces all.
 
     Raises BadInput naming any other key whose value differs from the run's.
@@ -97,10 +132,10 @@ def merge_resumed(saved: Mapping[str, Any], asked: Mapping[str, Any], overrides:
     return merged
 
 
-def _value(config: Mapping[str, Any], key: str) -> Any:
+def _value(config: Mapping[str, Any], key: str) -> object:
     if key in config["choices"]:
         return config["choices"][key] if key != "logger" else config[key]
-    node: Any = config
+    node: object = config
     for name in key.split("."):
         node = node.get(name) if isinstance(node, Mapping) else None
     return node

@@ -18,10 +18,12 @@ from typing import Any
 import yaml
 
 import faceforge
+from faceforge import words
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
 from faceforge.io.portable import Held, locked
 from faceforge.report import write_report
+from faceforge.types import Json
 
 PACKAGES = (
     "torch",
@@ -38,7 +40,7 @@ PACKAGES = (
 class Run:
     """One run folder. ``record`` is run.json."""
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, record: Json) -> None:
         self.folder, self.record = folder, record
 
     @classmethod
@@ -63,7 +65,13 @@ class Run:
             raise BadInput(f"resume: {folder} has no readable run.json; name a run folder") from None
         return cls(folder, record)
 
-    def update(self, **values: Any) -> None:
+    @property
+    def started_in(self) -> Path | None:
+        """The folder where the run was started, to which its relative paths refer; None if unknown."""
+        folder = self.record.get("started_in")
+        return Path(folder) if folder else None
+
+    def update(self, **values: object) -> None:
         """Update run.json atomically."""
         self.record.update(values)
         self.save()
@@ -104,7 +112,8 @@ def require_free(folder: Path) -> None:
     """Raises BadInput if ``folder`` already holds a run with a checkpoint."""
     if (folder / "config.yaml").exists() and any((folder / "checkpoints").glob("*.ckpt")):
         raise BadInput(
-            f"run_dir: {folder} already holds a run; continue it with resume={folder} or name another folder"
+            f"run_dir: {folder} already holds a run; continue it with {words.shown('resume', folder)} "
+            "or name another folder"
         )
 
 
@@ -145,13 +154,14 @@ def _cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
 
 
-def _new_record(config: Mapping[str, Any], command: str) -> dict[str, Any]:
+def _new_record(config: Mapping[str, Any], command: str) -> Json:
     return {
         "faceforge": faceforge.__version__,
         "status": "running",
         "created": now(),
         "finished": None,
         "command": command,
+        "started_in": str(Path.cwd()),
         **sources_commit(),
         "python": sys.version.split()[0],
         "packages": {name: metadata.version(name) for name in PACKAGES},
@@ -170,7 +180,7 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def sources_commit() -> dict[str, Any]:
+def sources_commit() -> Json:
     """The commit of the sources, if they are in their own repository."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():

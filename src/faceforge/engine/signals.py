@@ -8,9 +8,9 @@ import threading
 from ctypes import c_double, c_int64
 from multiprocessing import get_context
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
-from faceforge.io.portable import LISTENED
+from faceforge.io.portable import LISTENED, Handler
 
 Why = Literal["signal", "time"]
 PHASES = ("starting", "training", "waiting", "validating", "sampling", "saving", "finishing")
@@ -27,14 +27,14 @@ class Signals:
     def __init__(self, world: int = 1) -> None:
         self.world = world
         shared = get_context("spawn")
-        self._number: Any = shared.RawValue(c_int64, 0)
-        self._last: Any = shared.RawValue(c_int64, 0)  # twice the last step, plus 1 if a signal ends the run
-        self._beats: Any = shared.RawArray(c_double, 2 * world)  # step and phase of each rank
+        self._number = shared.RawValue(c_int64, 0)
+        self._last = shared.RawValue(c_int64, 0)  # twice the last step, plus 1 if a signal ends the run
+        self._beats = shared.RawArray(c_double, 2 * world)  # step and phase of each rank
         self._heard = False
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
         self._wakeup: socket.socket | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """State for a rank: received signals and replaced handlers stay with the parent."""
         return {**vars(self), "_heard": False, "_before": {}, "_wakeup": None}
 

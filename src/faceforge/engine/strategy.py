@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy
-from torch import distributed, nn
+from torch import distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from faceforge.engine.guard import NotFinite
@@ -15,10 +14,10 @@ from faceforge.errors import BadInput, GuardStop
 
 
 class Ranks(DDPStrategy):
-    """Each process holds the whole, unwrapped module; ``share`` averages gradients.
+    """Each process holds the whole, unwrapped module; ``share_gradients`` of the schemes averages gradients.
 
-    DistributedDataParallel averages the gradients of all networks after each backward pass, although a step updates
-    only one network, and must search for unused parameters. Processes are started by spawn, never by running the
+    DistributedDataParallel averages the gradients of all networks after each backward pass, though a step of one
+    network concerns no other, and needs to look for those that were not used. Started by spawn, never by running the
     command line again, which a multirun would sweep a second time.
     """
 
@@ -28,26 +27,6 @@ class Ranks(DDPStrategy):
 
     def configure_ddp(self) -> None:
         """Nothing to broadcast: all ranks have the same weights, from the seed or a checkpoint."""
-
-    @staticmethod
-    def share(optimizer: torch.optim.Optimizer, networks: Iterable[nn.Module]) -> Callable[[], None]:
-        """Start averaging gradients and the batch statistics of ``networks``; calling the result writes back the means.
-
-        All in one message, since each message waits for the slowest rank.
-        """
-        tensors = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        tensors += [b for network in networks for b in network.buffers() if b.is_floating_point()]
-        lines = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]  # in memory order
-        flat = torch.cat(lines).div_(distributed.get_world_size())
-        message = distributed.all_reduce(flat, async_op=True)
-        assert message is not None
-
-        def receive() -> None:
-            message.wait()
-            for line, part in zip(lines, flat.split([line.numel() for line in lines]), strict=True):
-                line.copy_(part)
-
-        return receive
 
 
 def raised_in_rank(error: ProcessRaisedException) -> Exception:

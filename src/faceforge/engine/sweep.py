@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from faceforge.errors import BadInput, GuardStop
+from faceforge.io.portable import LISTENED, Handler
 
-ENDING = ("SIGTERM", "SIGUSR1")  # a running job handles them itself; Windows has only the first
+ENDING = set(LISTENED) - {signal.SIGINT}  # while a job trains they are its own
 STOPPED = 128  # exit codes above this: ended by a signal
 
 
@@ -41,7 +41,7 @@ class Sweep:
         self._jobs = list(jobs or [])
         self._constant = set(constant)
         self._record = record
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
 
     @property
     def rows(self) -> list[Row]:
@@ -51,7 +51,7 @@ class Sweep:
 
     def __enter__(self) -> Sweep:
         self._record.unlink(missing_ok=True)
-        for number in (getattr(signal, name) for name in ENDING if hasattr(signal, name)):
+        for number in ENDING:
             self._before[number] = signal.signal(number, _end)
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from faceforge import counter_rng
-from faceforge.data import tasks
+from faceforge.data.datamodule import FaceData
+from faceforge.data.tasks import Row, Task, luma
 from faceforge.metrics.linear import LinearFilter, Pca
 
 Batch = Mapping[str, Tensor]
@@ -22,6 +23,7 @@ VALUES = 100_000_000  # maximum of numbers in them: 400 MB
 FILTER = 7  # pixels per side of the linear filter of super-resolution
 MAP = 3  # and the linear map of the other tasks
 CODE = 128  # components if the model has no code
+Enlarge = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Baseline:
 class Fitting:
     """Faces to fit on: the same keyed subset of the training split for every baseline."""
 
-    def __init__(self, data: Any, seed: int, chunk: int) -> None:
+    def __init__(self, data: FaceData, seed: int, chunk: int) -> None:
         count = data.counts["train"]
         least = min(count, FITTED, max(2, VALUES // (data.channels * data.height * data.width)))
         self.data, self.chunk = data, chunk
@@ -56,6 +58,13 @@ class Fitting:
         """All targets (N, C, H, W)."""
         return torch.cat([pair["target"] for pair in self.pairs()])
 
+    @cached_property
+    def one_size(self) -> bool:
+        """Whether inputs are as large as their targets."""
+        pair = next(self.pairs())
+        return pair["input"].shape[2:] == pair["target"].shape[2:]
+
+    @cached_property
     def mean(self) -> Tensor:
         """The mean target (1, C, H, W)."""
         total = sum(pair["target"].double().sum(0, keepdim=True) for pair in self.pairs())
@@ -63,48 +72,19 @@ class Fitting:
         return (total / self.count).float()
 
 
-def for_task(task: Any, fitting: Fitting, code_length: int | None = None) -> tuple[list[Baseline], list[str]]:
-    """The baselines of a task, and notes on what is left out or special."""
-    mean = _mean_face(fitting.mean())
-    if isinstance(task, tasks.SuperResolution):
-        return [*_enlargements(task), _fitted_enlargement(task, fitting), mean], []
-    if isinstance(task, tasks.Autoencode):
-        left_out = "Copying the input is left out: it would be perfect."
-        return [_compression(fitting, code_length), mean], [left_out]
-    rows = [_mean_colour(task, mean.outputs, fitting)]
-    sample = next(fitting.pairs())
-    if sample["input"].shape[2:] == sample["target"].shape[2:]:
-        rows += [_copy(), _map(fitting)]
-    return [mean, *(row for row in rows if row)], _notes(task)
+Make = Callable[[Task, Fitting, int | None], Baseline | None]
 
 
-def _notes(task: Any) -> list[str]:
-    if isinstance(task, tasks.Average):
-        whole = task.subset == "all"
-        right = "the mean face" if whole else "the mean of each subset; the mean face here is that of all"
-        return [f"Targets are other faces: in squared error the optimum is {right}; no model can be clearly better."]
-    if isinstance(task, tasks.Noise):
-        return ["The input is independent of the target: in squared error the optimum is the mean face."]
-    return []
+def for_task(task: Task, fitting: Fitting, code_length: int | None = None) -> list[Baseline]:
+    """The rows that a task asks for, in its order, without those that its faces do not allow."""
+    made = (ROWS[name](task, fitting, code_length) for name in task.baselines)
+    return [row for row in made if row]
 
 
 # ------------------------------------------------------------------------------------------------ super-resolution
 
 
-def _enlargements(task: tasks.SuperResolution) -> list[Baseline]:
-    def by(name: str, how: str, enlarge: Callable[[Tensor, int], Tensor]) -> Baseline:
-        return Baseline(name, how, lambda batch: enlarge(_small(task, batch), task.factor))
-
-    return [
-        by("nearest", "pixels repeated", _interpolated("nearest")),
-        by("bilinear", "torch, half-pixel centres", _interpolated("bilinear")),
-        by("bicubic -0.75", "a = -0.75 as OpenCV and torch, borders repeated", _interpolated("bicubic")),
-        by("bicubic -0.5", "a = -0.5 as Pillow, borders renormalised", _interpolated("bicubic", antialias=True)),
-        by("Lanczos", "a = 3, Pillow, on floats", _lanczos),
-    ]
-
-
-def _interpolated(mode: str, **options: bool) -> Callable[[Tensor, int], Tensor]:
+def _interpolated(mode: str, **options: bool) -> Enlarge:
     return lambda small, factor: F.interpolate(small, scale_factor=factor, mode=mode, **options)
 
 
@@ -114,24 +94,32 @@ def _lanczos(small: Tensor, factor: int) -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes])).unflatten(0, small.shape[:2])
 
 
-def _small(task: tasks.SuperResolution, batch: Batch) -> Tensor:
-    """The small faces; if the network takes upscaled inputs, they are computed from the target."""
-    return task.reduce(batch["target"])
+def _enlargement(name: str, how: str, enlarge: Enlarge) -> Make:
+    """Of the small faces; a network that takes them enlarged has them in the target only."""
+
+    def make(task: Task, fitting: Fitting, code_length: int | None) -> Baseline | None:
+        to_small = task.upscaling
+        return to_small and Baseline(name, how, lambda b: enlarge(to_small.reduce(b["target"]), to_small.factor))
+
+    return make
 
 
-def _fitted_enlargement(task: tasks.SuperResolution, fitting: Fitting) -> Baseline:
+def _linear_filter(task: Task, fitting: Fitting, code_length: int | None) -> Baseline | None:
     """One filter per output pixel of each input pixel (factor^2), the same for all channels."""
+    to_small = task.upscaling
+    if to_small is None:
+        return None
 
     def parts(batch: Batch) -> tuple[Tensor, Tensor]:
-        planes = [_small(task, batch), batch["target"]]
+        planes = [to_small.reduce(batch["target"]), batch["target"]]
         small, target = (images.flatten(0, 1)[:, None] for images in planes)
-        return small, F.pixel_unshuffle(target, task.factor)
+        return small, F.pixel_unshuffle(target, to_small.factor)
 
     fitted = LinearFilter(map(parts, fitting.pairs()), FILTER)
 
     def enlarge(batch: Batch) -> Tensor:
-        small = _small(task, batch)
-        made = F.pixel_shuffle(fitted(small.flatten(0, 1)[:, None]), task.factor)
+        small = to_small.reduce(batch["target"])
+        made = F.pixel_shuffle(fitted(small.flatten(0, 1)[:, None]), to_small.factor)
         return made[:, 0].unflatten(0, small.shape[:2])
 
     how = f"least squares on {fitting.count:,} training faces, {FILTER}x{FILTER} pixels and a constant, for each phase"
@@ -141,11 +129,12 @@ def _fitted_enlargement(task: tasks.SuperResolution, fitting: Fitting) -> Baseli
 # ------------------------------------------------------------------------------------------------- every other task
 
 
-def _mean_face(mean: Tensor) -> Baseline:
+def _mean_face(task: Task, fitting: Fitting, code_length: int | None) -> Baseline:
+    mean = fitting.mean
     return Baseline("mean face", "of the training faces", lambda batch: mean.expand(len(batch["target"]), -1, -1, -1))
 
 
-def _compression(fitting: Fitting, code_length: int | None) -> Baseline:
+def _pca(task: Task, fitting: Fitting, code_length: int | None) -> Baseline:
     pca = Pca(fitting.targets(), code_length or CODE)
     why = "as long as the model's code" if pca.size == code_length else f"{pca.size} components"
     return Baseline(
@@ -155,34 +144,61 @@ def _compression(fitting: Fitting, code_length: int | None) -> Baseline:
     )
 
 
-def _copy() -> Baseline:
-    return Baseline("copy input", "grey replicated, colour to luma where the target is grey", _as_target)
+def _copy(task: Task, fitting: Fitting, code_length: int | None) -> Baseline | None:
+    how = "grey replicated, colour to luma where the target is grey"
+    return Baseline("copy input", how, _as_target) if fitting.one_size else None
 
 
 def _as_target(batch: Batch) -> Tensor:
     """The input with as many channels as the target."""
     source, channels = batch["input"], batch["target"].shape[1]
     grey = channels == 1 and source.shape[1] == 3
-    return tasks.luma(source) if grey else source.expand(-1, channels, -1, -1)
+    return luma(source) if grey else source.expand(-1, channels, -1, -1)
 
 
-def _mean_colour(task: Any, mean: Callable[[Batch], Tensor], fitting: Fitting) -> Baseline | None:
-    """The input's luma with the mean chroma of training faces; one colour if the input is not an image."""
-    face = mean({"target": torch.empty(1)})
-    if isinstance(task, tasks.OpenCVTask | tasks.Noise | tasks.Average):
-        flat = face.mean((2, 3), keepdim=True).expand_as(face)
-        return Baseline("mean colour", "of the training faces", lambda batch: flat.expand_as(batch["target"]))
+def _mean_colour(task: Task, fitting: Fitting, code_length: int | None) -> Baseline:
+    """One colour, where the input says nothing of light and shade."""
+    face = fitting.mean
+    flat = face.mean((2, 3), keepdim=True).expand_as(face)
+    return Baseline("mean colour", "of the training faces", lambda batch: flat.expand_as(batch["target"]))
+
+
+def _mean_chroma(task: Task, fitting: Fitting, code_length: int | None) -> Baseline | None:
+    """The input's luma, coloured; grey faces have no chroma."""
+    face = fitting.mean
     if face.shape[1] != 3:
         return None
-    chroma = (face - tasks.luma(face)).mean((2, 3), keepdim=True)
+    chroma = (face - luma(face)).mean((2, 3), keepdim=True)
     how = "the input's Rec. 601 luma with the mean chroma of the training faces (YCbCr)"
-    return Baseline("mean colour", how, lambda batch: tasks.luma(_as_target(batch)) + chroma)
+    return Baseline("mean colour", how, lambda batch: luma(_as_target(batch)) + chroma)
 
 
-def _map(fitting: Fitting) -> Baseline:
+def _linear_map(task: Task, fitting: Fitting, code_length: int | None) -> Baseline | None:
+    if not fitting.one_size:
+        return None
     fitted = LinearFilter(((pair["input"], pair["target"]) for pair in fitting.pairs()), MAP)
     how = f"least squares on {fitting.count:,} training faces, {MAP}x{MAP} pixels of all channels and a constant"
     return Baseline(f"linear map {MAP}x{MAP}", how, lambda batch: fitted(batch["input"]))
+
+
+ROWS: Mapping[Row, Make] = {
+    "nearest": _enlargement("nearest", "pixels repeated", _interpolated("nearest")),
+    "bilinear": _enlargement("bilinear", "torch, half-pixel centres", _interpolated("bilinear")),
+    "bicubic -0.75": _enlargement(
+        "bicubic -0.75", "a = -0.75 as OpenCV and torch, borders repeated", _interpolated("bicubic")
+    ),
+    "bicubic -0.5": _enlargement(
+        "bicubic -0.5", "a = -0.5 as Pillow, borders renormalised", _interpolated("bicubic", antialias=True)
+    ),
+    "Lanczos": _enlargement("Lanczos", "a = 3, Pillow, on floats", _lanczos),
+    "linear filter": _linear_filter,
+    "mean face": _mean_face,
+    "mean colour": _mean_colour,
+    "mean chroma": _mean_chroma,
+    "copy input": _copy,
+    "linear map": _linear_map,
+    "PCA": _pca,
+}
 
 
 # --------------------------------------------------------------------------------------------------------- sampling
@@ -199,7 +215,7 @@ class Sampler:
 
 def samplers(fitting: Fitting, seed: int) -> Sequence[Sampler]:
     """The mean face repeated, and a Gaussian in the space of the first principal components."""
-    mean, pca = fitting.mean(), Pca(fitting.targets(), CODE)
+    mean, pca = fitting.mean, Pca(fitting.targets(), CODE)
 
     def gaussian(count: int) -> Tensor:
         draws = counter_rng.normal(seed, "evaluate/gaussian", np.arange(count), (pca.size,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,20 @@ from typing import Any
 
 import faceforge
 from faceforge import config as configuration
+from faceforge import words
+from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
 from faceforge.engine.loggers.base import RunLogger
 from faceforge.engine.progress import Progress
+from faceforge.engine.resume import located
 from faceforge.engine.run import Run, lock_run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
-from faceforge.evaluation import protocol
+from faceforge.evaluation import judged as faces
+from faceforge.evaluation import scoring
 from faceforge.metrics import table
 from faceforge.report import write_report
+from faceforge.schemes.base import Scheme
+from faceforge.types import Json
 
 NAME = "evaluation.json"
 
@@ -85,15 +90,15 @@ def _digest(path: Path) -> str:
     return digest
 
 
-def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> Any:
+def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> FaceData:
     """The run's faces, packed and split as in training."""
-    node = dict(config["data"])
+    node = dict(located(config["data"], Run(folder, dict(record)).started_in))
     if asked.data_root is not None:
         node["root"] = str(asked.data_root)
     root = node["root"]
     if root is not None and not Path(root).expanduser().exists():
         raise BadInput(f"{root}: the faces of {folder} are not there; give their location with --data-root PATH")
-    data = configuration.build(node, asked.trusted)
+    data: FaceData = configuration.build(node, asked.trusted)
     data.prepare()
     if data.manifest != record["data"]["manifest"]:
         raise BadInput(
@@ -109,12 +114,12 @@ def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mappi
 # ---------------------------------------------------------------------------------------------------------- scoring
 
 
-def _score(asked: Options, module: Any, data: Any) -> dict[str, Any]:
-    judged = protocol.all_faces(data, asked.split)
-    others = protocol.other_people(judged)
+def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
+    judged = faces.all_faces(data, asked.split)
+    others = faces.other_people(judged)
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
     module.to(devices.best())
-    progress = Progress(protocol.work(module, judged, asked.count))
+    progress = Progress(scoring.work(module, judged, asked.count))
     progress.start()
     done = 0
 
@@ -125,7 +130,7 @@ def _score(asked: Options, module: Any, data: Any) -> dict[str, Any]:
 
     progress.note("fitting baselines")
     try:
-        part = protocol.evaluate(module, judged, others, asked.count, asked.seed, tick)
+        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick)
     finally:
         progress.close()
     return {
@@ -137,36 +142,36 @@ def _score(asked: Options, module: Any, data: Any) -> dict[str, Any]:
         "protocols": part.protocols,
         "how": part.how,
         "reasons": part.reasons,
-        "notes": part.notes,
+        "notes": [*data.cautions, *part.notes],
         "seed": asked.seed,
         "device": devices.name(min(1, devices.count())),
     }
 
 
-def _about_run(folder: Path, path: Path, digest: str, module: Any) -> dict[str, Any]:
+def _about_run(folder: Path, path: Path, digest: str, module: Scheme) -> Json:
     about = {"name": path.stem, "sha256": digest, "images": module.clock.images}
     return {"faceforge": faceforge.__version__, **sources_commit(), "run": folder.resolve().name, "checkpoint": about}
 
 
-def _about_data(data: Any, judged: protocol.Judged) -> dict[str, Any]:
+def _about_data(data: FaceData, judged: faces.Judged) -> Json:
     summary = data.summary()
-    kept = ("source", "manifest", "protocol", "protocol_hash", "size", "channels", "counts", "identities")
+    kept = ("source", "manifest", "protocol", "protocol_hash", "size", "channels", "counts", "identities", "split_by")
     own = {"split": judged.split, "faces": len(judged.places), "people": judged.people}
     return {**{key: summary[key] for key in kept}, **own}
 
 
-def _plain(node: Any) -> dict[str, Any]:
+def _plain(node: object) -> Json:
     return {key: value for key, value in node.items() if key != "_target_"} if isinstance(node, Mapping) else {}
 
 
 def _typed() -> str:
-    return shlex.join(["faceforge", *sys.argv[1:]])
+    return words.faceforge(*sys.argv[1:])
 
 
 # ---------------------------------------------------------------------------------------------------- where it goes
 
 
-def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
+def _tell_wandb(folder: Path, module: Scheme, result: Mapping[str, Any]) -> None:
     """Add the scores to the summary of the run's W&B run, if it has one."""
     run = Run.reopen(folder)
     earlier = run.record.get("wandb")
@@ -178,7 +183,7 @@ def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
         print(f"{folder}: still training, so its W&B run is not updated; evaluate again afterwards")
         return
     with lock:
-        again = {"run_id": earlier["id"], "resumed_at": run.record["images"], "kind": module.shows}
+        again = {"earlier": earlier, "resumed_at": run.record["images"], "kind": module.shows}
         loggers = configuration.build(module.config["logger"], folder=folder, config=module.config, **again)
         for logger in [logger for logger in loggers if isinstance(logger, RunLogger)]:
             logger.start()
@@ -187,11 +192,11 @@ def _tell_wandb(folder: Path, module: Any, result: Mapping[str, Any]) -> None:
             logger.finish()
 
 
-def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
     """The models' scores, merged with the summary at the end of training."""
     split = result["data"]["split"]
     best = {"best": record["best"]["value"]} if record.get("best") else {}
-    values: dict[str, Any] = {"images": record["images"], **best}
+    values: Json = {"images": record["images"], **best}
     for row in result["rows"]:
         if row["kind"] == "model":
             which = row["name"].removeprefix("model").removeprefix(", ")
@@ -201,10 +206,11 @@ def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, 
 
 def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list[str]:
     """The printed tables, their meaning, and paths."""
-    data, shown = result["data"], shlex.quote(str(folder))
-    faces, people = f"{data['faces']:,} faces", f"{data['people']:,} people"
+    data = result["data"]
+    known = data["split_by"] != "picture"
+    faces, people = f"{data['faces']:,} faces", f"{data['people']:,} people" if known else "unknown people"
     at = f"checkpoint {result['checkpoint']['name']} at {result['checkpoint']['images']:,} images"
-    strange = "" if data["split"] == "train" else ", none of them in the training set"
+    strange = "" if data["split"] == "train" or "picture" in data["split_by"] else ", none of them in the training set"
     said = [f"{data['split']} split of {data['source']}: {faces} of {people}{strange}; {at}"]
     for found in table.tables(result):
         ways = [f"{table.MEASURES[name].label} {_arrow(name)}" for name in found.scores]
@@ -213,7 +219,7 @@ def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list
     said += [f"{table.MEASURES[name].label} is left out: {why}." for name, why in result["reasons"].items()]
     said += ["", f"  scores  {out}", *([f"  report  {folder}/report.html"] if own else [])]
     longer = 2 * result["checkpoint"]["images"]
-    return [*said, f"To continue:  python train.py resume={shown} trainer.max_images={longer}"]
+    return [*said, f"To continue:  {words.train(words.word('resume', folder), f'trainer.max_images={longer}')}"]
 
 
 def _arrow(name: str) -> str:

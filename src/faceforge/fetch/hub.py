@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -83,7 +84,7 @@ def unpack(data: DataSet, files: Iterable[Path], folder: Path, say: Say) -> Path
     return folder if data.name == "celeba" else images_folder
 
 
-def _pyarrow() -> Any:
+def _pyarrow() -> ModuleType:
     try:
         from pyarrow import parquet
     except ImportError as error:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from faceforge.errors import BadInput
+from faceforge.io.portable import warn_once
 
 
 def cache_root(cache: str | None = None) -> Path:
@@ -23,7 +24,11 @@ def cache_root(cache: str | None = None) -> Path:
                 raise BadInput(f"{source}={asked}: not writable; name another folder")
             return folder
     home = Path(os.path.expanduser("~")) / ".cache" / "faceforge"  # noqa: PTH111  (Path.home raises without one)
-    return home if _writable(home) else _temporary_root()
+    if _writable(home):
+        return home
+    folder = _temporary_root()
+    warn_once(folder, f"{home}: not writable; packed data goes to {folder}; name a folder with data.cache=FOLDER")
+    return folder
 
 
 def _writable(folder: Path) -> bool:
@@ -35,7 +40,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _temporary_root() -> Path:
-    user = os.getuid() if hasattr(os, "getuid") else 0  # the temporary folder of Windows is the user's own, as st_uid 0
+    user = getattr(os, "getuid", lambda: 0)()  # the temporary folder of Windows is the user's own, as st_uid 0
     folder = Path(tempfile.gettempdir()) / f"faceforge-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     mine = folder.stat().st_uid == user and not folder.is_symlink()

@@ -26,7 +26,8 @@ CHUNK = 64
 
 def cores() -> int:
     """The number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def in_order(work: Work[T], faces: Sequence[int]) -> Iterator[T]:

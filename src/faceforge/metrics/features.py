@@ -6,7 +6,7 @@ import copy
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from faceforge.errors import BadInput
 from faceforge.io.images import from_uint8, to_uint8
+
+if TYPE_CHECKING:
+    from timm.models.efficientnet import EfficientNet
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -86,18 +89,19 @@ class Features(nn.Module):
 
 
 @functools.cache
-def _pretrained() -> nn.Module:
+def _pretrained() -> EfficientNet:
     """The network without its classifier; built once per process, so never move or change it."""
-    import timm  # imported here: takes two seconds and loads W&B, not needed without these scores
+    # imported here: takes two seconds and loads W&B, not needed without these scores
+    from timm.models.efficientnet import tf_efficientnet_lite0
 
-    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network: EfficientNet = tf_efficientnet_lite0(pretrained=False)
     names = list(network.state_dict())  # both files list their tensors in the order of the layers
     network.load_state_dict(dict(zip(names, load_weights().values(), strict=True)))
     network.reset_classifier(0)
     return _folded(network.eval())
 
 
-def _folded(network: Any) -> Any:
+def _folded(network: EfficientNet) -> EfficientNet:
     """The network with each batch norm folded into the convolution before it; the same function, a third faster."""
     for block in list(network.modules()):
         conv = ""
@@ -124,7 +128,7 @@ class FeatureMaps(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network: Any = Features().network
+        self.network = copy.deepcopy(_pretrained())
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -147,9 +151,10 @@ class FeatureMaps(nn.Module):
             images = F.interpolate(images, (height, width), mode="bicubic")
         x = ((255 * images.float() - 127) / 128).expand(-1, 3, -1, -1)
         with torch.autocast(images.device.type, enabled=False):
-            return self.network.forward_intermediates(
+            maps = self.network.forward_intermediates(
                 x.contiguous(memory_format=torch.channels_last),
                 indices=list(range(len(STRIDES))),
                 intermediates_only=True,
                 stop_early=True,
             )
+        return cast("list[Tensor]", maps)

@@ -7,21 +7,17 @@ not every device has; logits on their own device, without synchronising.
 
 from __future__ import annotations
 
-from math import log
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceforge.losses import Objective, kl_units
+from faceforge.losses import Objective, kl_units, terms
 
 SIDE = 16  # comparison size: insensitive to noise and small shifts, sensitive to faces and light
 LOOKED_AT = 64  # images whose spectra a validation computes; more add little
 SMALLEST = 16  # smaller sides have no room for a spectral peak and its surroundings
 TILE = 64
 UNSEEN = 4 / 255  # deviation of invisible noise
-SURE = log(99)  # the logit at which the sigmoid is 0.99
-LABEL_ERROR = 0.1  # a least-squares discriminator this close to its labels has stopped learning
 ACTIVE_VARIANCE = 0.01
 
 
@@ -193,14 +189,7 @@ def saturation(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -
     margin, or within 0.1 of the least-squares label. 1: the discriminator has won. Below 0.5 is healthy.
     """
     real, fake = real_logits.detach().float(), fake_logits.detach().float()
-    if objective == "relativistic":
-        return (real - fake > SURE).float().mean()
-    if objective == "least_squares":
-        sure = [real > 1 - LABEL_ERROR, fake < LABEL_ERROR]
-    else:
-        margin = 1.0 if objective == "hinge" else SURE
-        sure = [real > margin, fake < -margin]
-    return torch.cat([part.flatten() for part in sure]).float().mean()
+    return terms(objective).sure(real, fake).float().mean()
 
 
 def generator_signal(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -211,13 +200,7 @@ def generator_signal(objective: Objective, real_logits: Tensor, fake_logits: Ten
     ``hinge``: 1; ``least_squares``: |fake - 1|; ``relativistic``: sigmoid(real - fake).
     """
     real, fake = real_logits.detach().float(), fake_logits.detach().float()
-    if objective == "hinge":
-        return torch.ones_like(fake).mean()
-    if objective == "least_squares":
-        return (fake - 1).abs().mean()
-    if objective == "relativistic":
-        return torch.sigmoid(real - fake).mean()
-    return torch.sigmoid(fake if objective == "minimax" else -fake).mean()
+    return terms(objective).signal(real, fake).mean()
 
 
 def of_discriminator(objective: Objective, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:

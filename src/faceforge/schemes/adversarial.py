@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from faceforge import counter_rng
+from faceforge.data.datamodule import Batch, FaceData
 from faceforge.diffaugment import augment, uniforms_needed
-from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty
+from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty, terms
 from faceforge.metrics import health
 from faceforge.metrics.kid import KidMonitor
 from faceforge.schemes import ema
-from faceforge.schemes.base import Batch, Optimizer, RunningMeans, Scheme, optimizer_of, rescale
+from faceforge.schemes.abilities import Samples
+from faceforge.schemes.base import Example, Kind, Optimizer, optimizer_of
+from faceforge.schemes.running_means import RunningMeans
+from faceforge.schemes.scales import into, out_of
 
 
-class AdversarialModule(Scheme):
+class AdversarialModule(Samples):
     """One discriminator step per batch, one generator step after every ``discriminator_steps`` of them.
 
     Penalties follow Mescheder et al. 2018 (arXiv 1801.04406): gamma/2 times the squared gradient norm, on every
@@ -55,9 +59,11 @@ class AdversarialModule(Scheme):
         self.average = ema.averaged_copy(generator)
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.objective: Objective = objective
+        self.paired = terms(objective).paired
         self.means = RunningMeans(logits=partial(health.of_discriminator, objective))
         self.discriminator_steps = discriminator_steps
-        self.r1_gamma, self.r2_gamma, self.penalty_every = r1_gamma, r2_gamma, penalty_every
+        self.r1_gamma, self.r2_gamma = r1_gamma, r2_gamma
+        self.penalty_every = self.period = penalty_every
         self.augment_policy = ",".join(augment_policy)
         self._augment_draws = uniforms_needed(self.augment_policy)
         self.clip_norm = clip_norm
@@ -75,92 +81,89 @@ class AdversarialModule(Scheme):
         return [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One training step."""
+        """One training step: the discriminator and, if due, the generator."""
         self.reseed()
         real = batch["target"]
-        global_batch = len(real) * self.world
-        position = self.positions(len(real))
-        step = self.clock.images // global_batch
+        position, images = self.positions(len(real)), len(real) * self.world
+        step = self.clock.images // images
         generates = (step + 1) % self.discriminator_steps == 0
         with torch.set_grad_enabled(generates and self.reuse_fakes):
-            fake = self._generate(self.compiled(self.generator), self._z("z/discriminator", position))
-        others = partial(self._others, position) if generates and not self.reuse_fakes else None
+            fake = self._faces("z/discriminator", position)
+        others = partial(self._faces, "z/generator", position) if generates and not self.reuse_fakes else None
         made = self._discriminator_step(real, fake.detach(), position, step % self.penalty_every == 0, others)
-        self.clock.images += global_batch
+        self.clock.images += images
         if generates:
-            self._generator_step(real, fake if self.reuse_fakes else made, position)
-            self._update_average(global_batch * self.discriminator_steps)
-
-    def _others(self, position: range) -> Tensor:
-        """The fakes of the generator step."""
-        return self._generate(self.compiled(self.generator), self._z("z/generator", position))
+            self._generator_step(real, fake if made is None else made, position)
+            keep = ema.decay(images * self.discriminator_steps, self.clock.images, self.ema_half_life, self.ema_ramp)
+            ema.update(self.average, self.generator, keep)
 
     def _discriminator_step(
         self, real: Tensor, fake: Tensor, position: range, penalise: bool, meanwhile: Callable[[], Tensor] | None
-    ) -> Any:
+    ) -> Tensor | None:
+        """The result of ``meanwhile``, which runs while ranks average their gradients."""
         self.discriminator.requires_grad_(True)
-        real_seen, fake_seen = self._seen(real, "real", position), self._seen(fake, "fake", position)
         judge = self.compiled(self.discriminator)
+        real_seen, fake_seen = self._seen(real, "real", position), self._seen(fake, "fake", position)
         real_logits, fake_logits = judge(real_seen), judge(fake_seen)
         loss = discriminator_loss(self.objective, real_logits, fake_logits)
         self.means.add(**{"loss/discriminator": loss})
         self.means.keep("logits", real_logits, fake_logits)
-        if penalise:
-            loss = loss + self._penalty("r1", self.r1_gamma, real_seen) + self._penalty("r2", self.r2_gamma, fake_seen)
-        return self.step_optimizer(self._raw_optimizers()[1], loss, self.clip_norm, meanwhile)
-
-    def _penalty(self, name: str, gamma: float, images: Tensor) -> Tensor | float:
-        if gamma == 0:
-            return 0.0
-        penalty = gradient_penalty(self.discriminator, images)  # not compiled: it is differentiated twice
-        self.means.add(**{f"penalty/{name}": penalty})
-        return 0.5 * gamma * self.penalty_every * penalty
+        for name, gamma, seen in (("r1", self.r1_gamma, real_seen), ("r2", self.r2_gamma, fake_seen)):
+            if penalise and gamma:
+                penalty = gradient_penalty(self.discriminator, seen)  # not compiled: it is differentiated twice
+                self.means.add(**{f"penalty/{name}": penalty})
+                loss = loss + 0.5 * gamma * self.penalty_every * penalty
+        _, optimizer = self.raw_optimizers()
+        return self.step_optimizer(optimizer, loss, self.clip_norm, meanwhile)
 
     def _generator_step(self, real: Tensor, fake: Tensor, position: range) -> None:
         self.discriminator.requires_grad_(False)
-        fake_logits = self.compiled(self.discriminator)(self._seen(fake, "generator", position))
-        real_logits = self._real_logits(real, position) if self.objective == "relativistic" else None
+        judge = self.compiled(self.discriminator)
+        fake_logits, real_logits = judge(self._seen(fake, "generator", position)), None
+        if self.paired:
+            with torch.no_grad():
+                real_logits = judge(self._seen(real, "real", position))
         loss = generator_loss(self.objective, fake_logits, real_logits)
         self.means.add(**{"loss/generator": loss})
-        self.step_optimizer(self._raw_optimizers()[0], loss, self.clip_norm)
+        optimizer, _ = self.raw_optimizers()
+        self.step_optimizer(optimizer, loss, self.clip_norm)
         self.clock.generator_steps += 1
 
-    def _real_logits(self, real: Tensor, position: range) -> Tensor:
-        with torch.no_grad():
-            return self.compiled(self.discriminator)(self._seen(real, "real", position))
-
-    def _raw_optimizers(self) -> list[torch.optim.Optimizer]:
-        return self.optimizers(use_pl_optimizer=False)  # type: ignore[return-value]
-
-    def _update_average(self, images: int) -> None:
-        keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
-        ema.update(self.average, self.generator, keep)
-
-    def _z(self, purpose: str, counters: range | Tensor) -> Tensor:
-        return self.noise(purpose, counters, self.generator.latent_shape, self.generator.latent)  # type: ignore[arg-type]
-
-    def _generate(self, generator: nn.Module, z: Tensor) -> Tensor:
-        """Images on the [-1, 1] scale; a generator without an upper bound may leave it."""
-        return rescale(generator(z), generator.output_range, (-1.0, 1.0))  # type: ignore[arg-type]
+    def _faces(self, purpose: str, position: range) -> Tensor:
+        """Generated faces, in [-1, 1] if the generator is bounded."""
+        return out_of(self.generator, self.compiled(self.generator)(self._z(purpose, position)))
 
     def _seen(self, images: Tensor, purpose: str, position: range) -> Tensor:
         """The discriminator's input: augmented, in its own range."""
         if self._augment_draws:
             uniforms = self.noise(f"augment/{purpose}", position, (self._augment_draws,), "uniform")
             images = augment(images, self.augment_policy, uniforms)
-        return rescale(images, (-1.0, 1.0), self.discriminator.input_range)  # type: ignore[arg-type]
+        return into(self.discriminator, images)
+
+    def _z(self, purpose: str, counters: range | Tensor) -> Tensor:
+        return self.noise(purpose, counters, self.latent_shape, self.latent)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """As Samples.latent_shape."""
+        return self.generator.latent_shape  # type: ignore[return-value]
+
+    @property
+    def latent(self) -> Kind:
+        """As Samples.latent."""
+        return self.generator.latent  # type: ignore[return-value]
 
     def draw(self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
-        """z (count, ...) of samples ``start ...`` of a seed, moved towards the mean by ``truncation``."""
+        """As Samples.draw."""
         z = self._z(f"sample/{seed}", torch.arange(start, start + count))
-        middle = 0.5 if self.generator.latent == "uniform" else 0.0
+        middle = 0.5 if self.latent == "uniform" else 0.0
         return z if truncation == 1.0 else middle + truncation * (z - middle)
 
     @torch.no_grad()
     def decode(self, z: Tensor, averaged: bool = True) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] of z (N, ...): eval mode, averaged weights."""
         with self.evaluating(self.average if averaged else self.generator) as network:
-            return self._generate(network, z).float().clamp(-1, 1)
+            return out_of(network, network(z)).float().clamp(-1, 1)
 
     def sample(self, count: int, seed: int = 0, batch: int = 64, averaged: bool = True, start: int = 0) -> Tensor:
         """(count, C, H, W) in [-1, 1] on the CPU, for samples ``start ...`` of a seed.
@@ -171,7 +174,7 @@ class AdversarialModule(Scheme):
         counts = {first: min(batch, end - first) for first in range(start, end, batch)}
         return torch.cat([self.decode(self.draw(n, seed, first), averaged).cpu() for first, n in counts.items()])
 
-    def validate(self, data: Any) -> dict[str, float]:
+    def validate(self, data: FaceData) -> dict[str, float]:
         """A cheap KID and health figures of ``val_samples`` faces against as many validation faces (at least three)."""
         if min(self.val_samples, data.counts["val"]) < 3:
             return {}
@@ -181,13 +184,13 @@ class AdversarialModule(Scheme):
             self._score = KidMonitor(real.to(self.device))
         return {"val/kid": self._score(fake).value, **health.of_generated(fake, real)}
 
-    def pictures(self, data: Any) -> Tensor:
+    def pictures(self, data: FaceData) -> Tensor:
         """64 faces from fixed noise."""
         return self.sample(64)
 
-    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
+    def networks(self, data: FaceData) -> dict[str, Example]:
         """Generator and discriminator with example inputs of batch 1."""
         z = self._z("example", torch.zeros(1))
         with torch.no_grad():
-            image = self._generate(self.average, z)
-        return {"generator": (self.average, z), "discriminator": (self.discriminator, image)}
+            image = out_of(self.average, self.average(z))
+        return {"generator": (self.average, (z,)), "discriminator": (self.discriminator, (image,))}

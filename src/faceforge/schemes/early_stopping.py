@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 from faceforge.errors import BadInput
+from faceforge.types import Json
 
 
 class Stop(Protocol):
@@ -15,11 +16,11 @@ class Stop(Protocol):
         """Why the run must stop now, in one sentence; None to continue. Raises BadInput if its metric is missing."""
         ...
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """Plain data."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Json) -> None:
         """Restore the state in the checkpoint."""
         ...
 
@@ -49,11 +50,11 @@ class EarlyStop:
         waited = f"for {self.patience} validations (best {self.best:.4g})"
         return f"{self.metric} has not fallen by more than {self.min_delta:g} {waited}"
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """Plain data."""
         return {"best": self.best, "waited": self.waited}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Json) -> None:
         """As Stop.load_state_dict."""
         self.best, self.waited = state["best"], state["waited"]
 
@@ -69,11 +70,11 @@ class Threshold:
         found = _score(scores, self.metric)
         return f"{self.metric} is {found:.4g}, at or below {self.value:g}" if found <= self.value else None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """Nothing."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Json) -> None:
         """Nothing."""
 
 

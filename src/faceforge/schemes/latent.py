@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from faceforge.data.datamodule import Batch, FaceData
 from faceforge.errors import BadInput
 from faceforge.losses import kl_loss, kl_units
 from faceforge.metrics import health
-from faceforge.schemes.base import BATCH_NORM, Batch, Best, Optimizer, Say, rescale
+from faceforge.schemes.abilities import Encodes
+from faceforge.schemes.base import BATCH_NORM, Best, Example, Optimizer, Say
 from faceforge.schemes.early_stopping import Stop
 from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.scales import SIGNED, UNIT, Span, into, out_of
 from faceforge.schemes.supervised import COMPARED, SHOWN, Schedule
 
 Code = Tensor | tuple[Tensor, Tensor]
 Reduction = Literal["value", "face"]
 
 
-class LatentModule(ReconstructionModule):
+class LatentModule(ReconstructionModule, Encodes):
     """An autoencoder; with a Gaussian code a VAE (Kingma and Welling 2014, arXiv 1312.6114).
 
     ``code(features=...)`` builds the layer between ``encoder.features`` and the decoder: it returns z, or mean and log
@@ -67,13 +70,13 @@ class LatentModule(ReconstructionModule):
 
     @property
     def latent_size(self) -> int:
-        """The length of a code."""
-        return self.average["code"].latent_size  # type: ignore[index, return-value]
+        """As Encodes.latent_size."""
+        return _part(self.average, "code").latent_size  # type: ignore[return-value]
 
     @property
-    def code_range(self) -> tuple[float, float] | None:
-        """The range of codes; None for a posterior, whose prior is N(0, 1)."""
-        return getattr(self.average["code"], "output_range", None)  # type: ignore[index]
+    def code_range(self) -> Span | None:
+        """As Encodes.code_range."""
+        return getattr(_part(self.average, "code"), "output_range", None)
 
     def trained(self) -> list[nn.Module]:
         """Encoder, code and decoder."""
@@ -81,10 +84,17 @@ class LatentModule(ReconstructionModule):
 
     def objective(self, batch: Batch) -> Tensor:
         """The training loss, a scalar."""
-        self._freeze()
+        if self.freeze_statistics is not None and self.clock.images >= self.freeze_statistics:
+            for norm in (module for module in self.network.modules() if isinstance(module, BATCH_NORM)):
+                norm.eval()
         code = self._code(self.network, batch["input"])
-        z = code if isinstance(code, Tensor) else self._drawn(*code)
-        loss = self.loss(self._decoded(self.network, z, (0.0, 1.0)), (batch["target"] + 1) / 2)
+        if isinstance(code, Tensor):
+            z = code
+        else:
+            mean, log_variance = code
+            noise = self.noise("posterior", self.positions(len(mean)), (mean.shape[1],))
+            z = mean + (0.5 * log_variance).exp() * noise
+        loss = self.loss(self._decoded(self.network, z, UNIT), (batch["target"] + 1) / 2)
         self.means.add(**{"loss/train": loss})
         if isinstance(code, Tensor):
             return loss
@@ -97,26 +107,15 @@ class LatentModule(ReconstructionModule):
         weighed = loss + self.kl_weight * grown * divergence / values
         return weighed * values if self.reduction == "face" else weighed
 
-    def _freeze(self) -> None:
-        if self.freeze_statistics is None or self.clock.images < self.freeze_statistics:
-            return
-        for module in self.network.modules():
-            if isinstance(module, BATCH_NORM):
-                module.eval()
-
     def _code(self, network: nn.Module, images: Tensor) -> Code:
-        encoder = self.compiled(network["encoder"])  # type: ignore[index]
-        return network["code"](encoder(rescale(images, (-1.0, 1.0), encoder.input_range)))  # type: ignore[index]
+        encoder, code = _part(network, "encoder"), _part(network, "code")
+        return code(self.compiled(encoder)(into(encoder, images)))
 
-    def _drawn(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        noise = self.noise("posterior", self.positions(len(mean)), (mean.shape[1],))
-        return mean + (0.5 * log_variance).exp() * noise
+    def _decoded(self, network: nn.Module, z: Tensor, span: Span) -> Tensor:
+        decoder = _part(network, "decoder")
+        return out_of(decoder, self.compiled(decoder)(z), span)
 
-    def _decoded(self, network: nn.Module, z: Tensor, span: tuple[float, float]) -> Tensor:
-        decoder = self.compiled(network["decoder"])  # type: ignore[index]
-        return rescale(decoder(z), decoder.output_range, span)
-
-    def _outputs(self, network: nn.Module, inputs: Tensor, span: tuple[float, float]) -> Tensor:
+    def _outputs(self, network: nn.Module, inputs: Tensor, span: Span) -> Tensor:
         code = self._code(network, inputs)
         return self._decoded(network, code if isinstance(code, Tensor) else code[0], span)
 
@@ -138,7 +137,7 @@ class LatentModule(ReconstructionModule):
     def decode(self, z: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] of codes (N, Z)."""
         with self.evaluating(self.average) as network:
-            return self._decoded(network, z, (-1.0, 1.0)).float().clamp(-1, 1)
+            return self._decoded(network, z, SIGNED).float().clamp(-1, 1)
 
     def invert(self, images: Tensor, steps: int, rate: float = 0.05, pull: float = 1e-3) -> Tensor:
         """Codes (N, Z) that decode closer to images (N, C, H, W) in [-1, 1] than the encoder's own do.
@@ -153,7 +152,7 @@ class LatentModule(ReconstructionModule):
             z = first.clone().requires_grad_(True)
             optimizer = torch.optim.Adam([z], lr=rate * float(scale))
             for _ in range(steps):
-                error = (self._decoded(network, z, (0.0, 1.0)) - (images + 1) / 2).square().flatten(1).mean(1)
+                error = (self._decoded(network, z, UNIT) - (images + 1) / 2).square().flatten(1).mean(1)
                 away = ((z - first) / scale).square().mean(1)
                 optimizer.zero_grad()
                 (error + pull * away).sum().backward()
@@ -162,7 +161,7 @@ class LatentModule(ReconstructionModule):
                     z.data.clamp_(*self.code_range)
         return z.detach()
 
-    def validate(self, data: Any) -> dict[str, float]:
+    def validate(self, data: FaceData) -> dict[str, float]:
         """As PairedScheme.validate, plus the number of active units."""
         scores = super().validate(data)
         if not scores:
@@ -171,7 +170,7 @@ class LatentModule(ReconstructionModule):
         mean, log_variance = self.posterior(images) or (self.encode(images), None)
         return {**scores, **health.of_codes(mean.cpu(), None if log_variance is None else log_variance.cpu())}
 
-    def on_run_end(self, data: Any, folder: Path, best: Best, say: Say = lambda text: None) -> str | None:
+    def on_run_end(self, data: FaceData, folder: Path, best: Best, say: Say = lambda text: None) -> str | None:
         """Write ``latent.safetensors`` of the best checkpoint, whose weights the module then has."""
         weights, digest = best()
         self.load_state_dict(weights)
@@ -179,7 +178,7 @@ class LatentModule(ReconstructionModule):
         space.save(folder / SPACE)
         return space.left_out
 
-    def pictures(self, data: Any) -> Tensor:
+    def pictures(self, data: FaceData) -> Tensor:
         """Rows of eight: faces, reconstructions, and faces from random codes, N(0, 1), or U[0, 1) if deterministic."""
         rows = super().pictures(data)
         shown = len(rows) // 3
@@ -187,12 +186,15 @@ class LatentModule(ReconstructionModule):
         z = self.noise("pictures", torch.arange(SHOWN), (self.latent_size,), kind)
         return torch.cat([rows[: 2 * shown], self.decode(z).cpu()])
 
-    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
+    def networks(self, data: FaceData) -> dict[str, Example]:
         """Encoder, code and decoder with examples of batch 1."""
-        network: Any = self.average
-        features = torch.zeros(1, network["encoder"].features)
+        encoder, code, decoder = (_part(self.average, name) for name in ("encoder", "code", "decoder"))
         return {
-            "encoder": (network["encoder"], data.pairs("train", [0])["input"]),
-            "code": (network["code"], features),
-            "decoder": (network["decoder"], torch.zeros(1, self.latent_size)),
+            "encoder": (encoder, (data.pairs("train", [0])["input"],)),
+            "code": (code, (torch.zeros(1, encoder.features),)),  # type: ignore[arg-type]
+            "decoder": (decoder, (torch.zeros(1, self.latent_size),)),
         }
+
+
+def _part(network: nn.Module, name: str) -> nn.Module:
+    return network[name]  # type: ignore[index]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isinf
 from pathlib import Path
@@ -23,8 +23,11 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from faceforge import counter_rng
+from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
+from faceforge.schemes.abilities import Encodes
+from faceforge.types import Json
 
 Array = NDArray[np.floating[Any]]
 Range = tuple[float, float] | None
@@ -164,8 +167,9 @@ def fit_mixture(white: Array, seed: int) -> tuple[Array, Array, Array]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is judged by its BIC too
         fits = [GaussianMixture(k, **options).fit(white) for k in counts]
-    best: Any = min(fits, key=lambda fit: fit.bic(white))
-    return best.weights_, best.means_, np.sqrt(best.covariances_)
+    best = min(fits, key=lambda fit: fit.bic(white))
+    weights, means, variances = map(np.asarray, (best.weights_, best.means_, best.covariances_))
+    return weights, means, np.sqrt(variances)
 
 
 # ----------------------------------------------------------------------------------------------------------- directions
@@ -269,12 +273,11 @@ class LatentSpace:
 
     @classmethod
     def fit(
-        cls, module: Any, data: Any, checkpoint: str | None = None, seed: int = 0, say: Say = lambda text: None
+        cls, module: Encodes, data: FaceData, checkpoint: str | None = None, seed: int = 0, say: Say = lambda text: None
     ) -> LatentSpace:
-        """Compute from the training faces of a datamodule, at most 5000, and their labels, if any.
+        """From the training faces of a datamodule, at most 5000 of them, and their labels where there are some.
 
-        ``module`` has ``encode`` and ``code_range``; ``checkpoint`` is the hash of the file with its weights; ``say``
-        receives progress messages.
+        ``checkpoint`` is the hash of the file its weights come from; ``say`` is told what is being made.
         """
         say("codes of training faces")
         order = counter_rng.permutation(seed, "latent/faces", 0, data.counts["train"])
@@ -403,7 +406,7 @@ class LatentSpace:
         made = {**self.made, "without_logistic": [*others, *without]}
         return replace(self, names=names, differences=_single(differences), normals=_single(normals), made=made)
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    def pack(self) -> tuple[Json, dict[str, NDArray[np.float32]]]:
         """As plain data: metadata and arrays."""
         low, high = self.link.code_range or (None, None)
         about = {"format": FORMAT, "version": VERSION, "names": self.names, "made": self.made}
@@ -449,7 +452,7 @@ LINK = ("location", "scale", "spread")
 ARRAYS = ("mean", "axes", "weights", "centres", "deviations", "differences", "normals", *LINK)
 
 
-def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int = 256) -> Array:
+def encode(module: Encodes, data: FaceData, indices: NDArray[np.integer[Any]], chunk: int = 256) -> Array:
     """Codes (N, Z) of training faces, in chunks."""
     parts = [indices[n : n + chunk] for n in range(0, len(indices), chunk)]
     device = next(module.parameters()).device
@@ -457,7 +460,7 @@ def encode(module: Any, data: Any, indices: NDArray[np.integer[Any]], chunk: int
     return torch.cat(codes).double().numpy()
 
 
-def _sets(codes: Array, names: Sequence[str], values: Array) -> Any:
+def _sets(codes: Array, names: Sequence[str], values: Array) -> Iterator[tuple[str, tuple[Array, Array]]]:
     """(name, (codes with, codes without)) of each attribute with enough faces of both kinds.
 
     For attributes with values other than 0 and 1, values above the median count as having it.
@@ -486,7 +489,7 @@ def _tensor(values: Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+def _read(path: Path) -> tuple[Json, dict[str, Array]]:
     try:
         with safe_open(path, "np") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from faceforge.data.datamodule import Batch, FaceData
 from faceforge.schemes import ema
-from faceforge.schemes.base import Batch, Optimizer, optimizer_of, rescale
+from faceforge.schemes.base import Example, Optimizer, optimizer_of
 from faceforge.schemes.early_stopping import Stop
+from faceforge.schemes.scales import SIGNED, UNIT, Span, into, out_of
 from faceforge.schemes.supervised import PairedScheme, Schedule
 
 
@@ -47,7 +47,8 @@ class ReconstructionModule(PairedScheme):
         self.reseed()
         images = len(batch["target"]) * self.world
         loss = self.objective(batch)
-        self.step_optimizer(self.optimizers(use_pl_optimizer=False), loss, self.clip_norm)  # type: ignore[arg-type]
+        (optimizer,) = self.raw_optimizers()
+        self.step_optimizer(optimizer, loss, self.clip_norm)
         self.after_step()
         self.clock.images += images
         self.clock.generator_steps += 1
@@ -56,22 +57,20 @@ class ReconstructionModule(PairedScheme):
 
     def objective(self, batch: Batch) -> Tensor:
         """The training loss, a scalar."""
-        loss = self.loss(
-            self._outputs(self.compiled(self.network), batch["input"], (0.0, 1.0)), (batch["target"] + 1) / 2
-        )
+        made = self._outputs(self.compiled(self.network), batch["input"], UNIT)
+        loss = self.loss(made, (batch["target"] + 1) / 2)
         self.means.add(**{"loss/train": loss})
         return loss
 
-    def _outputs(self, network: nn.Module, inputs: Tensor, span: tuple[float, float]) -> Tensor:
-        seen = rescale(inputs, (-1.0, 1.0), network.input_range)  # type: ignore[arg-type]
-        return rescale(network(seen), network.output_range, span)  # type: ignore[arg-type]
+    def _outputs(self, network: nn.Module, inputs: Tensor, span: Span) -> Tensor:
+        return out_of(network, network(into(network, inputs)), span)
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
         """As PairedScheme.predict."""
         with self.evaluating(self.average if averaged else self.network) as network:
-            return self._outputs(network, inputs, (-1.0, 1.0)).float().clamp(-1, 1)
+            return self._outputs(network, inputs, SIGNED).float().clamp(-1, 1)
 
-    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
+    def networks(self, data: FaceData) -> dict[str, Example]:
         """The network with an example input of batch 1."""
-        return {"network": (self.average, data.pairs("train", [0])["input"])}
+        return {"network": (self.average, (data.pairs("train", [0])["input"],))}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from faceforge import counter_rng
+from faceforge.data.datamodule import Batch, FaceData
 from faceforge.errors import BadInput
 from faceforge.metrics import health
 from faceforge.metrics.pairs import PairScores, mae
-from faceforge.schemes.base import Batch, Scheme
+from faceforge.schemes.base import Scheme
 from faceforge.schemes.early_stopping import Stop
+from faceforge.types import Json
 
 Schedule = Callable[[torch.optim.Optimizer], LRScheduler]
 COMPARED = 256  # validation faces for the health figures
@@ -39,7 +41,12 @@ class PairedScheme(Scheme):
         if schedule:
             _try(schedule)
         self._rates: LRScheduler | None = None
-        self._saved_rates: dict[str, Any] | None = None
+        self._saved_rates: Json | None = None
+
+    @property
+    def pure(self) -> bool:
+        """Whether an output is a function of its own input: nothing is drawn, and its batch has no say."""
+        return True
 
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
         """Outputs (N, C, H, W) in [-1, 1] for inputs (N, C', H', W'): eval mode, averaged weights."""
@@ -50,7 +57,7 @@ class PairedScheme(Scheme):
         return torch.nn.functional.interpolate(inputs.float().clamp(-1, 1), size=size, mode="nearest")
 
     @torch.no_grad()
-    def validate(self, data: Any) -> dict[str, float]:
+    def validate(self, data: FaceData) -> dict[str, float]:
         """Means over the validation split, in [0, 1] units: loss, mae, mse, psnr (dB), ssim, variance_ratio; then
         health figures of the outputs, and the mae of training faces.
         """
@@ -78,7 +85,7 @@ class PairedScheme(Scheme):
         """Predictions in [-1, 1] on the CPU, in chunks, since large ones would not fit."""
         return torch.cat([self.predict(part.to(self.device)).cpu() for part in pair["input"].split(AT_ONCE)])
 
-    def _health(self, data: Any, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def _health(self, data: FaceData, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Health figures of some outputs, and the error on a fixed set of training faces."""
         count = min(len(targets), data.counts["train"], RECALLED)
         chosen = counter_rng.permutation(self.seed, "train/mae", 0, data.counts["train"])[:count]
@@ -87,7 +94,7 @@ class PairedScheme(Scheme):
         return {"train/mae": error, **health.of_outputs(outputs, targets, seen["target"].mean(0))}
 
     @torch.no_grad()
-    def pictures(self, data: Any) -> Tensor:
+    def pictures(self, data: FaceData) -> Tensor:
         """Rows of eight: inputs, outputs and targets of the same validation faces each time."""
         split = "val" if data.counts["val"] else "train"
         total = data.counts[split]
@@ -120,13 +127,13 @@ class PairedScheme(Scheme):
             except ValueError as error:  # a schedule of a fixed length, such as OneCycleLR
                 raise BadInput(f"model.schedule: ends before the run does ({' '.join(str(error).split())})") from None
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Json) -> None:
         """Save the states of schedule and early stopping too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["stop"] = self.stop.state_dict() if self.stop else None
         checkpoint["schedule"] = _plain(self._rates.state_dict()) if self._rates else None
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Json) -> None:
         """Restore them; the schedule itself is built later, with its optimiser."""
         super().on_load_checkpoint(checkpoint)
         if self.stop and checkpoint.get("stop") is not None:
@@ -154,5 +161,5 @@ def _try(schedule: Schedule) -> None:
         raise BadInput(f"model.schedule: {name} must be a scheduler of torch.optim.lr_scheduler")
 
 
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
+def _plain(state: Json) -> Json:
     return {k: v for k, v in state.items() if isinstance(v, int | float | str | bool | list | None)}

@@ -6,17 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from faceforge import counter_rng, counter_rng_torch
-from faceforge.losses import Objective, discriminator_loss, generator_loss
+from faceforge.data.datamodule import Batch, FaceData
+from faceforge.losses import Unpaired, discriminator_loss, generator_loss, terms
 from faceforge.metrics import health
 from faceforge.schemes import ema
-from faceforge.schemes.base import BATCH_NORM, Batch, Optimizer, RunningMeans, optimizer_of, rescale
+from faceforge.schemes.base import BATCH_NORM, Example, Optimizer, optimizer_of
 from faceforge.schemes.early_stopping import Stop
+from faceforge.schemes.running_means import RunningMeans
+from faceforge.schemes.scales import into, out_of
 from faceforge.schemes.supervised import PairedScheme
 
 DROPOUT = (nn.Dropout, nn.Dropout2d)
@@ -37,7 +39,7 @@ class TranslationModule(PairedScheme):
         discriminator: nn.Module,
         optimizer_g: Optimizer,
         optimizer_d: Optimizer,
-        objective: Literal["minimax", "non_saturating", "hinge", "least_squares"],
+        objective: Unpaired,
         discriminator_weight: float,
         adversarial_weight: float,
         loss: nn.Module,
@@ -51,15 +53,22 @@ class TranslationModule(PairedScheme):
         seed: int,
     ) -> None:
         super().__init__(loss, None, stop, seed)
+        if terms(objective).paired:
+            raise ValueError(f"model.objective={objective}: must use each image separately, like least_squares")
         self.generator, self.discriminator = generator, discriminator
         self.average = ema.averaged_copy(generator)
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
-        self.objective: Objective = objective
+        self.objective: Unpaired = objective
         self.means = RunningMeans(logits=partial(health.of_discriminator, objective))
         self.discriminator_weight, self.adversarial_weight = discriminator_weight, adversarial_weight
         self.loss_weight = loss_weight
         self.test_dropout, self.test_batch_statistics = test_dropout, test_batch_statistics
         self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
+
+    @property
+    def pure(self) -> bool:
+        """As PairedScheme.pure."""
+        return not (self.test_dropout or self.test_batch_statistics)
 
     def trained(self) -> list[nn.Module]:
         """Generator and discriminator."""
@@ -70,44 +79,36 @@ class TranslationModule(PairedScheme):
         return [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One training step."""
+        """One training step: the discriminator, then the generator, on the same outputs."""
         self.reseed()
         source, target = batch["input"], batch["target"]
         images = len(target) * self.world
+        judge = self.compiled(self.discriminator)
+        optimizer_g, optimizer_d = self.raw_optimizers()
         made = self._translate(self.compiled(self.generator), source)
-        optimizer_g, optimizer_d = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
-        self._discriminator_step(source, target, made.detach(), optimizer_d)
-        self._generator_step(source, target, made, optimizer_g)
+        shown, right, wrong = (into(self.discriminator, pictures) for pictures in (source, target, made))
+
+        self.discriminator.requires_grad_(True)
+        real_logits, fake_logits = judge(shown, right), judge(shown, wrong.detach())
+        loss = discriminator_loss(self.objective, real_logits, fake_logits)
+        self.means.add(**{"loss/discriminator": loss})
+        self.means.keep("logits", real_logits, fake_logits)
+        self.step_optimizer(optimizer_d, self.discriminator_weight * loss, self.clip_norm)
+
+        self.discriminator.requires_grad_(False)
+        adversarial = generator_loss(self.objective, judge(shown, wrong))
+        pixels = self.loss((made + 1) / 2, (target + 1) / 2)
+        self.means.add(**{"loss/generator": adversarial, "loss/train": pixels})
+        loss = self.adversarial_weight * adversarial + self.loss_weight * pixels
+        self.step_optimizer(optimizer_g, loss, self.clip_norm)
+
         self.clock.images += images
         self.clock.generator_steps += 1
         keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
         ema.update(self.average, self.generator, keep)
 
-    def _discriminator_step(
-        self, source: Tensor, target: Tensor, made: Tensor, optimizer: torch.optim.Optimizer
-    ) -> None:
-        self.discriminator.requires_grad_(True)
-        real, fake = self._judged(source, target), self._judged(source, made)
-        loss = discriminator_loss(self.objective, real, fake)
-        self.means.add(**{"loss/discriminator": loss})
-        self.means.keep("logits", real, fake)
-        self.step_optimizer(optimizer, self.discriminator_weight * loss, self.clip_norm)
-
-    def _generator_step(self, source: Tensor, target: Tensor, made: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        self.discriminator.requires_grad_(False)
-        adversarial = generator_loss(self.objective, self._judged(source, made))
-        pixels = self.loss((made + 1) / 2, (target + 1) / 2)
-        self.means.add(**{"loss/generator": adversarial, "loss/train": pixels})
-        loss = self.adversarial_weight * adversarial + self.loss_weight * pixels
-        self.step_optimizer(optimizer, loss, self.clip_norm)
-
     def _translate(self, generator: nn.Module, source: Tensor) -> Tensor:
-        seen = rescale(source, (-1.0, 1.0), generator.input_range)  # type: ignore[arg-type]
-        return rescale(generator(seen), generator.output_range, (-1.0, 1.0))  # type: ignore[arg-type]
-
-    def _judged(self, source: Tensor, image: Tensor) -> Tensor:
-        span = self.discriminator.input_range
-        return self.compiled(self.discriminator)(rescale(source, (-1.0, 1.0), span), rescale(image, (-1.0, 1.0), span))  # type: ignore[arg-type]
+        return out_of(generator, generator(into(generator, source)))
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, averaged: bool = True) -> Tensor:
@@ -118,12 +119,12 @@ class TranslationModule(PairedScheme):
             counter_rng_torch.seed(inputs.device, counter_rng.key(self.seed, "test/dropout") >> 1)
             return self._translate(network, inputs).float().clamp(-1, 1)
 
-    def networks(self, data: Any) -> dict[str, tuple[Any, ...]]:
+    def networks(self, data: FaceData) -> dict[str, Example]:
         """Generator and discriminator; the discriminator's example is an (input, output) pair."""
         pair = data.pairs("train", [0])
         return {
-            "generator": (self.average, pair["input"]),
-            "discriminator": (self.discriminator, pair["input"], pair["target"]),
+            "generator": (self.average, (pair["input"],)),
+            "discriminator": (self.discriminator, (pair["input"], pair["target"])),
         }
 
 

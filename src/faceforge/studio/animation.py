@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from faceforge.errors import BadInput
+from faceforge.schemes.abilities import Samples
 from faceforge.schemes.latent_space import Density, Kind
 from faceforge.studio.model import AT_ONCE, Model
 from faceforge.studio.photo import to_pictures
+from faceforge.types import Json
 
 FPS = 24.0
 
@@ -29,7 +30,7 @@ def walk(
     if stops < 2:
         raise BadInput(f"--faces {stops}: must be at least 2")
     z = model.codes(stops, seed, 0, truncation, density)
-    round_ = _is_normal(model)
+    round_ = isinstance(model.module, Samples) and model.module.latent == "normal"
     places = np.arange(frames) * stops / frames
 
     def at(place: float) -> Tensor:
@@ -49,7 +50,7 @@ def one_face(
     truncation: float = 1.0,
     density: Density = "mixture",
     kind: Kind = "orthogonalised",
-) -> tuple[Iterator[np.ndarray], dict[str, Any]]:
+) -> tuple[Iterator[np.ndarray], Json]:
     """``frames`` of the first face of a seed along an attribute, and the settings for its recipe."""
     model.require("edit")
     z = model.codes(1, seed, 0, truncation, density)
@@ -79,10 +80,6 @@ def between(a: Tensor, b: Tensor, share: float, round_: bool) -> Tensor:
     if angle < 1e-4:
         return torch.lerp(a, b, share)
     return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
-
-
-def _is_normal(model: Model) -> bool:
-    return not hasattr(model.module, "encode") and model.module.generator.latent == "normal"
 
 
 def _eased(share: float) -> float:

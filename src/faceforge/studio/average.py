@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from faceforge.cut.frame import Landmarks
 from faceforge.errors import BadInput
+from faceforge.schemes.abilities import Encodes
 from faceforge.studio import photo as photos
 from faceforge.studio.edit import best_faces
-from faceforge.studio.model import WATCH, Model
+from faceforge.studio.model import WATCH, Model, named
 from faceforge.studio.photo import to_pictures
 
 SIZE = (320, 240)  # of a mean face by landmarks without a run
@@ -20,6 +22,26 @@ STEADY = 1 / 255  # of the range: an average that changes by less than one grey 
 ROUNDS = 100  # maximum number of translations
 EYES, MOUTH = 0.40, 0.68  # rows of the eyes and the mouth in a mean face, as fractions of its height
 GAP = 0.115  # horizontal distance from the middle to each eye, as a fraction of the height
+Way = Literal["landmarks", "latent", "translation"]
+
+
+def ways_of(model: Model | None) -> list[Way]:
+    """The available methods for a mean; the one the model was trained for comes first."""
+    if model is None:
+        return ["landmarks"]
+    own: dict[Way, bool] = {"translation": _paints_others(model), "latent": model.has_codes}
+    return [*(way for way, can in own.items() if can), "landmarks"]
+
+
+def by_way(way: Way, model: Model | None, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Means of the images as they converge, uint8 (H, W, 3); the last one is the result. Raises BadInput."""
+    if model is None or way == "landmarks":
+        return by_landmarks(pictures, model.size if model else SIZE)
+    return (by_translation if way == "translation" else by_codes)(model, pictures)
+
+
+def _paints_others(model: Model) -> bool:
+    return model.task.serves == "average"
 
 
 # ------------------------------------------------------------------------------------------------------ by landmarks
@@ -92,8 +114,9 @@ def warp(face: np.ndarray, shape: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def by_codes(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """The face of the mean code of the first 1, 2, ... faces, uint8 (H, W, 3)."""
-    if not hasattr(model.module, "encode"):
-        raise BadInput(f"{model.path}: has no codes; --way latent needs a run of model=latent_editor")
+    if not model.has_codes:
+        able = named("model", lambda scheme: issubclass(scheme, Encodes))
+        raise BadInput(f"{model.path}: has no codes; --method latent needs a run of {able}")
     z = model.encode(best_faces(model, pictures))
     sums = z.cumsum(0)
     for count in range(1, len(z) + 1):
@@ -107,12 +130,11 @@ def by_translation(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[np.
     """The published method: the mean output of a model trained to predict another face, applied to its own output
     until it converges. Yields uint8 (H, W, 3) after each round.
 
-    Raises BadInput if the run was not trained with task=average.
+    Raises BadInput if the run was trained for another task.
     """
-    if model.task.name != "average":
-        raise BadInput(
-            f"{model.path}: was trained for {model.task.name}; --way translation needs a run of task=average"
-        )
+    if not _paints_others(model):
+        able = named("task", lambda task: task.serves == "average")
+        raise BadInput(f"{model.path}: was trained for {model.task.name}; --method translation needs a run of {able}")
     faces = best_faces(model, pictures)
     before = model.predict(faces).mean(0, keepdim=True)
     yield to_pictures(before)[0]

@@ -18,12 +18,6 @@ faces, to deceive, or to show a real person in a way that person would not agree
 was trained on; results are worse for people who are rare among them. Label what you publish as synthetic; files made
 by faceforge carry such a label and the recipe that made them.
 """
-LIMITS: Mapping[str, str] = {
-    "super_resolution": "Details that the small image does not contain are invented.",
-    "colorize": "Colours are plausible, not true; strong colours come out muted.",
-    "none": "Faces are generated from random noise; they show no real person, but may resemble a training face.",
-}
-FALLBACK = "What the input does not determine is filled in from what is common among the training faces."
 
 
 def make_card(model: Model, files: Mapping[str, str]) -> str:
@@ -37,7 +31,7 @@ def make_card(model: Model, files: Mapping[str, str]) -> str:
         "## Use\n\n" + _use(model),
         "## Data\n\n" + _data(run),
         "## Scores\n\n" + _scores(model.folder),
-        "## Limits\n\n" + LIMITS.get(model.task.name, FALLBACK),
+        "## Limits\n\n" + model.task.limits,
         "## Ethics\n\n" + ETHICS.strip(),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"

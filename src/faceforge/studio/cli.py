@@ -22,7 +22,7 @@ Density = Annotated[
 Direction = Annotated[
     Literal["orthogonalised", "mean_difference", "logistic"], typer.Option(help="mean_difference is as published.")
 ]
-Whole = Annotated[bool, typer.Option("--whole", help="Use the whole image as one face, without face detection.")]
+NoDetect = Annotated[bool, typer.Option("--no-detect", help="Use the whole image as one face, without face detection.")]
 Show = Annotated[
     Literal["photo", "faces"], typer.Option(help="The photo with its faces pasted back, or the steps for each face.")
 ]
@@ -70,7 +70,7 @@ def upscale(
 def translate(
     run: Run,
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, a folder of images, or a video.")],
-    whole: Whole = False,
+    no_detect: NoDetect = False,
     lines: Annotated[
         bool, typer.Option("--lines", help="The image is a line drawing on black (contours, canny).")
     ] = False,
@@ -82,7 +82,7 @@ def translate(
     """Apply the task of a run to the faces in photos: colorize, deblur, redraw from lines."""
     from faceforge.studio import command
 
-    command.translate(command.Request(run, out, overwrite, tuple(trusted or ())), photo, whole, show, lines)
+    command.translate(command.Request(run, out, overwrite, tuple(trusted or ())), photo, no_detect, show, lines)
 
 
 @app.command()
@@ -92,12 +92,12 @@ def edit(
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="NAME=NUMBER", help="For example Smiling=1.5 Eyeglasses=-1.")
     ] = None,
-    teach: Annotated[
+    learn: Annotated[
         tuple[str, Path, Path] | None,
-        typer.Option(metavar="NAME HAVING LACKING", help="First learn an attribute from two folders of images."),
+        typer.Option(metavar="NAME WITH WITHOUT", help="First learn an attribute from two folders of images."),
     ] = None,
     direction: Direction = "orthogonalised",
-    whole: Whole = False,
+    no_detect: NoDetect = False,
     show: Show = "photo",
     out: Out = None,
     overwrite: Overwrite = False,
@@ -107,14 +107,14 @@ def edit(
     from faceforge.studio import command
 
     asked = command.Request(run, out, overwrite, tuple(trusted or ()))
-    command.edit(asked, photo, changes or [], direction, whole, show, teach)
+    command.edit(asked, photo, changes or [], direction, no_detect, show, learn)
 
 
 @app.command()
 def average(
     folder: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder of images, at any depth.")],
     run: Annotated[Path | None, typer.Option(help="A run of model=latent_editor, or of task=average.")] = None,
-    way: Annotated[
+    method: Annotated[
         Literal["landmarks", "latent", "translation"] | None,
         typer.Option(help="Default: what the run supports; without a run, landmarks."),
     ] = None,
@@ -126,7 +126,7 @@ def average(
     """Compute the mean face of a folder of photos."""
     from faceforge.studio import command
 
-    command.average(folder, run, way, out, video, overwrite, tuple(trusted or ()))
+    command.average(folder, run, method, out, video, overwrite, tuple(trusted or ()))
 
 
 @app.command()
@@ -158,7 +158,7 @@ def morph(
     second: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
     seconds: Seconds = 4.0,
     steps: Annotated[int, typer.Option(help="Optimisation steps that fit the two codes to the photos.")] = 100,
-    whole: Whole = False,
+    no_detect: NoDetect = False,
     out: Annotated[Path | None, typer.Option(help="A .mp4, a .gif, or a .png with eight steps.")] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
@@ -167,7 +167,7 @@ def morph(
     from faceforge.studio import command
 
     asked = command.Request(run, out, overwrite, tuple(trusted or ()))
-    command.morph(asked, first, second, seconds, steps, whole)
+    command.morph(asked, first, second, seconds, steps, no_detect)
 
 
 @app.command()
@@ -175,7 +175,7 @@ def invert(
     run: Run,
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="An image.")],
     steps: Annotated[int, typer.Option(help="Optimisation steps; 0 uses the encoder only.")] = 100,
-    whole: Whole = False,
+    no_detect: NoDetect = False,
     out: Out = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
@@ -183,7 +183,7 @@ def invert(
     """Encode the face in a photo; writes its reconstruction and the code as a .safetensors file."""
     from faceforge.studio import command
 
-    command.invert(command.Request(run, out, overwrite, tuple(trusted or ())), photo, steps, whole)
+    command.invert(command.Request(run, out, overwrite, tuple(trusted or ())), photo, steps, no_detect)
 
 
 @app.command("app")
@@ -196,12 +196,15 @@ def app_(
         str, typer.Option(help="Address to listen on; any other address than the default is open to the network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 7860,
+    public_url: Annotated[
+        str | None, typer.Option(help="Address behind a proxy, such as https://faces.example.com.")
+    ] = None,
     trusted: Trusted = None,
 ) -> None:
     """Open the studio: all of these commands in the browser."""
     from faceforge.studio.web.server import serve
 
-    serve(runs or [], host, port, tuple(trusted or ()))
+    serve(runs or [], host, port, tuple(trusted or ()), public_url)
 
 
 @app.command()

@@ -7,26 +7,30 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
 from faceforge.engine.progress import Progress
 from faceforge.errors import BadInput
-from faceforge.io.files import atomic_path
+from faceforge.io.files import atomic_path, short_name
 from faceforge.io.images import make_grid
 from faceforge.schemes.latent_space import Density, Kind
-from faceforge.studio import animation, output, recipes, restore
+from faceforge.studio import animation, output, recipes
 from faceforge.studio import average as averages
 from faceforge.studio import edit as edits
 from faceforge.studio import photo as photos
+from faceforge.studio import translate as translations
+from faceforge.studio import upscale as enlargements
 from faceforge.studio.model import Ability, Model, open_model
-from faceforge.studio.output import VIDEOS, Recipe, Target
-from faceforge.studio.restore import Result
+from faceforge.studio.output import VIDEOS, Beside, Recipe, Target, alone
+from faceforge.studio.panel import Result
+from faceforge.types import Json
 
 FILMS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif"}
 Show = Literal["photo", "faces"]
+Work = Callable[[Model, np.ndarray], Result]
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,9 @@ class Request:
         """The model. Raises BadInput if it lacks the ability."""
         return open_model(self.run, ability, self.trusted)
 
-    def target(self, model: Model, default: str, kinds: tuple[str, ...] = (".png",), **more: Any) -> Target:
+    def target(self, model: Model, default: str, kinds: tuple[str, ...] = (".png",), beside: Beside = alone) -> Target:
         """The output path or folder. Raises BadInput."""
-        return output.target(self.out, model.made / default, self.overwrite, kinds, **more)
+        return output.target(self.out, model.made / default, self.overwrite, kinds, beside)
 
 
 # ------------------------------------------------------------------------------------------------------------ generate
@@ -79,7 +83,7 @@ def generate(asked: Request, count: int, seed: int, truncation: float, density: 
 def upscale(asked: Request, photo: Path, simulate: bool) -> None:
     """Enlarged photos; with ``simulate``, photos are downscaled first and compared with the original."""
     model = asked.open("upscale")
-    work = restore.simulate if simulate else restore.upscale
+    work = enlargements.simulate if simulate else enlargements.upscale
     recipe = partial(recipes.upscale, model, simulate)
     results = _photos(asked, model, photo, "simulated" if simulate else "upscaled", recipe, "photo", work)
     scores = [result.scores for result in results if result.scores]
@@ -97,19 +101,23 @@ def translate(asked: Request, photo: Path, whole: bool, show: Show, lines: bool 
     recipe = partial(recipes.from_lines, model) if lines else partial(recipes.translate, model, whole)
 
     def work(model: Model, pixels: np.ndarray) -> Result:
-        return Result(restore.from_lines(model, pixels), []) if lines else restore.translate(model, pixels, whole)
+        if lines:
+            return Result(translations.from_lines(model, pixels), [])
+        return translations.translate(model, pixels, whole)
 
     _photos(asked, model, photo, model.task.name, recipe, "photo" if lines else show, work)
 
 
-def edit(asked: Request, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: Any) -> None:
+def edit(
+    asked: Request, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: edits.Taught | None
+) -> None:
     """Photos with changed attributes; ``taught`` is an attribute with its two folders, or None."""
     strengths = edits.parse_strengths(words)
     model = asked.open("edit")
     _photo_target(asked, model, photo, "edited")  # fails before anything is learned
     space = edits.teach(model, *taught) if taught else model.space
     if not strengths:
-        known = ", ".join(space.names) or "none (its faces had no labels; --teach NAME HAVING LACKING adds one)"
+        known = ", ".join(space.names) or "none (its faces had no labels; --learn NAME WITH WITHOUT adds one)"
         raise BadInput(f"no attribute to change, must be for example Smiling=1.5; {asked.run} knows {known}")
     recipe = partial(recipes.edit, model, strengths, kind, whole, taught)
 
@@ -141,7 +149,7 @@ def _code_file(path: Path) -> Path:
 
 
 def _photos(
-    asked: Request, model: Model, photo: Path, name: str, recipe: Callable[..., Recipe], show: Show, work: Any
+    asked: Request, model: Model, photo: Path, name: str, recipe: Callable[..., Recipe], show: Show, work: Work
 ) -> list[Result]:
     """Apply ``work`` to a photo or each photo of a folder; photos without a face are reported and skipped."""
     files, single = photos.photo_files(photo), photo.is_file()
@@ -170,10 +178,16 @@ def _photos(
 
 
 def _photo_target(asked: Request, model: Model, photo: Path, name: str) -> Target:
+    photo = _named(photo)
     return asked.target(model, f"{photo.stem}-{name}.png" if photo.is_file() else f"{photo.name}-{name}")
 
 
-def _one(work: Any, model: Model, file: Path) -> Result:
+def _named(path: Path) -> Path:
+    """The path with a name that outputs can have, unlike ``.``."""
+    return path if path.name.strip(".") else path.resolve()
+
+
+def _one(work: Work, model: Model, file: Path) -> Result:
     pixels = photos.read_photo(file)
     try:
         return work(model, pixels)
@@ -184,9 +198,9 @@ def _one(work: Any, model: Model, file: Path) -> Result:
 def _beside(folder: Path, files: Sequence[Path], root: Path) -> list[Path]:
     """The output path of each image; if a.jpg and a.png would collide, all names keep their suffixes."""
     below = [file.relative_to(root) if root.is_dir() else Path(file.name) for file in files]
-    short = [path.with_suffix(".png") for path in below]
+    short = [path.with_name(short_name(path.stem, ".png")) for path in below]
     distinct = len(set(short)) == len(short)
-    return [folder / path for path in (short if distinct else (p.with_name(f"{p.name}.png") for p in below))]
+    return [folder / path for path in (short if distinct else (p.with_name(short_name(p.name, ".png")) for p in below))]
 
 
 def _film(asked: Request, model: Model, film: Path) -> None:
@@ -195,7 +209,7 @@ def _film(asked: Request, model: Model, film: Path) -> None:
     path = next(target.files([film.stem], ".mp4"))
     with Bar(count) as progress:
         recipe = recipes.translate(model, False, film=film.name)
-        output.save_video(restore.frames_of(model, progress.over(frames)), path, fps, recipe)
+        output.save_video(translations.frames_of(model, progress.over(frames)), path, fps, recipe)
     _say("video", path)
 
 
@@ -218,7 +232,7 @@ def walk(
     frames = _frames(seconds)
     name = f"walk-{seed}.mp4" if attribute is None else f"{attribute}-{seed}.mp4"
     target = asked.target(model, name, VIDEOS)
-    way: dict[str, Any] = {"faces": stops}
+    way: Json = {"faces": stops}
     if attribute is None:
         made = animation.walk(model, stops, frames, seed, truncation, density)
     else:
@@ -247,7 +261,7 @@ def morph(asked: Request, first: Path, second: Path, seconds: float, steps: int,
 def average(
     folder: Path,
     run: Path | None,
-    way: str | None,
+    way: averages.Way | None,
     out: Path | None,
     video: bool,
     overwrite: bool,
@@ -256,15 +270,10 @@ def average(
     """The mean face of a folder, or a video of how it converges."""
     model = open_model(run, "average", trusted) if run else None
     if model is None and way not in (None, "landmarks"):
-        raise BadInput(f"--way {way}: needs --run RUN")
-    if model is not None and way is None:
-        way = "translation" if model.task.name == "average" else "latent"
-    files = photos.photo_files(folder)
-    pictures = map(photos.read_photo, files)
-    if model is None or way == "landmarks":
-        made = averages.by_landmarks(pictures, model.size if model else averages.SIZE)
-    else:
-        made = (averages.by_translation if way == "translation" else averages.by_codes)(model, pictures)
+        raise BadInput(f"--method {way}: needs --run RUN")
+    way = way or averages.ways_of(model)[0]
+    folder, read = _named(folder), list[int]()
+    made = averages.by_way(way, model, _counted(photos.read_photos(folder), read))
     kinds = VIDEOS if video else (".png",)
     default = (model.made if model else folder.parent) / f"{folder.name}-mean{kinds[0]}"
     path = next(output.target(out, default, overwrite, kinds).files([default.stem], kinds[0]))
@@ -275,7 +284,9 @@ def average(
             last[:] = [frame]
             yield frame
 
-    recipe = recipes.average(model, way or "landmarks", len(files), folder=folder.name)
+    first = next(made)  # the photos are read by now
+    made = chain([first], made)
+    recipe = recipes.average(model, way, len(read), folder=folder.name)
     with Bar(None) as progress:
         frames = progress.over(remembered())
         if video:
@@ -284,7 +295,13 @@ def average(
             for _ in frames:
                 pass
             output.save_png(last[0], path, recipe)
-    _say(f"the mean face ({way or 'landmarks'}, {progress.done} steps)", path)
+    _say(f"the mean face of {len(read)} photos ({way}, {progress.done} steps)", path)
+
+
+def _counted(pictures: Iterable[np.ndarray], read: list[int]) -> Iterator[np.ndarray]:
+    for pixels in pictures:
+        read.append(1)
+        yield pixels
 
 
 def _frames(seconds: float) -> int:

@@ -10,11 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from faceforge.errors import BadInput
+from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.latent_space import Kind, LatentSpace
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Model
+from faceforge.studio.panel import Result, captioned
 from faceforge.studio.photo import to_pictures
-from faceforge.studio.restore import Result, captioned, faces_of, laid_back, whole_face
+
+Taught = tuple[str, Path, Path]  # an attribute, and the folders of pictures that have it and lack it
 
 
 def parse_strengths(words: Sequence[str]) -> dict[str, float]:
@@ -48,16 +51,14 @@ def edit(
     """
     model.require("edit")
     space = space or model.space
-    spots = [] if whole else faces_of(pixels, model)
-    crops = [photos.cut(pixels, spot, model.size) for spot in spots] or [pixels]
+    spots, crops = photos.crops_of(pixels, model, whole)
     images = photos.to_batch(crops, model)
     z = model.encode(images)
     plain, changed = model.decode(z), model.decode(space.edit(z, strengths, kind))
     kept = (images + changed - plain).clamp(-1, 1)
     names = ("photo", "reconstruction", "edited")
     faces = captioned(names, map(to_pictures, (images, plain, changed)))
-    made = to_pictures(kept)
-    return Result(whole_face(model, pixels, made[0]) if whole else laid_back(model, pixels, spots, made), faces)
+    return Result(photos.laid_back(model, pixels, spots, to_pictures(kept)), faces)
 
 
 def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:
@@ -84,9 +85,9 @@ def invert(model: Model, pixels: np.ndarray, steps: int, whole: bool = False) ->
     ``scores`` are the mean absolute errors before and after the optimisation, in [0, 1] units.
     """
     model.require("invert")
-    crops = [pixels] if whole else [photos.cut(pixels, spot, model.size) for spot in faces_of(pixels, model)]
+    _, crops = photos.crops_of(pixels, model, whole)
     images = photos.to_batch(crops, model)
-    z = model.module.invert(images.to(model.device), steps).cpu()
+    z = model.scheme(Encodes).invert(images.to(model.device), steps).cpu()
     first, better = model.decode(model.encode(images)), model.decode(z)
     names = ("photo", "encoder", f"{steps} steps")
     faces = captioned(names, map(to_pictures, (images, first, better)))

@@ -18,10 +18,13 @@ from torch import Tensor, nn
 
 from faceforge.errors import BadInput, to_install
 from faceforge.io.files import atomic_path
-from faceforge.schemes.base import rescale
+from faceforge.schemes.abilities import Encodes, Samples
+from faceforge.schemes.scales import SIGNED, Span, input_range, output_range, rescale
+from faceforge.schemes.supervised import PairedScheme
 from faceforge.studio import exported
 from faceforge.studio.card import make_card
 from faceforge.studio.model import Model
+from faceforge.types import Json
 
 CLOSE = 1e-4  # largest allowed difference between ONNX and torch, in [-1, 1] or of codes
 BATCHES = (1, 2, 5, 8)
@@ -31,15 +34,15 @@ GOLDEN = 4  # number of stored input and output pairs
 class Forward(nn.Module):
     """The exported network with inputs and outputs in [-1, 1]; ``source`` or ``output`` None: codes, unchanged."""
 
-    def __init__(self, parts: nn.Module, source: Any, output: Any) -> None:
+    def __init__(self, parts: nn.Module, source: Span | None, output: Span | None) -> None:
         super().__init__()
         self.parts, self.source, self.output = parts, source, output
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32 (N, ...) to float32 (N, ...)."""
-        x = x if self.source is None else rescale(x, (-1.0, 1.0), self.source)
+        x = x if self.source is None else rescale(x, SIGNED, self.source)
         y = self.parts(x)
-        return y if self.output is None else rescale(y, self.output, (-1.0, 1.0)).clamp(-1, 1)
+        return y if self.output is None else rescale(y, self.output, SIGNED).clamp(-1, 1)
 
 
 class _Mean(nn.Module):
@@ -66,28 +69,25 @@ class Graph:
 def graphs(model: Model) -> dict[str, Graph]:
     """The ONNX graphs of a model by the suffix of their file name ("" is the full model). Raises BadInput."""
     module, average = model.module, model.module.average
-    if getattr(module, "test_dropout", False) or getattr(module, "test_batch_statistics", False):
+    if isinstance(module, PairedScheme) and not module.pure:
         raise BadInput(
             f"{model.path}: uses dropout or batch statistics at test time, which ONNX cannot; export .safetensors"
         )
-    if hasattr(module, "encode"):
-        encoder, decoder = average["encoder"], average["decoder"]
-        to_code = nn.Sequential(encoder, _Mean(average["code"]))
-        image, code = (model.channels, *model.size), (module.latent_size,)
+    if isinstance(module, Encodes):
+        encoder, code, decoder = (average.get_submodule(name) for name in ("encoder", "code", "decoder"))
+        to_code, shape = nn.Sequential(encoder, _Mean(code)), (model.channels, *model.size)
+        source, output = input_range(encoder), output_range(decoder)
         return {
-            "": Graph(
-                Forward(nn.Sequential(to_code, decoder), encoder.input_range, decoder.output_range), image, "image"
-            ),
-            "-encoder": Graph(Forward(to_code, encoder.input_range, None), image),
-            "-decoder": Graph(Forward(decoder, None, decoder.output_range), code, "code"),
+            "": Graph(Forward(nn.Sequential(to_code, decoder), source, output), shape),
+            "-encoder": Graph(Forward(to_code, source, None), shape),
+            "-decoder": Graph(Forward(decoder, None, output), (module.latent_size,), "code"),
         }
-    if hasattr(module, "predict"):
+    if isinstance(module, PairedScheme):
         example = model.task.input_for(torch.zeros(1, model.channels, *model.size))
         assert example is not None
-        return {
-            "": Graph(Forward(average, average.input_range, average.output_range), tuple(example.shape[1:]), "image")
-        }
-    return {"": Graph(Forward(average, None, average.output_range), tuple(average.latent_shape), average.latent)}
+        return {"": Graph(Forward(average, input_range(average), output_range(average)), tuple(example.shape[1:]))}
+    module = model.scheme(Samples)
+    return {"": Graph(Forward(average, None, output_range(average)), tuple(module.latent_shape), module.latent)}
 
 
 def inputs(graph: Graph, count: int, seed: int) -> Tensor:
@@ -104,7 +104,7 @@ def inputs(graph: Graph, count: int, seed: int) -> Tensor:
 
 def write_safetensors(model: Model, path: Path) -> None:
     """Write one file that can be used like a run."""
-    space = model.space if hasattr(model.module, "encode") else None
+    space = model.space if model.has_codes else None
     card = make_card(model, {path.name: "weights, configuration and this card"})
     with _on_cpu(model):
         exported.write(path, model.module, space, model.digest, model.name, card)
@@ -164,7 +164,7 @@ def _write_graph(graph: Graph, path: Path, about: Mapping[str, Any]) -> None:
     batch = torch.export.Dim("batch", min=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program: Any = torch.onnx.export(
+        program = torch.onnx.export(
             graph.network.eval(),
             (inputs(graph, 2, 0),),
             dynamo=True,
@@ -173,13 +173,14 @@ def _write_graph(graph: Graph, path: Path, about: Mapping[str, Any]) -> None:
             output_names=["output"],
             dynamic_shapes=({0: batch},),
         )
+    assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {"faceforge": json.dumps(about)})
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())
 
 
-def _about(model: Model, suffix: str, graph: Graph) -> dict[str, Any]:
+def _about(model: Model, suffix: str, graph: Graph) -> Json:
     """The metadata that a program needs to use the file."""
     kinds = {
         "image": "a face, float32 in [-1, 1] (byte / 127.5 - 1), RGB or Rec. 601 luma, as the task makes it",
@@ -230,8 +231,8 @@ def write_folder(model: Model, folder: Path) -> dict[str, float]:
         write_safetensors(model, made / exported.NAME)
         shutil.copyfile(Path(__file__).with_name("onnx_use.py"), made / "onnx_use.py")
         with _on_cpu(model):
-            arrays: Any = _golden(model)
-        np.savez(made / "golden.npz", **arrays)
+            arrays = _golden(model)
+        np.savez(made / "golden.npz", **arrays)  # type: ignore[arg-type]
         files = {
             exported.NAME: "weights and configuration; `faceforge ... .` works here like on a run",
             **{name: f"ONNX, differs from torch by at most {worst:.1g}" for name, worst in differences.items()},

@@ -21,7 +21,9 @@ from faceforge import config as configuration
 from faceforge.engine.migration import VERSION, migrate_config
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
+from faceforge.schemes.base import Scheme
 from faceforge.schemes.latent_space import LatentSpace
+from faceforge.types import Json
 
 FORMAT = "faceforge model"
 NAME = "model.safetensors"  # in an exported folder
@@ -48,7 +50,7 @@ def is_one(path: Path) -> bool:
     return path.suffix == ".safetensors" or (path / NAME).is_file()
 
 
-def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def public_config(config: Mapping[str, Any]) -> Json:
     """The part of a run's configuration that is exported: how the model was built, without paths."""
     data = {key: value for key, value in config["data"].items() if key in KEPT}
     data["source"] = {key: value for key, value in data.get("source", {}).items() if key == "_target_"}
@@ -57,7 +59,7 @@ def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(
     path: Path,
-    module: Any,
+    module: Scheme,
     space: LatentSpace | None,
     digest: str,
     name: str,
@@ -65,7 +67,7 @@ def write(
 ) -> None:
     """Write the averaged weights of a module with its configuration, latent space and card, atomically."""
     tensors = {key: value.contiguous() for key, value in module.state_dict().items() if key.startswith(USED)}
-    about: dict[str, Any] = {
+    about: Json = {
         "format": FORMAT,
         "version": VERSION,
         "faceforge": faceforge.__version__,
@@ -83,7 +85,7 @@ def write(
         beside.write_bytes(save(tensors, {"about": json.dumps(about), "card": card}))
 
 
-def read(path: Path, trusted: Sequence[str]) -> tuple[Any, LatentSpace | None, dict[str, Any], str]:
+def read(path: Path, trusted: Sequence[str]) -> tuple[Scheme, LatentSpace | None, Json, str]:
     """The module, in eval mode on the CPU, its latent space, its metadata, and the SHA-256 of the file.
 
     Raises BadInput if the file is damaged or not an exported model.
@@ -92,7 +94,7 @@ def read(path: Path, trusted: Sequence[str]) -> tuple[Any, LatentSpace | None, d
     about, tensors, digest = _read(path)
     space = _space(path, about["space"], tensors)
     with torch.random.fork_rng(devices=[]):
-        module = configuration.build_from(path, about["config"].get("model"), trusted)
+        module: Scheme = configuration.build_from(path, about["config"].get("model"), trusted)
     weights = {key: value for key, value in tensors.items() if key.startswith(USED)}
     missing = {key for key in module.state_dict() if key.startswith(USED)} ^ set(weights)
     if missing:
@@ -107,7 +109,7 @@ def read(path: Path, trusted: Sequence[str]) -> tuple[Any, LatentSpace | None, d
     return module.eval().requires_grad_(False), space, about, digest
 
 
-def _space(path: Path, about: Any, tensors: Mapping[str, Tensor]) -> LatentSpace | None:
+def _space(path: Path, about: Json | None, tensors: Mapping[str, Tensor]) -> LatentSpace | None:
     if about is None:
         return None
     try:
@@ -121,7 +123,7 @@ def _foreign(path: Path) -> BadInput:
     return BadInput(f"{path}: not a model exported by faceforge, or damaged; must be written by `faceforge export RUN`")
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+def _read(path: Path) -> tuple[Json, dict[str, Tensor], str]:
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with safe_open(path, "pt") as file:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar, get_args
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from faceforge import config
@@ -20,26 +22,50 @@ from faceforge.cut.framing import Framing
 from faceforge.data.tasks import Task
 from faceforge.engine import checkpoint, devices
 from faceforge.errors import BadInput
+from faceforge.schemes.abilities import Encodes, Generates, Samples
+from faceforge.schemes.base import Scheme
 from faceforge.schemes.latent_space import SPACE, Density, LatentSpace
+from faceforge.schemes.supervised import PairedScheme
 from faceforge.studio import exported
+from faceforge.types import Json
 
 Ability = Literal["generate", "walk", "morph", "edit", "invert", "upscale", "translate", "average"]
+S = TypeVar("S", bound=Scheme)
 MULTIPLE = 64  # sides are padded to multiples of it: no network halves a side more than six times
 AT_ONCE = 64  # largest batch of faces
 PIXELS_AT_ONCE = 1 << 20  # largest batch in pixels
 # Called often while a model works; to stop the work, set a function that raises.
 WATCH: ContextVar[Callable[[], None]] = ContextVar("watch", default=lambda: None)
 
-WHO_CAN: dict[Ability, str] = {
-    "generate": "model=dcgan_conventional, dcgan_cnn or latent_editor",
-    "walk": "model=dcgan_conventional, dcgan_cnn or latent_editor",
-    "morph": "model=latent_editor",
-    "edit": "model=latent_editor",
-    "invert": "model=latent_editor",
-    "upscale": "task=super_resolution (model=conv_superres, mlp_autoencoder or pix2pix)",
-    "translate": "model=pix2pix, or conv_superres with task=colorize or deblur",
-    "average": "model=latent_editor, or model=pix2pix with task=average",
+BY_SCHEME: Mapping[type[Scheme], Sequence[Ability]] = {
+    Generates: ("generate", "walk"),
+    Encodes: ("morph", "edit", "invert", "average"),
 }
+
+
+def abilities_of(scheme: type[Scheme], task: type[Task] | None) -> list[Ability]:
+    """What a run can be asked for: what its scheme can, and on photos what its task is for."""
+    can = {ability for kind, some in BY_SCHEME.items() if issubclass(scheme, kind) for ability in some}
+    if task and task.serves and issubclass(scheme, PairedScheme):
+        can.add(task.serves)
+    return [ability for ability in get_args(Ability) if ability in can]
+
+
+def named(group: Literal["model", "task"], fits: Callable[[type], bool]) -> str:
+    """The files of a group of conf/ whose classes fit, as one types them: task=canny or contours; "" where none."""
+    names = []
+    for file in sorted((config.conf_dir() / group).glob("*.yaml")):
+        with suppress(BadInput):  # a class of somebody else's
+            target = config.find(OmegaConf.select(OmegaConf.load(file), f"{group}._target_"))
+            names += [file.stem] if isinstance(target, type) and fits(target) else []
+    return f"{group}={' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}" if names else ""
+
+
+def who_can(ability: Ability) -> str:
+    """Which runs have an ability."""
+    by_scheme = named("model", lambda scheme: ability in abilities_of(scheme, None))
+    by_task = named("task", lambda task: task.serves == ability)
+    return " or ".join(filter(None, (by_scheme, by_task)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +75,7 @@ class Model:
     path: Path
     folder: Path
     name: str
-    module: Any
+    module: Scheme
     task: Task
     size: tuple[int, int]
     channels: int
@@ -60,25 +86,24 @@ class Model:
     @property
     def abilities(self) -> list[Ability]:
         """What this model can do."""
-        module, task = self.module, self.task.name
-        can: dict[Ability, bool] = {
-            "generate": hasattr(module, "decode"),
-            "walk": hasattr(module, "decode"),
-            "morph": hasattr(module, "encode"),
-            "edit": hasattr(module, "encode"),
-            "invert": hasattr(module, "encode"),
-            "upscale": task == "super_resolution",
-            "translate": hasattr(module, "predict") and task not in ("super_resolution", "noise", "average"),
-            "average": hasattr(module, "encode") or task == "average",
-        }
-        return [ability for ability, yes in can.items() if yes]
+        return abilities_of(type(self.module), type(self.task))
 
     def require(self, ability: Ability) -> None:
         """Raise BadInput, naming suitable runs, if this model lacks the ability."""
         if ability in self.abilities:
             return
         can = " and ".join(self.abilities) or "nothing"
-        raise BadInput(f"{self.path}: this run cannot {ability} (it can {can}); must be a run of {WHO_CAN[ability]}")
+        raise BadInput(f"{self.path}: this run cannot {ability} (it can {can}); must be a run of {who_can(ability)}")
+
+    def scheme(self, kind: type[S]) -> S:
+        """The module as a scheme of this kind; ``require`` refuses others in one line."""
+        assert isinstance(self.module, kind), kind
+        return self.module
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether it encodes faces, and so has a ``space`` of codes."""
+        return isinstance(self.module, Encodes)
 
     @property
     def made(self) -> Path:
@@ -120,21 +145,21 @@ class Model:
         ``truncation`` below 1 trades variety for quality (Brock et al. 2019, arXiv 1809.11096). ``density`` applies to
         models with codes of real faces; a GAN has its own.
         """
-        if hasattr(self.module, "encode"):
+        if self.has_codes:
             return self.space.sample(density, count, seed, start, truncation)
-        return self.module.draw(count, seed, start, truncation).cpu()
+        return self.scheme(Samples).draw(count, seed, start, truncation).cpu()
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] on the CPU for codes (N, ...)."""
-        return self._by_parts(self.module.decode, z)
+        return self._by_parts(self.scheme(Generates).decode, z)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (N, Z) on the CPU for images (N, C, H, W) in [-1, 1]."""
-        return self._by_parts(self.module.encode, images)
+        return self._by_parts(self.scheme(Encodes).encode, images)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Outputs (N, C, H, W) in [-1, 1] on the CPU for inputs as the task makes them."""
-        return self._by_parts(self.module.predict, inputs)
+        return self._by_parts(self.scheme(PairedScheme).predict, inputs)
 
     def _by_parts(self, function: Callable[[Tensor], Tensor], things: Tensor) -> Tensor:
         parts = []
@@ -179,20 +204,22 @@ def _of_export(path: Path, trusted: Sequence[str]) -> Model:
 
 
 def _model(
-    path: Path, folder: Path, name: str, module: Any, digest: str, space: LatentSpace | None, trusted: Sequence[str]
+    path: Path, folder: Path, name: str, module: Scheme, digest: str, space: LatentSpace | None, trusted: Sequence[str]
 ) -> Model:
     try:
         data = module.config["data"]
         size, channels = data["size"], int(data["channels"])
         height, width = (size, size) if isinstance(size, int) else map(int, size)
         task = config.build_from(path, data["task"], trusted)
+        if not isinstance(task, Task):
+            raise TypeError(f"its task is a {type(task).__name__}")
         kept = framing.parse(module.framing)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: its configuration lacks the training data ({error})") from None
     return Model(path, folder, name, module, task, (height, width), channels, digest, space, kept)
 
 
-def record(folder: Path) -> dict[str, Any]:
+def record(folder: Path) -> Json:
     """The run.json of a run, or {}."""
     try:
         return json.loads((folder / "run.json").read_text())

@@ -30,7 +30,7 @@ TURNS = {
 LUMA = (0.299, 0.587, 0.114)
 
 
-def open_model(path: str | Path, threads: int = 0) -> tuple[Any, dict[str, Any]]:
+def open_model(path: str | Path, threads: int = 0) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     """A CPU session with ``threads`` threads (0: all), and the metadata of the file on its input and output."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -38,9 +38,9 @@ def open_model(path: str | Path, threads: int = 0) -> tuple[Any, dict[str, Any]]
     return session, json.loads(session.get_modelmeta().custom_metadata_map["faceforge"])
 
 
-def run(session: Any, values: np.ndarray) -> np.ndarray:
+def run(session: onnxruntime.InferenceSession, values: np.ndarray) -> np.ndarray:
     """Float32 (N, ...) to float32 (N, ...)."""
-    return session.run(None, {session.get_inputs()[0].name: values.astype(np.float32)})[0]
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: values.astype(np.float32)})[0])
 
 
 def draw(about: dict[str, Any], count: int, seed: int) -> np.ndarray:

@@ -16,13 +16,15 @@ from PIL import Image, PngImagePlugin
 
 import faceforge
 from faceforge.errors import BadInput
-from faceforge.io.files import atomic_path
+from faceforge.io.files import atomic_path, short_name
 from faceforge.studio.model import Ability, Model
+from faceforge.types import Json
 
 Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
 VIDEOS = (".mp4", ".gif")
 RECIPE = "faceforge"  # the key of the recipe in a PNG; in a video it is the comment
+DEFAULT_BYTES = 240  # of a name that is made here, to which a number or a longer suffix may come
 SHARPEST = 16  # of 0 (lossless) to 51: x264's constant rate factor; faces of 64 pixels show every artefact
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -81,7 +83,7 @@ def to_png(pixels: np.ndarray, recipe: Recipe | None) -> bytes:
     return data.getvalue()
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> Json:
     """The recipe in an image or video made by faceforge. Raises BadInput if there is none."""
     try:
         if path.suffix.lower() == ".mp4":
@@ -113,20 +115,19 @@ def save_video(frames: Iterable[np.ndarray], path: Path, fps: float, recipe: Rec
 def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:
     pictures = map(Image.fromarray, frames)
     first = next(pictures)
-    options: dict[str, Any] = {"duration": round(1000 / fps), "loop": 0, "comment": comment.encode()}
-    first.save(path, format="GIF", save_all=True, append_images=pictures, **options)
+    how = {"duration": round(1000 / fps), "loop": 0, "comment": comment.encode()}
+    first.save(path, format="GIF", save_all=True, append_images=pictures, **how)
 
 
 def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:
     import imageio_ffmpeg
 
-    writer: Any = None
+    writer = None
     for frame in map(_even, frames):
         if writer is None:
             options = ["-crf", str(SHARPEST), "-movflags", "+faststart", "-metadata", f"comment={comment}", "-f", "mp4"]
-            size = frame.shape[1::-1]
-            rate: Any = fps  # annotated as int, but ffmpeg accepts floats
-            writer = imageio_ffmpeg.write_frames(str(path), size, fps=rate, macro_block_size=2, output_params=options)
+            how = {"fps": fps, "macro_block_size": 2, "output_params": options}
+            writer = imageio_ffmpeg.write_frames(str(path), frame.shape[1::-1], **how)  # type: ignore[arg-type]
             writer.send(None)
         writer.send(np.ascontiguousarray(frame))
     if writer is not None:
@@ -137,7 +138,7 @@ def read_video(path: Path) -> tuple[float, int, Iterator[np.ndarray]]:
     """Frames per second, approximate frame count, and the frames, uint8 RGB (H, W, 3). Raises BadInput."""
     import imageio_ffmpeg
 
-    reader: Any = imageio_ffmpeg.read_frames(str(path))
+    reader = imageio_ffmpeg.read_frames(str(path))
     try:
         about = next(reader)
     except (OSError, RuntimeError, ValueError, StopIteration):
@@ -163,7 +164,15 @@ class Target:
     def files(self, stems: Iterable[str], suffix: str = ".png") -> Iterator[Path]:
         """The file of each result."""
         for stem in stems:
-            yield self.path / f"{stem}{suffix}" if self.folder else self.path
+            yield self.path / short_name(stem, suffix, DEFAULT_BYTES) if self.folder else self.path
+
+
+Beside = Callable[[Path], Iterable[Path]]  # the other files that are written with a file
+
+
+def alone(path: Path) -> Iterable[Path]:
+    """No other files."""
+    return ()
 
 
 def target(
@@ -171,14 +180,14 @@ def target(
     default: Path,
     overwrite: bool,
     kinds: tuple[str, ...] = (".png",),
-    beside: Callable[[Path], Iterable[Path]] = lambda path: (),
+    beside: Beside = alone,
 ) -> Target:
     """The output path: ``out``, or a free name based on ``default``. A path without a suffix is a folder. ``beside``
     gives the other files that are written with a file.
 
     Raises BadInput if a file exists and must not be replaced, or the suffix is not one of ``kinds``.
     """
-    path = out or _unused(default, beside)
+    path = out or _unused(default.with_name(short_name(default.stem, default.suffix, DEFAULT_BYTES)), beside)
     suffix = path.suffix.lower()
     if suffix and suffix not in kinds and not path.is_dir():
         raise BadInput(f"{path}: must be {' or '.join(kinds)}, or a folder")
@@ -195,7 +204,7 @@ def _is_taken(path: Path, folder: bool) -> bool:
     return path.exists() and (not folder or any(path.iterdir()))
 
 
-def _unused(path: Path, beside: Callable[[Path], Iterable[Path]]) -> Path:
+def _unused(path: Path, beside: Beside) -> Path:
     number, candidate = 1, path
     while any(file.exists() for file in (candidate, *beside(candidate))):
         number += 1

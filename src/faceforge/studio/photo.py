@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,8 +48,21 @@ def in_colour(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_photos(folder: Path) -> Iterator[np.ndarray]:
-    """Yield the images of a folder, uint8 RGB (H, W, 3). Raises BadInput."""
-    return map(read_photo, photo_files(folder))
+    """Yield the images of a folder, uint8 RGB (H, W, 3). What cannot be read is named on stderr and left out.
+
+    Raises BadInput if none can be read.
+    """
+    files, read = photo_files(folder), 0
+    for file in files:
+        try:
+            pixels = read_photo(file)
+        except BadInput as error:
+            print(f"faceforge: skipped {error}", file=sys.stderr)
+        else:
+            read += 1
+            yield pixels
+    if not read:
+        raise BadInput(f"{folder}: none of its {len(files)} images can be read")
 
 
 def photo_files(path: Path) -> list[Path]:
@@ -135,6 +148,49 @@ def _feather(height: int, width: int) -> np.ndarray:
         away = np.minimum(np.arange(length) + 0.5, length - np.arange(length) - 0.5) / (FEATHER * length)
         lines.append(0.5 - 0.5 * np.cos(np.pi * np.minimum(away, 1.0)))
     return np.outer(*lines).astype(np.float32)
+
+
+class NoFace(BadInput):
+    """No face was found in a photo."""
+
+
+def faces_of(pixels: np.ndarray, model: Model) -> list[Spot]:
+    """The frames of the faces. Raises NoFace if there are none."""
+    spots = find_faces(pixels, model)
+    if not spots:
+        raise NoFace("no face was found; use a larger, brighter or more frontal one, or pass --no-detect")
+    return spots
+
+
+def crops_of(pixels: np.ndarray, model: Model, whole: bool) -> tuple[list[Spot], list[np.ndarray]]:
+    """The faces of a photo, and where they lie; the ``whole`` photo as one face, which lies nowhere. Raises NoFace."""
+    spots = [] if whole else faces_of(pixels, model)
+    return spots, [cut(pixels, spot, model.size) for spot in spots] or [pixels]
+
+
+def laid_back(model: Model, pixels: np.ndarray, spots: Sequence[Spot], faces: Sequence[np.ndarray]) -> np.ndarray:
+    """A photo, uint8 (H, W, 3), with what a model made of its faces in their places; without places the first face.
+
+    A grey model knows no colours, so the photo's stay.
+    """
+    photo = pixels if spots else faces[0]
+    for spot, face in zip(spots, faces, strict=bool(spots)):
+        photo = lay_back(photo, spot, face)
+    if model.channels == 3:
+        return photo
+    return in_colours_of(photo, pixels if spots else fitted(pixels, model.size))
+
+
+def in_colours_of(grey: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The Rec. 601 luma of one image (h, w, 3) with the colours of another of any size, uint8 RGB.
+
+    The same value is added to the three channels of a pixel, which preserves its chroma, and clipped to [0, 255].
+    """
+    size = grey.shape[1::-1]
+    same = other.shape == grey.shape
+    colours = other if same else np.asarray(Image.fromarray(other).resize(size, Image.Resampling.BICUBIC))
+    before, after = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.int16) for picture in (colours, grey))
+    return (colours + (after - before)[..., None]).clip(0, 255).astype(np.uint8)
 
 
 # ------------------------------------------------------------------------------------------------------------- tensors

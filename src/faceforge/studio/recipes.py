@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from faceforge.schemes.latent_space import Density, Kind
+from faceforge.studio.edit import Taught
 from faceforge.studio.model import Model
 from faceforge.studio.output import COMPOSITE, Recipe
+from faceforge.types import Json
 
 
-def drawn(model: Model, seed: int, truncation: float, density: Density) -> dict[str, Any]:
+def drawn(model: Model, seed: int, truncation: float, density: Density) -> Json:
     """The settings of random faces; a GAN has no choice of density."""
     settings = {"seed": seed, "truncation": truncation}
-    return settings | {"density": density} if hasattr(model.module, "encode") else settings
+    return settings | {"density": density} if model.has_codes else settings
 
 
 def generate(model: Model, faces: Mapping[str, Any], count: int, sample: int | None = None) -> Recipe:
@@ -41,7 +43,7 @@ def from_lines(model: Model, **names: str) -> Recipe:
 
 
 def edit(
-    model: Model, strengths: Mapping[str, float], kind: Kind, whole: bool, taught: Any = None, **names: str
+    model: Model, strengths: Mapping[str, float], kind: Kind, whole: bool, taught: Taught | None = None, **names: str
 ) -> Recipe:
     """A photo with changed attributes; ``taught`` is an attribute with its two folders."""
     settings = {"strengths": dict(strengths), "direction": kind, "whole": whole}

@@ -5,18 +5,19 @@ from __future__ import annotations
 import signal
 import time
 from functools import partial
-from typing import Any
 
 import pytorch_lightning as pl
 
 from faceforge.cut import framing
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint
+from faceforge.engine.alerts import Note
 from faceforge.engine.callbacks.session import ClockCallback, Session, parts
 from faceforge.engine.guard import require_finite
 from faceforge.engine.run import Run
 from faceforge.report import describe, write_curves
 from faceforge.schemes.base import Say, Scheme
+from faceforge.schemes.supervised import PairedScheme
 
 CURVES_EVERY = 60.0  # seconds
 
@@ -33,10 +34,9 @@ class Checkpointing(ClockCallback):
         module, data = parts(trainer, pl_module)
         session = self.session
         if trainer.is_global_zero:
-            described = {name: describe(*network) for name, network in module.networks(data).items()}
-            if (
-                hasattr(module, "predict") and not module.framing
-            ):  # commands that use the run have no data to measure it
+            parts_of = module.networks(data)
+            described = {name: describe(network, *inputs) for name, (network, inputs) in parts_of.items()}
+            if isinstance(module, PairedScheme) and not module.framing:  # who uses the run has no data to measure it on
                 module.framing = framing.of_training_faces(data)
             session.run.update(networks=described, framing=module.framing)
         if session.images == 0:
@@ -44,13 +44,10 @@ class Checkpointing(ClockCallback):
         elif session.best and session.best["images"] == session.images and trainer.is_global_zero:
             self._keep_best()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Save when due, at the end, and when a signal ends the run."""
         session = self.session
         if session.done or session.stopped or session.is_due(session.plan.options.checkpoint_every):
-            module, _ = parts(trainer, pl_module)
             self._save(trainer, module)
 
     def _save(self, trainer: pl.Trainer, module: Scheme) -> None:
@@ -101,13 +98,11 @@ class Checkpointing(ClockCallback):
             session.say(note)
 
 
-def end_run(
-    run: Run, module: Scheme, data: FaceData, images: int, say: Say = lambda text: None
-) -> dict[str, Any] | None:
+def end_run(run: Run, module: Scheme, data: FaceData, images: int, say: Say = lambda text: None) -> Note | None:
     """Compute what is made once at the end of a run; returns a note on what was left out, stored in run.json."""
     left_out = module.on_run_end(data, run.folder, partial(checkpoint.best, run.folder), say)
     if left_out is None:
         return None
-    note = {"images": images, "rule": "left out", "text": left_out}
+    note: Note = {"images": images, "rule": "left out", "text": left_out}
     run.update(notes=[*(run.record.get("notes") or []), note])
     return note

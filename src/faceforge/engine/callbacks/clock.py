@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytorch_lightning as pl
 
+from faceforge.data.datamodule import FaceData
 from faceforge.engine import devices, messages
 from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.schemes.base import Scheme
+from faceforge.types import Json
 
 
 class Clock(ClockCallback):
     """First of the callbacks: connects the data to the clock, counts time, and decides if this batch is the last."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """Seconds of training and of interruptions."""
         return {"timings": dict(self.session.timings)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Json) -> None:
         """Restore the state in the checkpoint."""
         self.session.timings = dict(state_dict["timings"])
 
@@ -43,13 +45,10 @@ class Clock(ClockCallback):
         """Start counting time."""
         self.session.lap = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Advance the clock. After a signal only a checkpoint is saved: its sender waits, and skipping the rest keeps
         the resumed run identical to an uninterrupted one.
         """
-        module, _ = parts(trainer, pl_module)
         session, now = self.session, time.monotonic()
         session.before, session.images, session.steps = session.images, module.clock.images, session.steps + 1
         session.tell_phase("training")

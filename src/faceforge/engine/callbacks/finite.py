@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytorch_lightning as pl
 
-from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.data.datamodule import FaceData
+from faceforge.engine.callbacks.session import ClockCallback
 from faceforge.engine.guard import require_finite, slow_down
+from faceforge.schemes.base import Scheme
 
 
 class FiniteCheck(ClockCallback):
@@ -17,10 +17,7 @@ class FiniteCheck(ClockCallback):
         """Lower the learning rates if the run rolled back to this checkpoint before."""
         slow_down(trainer.optimizers, self.session.run.record, self.session.images)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Check before anything of this batch is written."""
-        module, data = parts(trainer, pl_module)
         if self.session.done or self.session.is_due(self.session.plan.guard.every * data.batch_size):
             require_finite(trainer, module)

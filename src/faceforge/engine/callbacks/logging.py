@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytorch_lightning as pl
 
-from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.data.datamodule import FaceData
+from faceforge.engine.callbacks.session import ClockCallback
 from faceforge.engine.guard import agree
 from faceforge.engine.loggers.base import RunLogger
+from faceforge.schemes.base import Scheme
 
 
 class Logging(ClockCallback):
@@ -27,14 +28,11 @@ class Logging(ClockCallback):
         earlier = session.run.record["wandb"] or {}
         session.run.update(wandb=next((logger.info for logger in own if logger.info), earlier or None))
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Write the means, which synchronises with the device."""
         session = self.session
         if not session.done and not session.is_due(session.plan.options.log_every):
             return
-        module, _ = parts(trainer, pl_module)
         means = module.means.drain()
         agree(trainer, module, next((name for name, mean in means.items() if not math.isfinite(mean)), None))
         session.means = dict(means)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytorch_lightning as pl
 
+from faceforge.data.datamodule import FaceData
 from faceforge.engine.callbacks.session import ClockCallback
 from faceforge.engine.progress import Progress
+from faceforge.schemes.base import Scheme
 
 
 class ProgressLine(ClockCallback):
@@ -19,9 +19,7 @@ class ProgressLine(ClockCallback):
             self.session.progress = Progress(self.session.limit)
             self.session.progress.start(self.session.images)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Show the state after the batch."""
         if self.session.progress:
             self.session.progress.update(self.session.images)

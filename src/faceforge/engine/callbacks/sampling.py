@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytorch_lightning as pl
 
+from faceforge.data.datamodule import FaceData
 from faceforge.engine.callbacks.session import ClockCallback, parts
 from faceforge.engine.loggers.base import RunLogger
 from faceforge.io.images import make_grid, write_png
+from faceforge.schemes.base import Scheme
 
 
 class Sampling(ClockCallback):
@@ -19,19 +19,16 @@ class Sampling(ClockCallback):
         if trainer.is_global_zero:
             self.session.run.cut_samples(self.session.images)
         if self.session.images == 0:
-            self._sample(trainer, pl_module)
+            self._sample(trainer, *parts(trainer, pl_module))
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Draw a grid when due and at the end."""
         if self.session.done or self.session.is_due(self.session.plan.options.sample_every):
-            self._sample(trainer, pl_module)
+            self._sample(trainer, module, data)
 
-    def _sample(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _sample(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         if not trainer.is_global_zero:
             return
-        module, data = parts(trainer, pl_module)
         path = self.session.run.folder / "samples" / f"{module.clock.images:09d}.png"
         with self.session.timed(module, "sample"):
             write_png(make_grid(module.pictures(data), 8), path)

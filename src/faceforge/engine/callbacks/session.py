@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
-from faceforge.data.datamodule import FaceData
+from faceforge.data.datamodule import Batch, FaceData
+from faceforge.engine.alerts import Note
 from faceforge.engine.plan import Plan
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import Run
@@ -25,6 +27,15 @@ def crossed(every: int, before: int, now: int) -> bool:
     return now // every > before // every
 
 
+class BestScore(TypedDict):
+    """The best validation so far."""
+
+    metric: str
+    mode: str
+    value: float
+    images: int
+
+
 class Session:
     """The state of a training between two batches. ``done``: the end is reached; ``stopped``: a signal ended it."""
 
@@ -33,9 +44,9 @@ class Session:
         self.rank = self.steps = self.before = self.images = 0
         self.done = self.stopped = False
         self.limit: int | None = None
-        self.best: dict[str, Any] | None = None
+        self.best: BestScore | None = None
         self.timings = {"train": 0.0, "validate": 0.0, "sample": 0.0, "checkpoint": 0.0}
-        self.notes: list[dict[str, Any]] = []
+        self.notes: list[Note] = []
         self.means: dict[str, float] = {}  # of the last row
         self.scores: dict[str, float] = {}  # of the last validation
         self.progress: Progress | None = None
@@ -63,19 +74,28 @@ class Session:
         module.clock.seconds += spent
         self.lap = time.monotonic()
 
-    def say(self, note: Mapping[str, Any]) -> None:
+    def say(self, note: Note) -> None:
         """Print a note."""
         if self.progress:
             self.progress.say(f"At {note['images']:,} images: {note['text']}")
 
 
 class ClockCallback(pl.Callback):
-    """Base of our callbacks: each acts in ``on_train_batch_end``, in the order of conf/callbacks."""
+    """Base of our callbacks: each does its part ``after_batch``, in the order of conf/callbacks."""
 
     lean = True  # the lean loop provides all hooks used here
 
     def __init__(self, *, session: Session) -> None:
         self.session = session
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        """Lightning's name for it."""
+        self.after_batch(trainer, *parts(trainer, pl_module))
+
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
+        """Whatever is to be done after each batch."""
 
 
 def parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Scheme, FaceData]:

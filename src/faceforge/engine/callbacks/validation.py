@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytorch_lightning as pl
 
-from faceforge.engine.callbacks.session import ClockCallback, parts
+from faceforge.data.datamodule import FaceData
+from faceforge.engine.callbacks.session import ClockCallback
 from faceforge.schemes.base import Scheme
+from faceforge.types import Json
 
 
 class Validation(ClockCallback):
     """Scores the model every ``trainer.checkpoint_every`` images, before it is saved, and informs the scheme."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Json:
         """The best score so far."""
         return {"best": self.session.best}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Json) -> None:
         """Restore the state in the checkpoint."""
         self.session.best = state_dict["best"]
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: Scheme, data: FaceData) -> None:
         """Validate when due and at the end."""
         session = self.session
         if not session.done and not session.is_due(session.plan.options.checkpoint_every):
             return
-        module, data = parts(trainer, pl_module)
         scores: dict[str, float] = {}
         if trainer.is_global_zero:
             with session.timed(module, "validate"):

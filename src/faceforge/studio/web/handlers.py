@@ -7,21 +7,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 
 from faceforge.errors import BadInput
 from faceforge.io.images import ImageError, decode
 from faceforge.schemes.latent_space import Density, Kind
-from faceforge.studio import animation, recipes, restore
+from faceforge.studio import animation, recipes
 from faceforge.studio import average as averages
 from faceforge.studio import edit as edits
 from faceforge.studio import photo as photos
+from faceforge.studio import translate as translations
+from faceforge.studio import upscale as enlargements
 from faceforge.studio.model import Ability, Model
 from faceforge.studio.output import VIDEOS, Recipe, save_video, to_png
-from faceforge.studio.restore import NoFace, Result
+from faceforge.studio.panel import Result
+from faceforge.studio.photo import NoFace
+from faceforge.types import Json
 
+T = TypeVar("T", bound=str)
 SEEDS = 2**53 - 1  # the largest integer that JavaScript represents exactly
 MOST_FACES = 36  # per request
 MOST_SECONDS = 12.0  # of video
@@ -58,7 +63,7 @@ class Answer:
     says: str
     files: Mapping[str, list[File]]
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> Json:
         """The result as plain JSON values."""
         return {"says": self.says, "files": {role: [file.told() for file in some] for role, some in self.files.items()}}
 
@@ -86,12 +91,13 @@ class Ask:
             raise BadInput(f"{name} {word[:40]!r}: must be an integer from {low} to {high}")
         return int(word)
 
-    def choice(self, name: str, options: Sequence[str]) -> Any:
+    def choice(self, name: str, options: Sequence[T]) -> T:
         """One of the options; the first is the default."""
         word = self.words.get(name, options[0])
-        if word not in options:
-            raise BadInput(f"{name} {word[:40]!r}: must be one of {', '.join(options)}")
-        return word
+        for option in options:
+            if option == word:
+                return option
+        raise BadInput(f"{name} {word[:40]!r}: must be one of {', '.join(options)}")
 
     def flag(self, name: str) -> bool:
         """Whether a flag is set."""
@@ -127,11 +133,11 @@ def generate(model: Model, ask: Ask) -> Answer:
     return Answer(f"{count} synthetic face{'s' * (count != 1)} of seed {drawn['seed']}.", {"made": files})
 
 
-def _drawn(model: Model, ask: Ask) -> dict[str, Any]:
+def _drawn(model: Model, ask: Ask) -> Json:
     """The settings of random faces."""
     seed, truncation = ask.count("seed", 0, 0, SEEDS), ask.number("truncation", 1.0, 0.0, 2.0)
     densities = ("mixture", *(density for density in get_args(Density) if density != "mixture"))
-    density = ask.choice("density", densities) if hasattr(model.module, "encode") else "mixture"
+    density = ask.choice("density", densities) if model.has_codes else "mixture"
     return recipes.drawn(model, seed, truncation, density)
 
 
@@ -141,11 +147,11 @@ def _drawn(model: Model, ask: Ask) -> dict[str, Any]:
 def upscale(model: Model, ask: Ask) -> Answer:
     """An enlarged photo; with ``simulate``, a comparison of four images."""
     if ask.flag("simulate"):
-        result = restore.simulate(model, ask.photo())
+        result = enlargements.simulate(model, ask.photo())
         restored, bicubic = result.scores["restored"], result.scores["bicubic"]
         says = f"From the left: downscaled, bicubic ({bicubic:.1f} dB PSNR), restored ({restored:.1f} dB), original."
     else:
-        result = restore.upscale(model, ask.photo())
+        result = enlargements.upscale(model, ask.photo())
         says = f"{result.photo.shape[1]} x {result.photo.shape[0]} pixels. Fine details are guesses, not evidence."
     recipe = recipes.upscale(model, ask.flag("simulate"))
     return Answer(says, {"made": [_png(result.photo, recipe.command, recipe)]})
@@ -154,10 +160,10 @@ def upscale(model: Model, ask: Ask) -> Answer:
 def translate(model: Model, ask: Ask) -> Answer:
     """A photo with its faces translated, the steps for each face, and the lines, which can be edited."""
     whole = ask.flag("whole")
-    result = restore.translate(model, ask.photo(), whole)
+    result = translations.translate(model, ask.photo(), whole)
     recipe = recipes.translate(model, whole)
     answer = _photo(result, f"{_faces(result)}; what was added is a guess.", recipe)
-    if not restore.takes_lines(model):
+    if not translations.takes_lines(model):
         return answer
     lines = File("lines.png", "image/png", to_png(result.faces[0]["input"], None))
     return Answer(answer.says, {**answer.files, "lines": [lines]})
@@ -165,14 +171,14 @@ def translate(model: Model, ask: Ask) -> Answer:
 
 def draw(model: Model, ask: Ask) -> Answer:
     """The face for drawn lines."""
-    made = _png(restore.from_lines(model, ask.photo()), "drawn", recipes.from_lines(model))
+    made = _png(translations.from_lines(model, ask.photo()), "drawn", recipes.from_lines(model))
     return Answer("A face for these lines.", {"made": [made]})
 
 
 def faces(model: Model, ask: Ask) -> Answer:
     """The faces of a photo, cropped for the model; not synthetic, so without a recipe."""
     pixels = ask.photo()
-    crops = [photos.cut(pixels, spot, model.size) for spot in restore.faces_of(pixels, model)[:MOST_FACES]]
+    crops = [photos.cut(pixels, spot, model.size) for spot in photos.faces_of(pixels, model)[:MOST_FACES]]
     files = [File(f"face-{n}.png", "image/png", to_png(crop, None)) for n, crop in enumerate(crops)]
     return Answer(f"{len(files)} face{'s' * (len(files) != 1)} found.", {"faces": files})
 
@@ -211,22 +217,10 @@ def average(model: Model | None, ask: Ask) -> Answer:
     """The mean face of the photos."""
     if len(ask.uploads) < 2:
         raise BadInput("the mean needs at least 2 photos: choose several at once")
-    way = ask.choice("way", ways_of(model))
-    made: Iterable[np.ndarray]
-    if way == "landmarks" or model is None:
-        made = averages.by_landmarks(ask.photos(), model.size if model else averages.SIZE)
-    else:
-        made = (averages.by_translation if way == "translation" else averages.by_codes)(model, ask.photos())
-    (*_, mean) = made
+    way = ask.choice("way", averages.ways_of(model))
+    (*_, mean) = averages.by_way(way, model, ask.photos())
     recipe = recipes.average(model, way, len(ask.uploads))
     return Answer(f"The mean of {len(ask.uploads)} photos, by {way}.", {"made": [_png(mean, "mean", recipe)]})
-
-
-def ways_of(model: Model | None) -> tuple[str, ...]:
-    """The available methods for a mean."""
-    if model is None or "average" not in model.abilities:
-        return ("landmarks",)
-    return ("translation" if model.task.name == "average" else "latent", "landmarks")
 
 
 def walk(model: Model, ask: Ask) -> Answer:
@@ -247,7 +241,7 @@ def morph(model: Model, ask: Ask) -> Answer:
     seconds = ask.number("seconds", 3.0, 0.5, MOST_SECONDS)
     ends = []
     for pixels in (ask.photo(0), ask.photo(1)):
-        spot = restore.faces_of(pixels, model)[0]
+        spot = photos.faces_of(pixels, model)[0]
         ends.append(edits.invert(model, photos.cut(pixels, spot, model.size), STEPS, whole=True)[0])
     made = animation.morph(model, *ends, frames=max(2, round(seconds * animation.FPS)))
     return _film(made, "morph", ask, recipes.morph(model, STEPS, False, seconds))
@@ -268,7 +262,7 @@ def _png(pixels: np.ndarray, name: str, recipe: Recipe) -> File:
     return File(f"{name}.png", "image/png", to_png(pixels, recipe), recipe.line())
 
 
-ANSWERS: Mapping[str, tuple[Ability, Callable[[Any, Ask], Answer]]] = {
+ANSWERS: Mapping[str, tuple[Ability, Callable[..., Answer]]] = {
     "generate": ("generate", generate),
     "upscale": ("upscale", upscale),
     "translate": ("translate", translate),

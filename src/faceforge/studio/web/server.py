@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 from urllib.parse import urlsplit
 
 import anyio
@@ -33,13 +33,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from faceforge.errors import BadInput
 from faceforge.schemes.latent_space import Density
 from faceforge.studio import photo as photos
-from faceforge.studio import restore
+from faceforge.studio.average import ways_of
 from faceforge.studio.model import WATCH, Model, open_model
-from faceforge.studio.web.handlers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer, ways_of
+from faceforge.studio.translate import takes_lines
+from faceforge.studio.web.handlers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer
+from faceforge.types import Json
 
 PAGE = Path(__file__).parent / "page"
 DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the default model
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PORTS = {"http": 80, "https": 443}
 EVERYWHERE = ("0.0.0.0", "::", "")
 DRAIN_SECONDS = 5.0
 HEADERS = {
@@ -170,11 +173,13 @@ async def _drain(request: Request) -> None:
 class SameOriginMiddleware:
     """Rejects requests from other origins and adds the security headers.
 
-    ``hosts`` are the allowed host names, against DNS rebinding; empty allows any.
+    ``hosts`` are the allowed host names, against DNS rebinding; empty allows any. ``public`` is the origin of the page
+    behind a proxy. What a proxy adds (X-Forwarded-...) is never trusted, since anyone can send it.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
-        self.app, self.hosts = app, hosts
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], public: str | None = None) -> None:
+        self.app, self.hosts, self.public = app, hosts, public
+        self.public_host = urlsplit(public).hostname if public else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -191,10 +196,30 @@ class SameOriginMiddleware:
 
         if self.hosts and _hostname(names.get(b"host", "")) not in self.hosts:
             await _said("This host name is not allowed.", 400)(scope, receive, sent)
-        elif origin is not None and origin.partition("://")[2] != names.get(b"host"):
+        elif origin is not None and not self._is_own(origin, names.get(b"host", "")):
             await _said("Requests from other pages are not allowed.", 403)(scope, receive, sent)
         else:
             await self.app(scope, receive, sent)
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Whether the page of this server sent a request: by the public address, or by the address that was asked."""
+        if self.public and (origin == self.public or _hostname(host) == self.public_host):
+            return origin == self.public
+        return origin.partition("://")[2] == host
+
+
+def public_origin(url: str) -> str:
+    """The origin of an address as browsers send it. Raises BadInput."""
+    wrong = BadInput(f"--public-url {url}: must be https://HOST or http://HOST, optionally with a port and a path")
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    except ValueError:
+        raise wrong from None
+    if not host or parts.scheme not in PORTS or parts.query or parts.fragment or parts.username is not None:
+        raise wrong
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, PORTS[parts.scheme]) else "")
 
 
 def _hostname(host: str) -> str | None:
@@ -204,8 +229,10 @@ def _hostname(host: str) -> str | None:
         return None
 
 
-def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1") -> Starlette:
-    """The app for some models."""
+def make_app(
+    models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1", public_url: str | None = None
+) -> Starlette:
+    """The app for some models; ``public_url`` is its address behind a proxy. Raises BadInput."""
     desk = WorkQueue(limits or Limits())
     offered = _offers(models, desk.limits)
 
@@ -238,7 +265,10 @@ def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = 
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     hosts = [] if host in EVERYWHERE else [*LOOPBACK, host.lower()]
-    return Starlette(routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts)])
+    public = public_origin(public_url) if public_url else None
+    if public and hosts:
+        hosts.append(urlsplit(public).hostname or "")
+    return Starlette(routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts, public)])
 
 
 def _said(sentence: str, status: int) -> Response:
@@ -254,7 +284,7 @@ def _chosen(models: Sequence[Model], word: str) -> Model | None:
     return models[int(word)]
 
 
-def _offers(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
+def _offers(models: Sequence[Model], limits: Limits) -> Json:
     """The data for the page: the models with their abilities, and the limits."""
     return {
         "models": [_offer(model) for model in models],
@@ -267,27 +297,33 @@ def _offers(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
     }
 
 
-def _offer(model: Model) -> dict[str, Any]:
-    has_codes = hasattr(model.module, "encode")
+def _offer(model: Model) -> Json:
+    task = model.task
     return {
         "name": model.name,
-        "task": model.task.name,
+        "task": task.name,
+        "label": task.label or task.name.replace("_", " "),
+        "words": task.words and [word or task.name for word in task.words],
         "can": model.abilities,
         "height": model.size[0],
         "width": model.size[1],
         "drawn": model.path == DRAWN,
-        "lines": restore.takes_lines(model),
-        "attributes": list(model.space.names) if has_codes else [],
-        "densities": sorted(get_args(Density)) if has_codes else [],
-        "ways": list(ways_of(model)),
+        "lines": takes_lines(model),
+        "attributes": list(model.space.names) if model.has_codes else [],
+        "densities": sorted(get_args(Density)) if model.has_codes else [],
+        "ways": ways_of(model),
     }
 
 
 # ------------------------------------------------------------------------------------------------------------- serving
 
 
-def serve(runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = ()) -> None:
+def serve(
+    runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = (), public_url: str | None = None
+) -> None:
     """Serve the app until interrupted. Raises BadInput if a run or the address cannot be used."""
+    if public_url:
+        public_origin(public_url)  # refused before models are loaded
     models = [open_model(run, None, trusted) for run in runs or [DRAWN]]
     for model in models:
         if not model.abilities:
@@ -302,9 +338,11 @@ def serve(runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = (
                 f"{host or 'every address'} is reachable from other machines: anyone there may use these models and "
                 "this machine, and photos are sent unencrypted; use 127.0.0.1 to restrict it to this machine"
             )
-        _tell(f"listening on http://{address}:{place.getsockname()[1]} (Ctrl-C to stop)")
+        seen = f", seen as {public_url}" if public_url else ""
+        _tell(f"listening on http://{address}:{place.getsockname()[1]}{seen} (Ctrl-C to stop)")
         settings = uvicorn.Config(
-            make_app(models, host=host),
+            make_app(models, host=host, public_url=public_url),
+            proxy_headers=False,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -297,16 +297,8 @@ function sharpenPanel() {
   return { name: "Enlarge", id: "sharpen", ...made };
 }
 
-const TASKS = {
-  colorize: ["Colour", "Colour my photo", "Colours the faces in a photo. The colours are plausible, not true. A colour photo is converted to grey first."],
-  deblur: ["Deblur", "Deblur my photo", "The faces in a photo are blurred, then restored."],
-  thresholds: ["Poster", "Restore a poster", "The faces in a photo are reduced to a few values per colour channel, then restored."],
-  contours: ["Draw", "Draw a face", "A face from its contours: from a photo, or drawn by hand."],
-  canny: ["Draw", "Draw a face", "A face from its edges: from a photo, or drawn by hand."],
-};
-
 function translatePanel(able) {
-  const [name, title, hint] = TASKS[able[0].task] ?? [able[0].task, able[0].task, "Applies the task of this run to the faces in a photo."];
+  const [name, title, hint] = able[0].words;
   const pick = picker();
   const pad = able[0].lines ? drawingPad(able[0]) : null;
   const controls = [...chooser(able), pick.box, tick("The whole image is one face", "whole")];
@@ -329,7 +321,7 @@ function translatePanel(able) {
     pad.changed.addEventListener("change", () => { made.form.dataset.drawn = "1"; made.run(); });
     made.form.addEventListener("submit", () => { delete made.form.dataset.drawn; }, { capture: true });
   }
-  return { name: `${name}${pad && able[0].task === "canny" ? " edges" : ""}`, id: able[0].task, ...made };
+  return { name, id: able[0].task, ...made };
 }
 
 // Lines are drawn at the resolution of the model. Keyboard: arrows move the pen, space lowers or lifts it.
@@ -552,7 +544,7 @@ function showGallery() {
 
 // ---------------------------------------------------------------------------------------------------------------- tabs
 
-const byTask = Map.groupBy(models((model) => model.can.includes("translate") && model.task !== "autoencode"), (model) => model.task);
+const byTask = Map.groupBy(models((model) => model.can.includes("translate") && model.words), (model) => model.task);
 const panels = [facesPanel(), sharpenPanel(), ...[...byTask.values()].map(translatePanel), editPanel(), meanPanel(), filmPanel(), morphPanel(), galleryPanel()].filter(Boolean);
 const tabs = document.getElementById("tabs");
 
@@ -588,5 +580,5 @@ tabs.addEventListener("keydown", (event) => {
 const drawn = offers.models.some((model) => model.drawn);
 document.getElementById("about").textContent = drawn
   ? "No run was given: this is a small model of drawn faces, not of people. Start the app with your own runs to use them."
-  : offers.models.map((model) => `${model.name} (${model.task === "none" ? "random faces" : model.task.replaceAll("_", " ")})`).join(" · ");
+  : offers.models.map((model) => `${model.name} (${model.label})`).join(" · ");
 open(panels[0]);

@@ -1,0 +1,1 @@
+"""What faceforge is measured with. Run as modules from the repository root: `python -m benchmarks.results`."""

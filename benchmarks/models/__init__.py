@@ -1,0 +1,1 @@
+"""What trained models do with faces, beyond the scores of `faceforge evaluate`."""

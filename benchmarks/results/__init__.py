@@ -1,0 +1,1 @@
+"""docs/results.md and docs/robustness.md, made from records."""

@@ -1,0 +1,1 @@
+"""What training, feeding and packing cost; what an accelerator does; what a run executes."""

@@ -1,0 +1,1 @@
+"""What using a run costs, and what the studio's page withstands."""

@@ -1,0 +1,72 @@
+"""Scores of outputs and baselines against targets, with intervals over people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faceforge.evaluation import baselines, comparison
+from faceforge.evaluation.baselines import Fitting
+from faceforge.evaluation.judged import Judged, Part, Tick, about, chunk_size
+from faceforge.metrics.bootstrap import Resamples
+from faceforge.metrics.image_scores import ImageScores
+from faceforge.metrics.table import MEASURES
+from faceforge.schemes.abilities import Encodes
+from faceforge.schemes.supervised import PairedScheme
+from faceforge.types import Json
+
+
+def score_images(
+    module: PairedScheme, judged: Judged, fitting: Fitting, seed: int, tick: Tick, chunk: int | None = None
+) -> Part:
+    """Scores of a module's outputs and of the baselines, with intervals over people."""
+    data = judged.data
+    rows = baselines.for_task(data.task, fitting, module.latent_size if isinstance(module, Encodes) else None)
+    scores = ImageScores(data.channels, data.height, data.width, module.device)
+    found: dict[str, dict[str, list[Tensor]]] = {}
+    for places in judged.chunks(chunk or chunk_size(data)):
+        batch = data.pairs(judged.split, places)
+        outputs = {"model": predict(module, batch["input"]), **{row.name: row.outputs(batch) for row in rows}}
+        for name, values in scores(outputs, batch["target"]).items():
+            for score, value in values.items():
+                found.setdefault(name, {}).setdefault(score, []).append(value)
+        tick(len(places))
+    joined = {name: {s: torch.cat(found[name][s]).numpy() for s in scores.names} for name in found}
+    who = Resamples(judged.groups, seed)
+    part = Part(reasons=dict(scores.reasons), how={row.name: row.how for row in rows}, notes=data.task.remarks)
+    part.rows = [_image_row(name, values, who) for name, values in joined.items()]
+    stamp = {"interval": who.protocol, "images": len(judged.places), "people": who.people, "seed": seed}
+    part.protocols = {name: {**about(name), **scores.protocol(name), **stamp} for name in scores.names}
+    part.beats = {
+        name: flag for name in scores.names if (flag := _paired_flag(part.rows, joined, name, who)) is not None
+    }
+    part.verdict = comparison.sentences(part.rows, part.rows[0], part.beats)
+    return part
+
+
+def predict(module: PairedScheme, inputs: Tensor) -> Tensor:
+    """Outputs (N, C, H, W) on the CPU; one by one if outputs would depend on the batch."""
+    parts = inputs.split(len(inputs) if module.pure else 1)
+    return torch.cat([module.predict(part.to(module.device)).cpu() for part in parts])
+
+
+def _image_row(name: str, values: Mapping[str, np.ndarray], who: Resamples) -> Json:
+    scores = {}
+    for score, of_images in values.items():
+        low, high = who.interval(of_images) if who.people > 1 else (None, None)
+        scores[score] = {"value": float(of_images.mean()), "low": low, "high": high}
+    return {"name": name, "kind": "model" if name == "model" else "baseline", "table": "images", "scores": scores}
+
+
+def _paired_flag(
+    rows: Sequence[comparison.Row], values: Mapping[str, Mapping[str, np.ndarray]], score: str, who: Resamples
+) -> comparison.Flag | None:
+    other = comparison.best_baseline(rows, score)
+    if other is None:
+        return None
+    gain = values["model"][score] - values[other["name"]][score]
+    low, high = who.interval(gain if MEASURES[score].better == "higher" else -gain)
+    return comparison.of_gain(low, high) if who.people > 1 else "unclear"
