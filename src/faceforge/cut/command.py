@@ -25,6 +25,7 @@ from faceforge.io.workers import cores
 
 SIZES = {"published": (480, 360), "pix2pix": (320, 256)}  # height, width
 MAX_SIDE = 4096
+DEFAULT_BATCH = 64  # conf/data/base.yaml
 KEEP = "--no-fit, into another folder, keeps the published frame"
 
 
@@ -159,7 +160,8 @@ def _report(summary: Summary, settings: Settings, source: Path, target: Path, ty
             f"hint       {summary.tight} photos are too tight for this frame; try the square --size {settings.width}"
         )
     if count["accepted"]:
-        lines.append(f"train      {words.train('data=crops', words.word('data.root', target))}")
+        few = [f"data.batch_size={max(1, count['accepted'] // 2)}"] if count["accepted"] < 2 * DEFAULT_BATCH else []
+        lines.append(f"train      {words.train('data=crops', words.word('data.root', target), *few)}")
     return "\n".join(lines)
 
 
