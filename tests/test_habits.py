@@ -193,6 +193,30 @@ def test_a_run_is_continued_from_another_folder(command, tmp_path, monkeypatch):
     assert "root: my faces" in config_of_run
 
 
+def test_a_project_that_moved_is_found_in_its_new_place(command, tmp_path, monkeypatch):
+    faces(tmp_path / "project" / "faces")
+    monkeypatch.chdir(tmp_path / "project")
+    assert command(*CROPS, "data=crops", "data.root=faces", "run_dir=runs/a", "trainer.max_images=8")[0] == 0
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "project").rename(tmp_path / "deep" / "renamed")
+    assert command("resume=deep/renamed/runs/a", "trainer.max_images=12")[0] == 0
+
+
+def test_paths_refer_to_where_the_command_was_typed_if_hydra_changes_the_folder(command, tmp_path):
+    faces(tmp_path / "faces")
+    words = ["data=crops", "data.root=faces", "run_dir=run", "hydra.job.chdir=true", "hydra.run.dir=elsewhere"]
+    code, _, said = command(*CROPS, *words, "trainer.max_images=8")
+    assert code == 0, said
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_command_for_a_folder_like_a_flag_can_be_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words.faceforge("cut", Path("-x"), "my_faces") == "faceforge cut ./-x my_faces"
+    assert words.faceforge("cut", Path("a b"), Path("~")) == "faceforge cut 'a b' './~'"
+
+
 def test_faces_that_moved_are_named_from_where_one_is(command, tmp_path, monkeypatch):
     faces(tmp_path / "start" / "faces")
     (tmp_path / "other").mkdir()

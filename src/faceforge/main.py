@@ -72,7 +72,8 @@ def _job(cfg: DictConfig) -> None:
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     state = HydraConfig.get()
-    return config.plain(cfg, state.overrides.task, state.runtime.choices)
+    start = state.runtime.cwd if Path.cwd() != Path(state.runtime.cwd) else ""  # other with hydra.job.chdir
+    return config.plain(cfg, state.overrides.task, state.runtime.choices, start)
 
 
 def _train(plain: dict[str, Any]) -> int:

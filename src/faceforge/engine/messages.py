@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from faceforge.engine.run import Run
 def greeting(run: Run) -> str:
     """The lines before the first step: faces, device and folder; what tables matched, why scores may flatter."""
     record, data = run.record, run.record["data"]
-    counts, skipped, folder = data["counts"], len(data["skipped"]), os.path.relpath(run.folder)
+    counts, skipped, folder = data["counts"], len(data["skipped"]), words.relative(run.folder)
     lines = [
         f"{data['source']}: {counts['train']:,} faces for training, {counts['val']:,} for validation, "
         f"{counts['test']:,} for testing; {record['device']}; {folder}"
@@ -28,7 +27,7 @@ def greeting(run: Run) -> str:
 
 def farewell(run: Run, code: int) -> str:
     """The lines after the last step: paths, and the commands to continue or fine-tune."""
-    record, folder = run.record, os.path.relpath(run.folder)
+    record, folder = run.record, words.relative(run.folder)
     images, best = record["images"], record["best"]
     longer = [] if code else [f"trainer.max_images={images * 2}"]
     lines = [
@@ -54,9 +53,9 @@ def finished(run: Run, saved: Mapping[str, Any]) -> str:
 
 def stuck(folder: Path, error: Exception) -> str:
     """The line for a run that a system error has ended, and how to continue it."""
-    again = words.train(words.word("resume", os.path.relpath(folder)))
+    again = words.train(words.word("resume", words.relative(folder)))
     if not any((folder / "checkpoints").glob("*.ckpt")):
-        again = f"start again with {words.shown('run_dir', os.path.relpath(folder))}; nothing was trained yet"
+        again = f"start again with {words.shown('run_dir', words.relative(folder))}; nothing was trained yet"
     return f"{folder}: cannot continue ({error}); the last checkpoint is valid. Fix the cause, then: {again}"
 
 
