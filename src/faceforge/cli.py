@@ -62,14 +62,30 @@ def cut(
     photos: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, zip or tar of photos, or one photo.")],
     faces: Annotated[Path, typer.Argument(metavar="DST", help="A new folder, or the output of an earlier cut.")],
     size: Annotated[
-        str, typer.Option(help="WIDTHxHEIGHT, one number for a square, published (360x480) or pix2pix (256x320).")
-    ] = "published",
+        str | None,
+        typer.Option(
+            help="WIDTHxHEIGHT, one number for a square, published (360x480, the default) or pix2pix (256x320)."
+        ),
+    ] = None,
     detector: Annotated[
         Literal["yunet", "haar", "verified"],
         typer.Option(help="yunet; haar: the published cascade; verified: Haar boxes confirmed by YuNet."),
     ] = "yunet",
     align: Annotated[bool, typer.Option("--align", help="Rotate every face until its eyes are level.")] = False,
-    zoom: Annotated[float, typer.Option(help="1 is the published frame; larger is closer.")] = 1.0,
+    zoom: Annotated[float | None, typer.Option(help="1 is the published frame, the default; larger is closer.")] = None,
+    fit: Annotated[
+        bool | None,
+        typer.Option(
+            "--fit/--no-fit",
+            help="Choose the widest frame that nine in ten faces bear. Default: if a third is too tight otherwise.",
+        ),
+    ] = None,
+    pad: Annotated[
+        Literal["none", "reflect"],
+        typer.Option(
+            help="reflect: fill frames that leave the photo by reflection, as FFHQ does, instead of fitting them."
+        ),
+    ] = "none",
     min_face: Annotated[int, typer.Option(help="Minimum face size in pixels.")] = 40,
     labels: Annotated[Path | None, typer.Option(help="A CSV of photo labels, for the summary.")] = None,
     engine: Annotated[
@@ -83,7 +99,24 @@ def cut(
     from faceforge.cut import command
 
     typed = words.faceforge(*sys.argv[1:])
-    command.cut(photos, faces, size, detector, align, zoom, min_face, labels, engine, processes, people, prune, typed)
+    padded = pad == "reflect"
+    command.cut(
+        photos,
+        faces,
+        size,
+        detector,
+        align,
+        zoom,
+        min_face,
+        labels,
+        engine,
+        processes,
+        people,
+        prune,
+        typed,
+        padded,
+        fit,
+    )
 
 
 @app.command()

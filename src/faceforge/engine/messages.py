@@ -11,6 +11,7 @@ from typing import Any
 
 from faceforge import words
 from faceforge.engine.run import Run
+from faceforge.io.kinds import told
 
 
 def greeting(run: Run) -> str:
@@ -23,7 +24,7 @@ def greeting(run: Run) -> str:
     ]
     if skipped:
         lines.append(f"{skipped:,} images could not be used; see {folder}/skipped.csv")
-    return "\n".join([*lines, *data.get("tables", []), *data.get("cautions", [])])
+    return "\n".join([*lines, *told(data.get("left_out", {})), *data.get("tables", []), *data.get("cautions", [])])
 
 
 def farewell(run: Run, code: int, trusted: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from faceforge.io.archives import IMAGES, SUMS, FileStore, Folder, image_names, 
 from faceforge.io.archives import TABLES as TABLE_ENDINGS
 from faceforge.io.attributes import read_attributes
 from faceforge.io.images import ImageError
+from faceforge.io.kinds import kind_of, told
 
 SAMPLE_SIZE = 64  # images that are decoded, evenly spaced
 DETECTION_SAMPLE = 24  # images of these in which faces are detected
@@ -110,7 +111,7 @@ def _check_store(path: Path) -> Finding:
         raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
     cut = path / manifest.NAME if manifest.NAME in listed and path.is_dir() else None
     lines = [_content_line(path, source), _sample_line(sample), *_metadata_lines(source, sample)]
-    lines += [*_label_lines(path, source, listed), *_left_out(store, listed)]
+    lines += [*_label_lines(path, source, listed), *told(source.left_out()), *_left_out(store, listed)]
     lines += [_verdict_line(cut)] if cut else []
     finding = Finding(path, lines)
     _recommend(finding, source, sample, cut is not None)
@@ -124,7 +125,7 @@ def _source(path: Path, store: FileStore, listed: list[str]) -> Files:
     folders = {part.lower() for name in listed[:1000] for part in PurePosixPath(name).parts[:-1]}
     if tables or not bases.isdisjoint(ZIPS) or not folders.isdisjoint(FOLDERS):
         return Celeba(str(path))
-    names = image_names(listed, store.root)
+    names = image_names(store, listed)
     names = names[:: 1 + len(names) // 1000]
     crops = Crops(str(path))
     if any(crops.layout.splits):
@@ -270,9 +271,9 @@ def _label_lines(path: Path, source: Files, listed: Sequence[str]) -> list[str]:
 
 
 def _left_out(store: FileStore, listed: Sequence[str]) -> list[str]:
-    """A line on what is no image, by kind."""
+    """A line on what is no image, by ending."""
     ignored = (*IMAGES, *TABLE_ENDINGS, *ARCHIVES, manifest.NAME, SUMS.lower())
-    others = [name for name in listed if not name.lower().endswith(ignored)]
+    others = [name for name in listed if not name.lower().endswith(ignored) and not kind_of(store.head(name), name)]
     kinds = store.left_out + Counter(PurePosixPath(name).suffix or "no ending" for name in others)
     counted = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common(6))
     return [f"left out: {counted}"] if kinds else []
