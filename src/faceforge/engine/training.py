@@ -176,7 +176,7 @@ def _fit(plan: Plan, run: Run, module: Scheme, data: FaceData) -> int:
         late = write_end(run.folder, status)
     if late:
         raise BadInput(messages.stuck(run.folder, late)) from late
-    print(messages.farewell(Run.reopen(run.folder), code))
+    print(messages.farewell(Run.reopen(run.folder), code, plan.config["trusted_packages"]))
     return code
 
 

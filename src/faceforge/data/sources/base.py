@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
+from unicodedata import normalize
 
 import numpy as np
 
@@ -55,7 +56,8 @@ class Source(Protocol):
 class Files:
     """A source whose faces are image files: face i is the file ``names[i]``.
 
-    If the store has a ``SHA256SUMS``, the files that it lists are verified when read.
+    ``told`` says how many images each table of the dataset matched. If the store has a ``SHA256SUMS``, the files
+    that it lists are verified when read.
     """
 
     name = "files"
@@ -64,6 +66,7 @@ class Files:
         self.store = store
         self.names = names
         self.known = known_hashes(store)
+        self.told: list[str] = []
         self.faces = [_readable(face) for face in faces]
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
@@ -81,11 +84,11 @@ class Files:
 
 
 def _readable(face: Face) -> Face:
-    """The face with valid UTF-8 names: file names on disk may have any encoding."""
+    """The face with valid UTF-8 names in composed form: names on disk may have any encoding and form."""
     if face.id.isascii() and (face.identity or "").isascii():
         return face
     return replace(face, id=_text(face.id), identity=face.identity and _text(face.identity))
 
 
 def _text(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
