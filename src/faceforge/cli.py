@@ -11,6 +11,7 @@ import typer
 from faceforge import launch, words
 from faceforge.errors import BadInput
 from faceforge.fetch import command as data_command
+from faceforge.io.storage import lend_home
 from faceforge.studio import cli as studio_cli
 
 OLDER_FLAGS = {"--whole": "--no-detect", "--way": "--method", "--teach": "--learn"}  # still understood
@@ -159,6 +160,7 @@ def evaluate(
 
 def run() -> NoReturn:
     """The entry point: invalid input is one line on stderr and exit code 2."""
+    lend_home()
     sys.argv[1:] = words.expanded(map(_present, sys.argv[1:]))
     try:
         with launch.own_ranks():

@@ -19,10 +19,12 @@ from faceforge.config import composing
 from faceforge.engine.sweep import Sweep, tell
 from faceforge.errors import BadInput, GuardStop
 from faceforge.io.files import short_name
+from faceforge.io.storage import lend_home
 
 
 def main() -> None:
     """Check the command line, then pass it to Hydra. Exits 2 with one line per problem."""
+    lend_home()
     with launch.own_ranks():
         _main()
 
