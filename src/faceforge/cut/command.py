@@ -51,15 +51,9 @@ def cut(
     store, names, left_out = _photos(source)
     _check_target(source, target)
     how = "always" if fit else "auto" if fit is None and zoom is None and not pad else "never"
-    zoom = 1.0 if zoom is None else zoom
-    if not 0.5 <= zoom <= 3.0:
-        raise BadInput(f"--zoom {zoom}: must be from 0.5 to 3 (1 is the published frame)")
     if processes is not None and processes < 1:
         raise BadInput(f"--processes {processes}: must be at least 1")
-    if min_face < 1:
-        raise BadInput(f"--min-face {min_face}: must be at least 1 pixel")
-    height, width = parse_size(size or "published")
-    settings = Settings(height, width, detector, align, zoom, min_face, pad)
+    settings = _settings(size or "published", detector, align, 1.0 if zoom is None else zoom, min_face, pad)
     tell_people = identity_clusters.wanted(target.resolve(), tell_people)
     weights = None if detector == "haar" else find_yunet()
     job = Job(store, target.resolve(), settings, weights, os.getpid() if engine == "loky" else None)
@@ -74,6 +68,14 @@ def cut(
     finally:
         signal.signal(signal.SIGTERM, before)
     print("\n".join([_report(summary, settings, source, target, typed), *told(left_out)]))
+
+
+def _settings(size: str, detector: DetectorName, align: bool, zoom: float, min_face: int, pad: bool) -> Settings:
+    if not 0.5 <= zoom <= 3.0:
+        raise BadInput(f"--zoom {zoom}: must be from 0.5 to 3 (1 is the published frame)")
+    if min_face < 1:
+        raise BadInput(f"--min-face {min_face}: must be at least 1 pixel")
+    return Settings(*parse_size(size), detector, align, zoom, min_face, pad)
 
 
 def parse_size(size: str) -> tuple[int, int]:
