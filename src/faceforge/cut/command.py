@@ -59,8 +59,7 @@ def cut(
     job = Job(store, target.resolve(), settings, weights, os.getpid() if engine == "loky" else None)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        execution = Execution(engine, processes or cores())
-        framing = Fit(how, square=size is None)
+        execution, framing = Execution(engine, processes or cores()), Fit(how, square=size is None)
         summary = run(job, names, execution, str(labels) if labels else None, tell_people, prune, framing)
     except (KeyboardInterrupt, SystemExit):
         print("\nfaceforge: interrupted; run the same command again to continue", file=sys.stderr)
