@@ -143,6 +143,7 @@ def test_shards_are_no_people(names, shards):
         (each(*(f"{('male', 'female')[n % 2]}/P{n}" for n in range(10))), 10),
         (each(*(f"P{n}/photos" for n in range(10))), 10),
         ([*each(*(f"people/P{n}" for n in range(10))), "cover.jpg"], 10),
+        ([*each(*(f"people/P{n}" for n in range(10))), "docs/logo.png"], 10),
     ],
 )
 def test_people_are_found_at_their_level(names, who):
@@ -156,6 +157,8 @@ def test_people_are_found_at_their_level(names, who):
         (each("data/Train", "data/Valid", "data/Testing"), {"train", "val", "test"}),
         (each("training/smile", "training/sad", "validation/smile", "validation/sad"), {"train", "val"}),
         (each("train/images", "test/images"), {"train", "test"}),
+        (each("train_images", "test_images"), {"train", "test"}),
+        (each("images_train/Ann", "images_val/Bob"), {"train", "val"}),
         (each("smile/train", "smile/test", "sad/train", "sad/test"), {"train", "test"}),
         (each("trainA", "trainB", "testA", "testB"), {"train", "test"}),
         (each("train", "test", "extra"), {"train", "test", None}),
@@ -164,12 +167,8 @@ def test_people_are_found_at_their_level(names, who):
 def test_official_splits_are_found_at_their_level(names, parts):
     found, _ = read(names)
     assert set(found.splits) == parts
-    words = {"train": "train", "training": "train", "traina": "train", "trainb": "train", "extra": None}
     for name, split in zip(names, found.splits, strict=True):
-        word = next(
-            part.lower() for part in name.split("/") if part.lower()[:4] in ("trai", "vali", "val", "test", "extr")
-        )
-        assert split == words.get(word, "val" if word.startswith("val") else "test")
+        assert split == next((part for part in ("train", "val", "test") if part in name.lower()), None)
 
 
 def test_the_users_test_pictures_never_train(tmp_path):
@@ -243,6 +242,12 @@ def test_what_is_no_image_is_counted_by_kind(tmp_path):
     lines = check(tmp_path / "in").lines
     assert any(line.startswith("2 HEIC pictures were left out: ") for line in lines)
     assert "left out: .docx (1)" in lines
+
+
+def test_a_table_of_labels_in_the_folder_is_told(tmp_path):
+    root = put({**FLAT, "labels.csv": "name;glad\né0;1\né1;0\nx;1\n".encode(), "notes.txt": b"words"}, tmp_path / "in")
+    counted = "2 of 12 images matched; no row for é10.png; 1 rows without an image, such as x"
+    assert f"labels: data.attributes={root / 'labels.csv'}: {counted}" in check(root).lines
 
 
 def test_links_to_folders_are_followed_once(tmp_path):

@@ -149,6 +149,17 @@ def test_a_sweep_over_paths():
 
 
 @pytest.mark.parametrize("name", ["写真 (2)", "2024", "it's, a=b"])
+def test_a_sweep_in_a_folder_of_any_name(command, tmp_path, name):
+    for folder in (f"{name} one", f"{name} two"):
+        faces(tmp_path / folder)
+    roots = ",".join(words.quoted(f"{name} {which}") for which in ("one", "two"))
+    code, out, said = command("-m", *CROPS, "data=crops", f"data.root={roots}", f"run_dir={words.quoted(name)}")
+    assert code == 0, said
+    assert "2 of 2 jobs finished." in out
+    assert len(list((tmp_path / name).glob("*/report.html"))) == 2
+
+
+@pytest.mark.parametrize("name", ["写真 (2)", "2024", "it's, a=b"])
 def test_check_prints_a_command_that_trains_and_training_one_that_continues(command, tmp_path, name):
     faces(tmp_path / name)
     printed = shlex.split(check(Path(name)).command)[2:]
@@ -191,6 +202,30 @@ def test_a_run_is_continued_from_another_folder(command, tmp_path, monkeypatch):
     assert not any((tmp_path / "other").iterdir())
     config_of_run = (tmp_path / "start/run/config.yaml").read_text()
     assert "root: my faces" in config_of_run
+
+
+def test_a_project_that_moved_is_found_in_its_new_place(command, tmp_path, monkeypatch):
+    faces(tmp_path / "project" / "faces")
+    monkeypatch.chdir(tmp_path / "project")
+    assert command(*CROPS, "data=crops", "data.root=faces", "run_dir=runs/a", "trainer.max_images=8")[0] == 0
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "project").rename(tmp_path / "deep" / "renamed")
+    assert command("resume=deep/renamed/runs/a", "trainer.max_images=12")[0] == 0
+
+
+def test_paths_refer_to_where_the_command_was_typed_if_hydra_changes_the_folder(command, tmp_path):
+    faces(tmp_path / "faces")
+    words = ["data=crops", "data.root=faces", "run_dir=run", "hydra.job.chdir=true", "hydra.run.dir=elsewhere"]
+    code, _, said = command(*CROPS, *words, "trainer.max_images=8")
+    assert code == 0, said
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_command_for_a_folder_like_a_flag_can_be_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words.faceforge("cut", Path("-x"), "my_faces") == "faceforge cut ./-x my_faces"
+    assert words.faceforge("cut", Path("a b"), Path("~")) == "faceforge cut 'a b' './~'"
 
 
 def test_faces_that_moved_are_named_from_where_one_is(command, tmp_path, monkeypatch):
@@ -414,6 +449,18 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys
     assert "not writable; packed data goes to" in said
     with pytest.raises(BadInput, match=r"data\.cache=x: not writable"):
         storage.cache_root("x")
+
+
+def test_a_run_without_a_home_says_it_in_one_line(tmp_path):
+    nowhere = {"HOME": str(tmp_path / "none"), "USERPROFILE": str(tmp_path / "none"), "TMPDIR": str(tmp_path)}
+    (tmp_path / "none").touch()
+    quick = [*(w for w in TINY if not w.startswith(("logger", "trainer.max"))), "run_dir=run", "trainer.max_images=8"]
+    done = run_python(TRAIN, tmp_path, *quick, **nowhere, FACEFORGE_CACHE="", WANDB_MODE="offline", XDG_CONFIG_HOME="")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "none" in line]
+    assert "not writable; packed data goes to" in line
+    assert "created a temporary cache directory" not in done.stderr
+    assert "INFO" not in done.stderr
 
 
 # ------------------------------------------------------------------------------------------------ names of outputs

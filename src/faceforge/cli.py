@@ -11,6 +11,7 @@ import typer
 from faceforge import launch, words
 from faceforge.errors import BadInput
 from faceforge.fetch import command as data_command
+from faceforge.io.storage import lend_home
 from faceforge.studio import cli as studio_cli
 
 OLDER_FLAGS = {"--whole": "--no-detect", "--way": "--method", "--teach": "--learn"}  # still understood
@@ -57,20 +58,27 @@ def bench(
     print("\n".join(bench(overrides or [], seconds, compiled)))
 
 
-_Size = Annotated[
+Size = Annotated[
     str | None,
     typer.Option(help="WIDTHxHEIGHT, one number for a square, published (360x480, the default) or pix2pix (256x320)."),
 ]
-_Fit = Annotated[
+Detector = Annotated[
+    Literal["yunet", "haar", "verified"],
+    typer.Option(help="yunet; haar: the published cascade; verified: Haar boxes confirmed by YuNet."),
+]
+Fit = Annotated[
     bool | None,
     typer.Option(
         "--fit/--no-fit",
-        help="Choose the widest frame that nine in ten faces bear. Default: if a third is too tight otherwise.",
+        help="Choose the widest frame that fits nine in ten faces. Default: if a third is too tight otherwise.",
     ),
 ]
-_Pad = Annotated[
+Pad = Annotated[
     Literal["none", "reflect"],
-    typer.Option(help="reflect: fill frames that leave the photo by reflection, as FFHQ does."),
+    typer.Option(help="reflect: fill frames that leave the photo by reflection, as FFHQ does; none: shrink them."),
+]
+Engine = Annotated[
+    Literal["loky", "ray", "dask"], typer.Option(help="loky: this machine; ray, dask: a cluster or this machine.")
 ]
 
 
@@ -78,20 +86,15 @@ _Pad = Annotated[
 def cut(
     photos: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, zip or tar of photos, or one photo.")],
     faces: Annotated[Path, typer.Argument(metavar="DST", help="A new folder, or the output of an earlier cut.")],
-    size: _Size = None,
-    detector: Annotated[
-        Literal["yunet", "haar", "verified"],
-        typer.Option(help="yunet; haar: the published cascade; verified: Haar boxes confirmed by YuNet."),
-    ] = "yunet",
+    size: Size = None,
+    detector: Detector = "yunet",
     align: Annotated[bool, typer.Option("--align", help="Rotate every face until its eyes are level.")] = False,
     zoom: Annotated[float | None, typer.Option(help="1 is the published frame, the default; larger is closer.")] = None,
-    fit: _Fit = None,
-    pad: _Pad = "none",
+    fit: Fit = None,
+    pad: Pad = "none",
     min_face: Annotated[int, typer.Option(help="Minimum face size in pixels.")] = 40,
     labels: Annotated[Path | None, typer.Option(help="A CSV of photo labels, for the summary.")] = None,
-    engine: Annotated[
-        Literal["loky", "ray", "dask"], typer.Option(help="loky: this machine; ray, dask: a cluster or this machine.")
-    ] = "loky",
+    engine: Engine = "loky",
     processes: Annotated[int | None, typer.Option(help="Default: one per core.")] = None,
     people: Annotated[bool, typer.Option("--people", help="Group faces by person in the manifest.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove all data of photos no longer in SRC.")] = False,
@@ -144,6 +147,7 @@ def evaluate(
 
 def run() -> NoReturn:
     """The entry point: invalid input is one line on stderr and exit code 2."""
+    lend_home()
     sys.argv[1:] = words.expanded(map(_present, sys.argv[1:]))
     try:
         with launch.own_ranks():

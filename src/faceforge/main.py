@@ -19,10 +19,12 @@ from faceforge.config import composing
 from faceforge.engine.sweep import Sweep, tell
 from faceforge.errors import BadInput, GuardStop
 from faceforge.io.files import short_name
+from faceforge.io.storage import lend_home
 
 
 def main() -> None:
     """Check the command line, then pass it to Hydra. Exits 2 with one line per problem."""
+    lend_home()
     with launch.own_ranks():
         _main()
 
@@ -72,7 +74,8 @@ def _job(cfg: DictConfig) -> None:
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     state = HydraConfig.get()
-    return config.plain(cfg, state.overrides.task, state.runtime.choices)
+    start = state.runtime.cwd if Path.cwd() != Path(state.runtime.cwd) else ""  # other with hydra.job.chdir
+    return config.plain(cfg, state.overrides.task, state.runtime.choices, start)
 
 
 def _train(plain: dict[str, Any]) -> int:

@@ -116,6 +116,14 @@ def shown(key: str, path: str | Path) -> str:
     return shlex.quote(word(key, path))
 
 
+def relative(path: Path) -> str:
+    """A path as seen from the working directory; unchanged if it is on another drive."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # Windows
+        return str(path)
+
+
 def argument(path: str | Path) -> str:
     """A path as an argument that is not taken for a flag or a home."""
     return os.path.join(".", path) if str(path).startswith(("-", "~")) else str(path)  # noqa: PTH118

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -174,7 +175,9 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
     return plain(config, overrides)
 
 
-def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def plain(
+    config: DictConfig, overrides: Iterable[str], choices: Mapping[str, Any] | None = None, start: str = ""
+) -> dict[str, Any]:
     """Resolve to plain data, with whole floats as ints where annotated; add the ``choices``, and let a limit given by
     the user replace the default one. Raises BadInput.
     """
@@ -184,7 +187,7 @@ def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, An
     named = {override.split("=", 1)[0].lstrip("+~") for override in overrides}
     choices = choices or HydraConfig.get().runtime.choices
     resolved = fitted(resolve(config), parameters.of(Root))
-    _expand_paths(resolved)
+    _expand_paths(resolved, start)
     made = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
     resolved["choices"] = {"experiment": None, **made}
     if problem := check_task(resolved, resolved["choices"]):
@@ -201,13 +204,13 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
-def _expand_paths(config: dict[str, Any]) -> None:
-    """Replace a leading tilde, which a yaml or the shell left, by the home."""
+def _expand_paths(config: dict[str, Any], start: str) -> None:
+    """Replace a leading tilde, which a yaml or the shell left, by the home; other relative paths refer to ``start``."""
     for key in words.PATHS:
         *parents, name = key.split(".")
         node = config[parents[0]] if parents else config
-        if isinstance(node.get(name), str):
-            node[name] = words.at_home(node[name])
+        if isinstance(node.get(name), str) and node[name]:
+            node[name] = os.path.join(start, words.at_home(node[name]))  # noqa: PTH118  (Path would drop a leading ./)
 
 
 def check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | None:

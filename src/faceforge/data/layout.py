@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -18,6 +19,8 @@ STRAYS = 0.02  # share of images that may lie beside the folders of a layout; a 
 ALIKE = 0.9  # share of equal names from which two folders are pairs
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
           "test": "test", "testing": "test"}  # fmt: skip
+CONTENT = r"(?:images?|imgs?|pictures?|faces?|photos?|data|set)"
+SPLIT = re.compile(rf"(?:{CONTENT}[-_ ]?)?({'|'.join(SPLITS)})(?:[-_ ]?{CONTENT})?", re.IGNORECASE)
 SIDES = re.compile(rf"({'|'.join(SPLITS)})[-_ ]?([ab])", re.IGNORECASE)  # trainA, testB
 SHARD = re.compile(r"(part|shard|chunk|batch|images?|imgs?|dir|folder|vol|volume|disk|disc)[-_ .]?\d+", re.IGNORECASE)
 CAMERA = re.compile(r"[1-9]\d\d(?!\d{5})[A-Z0-9_]{5}|(19|20)\d\d")  # of cameras (100APPLE), and years
@@ -83,9 +86,9 @@ def understand(names: Sequence[str], anchors: Collection[str] = ()) -> Layout:
 def _read_sets(layout: Layout, reading: _Reading) -> None:
     """The splits or people within sets: their folders, or the names that two sides of pairs share."""
     inner = reading.heads(1)
-    parts = {SPLITS.get((name or "").lower()) for name in inner}
-    if None not in parts and "train" in parts and len(parts) > 1 and not any(layout.splits):
-        layout.splits = [SPLITS[name.lower()] for name in inner if name]
+    parts = [_split_of(name or "") for name in inner]
+    if None not in parts and "train" in parts and len(set(parts)) > 1 and not any(layout.splits):
+        layout.splits = parts
     elif None not in inner and len(set(inner)) >= PEOPLE_FROM:
         layout.people = inner
         return
@@ -95,6 +98,11 @@ def _read_sets(layout: Layout, reading: _Reading) -> None:
     layout.pairs = reading.sides or (alike and len(layout.sets) == 2 and all(map(_is_side, layout.sets)))
     if layout.pairs and alike:
         layout.people = [f"{split}/{stem}" if split else stem for split, stem in zip(layout.splits, stems, strict=True)]
+
+
+def _split_of(folder: str) -> str | None:
+    found = SPLIT.fullmatch(folder)
+    return SPLITS[found[1].lower()] if found else None
 
 
 def _is_side(name: str) -> bool:
@@ -113,6 +121,7 @@ class _Reading:
         self.splits: list[str | None] = [None] * len(names)
         self.outer: list[str] = []
         self.shards: set[str] = set()
+        self.strays: set[int] = set()  # images beside the folders of the layout
         self.sides = False
 
     def rests(self) -> list[list[str]]:
@@ -121,20 +130,29 @@ class _Reading:
 
     def heads(self, at: int = 0) -> list[str | None]:
         """The next folder of each image, None in the last one; ``at`` counts from there."""
-        return [rest[at] if len(rest) > at + 1 else None for rest in self.rests()]
+        rests = enumerate(self.rests())
+        return [rest[at] if len(rest) > at + 1 and n not in self.strays else None for n, rest in rests]
 
     def step(self) -> bool:
         """Understand one more level of folders; False if the next one is people, sets or nothing."""
         heads = self.heads()
-        distinct = {head for head in heads if head is not None}
-        loose = heads.count(None)
-        if not distinct or loose > max(STRAYS * len(heads), min(3, len(heads) // 10)):
+        few = max(STRAYS * len(heads), min(3, len(heads) // 10))
+        counts = Counter(head for head in heads if head is not None)
+        most, count = counts.most_common(1)[0] if counts else ("", 0)
+        if len(counts) > 1 and len(heads) - count <= min(few, 3) and self._branches(heads, most):
+            self.strays |= {n for n, head in enumerate(heads) if head != most}  # a logo beside the people
+            return True
+        if not counts or heads.count(None) > few:
             return False
-        if len(distinct) == 1:
+        if len(counts) == 1:
             if not any(self.splits) and not self.shards:
-                self.outer.append(f"{min(distinct)}/")
-            return self._pass(heads, distinct, drop=not any(self.splits))
-        return self._split(heads, distinct) or self._shard(heads, distinct)
+                self.outer.append(f"{most}/")
+            return self._pass(heads, counts, drop=not any(self.splits))
+        return self._split(heads, counts) or self._shard(heads, counts)
+
+    def _branches(self, heads: Sequence[str | None], folder: str) -> bool:
+        below = {inner for head, inner in zip(heads, self.heads(1), strict=True) if head == folder}
+        return None not in below and len(below) > 1
 
     def _pass(self, heads: Sequence[str | None], folders: Collection[str | None], drop: bool) -> bool:
         for n, head in enumerate(heads):
@@ -144,7 +162,7 @@ class _Reading:
         return True
 
     def _split(self, heads: Sequence[str | None], distinct: Collection[str]) -> bool:
-        parts = {head: SPLITS[head.lower()] for head in distinct if head.lower() in SPLITS}
+        parts = {head: part for head in distinct if (part := _split_of(head))}
         sides = {head: SPLITS[found[1].lower()] for head in distinct if (found := SIDES.fullmatch(head))}
         paired = len(sides) == len(distinct)
         if any(self.splits) or not (paired or ("train" in parts.values() and len(set(parts.values())) > 1)):

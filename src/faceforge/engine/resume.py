@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,32 +30,30 @@ def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack
     checkpoint.sweep_orphans(path.parent)
     saved = checkpoint.read(path)
     _require_newest(path, saved)
-    merged = merge_resumed(saved["config"], _seen_from(run.started_in, config), overrides)
+    merged = merge_resumed(saved["config"], _seen_from(run.starts, config), overrides)
     plan = make_plan({**merged, "trusted_packages": config["trusted_packages"]}, path)
     return plan, run, saved
 
 
-def located(data: Mapping[str, Any], start: Path | None) -> Mapping[str, Any]:
-    """The ``data`` node of a run that was started in the folder ``start``, with its relative paths found from anywhere.
+def located(data: Mapping[str, Any], starts: Sequence[Path]) -> Mapping[str, Any]:
+    """The ``data`` node of a run with its relative paths found from anywhere: below one of the folders ``starts``.
 
-    What is no longer there is looked for in the working directory.
+    What is in none of them is looked for in the working directory.
     """
 
     def found(name: str, path: str) -> str:
-        there = start is not None and ((start / path).exists() or (name == "cache" and start.is_dir()))
-        return str(start / path) if start and there else path
+        places = [start for start in starts if (start / path).exists() or (name == "cache" and start.is_dir())]
+        return str(places[0] / path) if places and places[0] != Path.cwd() else path
 
-    return data if start in (None, Path.cwd()) else _moved(data, found)
+    return _moved(data, found)
 
 
-def _seen_from(start: Path | None, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of this command with its data's paths as a run that was started in ``start`` must name them."""
+def _seen_from(starts: Sequence[Path], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of this command with its data's paths as a run that was started elsewhere must name them."""
     here = Path.cwd()
-    if start in (None, here):
-        return dict(config)
 
     def seen(name: str, path: str) -> str:
-        return path if name == "augment" else str(here / path)
+        return path if name == "augment" or not starts or starts[0] == here else str(here / path)
 
     return {**config, "data": _moved(config["data"], seen)}
 

@@ -51,7 +51,7 @@ class Run:
         require_free(folder)
         (folder / "checkpoints").mkdir(exist_ok=True)
         (folder / "samples").mkdir(exist_ok=True)
-        run = cls(folder, _new_record(config, command))
+        run = cls(folder, {**_new_record(config, command), "folder": words.relative(folder)})
         run.write_config(config)
         run.save()
         return run
@@ -66,10 +66,12 @@ class Run:
         return cls(folder, record)
 
     @property
-    def started_in(self) -> Path | None:
-        """The folder where the run was started, to which its relative paths refer; None if unknown."""
-        folder = self.record.get("started_in")
-        return Path(folder) if folder else None
+    def starts(self) -> list[Path]:
+        """The folders to which relative paths may refer: where the run was started, first as moved with the run."""
+        folder, inside = self.folder.resolve(), Path(self.record.get("folder", "..")).parts
+        moved = ".." not in inside and folder.parts[-len(inside) :] == inside
+        known = [Path(self.record["started_in"])] if "started_in" in self.record else []
+        return [folder.parents[len(inside) - 1], *known] if moved else known
 
     def update(self, **values: object) -> None:
         """Update run.json atomically."""

@@ -74,7 +74,7 @@ def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
 
 def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> int:
     plan, run, saved = resume.reopen(config, overrides, stack)
-    module, data = build(plan.config, run.started_in)
+    module, data = build(plan.config, run.starts)
     data.prepare()
     resume.require_same_faces(run, data)
     if resume.is_finished(plan, data, saved):
@@ -99,10 +99,10 @@ def _finish(run: Run, module: Scheme, data: FaceData, saved: Mapping[str, Any]) 
     print(messages.finished(run, saved))
 
 
-def build(config: Mapping[str, Any], start: Path | None = None) -> tuple[Scheme, FaceData]:
+def build(config: Mapping[str, Any], starts: Sequence[Path] = ()) -> tuple[Scheme, FaceData]:
     """The module, with weights from the seed, and the data, which has touched no file yet.
 
-    ``start`` is the folder that a run's relative paths refer to; by default, the working directory.
+    ``starts`` are the folders to which a run's relative paths may refer, besides the working directory.
     """
     torch.manual_seed(counter_rng.key(config["seed"], "init") >> 1)
     trusted = config["trusted_packages"]
@@ -113,7 +113,7 @@ def build(config: Mapping[str, Any], start: Path | None = None) -> tuple[Scheme,
     if config["trainer"]["channels_last"]:
         module.to(memory_format=torch.channels_last)
     module.compiles = config["trainer"]["compile"]
-    return module, configuration.build(resume.located(config["data"], start), trusted, "data")
+    return module, configuration.build(resume.located(config["data"], starts), trusted, "data")
 
 
 def make_trainer(
@@ -176,7 +176,7 @@ def _fit(plan: Plan, run: Run, module: Scheme, data: FaceData) -> int:
         late = write_end(run.folder, status)
     if late:
         raise BadInput(messages.stuck(run.folder, late)) from late
-    print(messages.farewell(Run.reopen(run.folder), code))
+    print(messages.farewell(Run.reopen(run.folder), code, plan.config["trusted_packages"]))
     return code
 
 
@@ -189,7 +189,7 @@ def _train_through_faults(plan: Plan, run: Run, module: Scheme, data: FaceData, 
         except NotFinite as error:
             run, path = go_back(plan.guard, Run.reopen(run.folder), error)
             plan = replace(plan, resume=path)
-            module, data = build(plan.config, run.started_in)
+            module, data = build(plan.config, run.starts)
             data.prepare()
 
 

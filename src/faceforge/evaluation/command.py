@@ -92,7 +92,7 @@ def _digest(path: Path) -> str:
 
 def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> FaceData:
     """The run's faces, packed and split as in training."""
-    node = dict(located(config["data"], Run(folder, dict(record)).started_in))
+    node = dict(located(config["data"], Run(folder, dict(record)).starts))
     if asked.data_root is not None:
         node["root"] = str(asked.data_root)
     root = node["root"]

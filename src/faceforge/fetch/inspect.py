@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,7 @@ from faceforge.errors import BadInput, to_install
 from faceforge.io import manifest
 from faceforge.io.archives import IMAGES, SUMS, FileStore, Folder, image_names, open_store
 from faceforge.io.archives import TABLES as TABLE_ENDINGS
+from faceforge.io.attributes import read_attributes
 from faceforge.io.images import ImageError
 from faceforge.io.kinds import kind_of, told
 
@@ -28,6 +30,7 @@ SAMPLE_SIZE = 64  # images that are decoded, evenly spaced
 DETECTION_SAMPLE = 24  # images of these in which faces are detected
 ARCHIVES = (".zip", ".tgz", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz")
 CELEBA, LFW_ORIGINAL = (178, 218), (250, 250)  # width, height
+MOST_TABLES = 8  # that are tried as labels
 FEW = 3  # images beside an archive that are no set
 DEFAULT_BATCH, SEED, SHARES, MOST_CORRUPT = 64, 0, (0.1, 0.1), 0.25  # conf/data/base.yaml
 PHOTOGRAPHS = re.compile(r"(photo|image|img|face|real|rgb|colou?r|hr|high|sharp|clean)s?", re.IGNORECASE)
@@ -108,7 +111,7 @@ def _check_store(path: Path) -> Finding:
         raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
     cut = path / manifest.NAME if manifest.NAME in listed and path.is_dir() else None
     lines = [_content_line(path, source), _sample_line(sample), *_metadata_lines(source, sample)]
-    lines += [*told(source.left_out()), *_left_out(store, listed)]
+    lines += [*_label_lines(path, source, listed), *told(source.left_out()), *_left_out(store, listed)]
     lines += [_verdict_line(cut)] if cut else []
     finding = Finding(path, lines)
     _recommend(finding, source, sample, cut is not None)
@@ -252,6 +255,19 @@ def _crop_lines(source: Files, sample: Sample) -> list[str]:
     if not isinstance(source, Celeba) or sample.size() != CELEBA:
         return []
     return [f"crop c140: {PROTOCOLS['c140']}; others: faceforge data protocols"]
+
+
+def _label_lines(path: Path, source: Files, listed: Sequence[str]) -> list[str]:
+    """Lines on tables in a folder that can be used as data.attributes."""
+    known = {manifest.NAME, "lfw_attributes", *(table.lower() for table in TABLES)}
+    names = [name for name in listed if name.lower().endswith(TABLE_ENDINGS)] if path.is_dir() else []
+    told: list[str] = []
+    for name in names[:MOST_TABLES]:
+        base = PurePosixPath(name.lower())
+        if base.name not in known and base.stem not in known:
+            with suppress(BadInput):
+                read_attributes(str(path / name), [face.id for face in source.faces], told)
+    return [f"labels: {line}" for line in told]
 
 
 def _left_out(store: FileStore, listed: Sequence[str]) -> list[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from faceforge.errors import BadInput
 from faceforge.io.portable import warn_once
 
+LIBRARIES = {"MPLCONFIGDIR": "matplotlib", "WANDB_CACHE_DIR": "wandb", "WANDB_CONFIG_DIR": "wandb-config"}
+
 
 def cache_root(cache: str | None = None) -> Path:
     """The folder for packed data: data.cache, else $FACEFORGE_CACHE, else ~/.cache/faceforge.
@@ -29,6 +31,13 @@ def cache_root(cache: str | None = None) -> Path:
     folder = _temporary_root()
     warn_once(folder, f"{home}: not writable; packed data goes to {folder}; name a folder with data.cache=FOLDER")
     return folder
+
+
+def lend_home() -> None:
+    """Give libraries that keep files in the home a temporary folder, if the home is not writable."""
+    if not os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):  # noqa: PTH111
+        for variable, name in LIBRARIES.items():
+            os.environ.setdefault(variable, str(_temporary_root() / name))
 
 
 def _writable(folder: Path) -> bool:

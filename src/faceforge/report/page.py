@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,5 +175,5 @@ def _overrides(facts: Facts) -> list[str]:
 
 def _shown_path(folder: Path) -> str:
     """Relative where the run lies below the folder one is in, as one would type it."""
-    path = os.path.relpath(folder)
+    path = words.relative(folder)
     return str(folder.resolve()) if path.startswith("..") else path
