@@ -184,7 +184,8 @@ class _Reading:
         dated = bool(self.shards) and all(map(DATE.fullmatch, self.shards))
         named = all(_is_shard(head) or (dated and re.fullmatch(r"\d\d?", head)) for head in distinct)
         before = ["".join(path[len(self.outer) : read]) for path, read in zip(self.paths, self.read, strict=True)]
-        if not (named or _numbers_agree(heads, self.paths) or _hashes_agree(heads, before, self.paths)):
+        numbered = _numbers_agree(heads, self.paths) or _named_by_stylegan(heads, self.paths)
+        if not (named or numbered or _hashes_agree(heads, before, self.paths)):
             return False
         self.shards |= set(distinct)
         return self._pass(heads, distinct, drop=True)
@@ -222,6 +223,12 @@ def _numbers_agree(heads: Sequence[str | None], paths: Sequence[Sequence[str]]) 
     step = min(after - before for before, after in pairwise(starts))
     by_start = step >= 10 and all(head <= number < head + step for head, number in numbers)
     return by_start or any(all(number // per == head for head, number in numbers) for per in (1000, 10_000))
+
+
+def _named_by_stylegan(heads: Sequence[str | None], paths: Sequence[Sequence[str]]) -> bool:
+    """Whether folders and images have the names of StyleGAN's dataset tool: 00000/img00000123.png."""
+    named = zip(heads, paths, strict=True)
+    return all(re.fullmatch(r"\d{5}/img\d{8}\.\w+", f"{head}/{path[-1]}") for head, path in named if head is not None)
 
 
 def _hashes_agree(heads: Sequence[str | None], before: Sequence[str], paths: Sequence[Sequence[str]]) -> bool:
