@@ -174,6 +174,7 @@ class FaceData(pl.LightningDataModule):
             "cautions": self.cautions,
             "tables": self._told,
             "skipped": [list(item) for item in self.skipped],
+            "left_out": dict(source.left_out()) if isinstance(source, Files) else {},
             "size": [self.height, self.width],
             "channels": self.channels,
             "attributes": _shares(self._attributes),

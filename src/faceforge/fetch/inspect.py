@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from faceforge import words
 from faceforge.data.framing import PROTOCOLS
 from faceforge.data.sources.base import Face, Files
 from faceforge.data.sources.celeba import FOLDERS, NUMBERED, TABLES, ZIPS, Celeba
@@ -24,6 +24,7 @@ from faceforge.io.archives import IMAGES, SUMS, FileStore, Folder, image_names, 
 from faceforge.io.archives import TABLES as TABLE_ENDINGS
 from faceforge.io.attributes import read_attributes
 from faceforge.io.images import ImageError
+from faceforge.io.kinds import kind_of, told
 
 SAMPLE_SIZE = 64  # images that are decoded, evenly spaced
 DETECTION_SAMPLE = 24  # images of these in which faces are detected
@@ -110,7 +111,7 @@ def _check_store(path: Path) -> Finding:
         raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
     cut = path / manifest.NAME if manifest.NAME in listed and path.is_dir() else None
     lines = [_content_line(path, source), _sample_line(sample), *_metadata_lines(source, sample)]
-    lines += [*_label_lines(path, source, listed), *_left_out(store, listed)]
+    lines += [*_label_lines(path, source, listed), *told(source.left_out()), *_left_out(store, listed)]
     lines += [_verdict_line(cut)] if cut else []
     finding = Finding(path, lines)
     _recommend(finding, source, sample, cut is not None)
@@ -124,7 +125,7 @@ def _source(path: Path, store: FileStore, listed: list[str]) -> Files:
     folders = {part.lower() for name in listed[:1000] for part in PurePosixPath(name).parts[:-1]}
     if tables or not bases.isdisjoint(ZIPS) or not folders.isdisjoint(FOLDERS):
         return Celeba(str(path))
-    names = image_names(listed, store.root)
+    names = image_names(store, listed)
     names = names[:: 1 + len(names) // 1000]
     crops = Crops(str(path))
     if any(crops.layout.splits):
@@ -270,9 +271,9 @@ def _label_lines(path: Path, source: Files, listed: Sequence[str]) -> list[str]:
 
 
 def _left_out(store: FileStore, listed: Sequence[str]) -> list[str]:
-    """A line on what is no image, by kind."""
+    """A line on what is no image, by ending."""
     ignored = (*IMAGES, *TABLE_ENDINGS, *ARCHIVES, manifest.NAME, SUMS.lower())
-    others = [name for name in listed if not name.lower().endswith(ignored)]
+    others = [name for name in listed if not name.lower().endswith(ignored) and not kind_of(store.head(name), name)]
     kinds = store.left_out + Counter(PurePosixPath(name).suffix or "no ending" for name in others)
     counted = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common(6))
     return [f"left out: {counted}"] if kinds else []
@@ -288,24 +289,24 @@ def _recommend(finding: Finding, source: Files, sample: Sample, cut: bool) -> No
         return
     if isinstance(source, Crops) and not cut and _whole_photos(sample):
         finding.lines.append("photographs rather than face crops: run `faceforge cut` first")
-        finding.command = shlex.join(["faceforge", "cut", str(finding.root), "my_faces"])
+        finding.command = words.faceforge("cut", finding.root, "my_faces")
         return
     root, faces = _root(finding.root, source), [f for n, f in enumerate(source.faces) if n not in sample.unusable]
-    words = [f"data={source.name}", f"data.root={root}"]
+    overrides = [f"data={source.name}", words.word("data.root", root)]
     if isinstance(source, Celeba):
-        words.append(f"data.crop={'c140' if sample.size() == CELEBA else 'center'}")
+        overrides.append(f"data.crop={'c140' if sample.size() == CELEBA else 'center'}")
     elif sample.size() == LFW_ORIGINAL and sample.share() < 0.62:
         finding.lines.append("framed like the original LFW images, with much background: crop c150")
-        words.append("data.crop=c150")
+        overrides.append("data.crop=c150")
     if sample.grey:
-        words.append("data.channels=1")
+        overrides.append("data.channels=1")
     try:
         batch = _batch(source, sample, faces)
     except BadInput as error:
         finding.lines.append(str(error).removeprefix("data.root: "))
         return
-    words += [f"data.batch_size={batch}"] if batch < DEFAULT_BATCH else []
-    finding.command = shlex.join(["python", "train.py", *words])
+    overrides += [f"data.batch_size={batch}"] if batch < DEFAULT_BATCH else []
+    finding.command = words.train(*overrides)
 
 
 def _root(root: Path, source: Files) -> Path:
@@ -352,4 +353,4 @@ def _parquet(path: Path, shards: Sequence[Path]) -> Finding:
         names = ", ".join(columns[:5])
         raise BadInput(f"{path}: parquet of {rows:,} rows ({names}), not a copy of CelebA or LFW; unpack its images")
     line = f"{path}: parquet, {len(shards)} files of {rows:,} rows: a copy of {name}, must be unpacked"
-    return Finding(path, [line], shlex.join(["faceforge", "data", "get", name, "--file", str(path)]))
+    return Finding(path, [line], words.faceforge("data", "get", name, "--file", path))

@@ -10,17 +10,21 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import IO, Any, Protocol
 
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
-from faceforge.io.images import ImageError, what_is
+from faceforge.io.images import ImageError
+from faceforge.io.kinds import HEAD, kind_of, readable, told, what_is
 from faceforge.io.storage import cache_root, fingerprint
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".avif")
+JPEGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".jpg_large", ".jpeg_large", ".jpg_orig")
+IMAGES = (*JPEGS, ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")  # others by their first bytes
 TABLES = (".txt", ".csv")
+NO_IMAGES = (*TABLES, ".json", ".xml", ".html", ".md", ".py", ".npy", ".npz", ".mat", ".log")  # never opened to see
 TABLE_FOLDERS = ("Anno", "Eval", "anno", "eval")
 SUMS = "SHA256SUMS"
 MAX_FILE_BYTES = 64 * 2**20  # of one member, unpacked
@@ -45,6 +49,10 @@ class FileStore(Protocol):
 
     def read(self, name: str) -> bytes:
         """A file's bytes. Raises ImageError if it cannot be read or is too large."""
+        ...
+
+    def head(self, name: str) -> bytes:
+        """The first bytes of a file, which tell what it is; none if it cannot be read."""
         ...
 
     def status(self, name: str) -> os.stat_result:
@@ -85,6 +93,14 @@ class Folder:
                 return file.read()
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
+
+    def head(self, name: str) -> bytes:
+        """As Store.head."""
+        try:
+            with open(f"{self.root}/{name}", "rb", buffering=0) as file:
+                return file.read(HEAD) if S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+        except OSError:
+            return b""
 
     def status(self, name: str) -> os.stat_result:
         """As Store.status."""
@@ -138,6 +154,14 @@ class Zip:
         if len(data) > MAX_FILE_BYTES:
             raise ImageError(f"expands to more than {MAX_FILE_BYTES} bytes")
         return data
+
+    def head(self, name: str) -> bytes:
+        """As Store.head."""
+        try:
+            with self._zip.open(self._members[name]) as member:
+                return member.read(HEAD)
+        except Exception:  # as in read()
+            return b""
 
     def status(self, name: str) -> os.stat_result:
         """The status of the zip itself."""
@@ -247,13 +271,13 @@ def _tar_to_zip(path: Path, cache: str | None) -> Path:
 
     Links and devices are left out; the total size is bounded.
     """
-    target = cache_root(cache) / "archives" / f"{path.name}-{fingerprint(path)}.zip"
+    target = cache_root(cache) / "archives" / f"{path.name}-{fingerprint(path)}-2.zip"
     if target.exists():
         return target
     try:
         with atomic_path(target) as beside, tarfile.open(path) as tar, zipfile.ZipFile(beside, "w") as packed:
-            for name, content in _members(tar, path):
-                packed.writestr(zipfile.ZipInfo(_text(name)), content.read())
+            for name, head, content in _members(tar, path):
+                packed.writestr(zipfile.ZipInfo(_text(name)), head + content.read())
     except BadInput:
         raise
     except _DAMAGE as error:
@@ -268,8 +292,9 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _taken(name: str) -> bool:
-    return name.lower().endswith(IMAGES + TABLES) or name.removeprefix("./") == SUMS
+def _taken(name: str, head: bytes) -> bool:
+    known = name.lower().endswith(IMAGES + TABLES) or name.removeprefix("./") == SUMS
+    return known or (not name.lower().endswith(NO_IMAGES) and kind_of(head, name) is not None)
 
 
 def _require_inside(name: str, path: Path) -> None:
@@ -285,19 +310,24 @@ def _require_no_bomb(name: str, size: int, path: Path) -> None:
         raise BadInput(f"data.root={path}: {name[:80]!r} expands to {size:,} bytes; nothing was extracted")
 
 
-def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, bytes, IO[bytes]]]:
+    """Each wanted member: its name, its first bytes, and the rest; none for films, which are only counted."""
     taken, most = 0, min(MAX_TAR_BYTES, max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size))
     for member in tar:
         _require_inside(member.name, path)
         _require_no_bomb(member.name, member.size, path)
         content = tar.extractfile(member) if member.isreg() else None
-        if content is None or not _taken(member.name):
+        head = content.read(HEAD) if content else b""
+        if content is None or not _taken(member.name, head):
+            continue
+        if kind_of(head, member.name) == "film":
+            yield member.name.removeprefix("./"), head, BytesIO()
             continue
         taken += member.size
         if member.size > MAX_FILE_BYTES or taken > most:
             limits = f"{MAX_FILE_BYTES} bytes per file or {most} in total"
             raise BadInput(f"data.root={path}: at {member.name} it expands to more than {limits}")
-        yield member.name.removeprefix("./"), content
+        yield member.name.removeprefix("./"), head, content
 
 
 def known_hashes(store: FileStore) -> dict[str, str]:
@@ -315,11 +345,28 @@ def known_hashes(store: FileStore) -> dict[str, str]:
     return {match[2]: match[1].lower() for match in found if match}
 
 
-def image_names(names: list[str], root: Path) -> list[str]:
-    """The names with image suffixes. Raises BadInput naming what was found instead."""
-    images = [name for name in names if name.lower().endswith(IMAGES)]
+def pictures(store: FileStore, names: Iterable[str]) -> tuple[list[str], Counter[str]]:
+    """The names of pictures, by ending or by first bytes, and how many files of each kind cannot be read here."""
+    found, left_out = [], Counter[str]()
+    for name in names:
+        ending = name.lower()
+        if ending.endswith(IMAGES):
+            found.append(name)
+        elif not ending.endswith(NO_IMAGES) and (kind := kind_of(store.head(name), name)):
+            if readable(kind):
+                found.append(name)
+            else:
+                left_out[kind] += 1
+    return found, left_out
+
+
+def image_names(store: FileStore, names: list[str]) -> list[str]:
+    """The names of pictures that can be read. Raises BadInput naming what was found instead."""
+    images, left_out = pictures(store, names)
     if images:
         return images
-    kinds = Counter(PurePosixPath(name).suffix or "no ending" for name in names)
-    found = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(3)) or "nothing"
-    raise BadInput(f"data.root={root}: no images ({' '.join(IMAGES)}) at any depth; found {found}")
+    endings = Counter(PurePosixPath(name).suffix or "no ending" for name in names)
+    found = ", ".join(f"{ending} ({count})" for ending, count in endings.most_common(3)) or "nothing"
+    reasons = "".join(f"; {line}" for line in told(left_out))
+    shown = "(.jpg .png .webp .tif and others)"
+    raise BadInput(f"data.root={store.root}: no images {shown} at any depth; found {found}{reasons}")

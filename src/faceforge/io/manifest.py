@@ -20,6 +20,7 @@ from faceforge.io.files import atomic_path
 NAME = "manifest.csv"
 VERDICTS = ("accepted", "doubtful", "rejected")
 NONE = "none"  # the verdict of a photo without a face
+NO_FACE = "no face found"  # the reason of a photo that was read; any other is why it could not be read
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Row:
     mouth_right_y: float | None = None
     roll: float | None = None  # rotation of the eyes, degrees clockwise
     yaw: float | None = None  # -1 to 1: horizontal offset of the nose between the eyes, 0 frontal
+    tilt: float | None = None  # with --align: the roll that is left, found after turning the face level
     frame_x: float | None = None
     frame_y: float | None = None
     frame_w: float | None = None
@@ -65,6 +67,8 @@ class Row:
     frame_angle: float | None = None
     moved: float | None = None  # shift of the frame to stay inside the photo, in frame widths
     shrunk: float | None = None  # scale of the frame to fit into the photo, at most 1
+    zoom: float | None = None  # of the frame: 1 is the published one, larger is closer
+    padded: float | None = None  # share of the crop's pixels outside the photo, filled by reflection
     scale: float | None = None  # crop pixels per photo pixel; above 1 is upscaled
     sharpness: float | None = None  # variance of the Laplacian of the face's luma at 128 pixels
     brightness: float | None = None  # mean luma of the crop, 0-255
@@ -78,10 +82,16 @@ class Row:
     photo_h: int | None = None
     source_sha256: str = ""
 
+    @property
+    def unread(self) -> bool:
+        """Whether the photo could not be read, so that nobody knows whether it shows a face."""
+        return self.verdict == NONE and self.reason != NO_FACE
+
 
 COLUMNS = tuple(field.name for field in fields(Row))
 EDITED = {"n", *(name for name in COLUMNS if name.startswith("frame_"))}  # numbers that must be read
 _TYPES = get_type_hints(Row)
+_ADDED = {"tilt", "zoom", "padded"}  # manifests of earlier versions do not have them
 
 
 def rounded(row: Row) -> Row:
@@ -122,7 +132,7 @@ def parse(file: BinaryIO, where: str, columns: Sequence[str] = COLUMNS) -> Itera
     try:
         lines = tables.lines_of(TextIOWrapper(file, tables.encoding_of(file), errors="replace", newline=""))
         names = _header(next(lines, (1, []))[1])
-        wrong = next((name for name in columns if names.count(name) != 1), None)
+        wrong = next((name for name in columns if names.count(name) > 1 or name not in {*names, *_ADDED}), None)
         if wrong:
             count = "two columns" if wrong in names else "no column"
             raise BadInput(f"{where}: {count} {wrong}; keep the original header line")
@@ -153,7 +163,7 @@ def _row(where: str, names: list[str], values: list[str], columns: Sequence[str]
     if len(values) != len(names):
         raise BadInput(f"{where}: {len(values)} values, the header has {len(names)}")
     given = dict(zip(names, values, strict=True))
-    row = Row(**{name: _value(where, name, given[name]) for name in columns})
+    row = Row(**{name: _value(where, name, given.get(name, "")) for name in columns})
     verdicts = VERDICTS if row.n else (NONE,)
     if row.verdict not in verdicts:
         raise BadInput(f"{where}: verdict {row.verdict!r}; must be {' or '.join(verdicts)}")

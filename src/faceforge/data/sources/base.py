@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +11,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from faceforge.io.archives import known_hashes
+from faceforge.io.archives import known_hashes, pictures
 from faceforge.io.images import decode
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ class Files:
     def digest(self, index: int) -> str:
         """SHA-256 of the file's bytes. Raises ImageError if it cannot be read."""
         return hashlib.sha256(self.store.read(self.names[index])).hexdigest()
+
+    def left_out(self) -> Counter[str]:
+        """How many pictures of each kind are in the store but cannot be read here."""
+        return pictures(self.store, self.store.names())[1]
 
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
         """None: an image file has no attributes."""

@@ -42,7 +42,7 @@ class Celeba(Files):
         place = open_store(root, cache)
         listed = place.names()
         store = _pictures(place, listed)
-        names = _aligned(image_names(listed if store is place else store.names(), store.root))
+        names = _aligned(image_names(store, listed if store is place else store.names()))
         images = Images(_ids(names))
         found = _tables(root, place, listed)
         people = _read(found.get("identity_CelebA"), _single, images)

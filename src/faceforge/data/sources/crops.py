@@ -54,7 +54,7 @@ class Crops(Files):
         listed = store.names()
         manifests = _manifests(store, listed)
         told = _Verdicts({folder + face: row for folder, rows in manifests.items() for face, row in rows.items()})
-        names = {_face(name): name for name in image_names([*listed, *told.waiting(store, listed)], store.root)}
+        names = {_face(name): name for name in image_names(store, [*listed, *told.waiting(store, listed)])}
         kept = [face for face in names if told.accept(face)]
         if not kept:
             raise BadInput(f"data.root={root}: its manifest accepts no face; change verdicts in manifest.csv")

@@ -28,7 +28,7 @@ class Lfw(Files):
     def __init__(self, root: str | None, cache: str | None = None) -> None:
         store = open_store(root, cache)
         listed = store.names()
-        found = {name: face for name in image_names(listed, store.root) if (face := face_of(name))}
+        found = {name: face for name in image_names(store, listed) if (face := face_of(name))}
         if not found:
             raise BadInput(f"data.root={root}: no Name/Name_0001.jpg; use data=crops for other folders of images")
         twice = [face for face, count in Counter(face.id for face in found.values()).items() if count > 1]
