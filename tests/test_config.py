@@ -89,7 +89,7 @@ def test_every_parameter_of_ours_is_listed_in_yaml():
     composed = config.compose()
     for path, node in building.targets({k: composed[k] for k in ("model", "data", "trainer", "logger")}):
         if node["_target_"].startswith("faceforge."):
-            runtime = {"root", "folder", "config", "run_id", "resumed_at", "kind"}
+            runtime = {"root", "folder", "config", "earlier", "resumed_at", "kind"}
             assert set(parameters.of(building.find(node["_target_"]))) - runtime <= set(node), path
 
 

@@ -54,6 +54,8 @@ def test_tight_crops_in_a_folder(tmp_path, faces):
     assert found.lines == [
         f"{root}: a folder of 130 images (.jpg)",
         "a sample of 64: all readable; 40x40 (64); colour; faces fill about 80% of the width (detected in 22 of 22)",
+        "layout: images in one folder",
+        "people: unknown, so their split is by picture: one person can be in training and test, and scores may flatter",
     ]
     assert words(found) == ["data=crops", f"data.root={root}"]
     assert shlex.quote(f"data.root={root}") in found.command

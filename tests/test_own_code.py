@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -78,6 +79,8 @@ def test_what_the_page_shows_trains(faceforge, tmp_path, command):
 def test_a_run_of_ones_own_code_is_used_later(faceforge, tmp_path):
     done = faceforge("train", *COMMANDS[2].split(), *SMALL["model"], *SMALL["every"], "run_dir=run")
     assert done.returncode == 0, done.stderr
+    again = shlex.split(re.search("^To continue: +faceforge (.*)$", done.stdout, re.MULTILINE)[1])
+    assert faceforge(*again, "logger.mode=disabled").returncode == 0
     words = ["evaluate", "run", "--trusted-packages", "my_faces", "--count", "4"]
     missing = faceforge(*words)
     assert missing.returncode == 2

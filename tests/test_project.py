@@ -52,7 +52,7 @@ def test_who_imports_what():
 FLOORS = (
     *("cli", "notebook", "studio", "main", "evaluation", "engine", "cut", "fetch", "schemes", "report", "data"),
     *("metrics", "networks", "config", "losses", "diffaugment", "drawn", "io"),
-    *("counter_rng_torch", "counter_rng", "clock", "errors", "types"),
+    *("counter_rng_torch", "counter_rng", "clock", "launch", "words", "errors", "types"),
 )
 
 
@@ -141,17 +141,17 @@ def test_bad_releases_are_excluded():
 
 
 def test_functions_stay_short():
-    """No function above 45 lines of code in the package; the median is below 12."""
-    lengths = {}
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) else node.body
-                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-                lengths[f"{relative(path)}:{node.name}"] = lines
+    """No function above 40 lines in the package, its docstring included; the median is at most 7."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    lengths = {
+        f"{relative(path)}:{node.name}": node.end_lineno - node.lineno + 1
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kinds)
+    }
     longest = max(lengths, key=lengths.get)
-    assert lengths[longest] <= 45, (longest, lengths[longest])
-    assert sorted(lengths.values())[len(lengths) // 2] <= 12
+    assert lengths[longest] <= 40, (longest, lengths[longest])
+    assert sorted(lengths.values())[len(lengths) // 2] <= 7
 
 
 def test_the_readme_names_only_what_exists():

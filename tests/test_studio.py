@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from faceforge import cli, config
 from faceforge.cut import frame as frames
 from faceforge.cut import framing
 from faceforge.cut.detect import Detection
+from faceforge.data.framing import frame as whole
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
@@ -542,6 +544,70 @@ def test_a_mean_as_a_picture_and_as_a_film(place, tmp_path, seen):
         command.average(folder, None, None, tmp_path / "a.png", True, False, ())
     with pytest.raises(BadInput, match="needs --run"):
         command.average(folder, None, "latent", tmp_path / "b.png", False, False, ())
+
+
+def test_what_cannot_be_read_is_left_out_of_a_mean_and_of_a_lesson(place, tmp_path, seen, capsys, model):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for n in range(3):
+        write_png(picture(seed=n), folder / f"{n}.png")
+    for name, content in (("broken.jpg", b"\xff\xd8 none"), ("empty.png", b""), ("text.webp", b"no picture")):
+        (folder / name).write_bytes(content)
+    for run, way in ((None, None), (place / "latent", "latent"), (place / "mean", "translation")):
+        out = tmp_path / f"{way}.png"
+        command.average(folder, run, way, out, False, False, ())
+        captured = capsys.readouterr()
+        assert all(f"faceforge: skipped {folder / name}: " in captured.err for name in ("broken.jpg", "empty.png"))
+        assert "the mean face of 3 photos" in captured.out
+        assert output.read_recipe(out)["photos"] == 3
+    assert edit.teach(model("latent"), "new", folder, folder).names[-1] == "new"
+    for path in folder.glob("?.png"):
+        path.unlink()
+    with pytest.raises(BadInput, match="none of its 3 images can be read"):
+        command.average(folder, None, None, tmp_path / "none.png", False, False, ())
+
+
+LONG = ["x" * 251 + ".png", "x" * 250 + ".webp"]
+
+
+@pytest.mark.parametrize("names", [["a.jpg", "a.png"], ["a.jpg", "a.png", "a.jpg.png"], LONG])
+def test_every_photo_of_a_folder_has_its_own_output(place, tmp_path, seen, names):
+    source = tmp_path / "photos"
+    source.mkdir()
+    for n, name in enumerate(names):
+        Image.fromarray(picture(seed=n)).save(source / name)
+    command.translate(asked(place, "colour", tmp_path / "out"), source, False, "photo")
+    assert len(list((tmp_path / "out").iterdir())) == len(names)
+    for name in names:
+        command.upscale(asked(place, "sr", None), source / name, False)
+        command.invert(asked(place, "latent", tmp_path / f"code-{names.index(name)}"), source / name, 0, True)
+
+
+def test_a_mean_of_the_working_directory_has_a_name(tmp_path, seen, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write_png(picture(), folder / "0.png")
+    monkeypatch.chdir(folder)
+    command.average(Path(), None, None, None, False, False, ())
+    assert (tmp_path / "photos-mean.png").is_file()
+
+
+@pytest.fixture
+def warn_always():
+    """torch warns each time, not only the first in a process."""
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(False)
+
+
+def test_a_photo_that_is_read_only_in_memory_is_no_warning(place, tmp_path, recwarn, warn_always):
+    for mode in ("RGB", "L", "RGBA"):
+        Image.new(mode, (24, 24)).save(tmp_path / f"{mode}.png")
+        command.invert(asked(place, "latent", tmp_path / f"out-{mode}.png"), tmp_path / f"{mode}.png", 0, whole=True)
+    pixels = picture(24, 24)
+    pixels.flags.writeable = False
+    whole(pixels, "center", (16, 16), 3)
+    assert not [str(w.message) for w in recwarn if "writ" in str(w.message)]
 
 
 # The command line

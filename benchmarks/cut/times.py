@@ -42,7 +42,7 @@ from faceforge.cut.frame import Box
 from faceforge.cut.work import Job, Settings, Task
 from faceforge.errors import BadInput
 from faceforge.io.archives import Folder
-from faceforge.io.images import decode
+from faceforge.io.images import decode, jpeg_size
 
 QUIET = 0.15  # cores that others may keep busy during a turn that counts
 PROCESSES = 2
@@ -249,13 +249,14 @@ def looked(data: bytes, name: str, reduced: bool, cut: bool) -> list[tuple[Box, 
     ``cut``: where faces were found the photo is decoded in full to be cut, once in all.
     """
     detect = make_detector("yunet", find_yunet())
-    small, whole_size = work._reduced(data, name) if reduced else (None, None)
+    small = work._reduced(data, name) if reduced else None
     pixels = decode(data, name) if small is None else small
     found = detect(pixels)
     if found and cut and small is not None:
         decode(data, name)
     size = (pixels.shape[0], pixels.shape[1])
-    by = whole_size[1] / size[1] if whole_size else 1.0
+    whole_size = jpeg_size(data)
+    by = whole_size[1] / size[1] if whole_size and small is not None else 1.0
     boxes = [as_it_lies(face, size) for face in found]
     scaled = [(x * by, y * by, w * by, h * by) for x, y, w, h in boxes]
     return list(zip(scaled, (face.score or 0.0 for face in found), strict=True))

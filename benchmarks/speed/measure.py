@@ -171,13 +171,17 @@ def window(turns: Turns, steps: int, logs: int, penalty: int) -> tuple[float, fl
     return ours, bare
 
 
-def measure_training(name: str, folder: Path, steps: int) -> tuple[float, dict[str, Any]]:
-    """Images a second of a whole run over those of the bare loop, at the setting's own cadences."""
+def measure_training(name: str, folder: Path, steps: int, lean: bool = True) -> tuple[float, dict[str, Any]]:
+    """Images a second of a whole run over those of the bare loop, at the setting's own cadences.
+
+    ``lean`` False: in Lightning's own loop, which runs where a callback asks for more than the lean one calls.
+    """
     setting, log, save = SETTINGS[name]
     overrides = [*common(folder, name, 300), *setting]
     module, data = built(overrides)
     batch, penalty = data.batch_size, getattr(module, "penalty_every", 1)
     pacer = Pacer(bare_of(module, first_batch(data)), 1, partial(kind_of, log=log, save=save, penalty=penalty))
+    pacer.lean = lean
     own = composed(overrides)["trainer"]
     cadence = [f"trainer.log_every={log * batch}", f"trainer.checkpoint_every={save * batch}"]
     with paced(pacer):
@@ -193,7 +197,9 @@ def train(name: str = "default", steps: int = 40, place: Place = None) -> None:
     """train_over_bare: a whole run, logging, averaging, saving, over the bare loop."""
     with place_of(place) as folder:
         ratio, about = measure_training(name, folder, steps)
+        stock, about_stock = measure_training(name, folder, steps, lean=False)
     tell(f"train_over_bare.{name}", ratio, **about)
+    tell(f"train_over_bare.{name}.lightnings_loop", stock, **about_stock)
 
 
 TOYS: dict[str, tuple[list[str], dict[str, str], Any]] = {  # overrides, networks put in their place, the idiom

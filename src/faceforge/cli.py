@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from faceforge import launch, words
 from faceforge.errors import BadInput
 from faceforge.fetch import command as data_command
+from faceforge.io.storage import lend_home
 from faceforge.studio import cli as studio_cli
 
 OLDER_FLAGS = {"--whole": "--no-detect", "--way": "--method", "--teach": "--learn"}  # still understood
@@ -57,24 +58,43 @@ def bench(
     print("\n".join(bench(overrides or [], seconds, compiled)))
 
 
+Size = Annotated[
+    str | None,
+    typer.Option(help="WIDTHxHEIGHT, one number for a square, published (360x480, the default) or pix2pix (256x320)."),
+]
+Detector = Annotated[
+    Literal["yunet", "haar", "verified"],
+    typer.Option(help="yunet; haar: the published cascade; verified: Haar boxes confirmed by YuNet."),
+]
+Fit = Annotated[
+    bool | None,
+    typer.Option(
+        "--fit/--no-fit",
+        help="Choose the widest frame that fits nine in ten faces. Default: if a third is too tight otherwise.",
+    ),
+]
+Pad = Annotated[
+    Literal["none", "reflect"],
+    typer.Option(help="reflect: fill frames that leave the photo by reflection, as FFHQ does; none: shrink them."),
+]
+Engine = Annotated[
+    Literal["loky", "ray", "dask"], typer.Option(help="loky: this machine; ray, dask: a cluster or this machine.")
+]
+
+
 @app.command()
 def cut(
     photos: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, zip or tar of photos, or one photo.")],
     faces: Annotated[Path, typer.Argument(metavar="DST", help="A new folder, or the output of an earlier cut.")],
-    size: Annotated[
-        str, typer.Option(help="WIDTHxHEIGHT, one number for a square, published (360x480) or pix2pix (256x320).")
-    ] = "published",
-    detector: Annotated[
-        Literal["yunet", "haar", "verified"],
-        typer.Option(help="yunet; haar: the published cascade; verified: Haar boxes confirmed by YuNet."),
-    ] = "yunet",
+    size: Size = None,
+    detector: Detector = "yunet",
     align: Annotated[bool, typer.Option("--align", help="Rotate every face until its eyes are level.")] = False,
-    zoom: Annotated[float, typer.Option(help="1 is the published frame; larger is closer.")] = 1.0,
+    zoom: Annotated[float | None, typer.Option(help="1 is the published frame, the default; larger is closer.")] = None,
+    fit: Fit = None,
+    pad: Pad = "none",
     min_face: Annotated[int, typer.Option(help="Minimum face size in pixels.")] = 40,
     labels: Annotated[Path | None, typer.Option(help="A CSV of photo labels, for the summary.")] = None,
-    engine: Annotated[
-        Literal["loky", "ray", "dask"], typer.Option(help="loky: this machine; ray, dask: a cluster or this machine.")
-    ] = "loky",
+    engine: Engine = "loky",
     processes: Annotated[int | None, typer.Option(help="Default: one per core.")] = None,
     people: Annotated[bool, typer.Option("--people", help="Group faces by person in the manifest.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove all data of photos no longer in SRC.")] = False,
@@ -82,8 +102,9 @@ def cut(
     """Crop faces from photos: crops, an editable manifest, and review pages."""
     from faceforge.cut import command
 
-    typed = shlex.join(["faceforge", *sys.argv[1:]])
-    command.cut(photos, faces, size, detector, align, zoom, min_face, labels, engine, processes, people, prune, typed)
+    typed, padded = words.faceforge(*sys.argv[1:]), pad == "reflect"
+    how = (align, zoom, min_face, labels, engine, processes, people, prune)
+    command.cut(photos, faces, size, detector, *how, typed, padded, fit)
 
 
 @app.command()
@@ -126,13 +147,20 @@ def evaluate(
 
 def run() -> NoReturn:
     """The entry point: invalid input is one line on stderr and exit code 2."""
-    sys.argv[1:] = [_present(word) for word in sys.argv[1:]]
+    lend_home()
+    sys.argv[1:] = words.expanded(map(_present, sys.argv[1:]))
     try:
-        code = app(standalone_mode=False)
+        with launch.own_ranks():
+            code = app(standalone_mode=False)
     except BadInput as error:
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except BrokenPipeError:  # the reader of the output has gone, for example `| head`
+        sys.exit(0)
+    except OSError as error:
+        place = error.filename or "faceforge"
+        _fail(f"{place}: cannot be read or written ({error.strerror or error})")
     except Exception as error:
         complaint = getattr(error, "format_message", None)  # how the parser's own are told, in every typer
         if complaint is None:

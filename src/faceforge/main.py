@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,29 +14,47 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from faceforge import config
+from faceforge import config, launch, words
 from faceforge.config import composing
 from faceforge.engine.sweep import Sweep, tell
 from faceforge.errors import BadInput, GuardStop
+from faceforge.io.files import short_name
+from faceforge.io.storage import lend_home
 
 
 def main() -> None:
     """Check the command line, then pass it to Hydra. Exits 2 with one line per problem."""
-    arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
-    words = list(arguments.overrides)
-    multirun = arguments.multirun or composing.is_sweep(words)
-    overrides = [composing.quote_path(word, multirun) for word in words]
+    lend_home()
+    with launch.own_ranks():
+        _main()
+
+
+def _main() -> None:
+    arguments, flags = _arguments(words.expanded(map(words.from_flag, sys.argv[1:])))
+    multirun = arguments.multirun or composing.is_sweep(arguments.overrides)
+    overrides = [words.override(word, multirun) for word in arguments.overrides]
     if problems := config.check_overrides(overrides, multirun, arguments.config_dir, types=not arguments.cfg):
         _fail("\n".join(problems))
     library = composing.Library(overrides, arguments.config_dir)
     overrides = library.plainly(overrides, multirun)
     tell("\n".join(library.notices))
-    # Hydra accepts flags before or after overrides, not between them.
-    sys.argv[1:] = [word for word in sys.argv[1:] if word not in words] + overrides
+    sys.argv[1:] = flags + overrides  # Hydra accepts flags before or after overrides, not between them
     if multirun and not arguments.cfg:
         _sweep(overrides)
     else:
         _hand_over(_job)
+
+
+def _arguments(typed: list[str]) -> tuple[Namespace, list[str]]:
+    """The command line as Hydra reads it, and its flags as typed. A wrong flag is one line and exit code 2."""
+    parser = get_args_parser()
+    parser.error = _refuse_flag  # type: ignore[method-assign]
+    arguments = parser.parse_intermixed_args(typed)
+    return arguments, [word for word in typed if word not in arguments.overrides]
+
+
+def _refuse_flag(message: str) -> NoReturn:
+    _fail(f"{message}; an override is key=value or --key=value, and --help lists the flags")
 
 
 def _hand_over(job: Callable[[DictConfig], object]) -> None:
@@ -55,7 +74,8 @@ def _job(cfg: DictConfig) -> None:
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     state = HydraConfig.get()
-    return config.plain(cfg, state.overrides.task, state.runtime.choices)
+    start = state.runtime.cwd if Path.cwd() != Path(state.runtime.cwd) else ""  # other with hydra.job.chdir
+    return config.plain(cfg, state.overrides.task, state.runtime.choices, start)
 
 
 def _train(plain: dict[str, Any]) -> int:
@@ -72,7 +92,7 @@ def _sweep(overrides: list[str]) -> None:
     constant = composing.unswept_keys(overrides)
     folder = _sweep_folder(overrides)
     exclude = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"  # names contain only swept keys
-    sys.argv += [f"hydra.sweep.dir='{folder}'", exclude]
+    sys.argv += [f"hydra.sweep.dir={words.quoted(folder)}", exclude]
     with Sweep(composing.jobs_of(overrides), constant, Path(folder, "jobs.jsonl").resolve()) as sweep:
         try:
             _hand_over(lambda cfg: _job_of(sweep, cfg))
@@ -90,17 +110,18 @@ def _job_of(sweep: Sweep, cfg: DictConfig) -> float | None:
     """A job's best score, as sweepers expect it."""
     state = HydraConfig.get()
     name = f"{state.job.num}-{state.job.override_dirname}".replace("/", "-")
-    run_dir = Path(state.sweep.dir) / name[:120]
-    resumed = Path(cfg.resume) if cfg.resume else None
+    run_dir = Path(state.sweep.dir) / short_name(name, most=120)
+    resumed = Path(cfg.resume).expanduser() if cfg.resume else None
     folder = resumed.parent.parent if resumed and resumed.suffix == ".ckpt" else resumed or run_dir
-    words = list(state.overrides.task)
-    return sweep.run(state.job.num, words, folder, lambda: _train({**_plain(cfg), "run_dir": str(run_dir)}))
+    typed = list(state.overrides.task)
+    return sweep.run(state.job.num, typed, folder, lambda: _train({**_plain(cfg), "run_dir": str(run_dir)}))
 
 
 def _sweep_folder(overrides: list[str]) -> str:
     """The folder of the jobs."""
-    named = [o.split("=", 1)[1].strip("'\"") for o in overrides if o.startswith("run_dir=")]
-    return named[-1] if named else f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep"
+    named = [o for o in composing.parse(overrides)[0] if o.key_or_group == "run_dir"]
+    folder = composing.values_of(named[-1])[0] if named else None
+    return words.at_home(folder or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-sweep")
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

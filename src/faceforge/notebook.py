@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from faceforge import words
 from faceforge.errors import BadInput
 
 
@@ -27,9 +28,8 @@ def train(folder: str | Path, *overrides: str) -> Path:
         print(f"{folder} is trained already; remove the folder to train it again")
         return folder
     begun = (folder / "checkpoints" / "last.ckpt").is_file()
-    place = repr(str(folder))  # quoted: a name may contain override syntax
-    words = [f"resume={place}"] if begun else [*overrides, f"run_dir={place}"]
-    code = training.train(config.compose(words), words)
+    typed = [words.word("resume", folder)] if begun else [*overrides, words.word("run_dir", folder)]
+    code = training.train(config.compose(typed), typed)
     if code:
         raise BadInput(f"{folder}: the run ended with {code}; run the cell again to go on")
     return folder

@@ -25,6 +25,13 @@ from faceforge.config.composing import Library, check_task, has_own_sweeper, par
 from faceforge.config.nodes import Guard, Root, TrainerOptions
 from faceforge.errors import BadInput
 
+INSTEAD = {  # of null, which turns off what the user does not want
+    "logger": "logger.mode=disabled logs to metrics.csv only",
+    "callbacks": "callbacks.NAME=null turns one of them off",
+    "data": "data=drawn needs no files",
+    "task": "task=none is no task",
+}
+OFF = ("false", "none", "off", "no", "disabled")
 OURS = ("faceforge.", "torch.")
 JOBS_CHECKED = 256  # jobs of a sweep; in larger sweeps each value is checked once
 MOST_VALUES = 10_000  # per key
@@ -87,7 +94,7 @@ class _Jobs:
                 found.append((swept, [one_line(error)]))
             else:
                 self.choices[swept] = HydraConfig.get().runtime.choices
-                found.append((swept, list(_check_values(self.values, base, types))))
+                found.append((swept, list(_check_values(self.values, base, types, self.library))))
         return found
 
     def check_wholes(self, types: bool) -> list[Found]:
@@ -109,11 +116,14 @@ class _Jobs:
         ]
 
 
-def _check_values(values: Iterable[Override], base: DictConfig, types: bool) -> Iterator[str]:
+def _check_values(values: Iterable[Override], base: DictConfig, types: bool, library: Library) -> Iterator[str]:
     known = [k for k in _keys(base) if not k.startswith("hydra.")]
     for override in values:
-        if not override.is_hydra_override() and not override.is_delete():
-            yield from _check_value(override, base, known, types)
+        if override.is_hydra_override() and isinstance(OmegaConf.select(base, override.key_or_group), DictConfig):
+            if form := _form_like(override.key_or_group, override, base, library):
+                yield f"{override.key_or_group}: {override.get_value_string()} is not a node; {form}"
+        elif not override.is_hydra_override() and not override.is_delete():
+            yield from _check_value(override, base, known, types, library)
 
 
 def _check_whole(base: DictConfig, values: list[Override], choices: Mapping[str, Any], types: bool) -> list[str]:
@@ -146,23 +156,30 @@ def _check_choice(override: Override, library: Library) -> Iterator[str]:
     group = override.key_or_group
     names, named = library.names(group), [] if override.is_delete() else values_of(override)
     if None in named or (override.is_delete() and "/" not in group and group != "experiment"):
-        yield f"{group}: null cannot be chosen; there are {', '.join(names)}"
+        yield f"{group}: null cannot be chosen; {INSTEAD.get(group) or 'there are ' + ', '.join(names)}"
     for choice in named:
         if choice is not None and str(choice) not in names:
-            yield f"{group}: there is no {choice!r}; {nearest(str(choice), names)}"
+            form = INSTEAD.get(group) if str(choice).lower() in OFF else library.choice_like(group, choice)
+            yield f"{group}: there is no {choice!r}; {form or nearest(str(choice), names)}"
 
 
-def _check_value(override: Override, base: DictConfig, known: list[str], types: bool) -> Iterator[str]:
+def _check_value(
+    override: Override, base: DictConfig, known: list[str], types: bool, library: Library
+) -> Iterator[str]:
     key = override.key_or_group
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(base, parent) if parent else None
     target = str(node.get("_target_")) if isinstance(node, DictConfig) else ""
     added = override.is_add() or override.is_force_add()
+    is_node = isinstance(OmegaConf.select(base, key), DictConfig)
     if key not in known and not name.startswith("_") and (not added or target.startswith("faceforge.")):
         if not added and _takes_more(target, name):
             yield f"{key}: not in the yaml; add it with +{key}={override.get_value_string()}"
         else:
             yield f"{key}: unknown; {nearest(key, known)}"
+        return
+    if (is_node or library.is_group(key.replace(".", "/"))) and (form := _form_like(key, override, base, library)):
+        yield f"{key}: {override.get_value_string()} is not a node; {form}"
         return
     hints = parameters.of(NODES[parent]) if parent in NODES else {}
     if types and not hints:
@@ -174,6 +191,19 @@ def _check_value(override: Override, base: DictConfig, known: list[str], types: 
         problem = parameters.complaint(name, value, hint) if hint else None
         if problem := problem or _other_kind(value, OmegaConf.select(base, key), target):
             yield f"{key}: {problem}"
+
+
+def _form_like(key: str, override: Override, base: DictConfig, library: Library) -> str | None:
+    """The form that an override of a whole node may have meant; None if a value may replace it."""
+    group, value, node = key.replace(".", "/"), values_of(override)[0], OmegaConf.select(base, key)
+    if value is None or isinstance(value, dict):
+        return None
+    if form := library.choice_like(group, value):
+        return form
+    if library.is_group(group) and (choices := library.names(group)):
+        return nearest(f"{group}={value}", [f"{group}={name}" for name in choices])
+    names = [str(name) for name in node if not str(name).startswith("_")]
+    return f"set its keys, such as {key}.{names[0]}" if names else None
 
 
 def _other_kind(value: Any, default: Any, target: str) -> str | None:

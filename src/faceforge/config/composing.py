@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,11 +26,11 @@ from hydra.errors import HydraException
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from faceforge import words
 from faceforge.config import parameters
 from faceforge.errors import BadInput
 
 PACKAGE = Path(__file__).parents[1]
-PATHS = ("run_dir", "resume", "init_from", "data.root", "data.attributes", "data.cache")
 OLDER = {  # older names of keys, still accepted
     "data.val_share": "data.val_fraction",
     "data.test_share": "data.test_fraction",
@@ -75,6 +76,13 @@ class Library:
         names = [name for name in self._files.get_group_options(group) if name != "base"]
         inner = self._files.get_group_options(group, ObjectType.GROUP) if group.startswith("experiment") else []
         return sorted([*names, *(f"{folder}/{name}" for folder in inner for name in self.names(f"{group}/{folder}"))])
+
+    def choice_like(self, group: str, choice: object) -> str | None:
+        """A question whether ``choice`` was meant for a group above or below ``group``; None if none has it."""
+        above = [group.rsplit("/", n)[0] for n in range(group.count("/") + 1)]
+        below = [f"{group}/{name}" for name in self._files.get_group_options(group, ObjectType.GROUP)]
+        found = [other for other in [*above, *below] if self.is_group(other) and str(choice) in self.names(other)]
+        return f"did you mean {found[0]}={choice}?" if found else None
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Hydra's composition of the chosen groups, including its own nodes."""
@@ -142,6 +150,7 @@ def _folders(overrides: Iterable[str], config_dir: str | Path | None) -> list[st
     for override in parse(overrides)[0]:
         if override.key_or_group == "hydra.searchpath" and isinstance(override.value(), list):
             given += [("hydra.searchpath", str(OmegaConf.create([v])[0])) for v in override.value()]  # pyright: ignore
+    given = [(key, words.at_home(place)) for key, place in given]
     for key, place in given:
         if "://" not in place.replace("file://", "") and not Path(place.removeprefix("file://")).is_dir():
             raise BadInput(f"{key}: {place} must be a folder of yaml files")
@@ -152,7 +161,7 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
     """The resolved configuration for some overrides, as plain data. Raises BadInput with every problem."""
     from faceforge.config.checking import check_overrides
 
-    overrides = list(overrides)
+    overrides = list(map(words.override, overrides))
     library = Library(overrides, config_dir)
     overrides = library.plainly(overrides)
     print(*(f"faceforge: {line}\n" for line in library.notices), sep="", end="", file=sys.stderr)
@@ -166,7 +175,9 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
     return plain(config, overrides)
 
 
-def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def plain(
+    config: DictConfig, overrides: Iterable[str], choices: Mapping[str, Any] | None = None, start: str = ""
+) -> dict[str, Any]:
     """Resolve to plain data, with whole floats as ints where annotated; add the ``choices``, and let a limit given by
     the user replace the default one. Raises BadInput.
     """
@@ -176,6 +187,7 @@ def plain(config: DictConfig, overrides: Iterable[str], choices: Mapping[str, An
     named = {override.split("=", 1)[0].lstrip("+~") for override in overrides}
     choices = choices or HydraConfig.get().runtime.choices
     resolved = fitted(resolve(config), parameters.of(Root))
+    _expand_paths(resolved, start)
     made = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
     resolved["choices"] = {"experiment": None, **made}
     if problem := check_task(resolved, resolved["choices"]):
@@ -190,6 +202,15 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     with flag_override(config, ["struct", "readonly"], False):
         config = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def _expand_paths(config: dict[str, Any], start: str) -> None:
+    """Replace a leading tilde, which a yaml or the shell left, by the home; other relative paths refer to ``start``."""
+    for key in words.PATHS:
+        *parents, name = key.split(".")
+        node = config[parents[0]] if parents else config
+        if isinstance(node.get(name), str) and node[name]:
+            node[name] = os.path.join(start, words.at_home(node[name]))  # noqa: PTH118  (Path would drop a leading ./)
 
 
 def check_task(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | None:
@@ -221,18 +242,9 @@ def _parse_one(text: str) -> Override:
     return OverridesParser.create().parse_override(text)
 
 
-def quote_path(override: str, multirun: bool = False) -> str:
-    """``data.root=my photos (2)`` as Hydra wants it, in quotes; commas still sweep under multirun."""
-    key, _, value = override.partition("=")
-    plain_enough = re.fullmatch(r"[\w./\\:-]*", value) or value[:1] in "'\""
-    if key not in PATHS or plain_enough or (multirun and "," in value):
-        return override
-    return f"{key}='" + value.replace("'", "\\'") + "'"
-
-
-def is_sweep(words: Iterable[str]) -> bool:
+def is_sweep(overrides: Iterable[str]) -> bool:
     """Whether the overrides themselves request a sweep, like -m."""
-    return any(re.fullmatch(r"\+*hydra\.mode=MULTIRUN", word) for word in words)
+    return any(re.fullmatch(r"\+*hydra\.mode=MULTIRUN", word) for word in overrides)
 
 
 def jobs_of(overrides: Iterable[str]) -> list[list[str]] | None:

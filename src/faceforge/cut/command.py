@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
+from faceforge import words
 from faceforge.cut import identity_clusters
 from faceforge.cut.detect import DetectorName, find_yunet
 from faceforge.cut.engine import EngineName
+from faceforge.cut.fit import Fit
 from faceforge.cut.job import Execution, Summary, run
 from faceforge.cut.work import REVIEW, Job, Settings
 from faceforge.errors import BadInput
-from faceforge.io.archives import IMAGES, FileStore, Folder, image_names, open_store
+from faceforge.io.archives import FileStore, Folder, image_names, open_store, pictures
+from faceforge.io.kinds import told
 from faceforge.io.manifest import NAME, VERDICTS
 from faceforge.io.workers import cores
 
 SIZES = {"published": (480, 360), "pix2pix": (320, 256)}  # height, width
 MAX_SIDE = 4096
+KEEP = "--no-fit, into another folder, keeps the published frame"
 
 
 def cut(
     source: Path,
     target: Path,
-    size: str,
+    size: str | None,
     detector: DetectorName,
     align: bool,
-    zoom: float,
+    zoom: float | None,
     min_face: int,
     labels: Path | None,
     engine: EngineName,
@@ -37,31 +41,39 @@ def cut(
     tell_people: bool = False,
     prune: bool = False,
     typed: str | None = None,
+    pad: bool = False,
+    fit: bool | None = False,
 ) -> None:
-    """Check the arguments, cut, and print the report; ``typed`` is the command line as typed. Raises BadInput."""
-    store, names = _photos(source)
+    """Check the arguments, cut, and print the report; ``typed`` is the command line as typed. Raises BadInput.
+
+    ``fit`` None chooses another framing where the published one is too wide for many faces, unless ``zoom`` is given.
+    """
+    store, names, left_out = _photos(source)
     _check_target(source, target)
+    how = "always" if fit else "auto" if fit is None and zoom is None and not pad else "never"
+    zoom = 1.0 if zoom is None else zoom
     if not 0.5 <= zoom <= 3.0:
         raise BadInput(f"--zoom {zoom}: must be from 0.5 to 3 (1 is the published frame)")
     if processes is not None and processes < 1:
         raise BadInput(f"--processes {processes}: must be at least 1")
     if min_face < 1:
         raise BadInput(f"--min-face {min_face}: must be at least 1 pixel")
-    height, width = parse_size(size)
-    settings = Settings(height, width, detector, align, zoom, min_face)
+    height, width = parse_size(size or "published")
+    settings = Settings(height, width, detector, align, zoom, min_face, pad)
     tell_people = identity_clusters.wanted(target.resolve(), tell_people)
     weights = None if detector == "haar" else find_yunet()
     job = Job(store, target.resolve(), settings, weights, os.getpid() if engine == "loky" else None)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         execution = Execution(engine, processes or cores())
-        summary = run(job, names, execution, str(labels) if labels else None, tell_people, prune)
+        framing = Fit(how, square=size is None)
+        summary = run(job, names, execution, str(labels) if labels else None, tell_people, prune, framing)
     except (KeyboardInterrupt, SystemExit):
         print("\nfaceforge: interrupted; run the same command again to continue", file=sys.stderr)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(_report(summary, settings, source, target, typed))
+    print("\n".join([_report(summary, settings, source, target, typed), *told(left_out)]))
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -77,13 +89,15 @@ def parse_size(size: str) -> tuple[int, int]:
     return height, width
 
 
-def _photos(source: Path) -> tuple[FileStore, list[str]]:
-    """The store of photos and the names of the images in it; a single image is a folder with one name."""
-    if source.is_file() and source.name.lower().endswith(IMAGES):
-        return Folder(source.resolve().parent), [source.name]
+def _photos(source: Path) -> tuple[FileStore, list[str], Counter[str]]:
+    """The store of photos, the names of those that can be read, and how many others there are of each kind."""
+    one = Folder(source.resolve().parent)
+    if source.is_file() and pictures(one, [source.name]) != ([], Counter()):
+        return one, image_names(one, [source.name]), Counter()
     try:
         store = open_store(source, None)
-        return store, image_names(store.names(), store.root)
+        listed = store.names()
+        return store, image_names(store, listed), pictures(store, listed)[1]
     except BadInput as error:
         raise BadInput(str(error).replace("data.root=", "")) from None
 
@@ -102,11 +116,11 @@ def _check_target(source: Path, target: Path) -> None:
 
 
 def _report(summary: Summary, settings: Settings, source: Path, target: Path, typed: str | None) -> str:
-    count = summary.verdicts
+    count, unread = summary.verdicts, summary.unread.total()
     faces = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS)
-    folder = shlex.quote(str(target))
     lines = [
-        f"{summary.photos} photos ({summary.looked_at} processed now), {faces}; {count['none']} photos without a face",
+        f"{summary.photos} photos ({summary.looked_at} processed now), {faces}; "
+        f"{count['none'] - unread} photos without a face" + _unread(summary.unread),
         f"faces      {target}/   (accepted faces; the others are under {REVIEW}/)",
         f"manifest   {target / NAME}   edit verdicts there, then run the same command again to apply them",
         f"review     {summary.page}",
@@ -119,17 +133,31 @@ def _report(summary: Summary, settings: Settings, source: Path, target: Path, ty
         lines.append(f"missing    crops of {summary.lost} photos, which were removed or changed since")
     if summary.gone:
         photos, faces = _number(summary.gone, "photo"), _number(summary.gone_faces, "face")
-        again = typed or shlex.join(["faceforge", "cut", str(source), str(target)])
+        again = typed or words.faceforge("cut", source, target)
         kept = "" if summary.pruned else f", still kept; to remove them: {again} --prune"
         name = "pruned" if summary.pruned else "gone  "
         lines.append(f"{name}     {photos} no longer in {source}, and {faces} of them{kept}")
-    if settings.height > settings.width and summary.tight > 0.2 * summary.photos:
+    used = summary.settings or settings
+    if used != settings:
+        size = f"{used.width}x{used.height}"
+        lines.insert(
+            1, f"framing    zoom {used.zoom:g} at {size} for all faces, the widest that nine in ten bear; {KEEP}"
+        )
+    elif settings.height > settings.width and summary.tight > 0.2 * summary.photos:
         lines.append(
             f"hint       {summary.tight} photos are too tight for this frame; try the square --size {settings.width}"
         )
     if count["accepted"]:
-        lines.append(f"train      python train.py data=crops data.root={folder}")
+        lines.append(f"train      {words.train('data=crops', words.word('data.root', target))}")
     return "\n".join(lines)
+
+
+def _unread(reasons: Counter[str]) -> str:
+    """How many photos could not be read, and the most frequent reason."""
+    return "".join(
+        f", {reasons.total()} that could not be read ({reason}{', ...' * (len(reasons) > 1)})"
+        for reason, _ in reasons.most_common(1)
+    )
 
 
 def _number(count: int, what: str) -> str:

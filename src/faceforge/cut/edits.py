@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from faceforge.cut.frame import Frame, spread
+from faceforge.cut.frame import Frame, padding, spread
 from faceforge.cut.work import REVIEW, Settings
 from faceforge.errors import BadInput
 from faceforge.fetch.download import file_hash
@@ -148,6 +148,8 @@ def _check_frame(where: str, row: Row, photo: tuple[int, int], settings: Setting
         expected = f"{w:.6g} x {w * settings.height / settings.width:.6g}" if w >= 1 else "at least 1 x 1"
         crops = f"crops of {settings.width}x{settings.height}"
         raise BadInput(f"{where}: a frame of {w:g} x {h:g} for {crops}; must be {expected}")
+    if settings.pad:
+        return
     spread_x, spread_y = spread(Frame(x, y, w, h, angle))
     beyond = max(spread_x / 2 - x, x + spread_x / 2 - photo[0], spread_y / 2 - y, y + spread_y / 2 - photo[1])
     if beyond > EDGE_TOLERANCE:
@@ -162,5 +164,11 @@ def applied(row: Row, edits: Edits, settings: Settings) -> Row:
         return row
     row = replace(row, **{name: value for name, value in mine.items() if name != "of"})
     if "frame_h" in mine:
-        row = manifest.rounded(replace(row, scale=settings.height / (row.frame_h or 1.0), moved=0.0, shrunk=1.0))
+        padded = padding(_frame(row), row.photo_w or 1, row.photo_h or 1) if settings.pad else None
+        scale = settings.height / (row.frame_h or 1.0)
+        row = manifest.rounded(replace(row, scale=scale, moved=0.0, shrunk=1.0, padded=padded))
     return row
+
+
+def _frame(row: Row) -> Frame:
+    return Frame(*(getattr(row, name) or 0.0 for name in FRAME))

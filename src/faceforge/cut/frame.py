@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, width, height
+FloatOrArray = TypeVar("FloatOrArray", float, np.ndarray)
 Landmarks = tuple[Point, Point, Point, Point, Point]  # left eye, right eye, nose, mouth left, mouth right
 
 # must change whenever cut() changes a pixel
@@ -28,6 +30,7 @@ HAAR_CENTRE = 0.30  # its centre between the eyes (0) and the mouth (1)
 MIN_HEIGHT = 0.7  # lower bound of the eye-to-mouth distance, in eye distances, for heads with a strong pitch
 
 GROWN_HEIGHT = 2.0  # in widths of the Haar box, as published; the width follows from the aspect, 1.5 for 3:4
+BAND = 2**20  # pixels that are copied at a time
 LEAST_WIDTH = 1.0  # a frame narrower than the Haar box cuts into the face
 
 
@@ -105,35 +108,67 @@ def fit(frame: Frame, width: float, height: float) -> Frame:
     return replace(frame, x=x, y=y, w=frame.w * share, h=frame.h * share, moved=moved, shrunk=share)
 
 
-def cut(pixels: np.ndarray, frame: Frame, size: tuple[int, int]) -> np.ndarray:
+def padding(frame: Frame, width: float, height: float) -> float:
+    """The share of a frame that lies outside a photo of width x height, to one in four thousand."""
+    across, down = np.meshgrid(*[(np.arange(64) + 0.5) / 64 - 0.5] * 2)
+    x, y = placed(across * frame.w, down * frame.h, frame)
+    return float(((x < 0) | (x > width) | (y < 0) | (y > height)).mean())
+
+
+def placed(x: FloatOrArray, y: FloatOrArray, frame: Frame) -> tuple[FloatOrArray, FloatOrArray]:
+    """Where points of a frame, given from its centre, lie in the photo."""
+    cos, sin = math.cos(math.radians(frame.angle)), math.sin(math.radians(frame.angle))
+    return frame.x + x * cos - y * sin, frame.y + x * sin + y * cos
+
+
+def cut(pixels: np.ndarray, frame: Frame, size: tuple[int, int], reflect: bool = False) -> np.ndarray:
     """The frame's pixels at ``size`` (height, width): uint8 (H, W, 3) from uint8 (h, w, 3).
 
-    The frame is rounded to whole pixels of the photo and must lie inside it. Enlargement uses OpenCV's cubic filter, as
+    The frame is rounded to whole pixels of the photo and must lie inside it, unless it is filled up by reflection, as
+    FFHQ's tool does (Karras et al. 2019). Enlargement uses OpenCV's cubic filter, as
     published; if a side shrinks, Pillow's antialiased bicubic filter is used. A rotated frame is first rectified by a
     cubic warp at the photo's own resolution.
     """
     height, width = size
-    part = _rectified(pixels, frame) if frame.angle else _slice(pixels, frame)
+    part = rectified(pixels, frame, reflect) if frame.angle else _slice(pixels, frame, reflect)
     if part.shape[0] <= height and part.shape[1] <= width:
-        return cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC)
-    image = Image.fromarray(np.ascontiguousarray(part))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+        return cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(_image(part).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _slice(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+def _image(pixels: np.ndarray) -> Image.Image:
+    """An array as an image, copied in bands: a large photo's frame takes much memory."""
+    image, rows = Image.new("RGB", pixels.shape[1::-1]), max(1, BAND // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        image.paste(Image.fromarray(np.ascontiguousarray(pixels[top : top + rows])), (0, top))
+    return image
+
+
+def _slice(pixels: np.ndarray, frame: Frame, reflect: bool) -> np.ndarray:
     (top, bottom), (left, right) = (
-        (max(0, round(middle - length / 2)), min(end, round(middle + length / 2)))
-        for middle, length, end in ((frame.y, frame.h, pixels.shape[0]), (frame.x, frame.w, pixels.shape[1]))
+        (round(middle - length / 2), round(middle + length / 2))
+        for middle, length in ((frame.y, frame.h), (frame.x, frame.w))
     )
-    top, left = min(top, pixels.shape[0] - 1), min(left, pixels.shape[1] - 1)
-    return pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
+    height, width = pixels.shape[:2]
+    if reflect and (min(top, left) < 0 or bottom > height or right > width):
+        return pixels[np.ix_(_mirrored(top, bottom, height), _mirrored(left, right, width))]
+    top, left = min(max(0, top), height - 1), min(max(0, left), width - 1)
+    return pixels[top : max(min(bottom, height), top + 1), left : max(min(right, width), left + 1)]
 
 
-def _rectified(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+def _mirrored(first: int, last: int, length: int) -> np.ndarray:
+    """Indices of a row or column continued by reflection about its last pixels."""
+    places = np.arange(first, max(last, first + 1)) % max(1, 2 * (length - 1))
+    return np.minimum(places, max(0, 2 * (length - 1)) - places) if length > 1 else 0 * places
+
+
+def rectified(pixels: np.ndarray, frame: Frame, reflect: bool = False) -> np.ndarray:
+    """The frame's pixels at the photo's own resolution, turned level by a cubic warp."""
     width, height = max(1, round(frame.w)), max(1, round(frame.h))
     turn = cv2.getRotationMatrix2D((frame.x - 0.5, frame.y - 0.5), frame.angle, 1.0)
     turn[:, 2] += (width - 1) / 2 - (frame.x - 0.5), (height - 1) / 2 - (frame.y - 0.5)
-    return cv2.warpAffine(pixels, turn, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    border = cv2.BORDER_REFLECT_101 if reflect else cv2.BORDER_REPLICATE
+    return cv2.warpAffine(np.ascontiguousarray(pixels), turn, (width, height), flags=cv2.INTER_CUBIC, borderMode=border)
 
 
 def _middle(a: Point, b: Point) -> Point:

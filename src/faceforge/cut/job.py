@@ -9,15 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from faceforge.cut import fit as fit_framing
 from faceforge.cut import identity_clusters, near_duplicates, prune
 from faceforge.cut.edits import FRAME, Edits, Ledger, applied
 from faceforge.cut.engine import EngineName, spread
+from faceforge.cut.fit import Fit
 from faceforge.cut.journal import Journal
 from faceforge.cut.pages import write_pages
-from faceforge.cut.work import REVIEW, TOO_TIGHT, Job, Photo, Settings, Task, place, thumb
+from faceforge.cut.work import REVIEW, TOO_TIGHT, Job, Photo, Settings, Task, place, reframe, thumb
 from faceforge.errors import BadInput
 from faceforge.io import manifest
 from faceforge.io.archives import FileStore
@@ -43,6 +46,8 @@ class Summary:
     same: dict[str, str] = field(default_factory=dict)
     people: dict[str, str] = field(default_factory=dict)  # for each face of a repeated person, the first face
     page: Path | None = None
+    unread: Counter[str] = field(default_factory=Counter)  # photos that could not be read, by the reason
+    settings: Settings | None = None  # with the framing that was chosen
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,17 @@ def run(
     labels: str | None = None,
     tell_people: bool = False,
     prune_gone: bool = False,
+    fit: Fit | None = None,
 ) -> Summary:
     """Cut every photo, apply the edits of the manifest, write manifest and pages.
 
     ``labels`` is a CSV of attributes of the photos, shown in the pages. ``tell_people`` clusters the faces by identity
-    (identity_clusters.py). ``prune_gone`` removes everything kept of photos that are gone (prune.py). Raises BadInput.
+    (identity_clusters.py). ``prune_gone`` removes everything kept of photos that are gone (prune.py). ``fit`` may
+    choose another framing at the first cut, which later ones keep. Raises BadInput.
     """
     review = job.target / REVIEW
     with _one_line_errors(job.target), _locked_folder(job.target):
-        _settle_settings(job)
+        job, fit = _settle_settings(job, fit or Fit())
         prune.sweep(job.target)
         ledger, journal = Ledger(job.target), Journal(review / "photos.jsonl")
         edits = ledger.collect(job.settings)
@@ -77,6 +84,8 @@ def run(
         try:
             summary = _find_gone(job, journal, names, prune_gone)
             summary.looked_at = _process(job, journal, names, execution)
+            job = _settle_framing(job, journal, fit, execution)
+            summary.settings = job.settings
             _settle_crops(job, journal, edits, execution, summary)
             if tell_people:
                 summary.people = _cluster_people(job, _rows(journal, summary, edits, job.settings), execution)
@@ -111,18 +120,54 @@ def _locked_folder(target: Path) -> Iterator[None]:
         yield
 
 
-def _settle_settings(job: Job) -> None:
-    """Store the settings. Raises BadInput if the folder holds crops of another source or of other settings."""
+def _settle_settings(job: Job, fit: Fit) -> tuple[Job, Fit]:
+    """Store the settings; returns the job with the framing chosen before, and what is still to be chosen.
+
+    Raises BadInput if the folder holds crops of another source or of other settings.
+    """
     path = job.target / REVIEW / "settings.json"
-    mine = {"source": str(job.store.root.resolve()), **asdict(job.settings)}
+    mine = {"source": str(job.store.root.resolve()), **asdict(job.settings), "fit": fit.how}
     known = json.loads(path.read_text()) if path.exists() else mine
     for name, value in mine.items():
-        was = known.get(name)
-        if was == value or (name == "source" and not Path(str(was)).exists()):
+        was = known.get(name, {"pad": False}.get(name, value))
+        if was == value or (name, value) == ("fit", "auto") or (name == "source" and not Path(str(was)).exists()):
             continue
         raise BadInput(f"{job.target}: was cut with {name}={was}, not {value}; choose another folder")
-    with atomic_path(path) as beside:
-        beside.write_text(json.dumps(mine, indent=1) + "\n")
+    if "fit" not in known:  # cut by an earlier version: keeps its framing
+        fit = Fit()
+    elif framing := known.get("framing"):
+        job, fit = replace(job, settings=replace(job.settings, **framing)), Fit()
+    else:
+        fit = replace(fit, how=known["fit"])
+    _store_settings(job, {**mine, "fit": known.get("fit", "never")}, known.get("framing"))
+    return job, fit
+
+
+def _store_settings(job: Job, asked: dict[str, Any], framing: dict[str, Any] | None) -> None:
+    with atomic_path(job.target / REVIEW / "settings.json") as beside:
+        beside.write_text(json.dumps({**asked, **({"framing": framing} if framing else {})}, indent=1) + "\n")
+
+
+def _settle_framing(job: Job, journal: Journal, fit: Fit, execution: Execution) -> Job:
+    """Choose the framing of all faces if that is still to be done; frames that differ from it are made anew."""
+    if fit.how != "never" and any(row.n for photo in journal for row in photo.rows):
+        settings = fit_framing.chosen((row for photo in journal for row in photo.rows), job.settings, fit)
+        framing = {"height": settings.height, "width": settings.width, "zoom": settings.zoom}
+        asked = json.loads((job.target / REVIEW / "settings.json").read_text())
+        job = replace(job, settings=settings)
+        _store_settings(job, asked, framing)
+    todo = [
+        Task(photo.name, photo.stamp, photo.sha256, tuple(photo.rows))
+        for photo in journal
+        if any(row.zoom not in (None, job.settings.zoom) for row in photo.rows)
+    ]
+    with _bar("framing anew", len(todo), 0, execution) as bar:
+        for photos in spread(job, todo, execution.engine, execution.processes, reframe):
+            for photo in photos:
+                _forget_old(job.target, journal, photo)
+                journal.add(photo) if photo.rows else None
+            bar.update(len(photos))
+    return job
 
 
 # ---------------------------------------------------------------------------------------------------------- photos
@@ -203,6 +248,7 @@ def _settle_crops(job: Job, journal: Journal, edits: Edits, execution: Execution
         summary.photos += 1
         rows = [_final(row, summary, edits, job.settings) for row in photo.rows]
         summary.verdicts.update(row.verdict for row in rows)
+        summary.unread.update(row.reason for row in rows if row.unread)
         summary.tight += sum(TOO_TIGHT in row.reason for row in rows)
         missing = [r for r, was in zip(rows, photo.rows, strict=True) if r.n and not _settled(job, recut, r, was)]
         if missing:

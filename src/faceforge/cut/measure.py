@@ -70,7 +70,8 @@ def inside(pixels: np.ndarray, box: Box) -> np.ndarray:
     """The part of an image inside a box, at least one pixel."""
     height, width = pixels.shape[:2]
     left, top = (int(min(max(0.0, at), end - 1)) for at, end in ((box[0], width), (box[1], height)))
-    return pixels[top : max(top + 1, round(box[1] + box[3])), left : max(left + 1, round(box[0] + box[2]))]
+    part = pixels[top : max(top + 1, round(box[1] + box[3])), left : max(left + 1, round(box[0] + box[2]))]
+    return np.ascontiguousarray(part)
 
 
 def thumbnail(crop: np.ndarray) -> np.ndarray:

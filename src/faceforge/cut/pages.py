@@ -16,13 +16,14 @@ from urllib.parse import quote
 
 import numpy as np
 
+from faceforge import words
 from faceforge.cut import summary
 from faceforge.cut.summary import MEASURES, Mean, Measure, Summary
 from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes
 from faceforge.io.files import atomic_path
 from faceforge.io.images import ImageError, decode, write_png
-from faceforge.io.manifest import NONE, VERDICTS, Row
+from faceforge.io.manifest import NO_FACE, NONE, VERDICTS, Row
 from faceforge.report.html import Pages, Share
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ PAGES = Pages(
     "'self' file: data:",
     "faceforge cut",
     crop=lambda row: _url(crop(row)),
+    train=lambda overrides: words.train(*overrides.split()),
     thumb=lambda row: _url(thumb(row.face)),
 )
 Rows = Callable[[], Iterable[Row]]
@@ -131,7 +133,7 @@ class Sheet:
     @property
     def photos(self) -> list[tuple[str, str]]:
         """Photos without a face, each with the reason."""
-        return [(row.source, row.reason or "no face found") for row in self.rows]
+        return [(row.source, row.reason or NO_FACE) for row in self.rows]
 
 
 class Sheets:

@@ -14,6 +14,7 @@ from faceforge.data import filters
 from faceforge.data.sources.crops import Crops
 from faceforge.errors import BadInput
 from faceforge.io.archives import Folder
+from faceforge.io.files import short_name
 from faceforge.io.images import ImageError, decode, write_png
 
 TILES: tuple[tuple[str, filters.Filter], ...] = (
@@ -85,7 +86,7 @@ def _write_folder(folder: Path, out: Path, overwrite: bool) -> tuple[int, Path]:
         raise BadInput(str(error).removeprefix("data.root=")) from error
     names = [_png(name) for name in crops.names]
     if len(set(names)) < len(names):  # a.jpg beside a.jpg.png
-        names = [f"{name}.png" for name in crops.names]
+        names = [_png(name, always=True) for name in crops.names]
     targets = [out / name for name in names]
     _refuse(folder, targets, overwrite)
     written = 0
@@ -104,8 +105,10 @@ def _within(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _png(name: str) -> str:
-    return name if name.lower().endswith(".png") else f"{name}.png"
+def _png(name: str, always: bool = False) -> str:
+    """The panel's name: that of the image, plus .png unless it is one."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + (short_name(last, ".png") if always or not last.lower().endswith(".png") else last)
 
 
 def _refuse(source: Path, targets: list[Path], overwrite: bool) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faceforge.data.sources.crops import PEOPLE_FROM
 from faceforge.io.attributes import Attributes
-from faceforge.io.manifest import NONE, VERDICTS, Row
+from faceforge.io.manifest import NO_FACE, NONE, VERDICTS, Row
 
 FEW = 20  # accepted faces below which nothing is said of them
 AHEAD = 0.15  # of yaw: an angle of some ten degrees
@@ -64,6 +64,11 @@ class Summary:
     colours: NDArray[np.int64] = field(default_factory=lambda: np.zeros((64, 4), np.int64))  # R, G, B sums and count
     verdict: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))  # the place in VERDICTS
     values: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # nan where unknown
+
+    @property
+    def unread(self) -> int:
+        """How many photos could not be read, so that nobody knows whether they show a face."""
+        return sum(n for (verdict, reason), n in self.reasons.items() if verdict == NONE and reason != NO_FACE)
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
@@ -155,8 +160,11 @@ def _losses(found: Summary) -> Iterator[str]:
         reasons = Counter({reason: n for (verdict, reason), n in found.reasons.items() if verdict in VERDICTS[1:]})
         why = "".join(f" The most frequent reason ({n:,}): {reason}." for reason, n in reasons.most_common(1))
         yield f"{of(lost / faces)} are not accepted (limit 30%).{why}"
-    if photos[0] >= 0.2 * sum(photos) > 0:
-        yield f"{of(photos[0] / sum(photos), 'photos')} show no face (limit 20%)."
+    if found.unread:
+        yield f"{found.unread:,} photos could not be read; the list of photos without a face tells why."
+    without = photos[0] - found.unread
+    if without >= 0.2 * sum(photos) > 0:
+        yield f"{of(without / sum(photos), 'photos')} show no face (limit 20%)."
     if sum(photos[2:]) >= 0.3 * sum(photos) > 0:
         yield f"{of(sum(photos[2:]) / sum(photos), 'photos')} show several faces (limit 30%). Some are bystanders."
 

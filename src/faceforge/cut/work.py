@@ -13,16 +13,24 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import simplejpeg
 
 from faceforge.cut import frame as framing
 from faceforge.cut import measure
-from faceforge.cut.detect import MAX_INPUT_SIDE, SURE_SCORE, Detection, DetectorName, count_eyes, make_detector
+from faceforge.cut.detect import (
+    MAX_INPUT_SIDE,
+    SURE_SCORE,
+    Detection,
+    DetectorName,
+    count_eyes,
+    make_detector,
+    scaled,
+    yunet,
+)
 from faceforge.cut.frame import Frame
 from faceforge.errors import BadInput
 from faceforge.io.archives import FileStore
-from faceforge.io.images import ImageError, decode
-from faceforge.io.manifest import COLUMNS, NONE, Row, rounded
+from faceforge.io.images import ImageError, decode, jpeg_size
+from faceforge.io.manifest import COLUMNS, NO_FACE, NONE, Row, rounded
 
 REVIEW = "_review"
 _ESCAPED_PARTS = {"": "%2F", ".": "%2E", "..": "%2E%2E"}  # parts of a name that are special in a path
@@ -35,9 +43,12 @@ MIN_SHARPNESS = 12.0
 MIN_BRIGHTNESS, MAX_BRIGHTNESS, MIN_CONTRAST = 30.0, 225.0, 10.0
 MAX_MOVED = 0.35  # in widths of the frame
 TOO_TIGHT = "the photo is too tight: the frame cuts into the face"
+MAX_TILT = 3.0  # degrees left after turning
+MAX_PADDED = 1 / 3
 MAX_YAW = 1.0  # the nose is at one eye or beyond it
 
 
+POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 EMPTY = Row(face="", source="", n=0, verdict="", reason="")
 
 
@@ -51,6 +62,7 @@ class Settings:
     align: bool
     zoom: float
     min_face: int
+    pad: bool = False  # whether frames may leave the photo and are filled up by reflection
     recipe: str = framing.RECIPE
 
     @property
@@ -101,15 +113,20 @@ class Task:
     rows: tuple[Row, ...] = ()
 
 
-def work(job: Job, tasks: Sequence[Task]) -> list[Photo]:
+def work(job: Job, tasks: Sequence[Task], reframe: bool = False) -> list[Photo]:
     """Process photos and write their crops; results in order, or none if the process that waits for them is gone."""
     cv2.setNumThreads(1)  # there is already one process per core
     done = []
     for task in tasks:
         if job.parent not in (None, os.getpid(), os.getppid()):
             return []
-        done.append(_recut(job, task) if task.rows else _process(job, task))
+        done.append(_recut(job, task, reframe) if task.rows else _process(job, task))
     return done
+
+
+def reframe(job: Job, tasks: Sequence[Task]) -> list[Photo]:
+    """As work(): the rows of the tasks with the frames, crops and verdicts of the job's settings."""
+    return work(job, tasks, reframe=True)
 
 
 def _process(job: Job, task: Task) -> Photo:
@@ -131,41 +148,61 @@ def _row_without_face(name: str, reason: str, digest: str) -> Row:
 
 def _faces(job: Job, name: str, data: bytes, digest: str) -> list[Row]:
     detect = make_detector(job.settings.detector, job.weights)
-    small, size = _reduced(data, name) if job.settings.detector == "yunet" else (None, None)
-    pixels = _colour(decode(data, name)) if small is None else small
-    detections = sorted(detect(pixels), key=lambda face: -face.box[2] * face.box[3])
+    small = _reduced(data, name) if job.settings.detector == "yunet" else None
+    looked = _colour(decode(data, name)) if small is None else small
+    detections = sorted(detect(looked), key=lambda face: -face.box[2] * face.box[3])
+    size = jpeg_size(data) or looked.shape[:2]
     if not detections:
-        height, width = size or pixels.shape[:2]
-        return [replace(_row_without_face(name, "no face found", digest), photo_w=width, photo_h=height)]
-    if small is not None:
-        pixels = _colour(decode(data, name))
-        detections = [_enlarged(face, small, pixels) for face in detections]
+        return [replace(_row_without_face(name, NO_FACE, digest), photo_w=size[1], photo_h=size[0])]
+    pixels = looked if small is None else _colour(decode(data, name))
     rows = []
     for n, face in enumerate(detections, start=1):
-        rows.append(_face(job, name, digest, n, face, np.ascontiguousarray(np.rot90(pixels, -face.quarter))))
+        upright = np.rot90(pixels, -face.quarter)
+        row = _found(job, scaled(face, looked.shape, pixels.shape), upright, (pixels.shape, size))
+        known = replace(row, face=face_name(name, n), source=escaped(name), n=n, source_sha256=digest)
+        rows.append(_framed(job, known, upright))
     return rows
 
 
-def _face(job: Job, name: str, digest: str, n: int, face: Detection, upright: np.ndarray) -> Row:
-    """Frame, crop, measure and judge one face; write its crop and thumbnail."""
-    settings = job.settings
-    angle = framing.roll(face.landmarks) if face.landmarks and settings.align else 0.0
-    box = framing.haar_box(face.landmarks) if face.landmarks and settings.detector == "yunet" else face.box
-    height, width = upright.shape[:2]
-    frame = framing.fit(framing.grow(box, settings.size, settings.zoom, angle), width, height)
-    row = Row(
-        face=face_name(name, n),
-        source=escaped(name),
-        n=n,
-        verdict="",
-        reason="",
+def _found(job: Job, face: Detection, upright: np.ndarray, sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> Row:
+    """What is seen of a face, in pixels of the photo; ``sizes`` are those of its pixels here and of the photo."""
+    settings, tilt = job.settings, None
+    if face.landmarks and settings.align and job.weights:
+        landmarks, tilt = yunet(job.weights).level(upright, face.landmarks)
+        face = replace(face, landmarks=landmarks)
+    eyes = None if settings.detector == "yunet" else count_eyes(measure.inside(upright, face.box))
+    height, width = sizes[1] if face.quarter % 2 == 0 else sizes[1][::-1]
+    return replace(
+        EMPTY,
         detector=settings.detector,
         score=face.score,
         neighbours=face.neighbours,
         agreement=face.agreement,
-        eyes=None if settings.detector == "yunet" else count_eyes(measure.inside(upright, face.box)),
+        eyes=eyes,
         quarter=face.quarter,
-        **_places(face),
+        tilt=tilt,
+        **_places(scaled(face, *sizes)),
+        photo_w=width,
+        photo_h=height,
+    )
+
+
+def frame_of(row: Row, settings: Settings) -> Frame:
+    """The frame of a face that was found, in pixels of the photo."""
+    points = [(getattr(row, f"{name}_x"), getattr(row, f"{name}_y")) for name in POINTS]
+    x, y, w, h = (value or 0.0 for value in (row.box_x, row.box_y, row.box_w, row.box_h))
+    known = row.roll is not None
+    box = framing.haar_box(tuple(points)) if known and settings.detector == "yunet" else (x, y, w, h)  # type: ignore[arg-type]
+    angle = row.roll if known and settings.align else 0.0
+    grown = framing.grow(box, settings.size, settings.zoom, angle or 0.0)
+    return grown if settings.pad else framing.fit(grown, row.photo_w or 1, row.photo_h or 1)
+
+
+def _framed(job: Job, row: Row, upright: np.ndarray) -> Row:
+    """Frame, crop, measure and judge one face; write its crop and thumbnail."""
+    settings, frame = job.settings, frame_of(row, job.settings)
+    row = replace(
+        row,
         frame_x=frame.x,
         frame_y=frame.y,
         frame_w=frame.w,
@@ -173,13 +210,14 @@ def _face(job: Job, name: str, digest: str, n: int, face: Detection, upright: np
         frame_angle=frame.angle,
         moved=frame.moved,
         shrunk=frame.shrunk,
+        zoom=settings.zoom,
+        padded=framing.padding(frame, row.photo_w or 1, row.photo_h or 1) if settings.pad else None,
         scale=settings.height / frame.h,
-        photo_w=width,
-        photo_h=height,
-        source_sha256=digest,
     )
     crop = cut_row(rounded(row), upright, settings)
-    measures = measure.measure(crop, measure.inside(upright, face.box))
+    share = upright.shape[1] / (row.photo_w or 1)
+    x, y, w, h = ((value or 0.0) * share for value in (row.box_x, row.box_y, row.box_w, row.box_h))
+    measures = measure.measure(crop, measure.inside(upright, (x, y, w, h)))
     row = rounded(replace(row, **asdict(measures)))
     row.verdict, row.reason = judge(row, settings)
     write_crop(job.target, row, crop)
@@ -189,17 +227,17 @@ def _face(job: Job, name: str, digest: str, n: int, face: Detection, upright: np
 def _places(face: Detection) -> dict[str, Any]:
     places: dict[str, Any] = dict(zip(("box_x", "box_y", "box_w", "box_h"), face.box, strict=True))
     if face.landmarks:
-        names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-        for name, (x, y) in zip(names, face.landmarks, strict=True):
+        for name, (x, y) in zip(POINTS, face.landmarks, strict=True):
             places |= {f"{name}_x": x, f"{name}_y": y}
         places |= {"roll": framing.roll(face.landmarks), "yaw": framing.yaw(face.landmarks)}
     return places
 
 
 def cut_row(row: Row, upright: np.ndarray, settings: Settings) -> np.ndarray:
-    """The crop of a manifest row from the photo, rotated by the quarter turn of the row."""
-    x, y, w, h = (value or 0.0 for value in (row.frame_x, row.frame_y, row.frame_w, row.frame_h))
-    return framing.cut(upright, Frame(x, y, w, h, row.frame_angle or 0.0), settings.size)
+    """The crop of a manifest row from the photo, rotated by the quarter turn of the row, whole or reduced."""
+    share = upright.shape[1] / (row.photo_w or upright.shape[1])
+    x, y, w, h = ((value or 0.0) * share for value in (row.frame_x, row.frame_y, row.frame_w, row.frame_h))
+    return framing.cut(upright, Frame(x, y, w, h, row.frame_angle or 0.0), settings.size, settings.pad)
 
 
 def judge(row: Row, settings: Settings) -> tuple[Literal["accepted", "doubtful", "rejected"], str]:
@@ -212,8 +250,11 @@ def judge(row: Row, settings: Settings) -> tuple[Literal["accepted", "doubtful",
     doubts = (
         (row.score is not None and row.score < SURE_SCORE, f"score {row.score or 0:.2f}, below {SURE_SCORE}"),
         (_cuts_into(row, settings), TOO_TIGHT),
-        (row.quarter == 2, "seems upside down"),
+        (row.quarter == 2 and abs(row.roll or 0.0) < 90, "seems upside down"),
         ((row.moved or 0.0) > MAX_MOVED, "off centre, at the edge of the photo"),
+        ((row.padded or 0.0) > MAX_PADDED, f"{row.padded or 0:.0%} of it is padding"),
+        (settings.align and row.roll is not None and row.tilt is None, "lost when it was turned level"),
+        (abs(row.tilt or 0.0) > MAX_TILT, f"tilted by {abs(row.tilt or 0):.0f} degrees after turning"),
         (abs(row.yaw or 0.0) >= MAX_YAW, "seen from the side"),
         ((row.sharpness or 0.0) < MIN_SHARPNESS, "blurred"),
         ((row.brightness or 0.0) < MIN_BRIGHTNESS, "very dark"),
@@ -231,8 +272,8 @@ def _cuts_into(row: Row, settings: Settings) -> bool:
     return shrunk < 1.0 and min(width, height) < framing.LEAST_WIDTH * face
 
 
-def _recut(job: Job, task: Task) -> Photo:
-    """Cut only the rows of the task, whose frames may have been edited.
+def _recut(job: Job, task: Task, reframe: bool) -> Photo:
+    """Cut only the rows of the task, whose frames may have been edited, or are to be chosen anew.
 
     The result has no rows if the photo is gone or has changed in the meantime.
     """
@@ -244,10 +285,15 @@ def _recut(job: Job, task: Task) -> Photo:
         digest, pixels = "", None
     if pixels is None:
         return Photo(task.name, task.stamp, digest, [])
+    rows = []
     for row in task.rows:
-        upright = np.ascontiguousarray(np.rot90(pixels, -(row.quarter or 0)))
-        write_crop(job.target, row, cut_row(row, upright, job.settings))
-    return Photo(task.name, task.stamp, digest, list(task.rows))
+        upright = np.rot90(pixels, -(row.quarter or 0))
+        if reframe:
+            row = _framed(job, row, upright)
+        else:
+            write_crop(job.target, row, cut_row(row, upright, job.settings))
+        rows.append(row)
+    return Photo(task.name, task.stamp, digest, rows)
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -257,34 +303,16 @@ def _colour(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def _reduced(data: bytes, name: str) -> tuple[np.ndarray | None, tuple[int, int] | None]:
-    """A large JPEG decoded at 1/2, 1/4 or 1/8, still as large as the detector's input, and its full (height, width).
+def _reduced(data: bytes, name: str) -> np.ndarray | None:
+    """A large JPEG decoded at 1/2, 1/4 or 1/8, still as large as the detector's input; None for other files.
 
-    (None, None) for other files. Most of the decoding is skipped, and photos without faces are never decoded in full.
+    Most of the decoding is skipped, and photos without faces are never decoded in full.
     """
-    if data[:3] != b"\xff\xd8\xff":
-        return None, None
-    try:
-        height, width = (int(v) for v in simplejpeg.decode_jpeg_header(data)[:2])
-    except ValueError:
-        return None, None
-    factor = next((f for f in (8, 4, 2) if max(height, width) // f >= MAX_INPUT_SIDE), 1)
-    if factor == 1:
-        return None, None
-    pixels = _colour(decode(data, name, (-(-height // factor), -(-width // factor))))
-    lies_as_stored = (pixels.shape[0] >= pixels.shape[1]) == (height >= width)  # otherwise EXIF rotates it
-    return pixels, (height, width) if lies_as_stored else (width, height)
-
-
-def _enlarged(face: Detection, small: np.ndarray, full: np.ndarray) -> Detection:
-    """Coordinates in the reduced image scaled to the full image (both in the quarter turn of the face)."""
-    sides = full.shape[1] / small.shape[1], full.shape[0] / small.shape[0]
-    x, y = sides if face.quarter % 2 == 0 else sides[::-1]
-    box = (face.box[0] * x, face.box[1] * y, face.box[2] * x, face.box[3] * y)
-    if face.landmarks is None:
-        return replace(face, box=box)
-    a, b, c, d, e = ((px * x, py * y) for px, py in face.landmarks)
-    return replace(face, box=box, landmarks=(a, b, c, d, e))
+    size = jpeg_size(data)
+    factor = next((f for f in (8, 4, 2) if max(size) // f >= MAX_INPUT_SIDE), 1) if size else 1
+    if size is None or factor == 1:
+        return None
+    return _colour(decode(data, name, factor))
 
 
 # ------------------------------------------------------------------------------------------------- names and writing

@@ -18,8 +18,8 @@ from faceforge.clock import Clock
 from faceforge.data import cache
 from faceforge.data.augment import Augment
 from faceforge.data.framing import check_crop
-from faceforge.data.sources.base import Face, Source
-from faceforge.data.splits import SPLITS, share_of, split_faces
+from faceforge.data.sources.base import Face, Files, Source
+from faceforge.data.splits import SPLITS, cautions, share_of, split_by, split_faces
 from faceforge.data.subsets import Partners
 from faceforge.data.tasks import Task
 from faceforge.errors import BadInput
@@ -50,7 +50,7 @@ class FaceData(pl.LightningDataModule):
         batch_size: int,
         crop: str,
         fraction: float,
-        split: Literal["identity", "official"],
+        split: Literal["auto", "identity", "official"],
         val_fraction: float,
         test_fraction: float,
         flip: bool,
@@ -80,7 +80,7 @@ class FaceData(pl.LightningDataModule):
         _require(self.channels in (1, 3), "channels", self.channels, "1 (grey) or 3 (colour)")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         _require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
-        _require(self.split in ("identity", "official"), "split", self.split, "identity or official")
+        _require(self.split in ("auto", "identity", "official"), "split", self.split, "identity or official, or auto")
         _require(0 <= val_fraction < 1, "val_fraction", val_fraction, "at least 0 and below 1")
         _require(
             0 <= test_fraction < 1 - val_fraction,
@@ -97,7 +97,7 @@ class FaceData(pl.LightningDataModule):
     def prepare(self, progress: bool = True) -> None:
         """List, pack and split the faces once; afterwards everything is in memory or mapped.
 
-        Sets counts, skipped, manifest, protocol, attribute_names and attributes. Raises BadInput.
+        Sets counts, skipped, manifest, protocol, split_by, cautions and attributes. Raises BadInput.
         """
         if self._ready:
             return
@@ -134,7 +134,9 @@ class FaceData(pl.LightningDataModule):
         faces = [source.faces[n] for n in kept]
         own = source.attributes()
         own = (own[0], own[1][kept]) if own else None
-        added = read_attributes(self._labels, [face.id for face in faces]) if self._labels else None
+        self._told = list(source.told) if isinstance(source, Files) else []
+        ids = [face.id for face in faces]
+        added = read_attributes(self._labels, ids, self._told) if self._labels else None
         self._attributes: Attributes | None = merge(own, added)
         return faces
 
@@ -142,7 +144,8 @@ class FaceData(pl.LightningDataModule):
         rows = split_faces(faces, self.split, self.seed, *self.shares)
         ids = [faces[n].id for n in rows["train"]]
         rows["train"] = rows["train"][share_of(ids, self.fraction, self.seed)]
-        self.rows = rows
+        self.rows, self.split_by = rows, split_by(faces, self.split)
+        self.cautions = cautions(faces, rows, self.split_by)
         self.counts = {name: len(rows[name]) for name in SPLITS}
         if self.batch_size > self.counts["train"]:
             found = f"more than the {self.counts['train']} training faces"
@@ -167,7 +170,11 @@ class FaceData(pl.LightningDataModule):
             "manifest": self.manifest,
             "counts": self.counts,
             "identities": {name: len(found) for name, found in people.items()},
+            "split_by": self.split_by,
+            "cautions": self.cautions,
+            "tables": self._told,
             "skipped": [list(item) for item in self.skipped],
+            "left_out": dict(source.left_out()) if isinstance(source, Files) else {},
             "size": [self.height, self.width],
             "channels": self.channels,
             "attributes": _shares(self._attributes),

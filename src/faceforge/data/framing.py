@@ -115,6 +115,6 @@ def _interpolated(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         picture = Image.fromarray(pixels.reshape(*pixels.shape[:2], *shape))
         narrow = picture.resize((1, picture.height), Image.Resampling.BICUBIC)
         return np.asarray(narrow.resize((1, size[0]), Image.Resampling.BICUBIC)).reshape(*size, -1)
-    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(np.require(pixels, requirements="W")).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(planes, size=size, mode="bicubic", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()

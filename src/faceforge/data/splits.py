@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,8 +20,11 @@ def split_faces(
     """Indices of the faces in train, val and test; no person is in two of them.
 
     ``identity`` hashes the person (or the file if unnamed), so that adding people moves no one; ``official`` is the
-    dataset's own split. Raises BadInput if a requested split would be empty.
+    dataset's own split; ``auto`` is that of the folders train, val and test where faces have one, otherwise identity.
+    Raises BadInput if a requested split would be empty.
     """
+    if mode == "auto" and any(face.split for face in faces):
+        return _completed(faces, seed, val_fraction, test_fraction)
     if mode == "official":
         names = _official(faces)
     else:
@@ -32,6 +36,43 @@ def split_faces(
         counts = ", ".join(f"{name} {len(rows)}" for name, rows in split.items())
         raise BadInput(f"data.split=official: leaves a split empty ({counts}); use data.split=identity")
     return split
+
+
+def _completed(faces: Sequence[Face], seed: int, val_fraction: float, test_fraction: float) -> dict[str, np.ndarray]:
+    """The official split; one that is missing is taken from the people of the training faces."""
+    has = {face.split for face in faces}
+    pool = np.array([n for n, face in enumerate(faces) if face.split in ("train", None)], dtype=np.int64)
+    shares = [share if name not in has else 0.0 for name, share in (("val", val_fraction), ("test", test_fraction))]
+    own = split_faces([faces[n] for n in pool], "identity", seed, *shares)
+    given = {name: [n for n, face in enumerate(faces) if face.split == name] for name in has - {"train", None}}
+    return {name: np.array(given[name]) if name in given else pool[own[name]] for name in SPLITS}
+
+
+def split_by(faces: Sequence[Face], mode: str) -> str:
+    """``official``, or what a split keeps together: ``person``, ``picture``, or ``person and picture``."""
+    if mode == "official" or (mode == "auto" and any(face.split for face in faces)):
+        return "official"
+    kinds = {"picture" if face.identity is None else "person" for face in faces}
+    return " and ".join(sorted(kinds))
+
+
+def so_what(by: str) -> str:
+    """What follows where people are unknown, as the end of a sentence."""
+    if by == "official":
+        return "so scores on the official split may flatter"
+    return "so their split is by picture: one person can be in training and test, and scores may flatter"
+
+
+def cautions(faces: Sequence[Face], rows: Mapping[str, np.ndarray], by: str) -> list[str]:
+    """One sentence for each reason why scores may flatter."""
+    unknown, whole = sum(face.identity is None for face in faces), len(faces)
+    people = Counter(person for found in rows.values() for person in {faces[n].identity for n in found} - {None})
+    shared = sum(count > 1 for count in people.values())
+    who = "People are unknown" if unknown == whole else f"The people of {unknown:,} of {whole:,} faces are unknown"
+    said = [f"{who}, {so_what(by)}."] if unknown else []
+    if shared:
+        said.append(f"{shared:,} people are in more than one of the official splits, so scores may flatter.")
+    return said
 
 
 def share_of(ids: Sequence[str], fraction: float, seed: int) -> np.ndarray:

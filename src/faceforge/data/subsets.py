@@ -32,6 +32,8 @@ def values_of(attributes: Attributes | None, name: str | None) -> np.ndarray:
         [nearest] = get_close_matches(str(name), attributes[0], n=1, cutoff=0.0)
         raise BadInput(f"task.attribute={name}: the dataset has no such attribute, the nearest is {nearest}")
     column = attributes[1][:, attributes[0].index(name)]
+    if np.isnan(column).all():
+        raise BadInput(f"task.attribute={name}: no face has a known value; the labels must match the images")
     _, numbers = np.unique(column, return_inverse=True)
     if numbers.max() >= MAX_VALUES:
         raise BadInput(f"task.attribute={name}: more than {MAX_VALUES} different values; must be 0 or 1")

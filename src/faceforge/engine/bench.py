@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from faceforge import config as configuration
-from faceforge import counter_rng
+from faceforge import counter_rng, words
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.engine import devices, messages, training
 from faceforge.engine.plan import make_plan
@@ -65,10 +65,10 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
 def _suggested(best: Choice, overrides: Sequence[str]) -> str:
     if not best.words:
         return "the current settings; no alternative is faster here"
-    words = best.words.split()
-    before = [word for word in words if word.startswith("OMP_NUM_THREADS")][-1:]
-    after = [word for word in words if not word.startswith("OMP_NUM_THREADS")]
-    return " ".join([*before, "python train.py", *overrides, *after])
+    chosen = best.words.split()
+    before = [word for word in chosen if word.startswith("OMP_NUM_THREADS")][-1:]
+    after = [word for word in chosen if not word.startswith("OMP_NUM_THREADS")]
+    return " ".join([*before, words.train(*overrides, *after)])
 
 
 def candidates(gpus: int, compiled: bool) -> Iterator[Choice]:

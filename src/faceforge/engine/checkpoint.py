@@ -20,6 +20,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from torch import nn
 
 from faceforge import config as configuration
+from faceforge import words
 from faceforge.engine.migration import VERSION, migrate
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path, sweep, temporary
@@ -130,8 +131,8 @@ def find(run: str | Path, name: str = "last") -> Path:
         if (path / "checkpoints" / f"{candidate}.ckpt").is_file():
             return path / "checkpoints" / f"{candidate}.ckpt"
     begun = (path / "config.yaml").is_file()
-    right = f"training had not started; start it again with run_dir={path}" if begun else "name a run folder"
-    raise BadInput(f"{path}: holds no checkpoints/last.ckpt; {right}{'' if begun else ' or a .ckpt file'}")
+    again = f"training had not started; start it again with {words.shown('run_dir', path)}"
+    raise BadInput(f"{path}: holds no checkpoints/last.ckpt; {again if begun else 'name a run folder or a .ckpt file'}")
 
 
 def best(folder: Path) -> tuple[Mapping[str, torch.Tensor], str]:

@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 import logging
-import os
-import shlex
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from faceforge import words
 from faceforge.engine.run import Run
+from faceforge.io.kinds import told
 
 
 def greeting(run: Run) -> str:
-    """The line before the first step: faces, device and folder."""
+    """The lines before the first step: faces, device and folder; what tables matched, why scores may flatter."""
     record, data = run.record, run.record["data"]
-    counts, skipped, folder = data["counts"], len(data["skipped"]), os.path.relpath(run.folder)
+    counts, skipped, folder = data["counts"], len(data["skipped"]), words.relative(run.folder)
     lines = [
         f"{data['source']}: {counts['train']:,} faces for training, {counts['val']:,} for validation, "
         f"{counts['test']:,} for testing; {record['device']}; {folder}"
     ]
     if skipped:
         lines.append(f"{skipped:,} images could not be used; see {folder}/skipped.csv")
-    return "\n".join(lines)
+    return "\n".join([*lines, *told(data.get("left_out", {})), *data.get("tables", []), *data.get("cautions", [])])
 
 
-def farewell(run: Run, code: int) -> str:
+def farewell(run: Run, code: int, trusted: Sequence[str]) -> str:
     """The lines after the last step: paths, and the commands to continue or fine-tune."""
-    record, folder = run.record, os.path.relpath(run.folder)
+    own = _own_code(trusted)
+    record, folder = run.record, words.relative(run.folder)
     images, best = record["images"], record["best"]
+    longer = [] if code else [f"trainer.max_images={images * 2}"]
     lines = [
         f"{'Stopped' if code else 'Finished'} after {images:,} images.",
         f"  report       {folder}/report.html",
         f"  last grid    {folder}/samples/{max((p.name for p in (run.folder / 'samples').glob('*.png')), default='')}",
         f"  checkpoints  {folder}/checkpoints/"
         + (f"  (best: {best['metric']} {best['value']:.4g} at {best['images']:,})" if best else ""),
-        f"To continue:   python train.py {shlex.quote(f'resume={folder}')}"
-        + ("" if code else f" trainer.max_images={images * 2}"),
-        f"To fine-tune:  python train.py {shlex.quote(f'init_from={folder}')} data=crops data.root=FOLDER",
+        f"To continue:   {words.train(words.word('resume', folder), *own, *longer)}",
+        f"To fine-tune:  {words.train(words.word('init_from', folder), *own, 'data=crops', 'data.root=FOLDER')}",
     ]
     return "\n".join(lines)
+
+
+def _own_code(trusted: Sequence[str]) -> list[str]:
+    """What a command needs so that it finds code outside the package, which lies where it was imported from."""
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in trusted]
+    folders = {Path(file).parents[Path(file).stem == "__init__"] for file in files if file}
+    apart = sorted(words.relative(f) for f in folders if f != Path.cwd() and "site-packages" not in f.parts)
+    search = [f"hydra.searchpath=[{','.join(map(words.quoted, apart))}]"] if apart else []
+    return [*search, f"trusted_packages=[{','.join(trusted)}]"] if trusted else []
 
 
 def finished(run: Run, saved: Mapping[str, Any]) -> str:
     """The line for a run that has nothing left to train."""
     folder, images, end = run.folder, saved["clock"]["images"], saved["end"]
     if end:
-        return f"{folder} is finished: {end}. To start from its weights: init_from={folder}"
-    return f"{folder} is finished: {images:,} images. To continue: resume={folder} trainer.max_images={images * 2}"
+        return f"{folder} is finished: {end}. To start from its weights: {words.train(words.word('init_from', folder))}"
+    again = words.train(words.word("resume", folder), f"trainer.max_images={images * 2}")
+    return f"{folder} is finished: {images:,} images. To continue: {again}"
 
 
 def stuck(folder: Path, error: Exception) -> str:
     """The line for a run that a system error has ended, and how to continue it."""
-    again = f"python train.py {shlex.quote(f'resume={os.path.relpath(folder)}')}"
+    again = words.train(words.word("resume", words.relative(folder)))
     if not any((folder / "checkpoints").glob("*.ckpt")):
-        again = f"start again with run_dir={os.path.relpath(folder)}; nothing was trained yet"
+        again = f"start again with {words.shown('run_dir', words.relative(folder))}; nothing was trained yet"
     return f"{folder}: cannot continue ({error}); the last checkpoint is valid. Fix the cause, then: {again}"
 
 

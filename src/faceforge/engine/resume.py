@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from faceforge import words
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint
 from faceforge.engine.plan import Plan, make_plan
@@ -16,6 +17,7 @@ from faceforge.types import Json
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
 PLACES = ("data.root", "data.cache", "data.workers", "data.attributes")  # the manifest and the labels prove the faces
+FILES = ("root", "attributes", "cache", "augment")  # keys of ``data`` that name files
 RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes", "trainer.max_wait", *PLACES)
 
 
@@ -28,9 +30,38 @@ def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack
     checkpoint.sweep_orphans(path.parent)
     saved = checkpoint.read(path)
     _require_newest(path, saved)
-    merged = merge_resumed(saved["config"], config, overrides)
+    merged = merge_resumed(saved["config"], _seen_from(run.starts, config), overrides)
     plan = make_plan({**merged, "trusted_packages": config["trusted_packages"]}, path)
     return plan, run, saved
+
+
+def located(data: Mapping[str, Any], starts: Sequence[Path]) -> Mapping[str, Any]:
+    """The ``data`` node of a run with its relative paths found from anywhere: below one of the folders ``starts``.
+
+    What is in none of them is looked for in the working directory.
+    """
+
+    def found(name: str, path: str) -> str:
+        places = [start for start in starts if (start / path).exists() or (name == "cache" and start.is_dir())]
+        return str(places[0] / path) if places and places[0] != Path.cwd() else path
+
+    return _moved(data, found)
+
+
+def _seen_from(starts: Sequence[Path], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of this command with its data's paths as a run that was started elsewhere must name them."""
+    here = Path.cwd()
+
+    def seen(name: str, path: str) -> str:
+        return path if name == "augment" or not starts or starts[0] == here else str(here / path)
+
+    return {**config, "data": _moved(config["data"], seen)}
+
+
+def _moved(data: Mapping[str, Any], move: Callable[[str, str], str]) -> dict[str, Any]:
+    moved = {name: move(name, path) for name in FILES if isinstance(path := data.get(name), str)}
+    source = {name: moved[name] for name in moved if name in data["source"] and data["source"][name] == data[name]}
+    return {**data, **moved, "source": {**data["source"], **source}}
 
 
 def require_same_faces(run: Run, data: FaceData) -> None:
@@ -38,7 +69,7 @@ def require_same_faces(run: Run, data: FaceData) -> None:
     if data.manifest != run.record["data"]["manifest"]:
         raise BadInput(
             f"resume: the faces of {run.folder} have changed (the data manifest differs); "
-            f"start a new run with init_from={run.folder}"
+            f"start a new run with {words.shown('init_from', run.folder)}"
         )
     if data.summary()["attributes"] != run.record["data"].get("attributes"):
         raise BadInput(f"resume: the labels of {run.folder} have changed; data.attributes must name the same labels")
@@ -65,7 +96,8 @@ def _require_newest(path: Path, saved: Mapping[str, Any]) -> None:
         folder = path.parent.parent
         raise BadInput(
             f"resume: {path} is at image {saved['clock']['images']}, the run has since reached {newest}; "
-            f"resume={folder} continues from there, init_from={path} starts a new run from these weights"
+            f"{words.shown('resume', folder)} continues from there, "
+            f"{words.shown('init_from', path)} starts a new run from these weights"
         )
 
 

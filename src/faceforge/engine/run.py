@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 import faceforge
+from faceforge import words
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
 from faceforge.io.portable import Held, locked
@@ -50,7 +51,7 @@ class Run:
         require_free(folder)
         (folder / "checkpoints").mkdir(exist_ok=True)
         (folder / "samples").mkdir(exist_ok=True)
-        run = cls(folder, _new_record(config, command))
+        run = cls(folder, {**_new_record(config, command), "folder": words.relative(folder)})
         run.write_config(config)
         run.save()
         return run
@@ -63,6 +64,14 @@ class Run:
         except (OSError, ValueError):
             raise BadInput(f"resume: {folder} has no readable run.json; name a run folder") from None
         return cls(folder, record)
+
+    @property
+    def starts(self) -> list[Path]:
+        """The folders to which relative paths may refer: where the run was started, first as moved with the run."""
+        folder, inside = self.folder.resolve(), Path(self.record.get("folder", "..")).parts
+        moved = ".." not in inside and folder.parts[-len(inside) :] == inside
+        known = [Path(self.record["started_in"])] if "started_in" in self.record else []
+        return [folder.parents[len(inside) - 1], *known] if moved else known
 
     def update(self, **values: object) -> None:
         """Update run.json atomically."""
@@ -105,7 +114,8 @@ def require_free(folder: Path) -> None:
     """Raises BadInput if ``folder`` already holds a run with a checkpoint."""
     if (folder / "config.yaml").exists() and any((folder / "checkpoints").glob("*.ckpt")):
         raise BadInput(
-            f"run_dir: {folder} already holds a run; continue it with resume={folder} or name another folder"
+            f"run_dir: {folder} already holds a run; continue it with {words.shown('resume', folder)} "
+            "or name another folder"
         )
 
 
@@ -153,6 +163,7 @@ def _new_record(config: Mapping[str, Any], command: str) -> Json:
         "created": now(),
         "finished": None,
         "command": command,
+        "started_in": str(Path.cwd()),
         **sources_commit(),
         "python": sys.version.split()[0],
         "packages": {name: metadata.version(name) for name in PACKAGES},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +17,11 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.utilities import rank_zero_only
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from faceforge import config as configuration
-from faceforge import counter_rng
+from faceforge import counter_rng, launch, words
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices, messages, resume
 from faceforge.engine.callbacks.checkpointing import end_run
@@ -45,8 +45,9 @@ def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
     Raises BadInput before anything is written if the request is invalid, GuardStop if a value is NaN or infinite.
     """
     messages.filter_warnings()
+    rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  (else what the environment said)
     try:
-        with ExitStack() as stack:
+        with launch.own_ranks(), ExitStack() as stack:
             return _resume(config, overrides, stack) if config["resume"] else _start(config, stack)
     except OSError as error:  # during start-up; later, _fit says how to continue
         place = error.filename or config["resume"] or config["run_dir"] or "runs"
@@ -63,7 +64,7 @@ def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
     folder = make_folder(config)
     stack.enter_context(lock_run(folder))
     checkpoint.sweep_orphans(folder / "checkpoints")
-    run = Run.create(folder, plan.config, shlex.join(["python", *sys.argv]))
+    run = Run.create(folder, plan.config, words.typed(sys.argv))
     run.write_skipped(data.skipped)
     if matched:
         print(matched)
@@ -73,7 +74,7 @@ def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
 
 def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> int:
     plan, run, saved = resume.reopen(config, overrides, stack)
-    module, data = build(plan.config)
+    module, data = build(plan.config, run.starts)
     data.prepare()
     resume.require_same_faces(run, data)
     if resume.is_finished(plan, data, saved):
@@ -98,8 +99,11 @@ def _finish(run: Run, module: Scheme, data: FaceData, saved: Mapping[str, Any]) 
     print(messages.finished(run, saved))
 
 
-def build(config: Mapping[str, Any]) -> tuple[Scheme, FaceData]:
-    """The module, with weights from the seed, and the data, which has touched no file yet."""
+def build(config: Mapping[str, Any], starts: Sequence[Path] = ()) -> tuple[Scheme, FaceData]:
+    """The module, with weights from the seed, and the data, which has touched no file yet.
+
+    ``starts`` are the folders to which a run's relative paths may refer, besides the working directory.
+    """
     torch.manual_seed(counter_rng.key(config["seed"], "init") >> 1)
     trusted = config["trusted_packages"]
     module: Scheme = configuration.build(config["model"], trusted, "model")
@@ -109,7 +113,7 @@ def build(config: Mapping[str, Any]) -> tuple[Scheme, FaceData]:
     if config["trainer"]["channels_last"]:
         module.to(memory_format=torch.channels_last)
     module.compiles = config["trainer"]["compile"]
-    return module, configuration.build(config["data"], trusted, "data")
+    return module, configuration.build(resume.located(config["data"], starts), trusted, "data")
 
 
 def make_trainer(
@@ -172,7 +176,7 @@ def _fit(plan: Plan, run: Run, module: Scheme, data: FaceData) -> int:
         late = write_end(run.folder, status)
     if late:
         raise BadInput(messages.stuck(run.folder, late)) from late
-    print(messages.farewell(Run.reopen(run.folder), code))
+    print(messages.farewell(Run.reopen(run.folder), code, plan.config["trusted_packages"]))
     return code
 
 
@@ -185,20 +189,20 @@ def _train_through_faults(plan: Plan, run: Run, module: Scheme, data: FaceData, 
         except NotFinite as error:
             run, path = go_back(plan.guard, Run.reopen(run.folder), error)
             plan = replace(plan, resume=path)
-            module, data = build(plan.config)
+            module, data = build(plan.config, run.starts)
             data.prepare()
 
 
 def _loggers(plan: Plan, run: Run, kind: str) -> list[Logger]:
     """metrics.csv and the loggers of the ``logger`` node."""
-    resumed, earlier = run.record["resumed"], run.record["wandb"] or {}
+    resumed = run.record["resumed"]
     others = configuration.build(
         plan.config["logger"],
         plan.config["trusted_packages"],
         "logger",
         folder=run.folder,
         config=plan.config,
-        run_id=earlier.get("id"),
+        earlier=run.record["wandb"],
         resumed_at=resumed[-1] if resumed else None,
         kind=kind,
     )

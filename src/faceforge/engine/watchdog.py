@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from faceforge import words
 from faceforge.engine.run import write_end
 from faceforge.engine.signals import Signals
 from faceforge.errors import GuardStop
@@ -99,7 +100,7 @@ def give_up(folder: Path, signals: Signals, trainer: pl.Trainer, why: str) -> No
 
 def unanswered(asked: int | None, why: str, folder: Path) -> Exception:
     """The error that ends the run; ``asked`` is the signal that requested the end, if any."""
-    whole = f"the last checkpoint of {os.path.relpath(folder)} is valid"
+    whole = f"the last checkpoint of {words.relative(folder)} is valid"
     return Unanswered(f"{why}; {whole}") if asked else GuardStop(f"{why}; all processes were terminated, {whole}")
 
 

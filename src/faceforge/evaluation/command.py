@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,12 @@ from typing import Any
 
 import faceforge
 from faceforge import config as configuration
+from faceforge import words
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
 from faceforge.engine.loggers.base import RunLogger
 from faceforge.engine.progress import Progress
+from faceforge.engine.resume import located
 from faceforge.engine.run import Run, lock_run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
 from faceforge.evaluation import judged as faces
@@ -91,7 +92,7 @@ def _digest(path: Path) -> str:
 
 def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> FaceData:
     """The run's faces, packed and split as in training."""
-    node = dict(config["data"])
+    node = dict(located(config["data"], Run(folder, dict(record)).starts))
     if asked.data_root is not None:
         node["root"] = str(asked.data_root)
     root = node["root"]
@@ -141,7 +142,7 @@ def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
         "protocols": part.protocols,
         "how": part.how,
         "reasons": part.reasons,
-        "notes": part.notes,
+        "notes": [*data.cautions, *part.notes],
         "seed": asked.seed,
         "device": devices.name(min(1, devices.count())),
     }
@@ -154,7 +155,7 @@ def _about_run(folder: Path, path: Path, digest: str, module: Scheme) -> Json:
 
 def _about_data(data: FaceData, judged: faces.Judged) -> Json:
     summary = data.summary()
-    kept = ("source", "manifest", "protocol", "protocol_hash", "size", "channels", "counts", "identities")
+    kept = ("source", "manifest", "protocol", "protocol_hash", "size", "channels", "counts", "identities", "split_by")
     own = {"split": judged.split, "faces": len(judged.places), "people": judged.people}
     return {**{key: summary[key] for key in kept}, **own}
 
@@ -164,7 +165,7 @@ def _plain(node: object) -> Json:
 
 
 def _typed() -> str:
-    return shlex.join(["faceforge", *sys.argv[1:]])
+    return words.faceforge(*sys.argv[1:])
 
 
 # ---------------------------------------------------------------------------------------------------- where it goes
@@ -182,7 +183,7 @@ def _tell_wandb(folder: Path, module: Scheme, result: Mapping[str, Any]) -> None
         print(f"{folder}: still training, so its W&B run is not updated; evaluate again afterwards")
         return
     with lock:
-        again = {"run_id": earlier["id"], "resumed_at": run.record["images"], "kind": module.shows}
+        again = {"earlier": earlier, "resumed_at": run.record["images"], "kind": module.shows}
         loggers = configuration.build(module.config["logger"], folder=folder, config=module.config, **again)
         for logger in [logger for logger in loggers if isinstance(logger, RunLogger)]:
             logger.start()
@@ -205,10 +206,11 @@ def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
 
 def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list[str]:
     """The printed tables, their meaning, and paths."""
-    data, shown = result["data"], shlex.quote(str(folder))
-    faces, people = f"{data['faces']:,} faces", f"{data['people']:,} people"
+    data = result["data"]
+    known = data["split_by"] != "picture"
+    faces, people = f"{data['faces']:,} faces", f"{data['people']:,} people" if known else "unknown people"
     at = f"checkpoint {result['checkpoint']['name']} at {result['checkpoint']['images']:,} images"
-    strange = "" if data["split"] == "train" else ", none of them in the training set"
+    strange = "" if data["split"] == "train" or "picture" in data["split_by"] else ", none of them in the training set"
     said = [f"{data['split']} split of {data['source']}: {faces} of {people}{strange}; {at}"]
     for found in table.tables(result):
         ways = [f"{table.MEASURES[name].label} {_arrow(name)}" for name in found.scores]
@@ -217,7 +219,7 @@ def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list
     said += [f"{table.MEASURES[name].label} is left out: {why}." for name, why in result["reasons"].items()]
     said += ["", f"  scores  {out}", *([f"  report  {folder}/report.html"] if own else [])]
     longer = 2 * result["checkpoint"]["images"]
-    return [*said, f"To continue:  python train.py resume={shown} trainer.max_images={longer}"]
+    return [*said, f"To continue:  {words.train(words.word('resume', folder), f'trainer.max_images={longer}')}"]
 
 
 def _arrow(name: str) -> str:

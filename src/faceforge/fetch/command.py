@@ -37,19 +37,19 @@ def get(
     say = partial(print, flush=True)
     folder, given = (folder or Path(name)).expanduser(), file and file.expanduser()
     finding = look(catalog.get(catalog.SETS[name], folder, given, only, say))
-    print("", *finding.lines, "", f"  {finding.command}", sep="\n")
+    print("", finding, sep="\n")
 
 
 @app.command()
 def check(path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, archive or parquet file.")]) -> None:
-    """Inspect a data set and print the command that uses it.
+    """Inspect a data set and print the command that uses it, if one works.
 
-    Reports its content and the data source and crop that fit. Reads a sample of the images.
+    Reports layout, people, labels and splits as a tree, and the data source and crop that fit. Reads a sample of the
+    images.
     """
     from faceforge.fetch.inspect import check as look
 
-    finding = look(path.expanduser())
-    print(*finding.lines, "", f"  {finding.command}", sep="\n")
+    print(look(path.expanduser()))
 
 
 @app.command()

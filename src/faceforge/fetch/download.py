@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from faceforge.errors import BadInput
 from faceforge.io.files import sync
-from faceforge.io.images import what_is
+from faceforge.io.kinds import what_is
 from faceforge.io.portable import Held, locked
 
 if TYPE_CHECKING:

@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from faceforge import words
 from faceforge.data.framing import PROTOCOLS
-from faceforge.data.sources.base import Files
-from faceforge.data.sources.celeba import FOLDERS, ZIPS, Celeba
+from faceforge.data.sources.base import Face, Files
+from faceforge.data.sources.celeba import FOLDERS, NUMBERED, TABLES, ZIPS, Celeba
 from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.lfw import Lfw, face_of
+from faceforge.data.splits import SPLITS, so_what, split_by, split_faces
 from faceforge.errors import BadInput, to_install
 from faceforge.io import manifest
-from faceforge.io.archives import IMAGES, FileStore, Folder, image_names, open_store
+from faceforge.io.archives import IMAGES, SUMS, FileStore, Folder, image_names, open_store
+from faceforge.io.archives import TABLES as TABLE_ENDINGS
+from faceforge.io.attributes import read_attributes
 from faceforge.io.images import ImageError
+from faceforge.io.kinds import kind_of, told
 
 SAMPLE_SIZE = 64  # images that are decoded, evenly spaced
 DETECTION_SAMPLE = 24  # images of these in which faces are detected
 ARCHIVES = (".zip", ".tgz", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz")
 CELEBA, LFW_ORIGINAL = (178, 218), (250, 250)  # width, height
-DEFAULT_BATCH = 64  # conf/data/base.yaml
+MOST_TABLES = 8  # that are tried as labels
+FEW = 3  # images beside an archive that are no set
+DEFAULT_BATCH, SEED, SHARES, MOST_CORRUPT = 64, 0, (0.1, 0.1), 0.25  # conf/data/base.yaml
+PHOTOGRAPHS = re.compile(r"(photo|image|img|face|real|rgb|colou?r|hr|high|sharp|clean)s?", re.IGNORECASE)
 
 
 @dataclass
 class Finding:
-    """The report lines, the path for data.root, and the command that uses it."""
+    """The report lines, the path for data.root, and the command that uses it; "" if none works."""
 
     root: Path
     lines: list[str] = field(default_factory=list)
     command: str = ""
+
+    def __str__(self) -> str:
+        """The lines as a small tree, then the command."""
+        first, *others = self.lines
+        tree = [f"{'└─' if n == len(others) else '├─'} {line}" for n, line in enumerate(others, start=1)]
+        return "\n".join([first, *tree, *(["", f"  {self.command}"] if self.command else [])])
 
 
 @dataclass
@@ -44,6 +58,7 @@ class Sample:
     total: int
     sizes: Counter[tuple[int, int]]  # width, height
     unreadable: list[str]
+    unusable: set[int]  # the places of the unreadable ones among all images
     grey: bool
     shares: list[float]  # for each detection: width of the largest face / width of the image
     looked: int  # images in which faces were detected
@@ -80,13 +95,15 @@ def check(path: Path) -> Finding:
 def _check_store(path: Path) -> Finding:
     store = open_store(path, None)
     listed = store.names()
-    if not any(name.lower().endswith(IMAGES) for name in listed) and isinstance(store, Folder):
+    images = sum(name.lower().endswith(IMAGES) for name in listed)
+    if images <= FEW and isinstance(store, Folder):
         inner = [path / name for name in listed if name.lower().endswith(ARCHIVES)]
-        if len(inner) > 1:
+        known = {file.name.lower() for file in inner}.isdisjoint(ZIPS)
+        if len(inner) > 1 and known:
             raise BadInput(f"{path}: holds archives ({', '.join(file.name for file in inner[:3])}); choose one of them")
-        if inner and inner[0].name not in ZIPS:
+        if inner and known:
             return _check_store(inner[0])
-        if shards := [path / name for name in listed if name.endswith(".parquet")]:
+        if not images and (shards := [path / name for name in listed if name.endswith(".parquet")]):
             return _parquet(path, shards)
     source = _source(path, store, listed)
     sample = _sample(source)
@@ -94,6 +111,7 @@ def _check_store(path: Path) -> Finding:
         raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
     cut = path / manifest.NAME if manifest.NAME in listed and path.is_dir() else None
     lines = [_content_line(path, source), _sample_line(sample), *_metadata_lines(source, sample)]
+    lines += [*_label_lines(path, source, listed), *told(source.left_out()), *_left_out(store, listed)]
     lines += [_verdict_line(cut)] if cut else []
     finding = Finding(path, lines)
     _recommend(finding, source, sample, cut is not None)
@@ -102,18 +120,21 @@ def _check_store(path: Path) -> Finding:
 
 def _source(path: Path, store: FileStore, listed: list[str]) -> Files:
     """The data source that fits best."""
-    bases = [name.rpartition("/")[2] for name in listed]
-    tables = {"list_attr_celeba", "list_eval_partition", "identity_CelebA"} & {base.partition(".")[0] for base in bases}
-    folders = {part for name in listed[:1000] for part in PurePosixPath(name).parts[:-1]}
-    if tables or not set(ZIPS).isdisjoint(bases) or FOLDERS & folders:
+    bases = {name.rpartition("/")[2].lower() for name in listed}
+    tables = {table.lower() for table in TABLES} & {base.partition(".")[0] for base in bases}
+    folders = {part.lower() for name in listed[:1000] for part in PurePosixPath(name).parts[:-1]}
+    if tables or not bases.isdisjoint(ZIPS) or not folders.isdisjoint(FOLDERS):
         return Celeba(str(path))
-    names = image_names(listed, store.root)
+    names = image_names(store, listed)
     names = names[:: 1 + len(names) // 1000]
+    crops = Crops(str(path))
+    if any(crops.layout.splits):
+        return crops
     if sum(face_of(name) is not None for name in names) >= 0.9 * len(names):
         return Lfw(str(path))
-    numbered = sum(bool(re.fullmatch(r"\d{6}\.(jpg|png)", name.rpartition("/")[2])) for name in names)
-    crops = Crops(str(path))
-    if numbered >= 0.9 * len(names) and _sample(crops, 8, 0).sizes.get(CELEBA):
+    numbered = sum(bool(NUMBERED.fullmatch(name)) for name in names) >= 0.9 * len(names)
+    within = any(part.lower() in FOLDERS for part in path.absolute().parts)
+    if numbered and (within or _sample(crops, 8, 0).sizes.get(CELEBA)):
         return Celeba(str(path))
     return crops
 
@@ -125,13 +146,14 @@ def _sample(source: Files, count: int = SAMPLE_SIZE, detected: int = DETECTION_S
     total = len(source.faces)
     chosen = np.unique(np.linspace(0, total - 1, min(count, total)).astype(int)).tolist()
     detect = _detector() if detected else None
-    sample = Sample(len(chosen), Counter(), [], True, [], 0)
+    sample = Sample(len(chosen), Counter(), [], set(), True, [], 0)
     every = -(-len(chosen) // max(detected, 1))
     for n, index in enumerate(chosen):
         try:
             pixels = source.read(index, (0, 0))
         except ImageError as error:
             sample.unreadable.append(f"{source.names[index]}: {error}")
+            sample.unusable.add(index)
             continue
         sample.sizes[pixels.shape[1], pixels.shape[0]] += 1
         sample.grey &= pixels.ndim == 2 or bool((pixels == pixels[..., :1]).all())
@@ -186,44 +208,126 @@ def _verdict_line(file: Path) -> str:
 
 
 def _metadata_lines(source: Files, sample: Sample) -> list[str]:
-    """Lines on labels, splits and crops."""
-    lines = []
+    """Lines on layout, people, labels, splits and crops."""
+    known = sum(face.identity is not None for face in source.faces)
+    lines = [f"layout: {source.layout.said() if isinstance(source, Crops) else _LAYOUTS[source.name]}"]
+    if known < len(source.faces):
+        who = f"known for {known:,} of {len(source.faces):,} images" if known else "unknown"
+        by = split_by(source.faces, "identity" if isinstance(source, Celeba) else "auto")
+        lines.append(f"people: {who}, {so_what(by)}")
+    lines += [f"table: {told}" for told in source.told]
     attributes = source.attributes()
     if isinstance(source, Crops) and source.sets:
         counts = Counter(source.folders)
         lines.append("sets: " + ", ".join(f"{name} ({counts[name]:,})" for name in source.sets) + "; each an attribute")
     elif attributes:
-        known = 1 - float(np.isnan(attributes[1]).all(axis=1).mean())
-        lines.append(f"attributes: {len(attributes[0])}, for {known:.0%} of the images")
+        share = 1 - float(np.isnan(attributes[1]).all(axis=1).mean())
+        lines.append(f"attributes: {len(attributes[0])}, for {share:.0%} of the images")
     elif not isinstance(source, Crops):
         lines.append(f"attributes: none ({_TABLES[source.name]} is neither in it nor beside it)")
-    if any(face.split for face in source.faces):
-        lines.append("official split: data.split=official")
-    if isinstance(source, Celeba) and sample.sizes and sample.size() == CELEBA:
-        lines.append(f"crop c140: {PROTOCOLS['c140']}; others: faceforge data protocols")
-    return lines
+    return [*lines, *_split_lines(source), *_pair_lines(source, sample), *_crop_lines(source, sample)]
 
 
+def _split_lines(source: Files) -> list[str]:
+    counts = Counter(face.split for face in source.faces)
+    if not any(counts[name] for name in SPLITS):
+        return []
+    counted = ", ".join(f"{name} {counts[name]:,}" for name in SPLITS)
+    rest = f"; {counts[None]:,} images are in none" if counts[None] else ""
+    lines = ["official split: data.split=official"] if all(counts[name] for name in SPLITS) and not rest else []
+    return [*lines, f"splits: {counted}{rest}"]
+
+
+def _pair_lines(source: Files, sample: Sample) -> list[str]:
+    if isinstance(source, Crops) and source.layout.pairs:
+        return [f"these look like pairs ({' and '.join(source.sets)}); faceforge makes its own inputs"]
+    if _side_by_side(source, sample):
+        return ["these look like pairs, side by side; faceforge makes its own inputs, so cut out the photographs first"]
+    return []
+
+
+def _side_by_side(source: Files, sample: Sample) -> bool:
+    width, height = sample.size()
+    return isinstance(source, Crops) and width == 2 * height and sample.sizes[width, height] >= 0.9 * sample.total > 2
+
+
+def _crop_lines(source: Files, sample: Sample) -> list[str]:
+    if not isinstance(source, Celeba) or sample.size() != CELEBA:
+        return []
+    return [f"crop c140: {PROTOCOLS['c140']}; others: faceforge data protocols"]
+
+
+def _label_lines(path: Path, source: Files, listed: Sequence[str]) -> list[str]:
+    """Lines on tables in a folder that can be used as data.attributes."""
+    known = {manifest.NAME, "lfw_attributes", *(table.lower() for table in TABLES)}
+    names = [name for name in listed if name.lower().endswith(TABLE_ENDINGS)] if path.is_dir() else []
+    told: list[str] = []
+    for name in names[:MOST_TABLES]:
+        base = PurePosixPath(name.lower())
+        if base.name not in known and base.stem not in known:
+            with suppress(BadInput):
+                read_attributes(str(path / name), [face.id for face in source.faces], told)
+    return [f"labels: {line}" for line in told]
+
+
+def _left_out(store: FileStore, listed: Sequence[str]) -> list[str]:
+    """A line on what is no image, by ending."""
+    ignored = (*IMAGES, *TABLE_ENDINGS, *ARCHIVES, manifest.NAME, SUMS.lower())
+    others = [name for name in listed if not name.lower().endswith(ignored) and not kind_of(store.head(name), name)]
+    kinds = store.left_out + Counter(PurePosixPath(name).suffix or "no ending" for name in others)
+    counted = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common(6))
+    return [f"left out: {counted}"] if kinds else []
+
+
+_LAYOUTS = {"lfw": "that of LFW, Name/Name_0001.jpg", "celeba": "that of CelebA"}
 _TABLES = {"lfw": "lfw_attributes.txt", "celeba": "list_attr_celeba.txt"}
 
 
 def _recommend(finding: Finding, source: Files, sample: Sample, cut: bool) -> None:
     """Set the command; adds a line if the choice needs a reason."""
+    if _side_by_side(source, sample):
+        return
     if isinstance(source, Crops) and not cut and _whole_photos(sample):
         finding.lines.append("photographs rather than face crops: run `faceforge cut` first")
-        finding.command = shlex.join(["faceforge", "cut", str(finding.root), "my_faces"])
+        finding.command = words.faceforge("cut", finding.root, "my_faces")
         return
-    words = [f"data={source.name}", f"data.root={finding.root}"]
+    root, faces = _root(finding.root, source), [f for n, f in enumerate(source.faces) if n not in sample.unusable]
+    overrides = [f"data={source.name}", words.word("data.root", root)]
     if isinstance(source, Celeba):
-        words.append(f"data.crop={'c140' if sample.size() == CELEBA else 'center'}")
+        overrides.append(f"data.crop={'c140' if sample.size() == CELEBA else 'center'}")
     elif sample.size() == LFW_ORIGINAL and sample.share() < 0.62:
         finding.lines.append("framed like the original LFW images, with much background: crop c150")
-        words.append("data.crop=c150")
+        overrides.append("data.crop=c150")
     if sample.grey:
-        words.append("data.channels=1")
-    if len(source.faces) < 2 * DEFAULT_BATCH:
-        words.append(f"data.batch_size={max(1, len(source.faces) // 2)}")
-    finding.command = shlex.join(["python", "train.py", *words])
+        overrides.append("data.channels=1")
+    try:
+        batch = _batch(source, sample, faces)
+    except BadInput as error:
+        finding.lines.append(str(error).removeprefix("data.root: "))
+        return
+    overrides += [f"data.batch_size={batch}"] if batch < DEFAULT_BATCH else []
+    finding.command = words.train(*overrides)
+
+
+def _root(root: Path, source: Files) -> Path:
+    """The folder of photographs where they lie beside their drawings."""
+    if not isinstance(source, Crops) or not source.layout.pairs or any(source.layout.splits):
+        return root
+    photographs = [name for name in source.sets if PHOTOGRAPHS.fullmatch(name)]
+    inside = root / source.layout.outer / photographs[0] if len(photographs) == 1 else root
+    return inside if inside.is_dir() else root
+
+
+def _batch(source: Files, sample: Sample, faces: Sequence[Face]) -> int:
+    """A batch size for which training has enough faces. Raises BadInput if it has too few."""
+    corrupt = len(sample.unreadable) / sample.total
+    if corrupt > MOST_CORRUPT:
+        limit = f"at most {MOST_CORRUPT:.0%} may be (data.max_corrupt_fraction)"
+        raise BadInput(f"{corrupt:.0%} of the sampled images are unreadable, {limit}")
+    mode = "identity" if isinstance(source, Celeba) else "auto"
+    train = len(split_faces(faces, mode, SEED, *SHARES)["train"])
+    unseen = corrupt if len(source.faces) > sample.total else 0.0
+    return max(1, min(DEFAULT_BATCH, len(source.faces) // 2, int(train * (1 - unseen))))
 
 
 def _whole_photos(sample: Sample) -> bool:
@@ -249,4 +353,4 @@ def _parquet(path: Path, shards: Sequence[Path]) -> Finding:
         names = ", ".join(columns[:5])
         raise BadInput(f"{path}: parquet of {rows:,} rows ({names}), not a copy of CelebA or LFW; unpack its images")
     line = f"{path}: parquet, {len(shards)} files of {rows:,} rows: a copy of {name}, must be unpacked"
-    return Finding(path, [line], shlex.join(["faceforge", "data", "get", name, "--file", str(path)]))
+    return Finding(path, [line], words.faceforge("data", "get", name, "--file", path))

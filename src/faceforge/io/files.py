@@ -12,24 +12,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from faceforge.io.portable import HOST, is_alive
+from faceforge.io.portable import HOST, NO_SYNC, is_alive, warn_once
 
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)\.tmp")
 HOST_KEY = hashlib.sha256(HOST.encode()).hexdigest()[:8]  # short, because file names have a maximum length
+MOST_BYTES = 255  # of a file name, on nearly every file system
 UNKNOWN_SECONDS = 86_400  # age at which other machines' temporary files are removed
-NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 
 
 def sync(path: Path) -> None:
-    """Sync a file or folder to disk; folders only if the system can."""
-    if path.is_dir():
-        try:
-            _sync(path, os.O_RDONLY)
-        except OSError as error:
-            if error.errno not in NO_FOLDER_SYNC:
-                raise
-    else:
-        _sync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows syncs only writable files
+    """Sync a file or folder to disk. A file system that cannot is named once on stderr; other errors name the path."""
+    folder = path.is_dir()
+    try:
+        _sync(path, os.O_RDWR if os.name == "nt" and not folder else os.O_RDONLY)  # Windows syncs only writable files
+    except OSError as error:
+        if error.errno not in NO_SYNC | ({errno.EACCES} if folder else set()):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        if os.name != "nt":
+            inside = [path, *path.parents] if folder else path.parents
+            place = next(p for p in inside if p.suffix != ".tmp")
+            warn_once(
+                ("sync", path.stat().st_dev),
+                f"{place}: this file system cannot sync to disk; a power failure may lose what was written last",
+            )
 
 
 def _sync(path: Path, flags: int) -> None:
@@ -42,7 +47,17 @@ def _sync(path: Path, flags: int) -> None:
 
 def temporary(target: Path) -> Path:
     """A hidden name next to ``target`` that contains the writing process and machine."""
-    return target.with_name(f".{target.name}.{HOST_KEY}-{os.getpid()}.tmp")
+    ending = f".{HOST_KEY}-{os.getpid()}.tmp"
+    return target.with_name("." + short_name(target.name, most=MOST_BYTES - 1 - len(ending)) + ending)
+
+
+def short_name(name: str, suffix: str = "", most: int = MOST_BYTES) -> str:
+    """The name plus a suffix; if that is longer than file systems allow, its end becomes a hash, so names differ."""
+    whole = os.fsencode(name)
+    if len(whole) + len(os.fsencode(suffix)) <= most:
+        return name + suffix
+    kept = whole[: most - len(os.fsencode(suffix)) - 9].decode("utf-8", "ignore")
+    return f"{kept}~{hashlib.sha256(whole).hexdigest()[:8]}{suffix}"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,6 +13,7 @@ KEPT = 4096  # maximum bytes of a cached header
 _SEQUENTIAL, _HUFFMAN = (0xC0, 0xC1, 0xC9), (0xC0, 0xC1)
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
+_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # in image data, where FF 00 is a byte and FF D0 to D7 restart
 _SKIPS = (0x00, 0xF0)  # "the rest is 0" and "sixteen times 0"
 
 
@@ -75,13 +77,30 @@ def _read(data: bytes) -> Header:
 
 
 def check(data: bytes) -> Header:
-    """As read(), and raises ValueError for faults that decoders accept: a zeroed run, more scans than MAX_SCANS."""
+    """As read(), and raises ValueError for faults that decoders accept: a zeroed run, more scans than MAX_SCANS.
+
+    Only the picture itself is searched: cameras append second pictures, films and padding.
+    """
     header = read(data)
-    if header.zeros_are_noise and ZEROS in data[header.start :]:
+    zeros = data.find(ZEROS, header.start) if header.zeros_are_noise else -1
+    if zeros >= 0 and zeros < end(data, header):
         raise ValueError("a run of zeros in the image data")
-    if header.buffered and data.count(b"\xff\xda", header.start) >= MAX_SCANS:
+    many = header.buffered and data.count(b"\xff\xda", header.start) >= MAX_SCANS
+    if many and data.count(b"\xff\xda", header.start, end(data, header)) >= MAX_SCANS:
         raise ValueError(f"more than {MAX_SCANS} scans")
     return header
+
+
+def end(data: bytes, header: Header) -> int:
+    """Where the picture ends: after its end marker, or where the file ends."""
+    at = header.start
+    while found := _MARKER.search(data, at):
+        at, marker = found.end(), data[found.end() - 1]
+        if marker == 0xD9:
+            return at
+        if marker not in _ALONE:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return len(data)
 
 
 def _marker(data: bytes, at: int) -> tuple[int, int]:

@@ -6,19 +6,21 @@ It is read and written as a stream, so that memory does not grow with the number
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
+from io import TextIOWrapper
 from pathlib import Path
 from types import UnionType
-from typing import Any, TextIO, get_args, get_type_hints
+from typing import Any, BinaryIO, get_args, get_type_hints
 
 from faceforge.errors import BadInput
+from faceforge.io import tables
 from faceforge.io.files import atomic_path
 
 NAME = "manifest.csv"
 VERDICTS = ("accepted", "doubtful", "rejected")
 NONE = "none"  # the verdict of a photo without a face
+NO_FACE = "no face found"  # the reason of a photo that was read; any other is why it could not be read
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class Row:
     mouth_right_y: float | None = None
     roll: float | None = None  # rotation of the eyes, degrees clockwise
     yaw: float | None = None  # -1 to 1: horizontal offset of the nose between the eyes, 0 frontal
+    tilt: float | None = None  # with --align: the roll that is left, found after turning the face level
     frame_x: float | None = None
     frame_y: float | None = None
     frame_w: float | None = None
@@ -64,6 +67,8 @@ class Row:
     frame_angle: float | None = None
     moved: float | None = None  # shift of the frame to stay inside the photo, in frame widths
     shrunk: float | None = None  # scale of the frame to fit into the photo, at most 1
+    zoom: float | None = None  # of the frame: 1 is the published one, larger is closer
+    padded: float | None = None  # share of the crop's pixels outside the photo, filled by reflection
     scale: float | None = None  # crop pixels per photo pixel; above 1 is upscaled
     sharpness: float | None = None  # variance of the Laplacian of the face's luma at 128 pixels
     brightness: float | None = None  # mean luma of the crop, 0-255
@@ -77,9 +82,16 @@ class Row:
     photo_h: int | None = None
     source_sha256: str = ""
 
+    @property
+    def unread(self) -> bool:
+        """Whether the photo could not be read, so that nobody knows whether it shows a face."""
+        return self.verdict == NONE and self.reason != NO_FACE
+
 
 COLUMNS = tuple(field.name for field in fields(Row))
+EDITED = {"n", *(name for name in COLUMNS if name.startswith("frame_"))}  # numbers that must be read
 _TYPES = get_type_hints(Row)
+_ADDED = {"tilt", "zoom", "padded"}  # manifests of earlier versions do not have them
 
 
 def rounded(row: Row) -> Row:
@@ -104,50 +116,52 @@ def write(path: Path, rows: Iterable[Row]) -> int:
 def read(path: Path) -> Iterator[Row]:
     """The rows of a manifest, one by one.
 
-    The file may come from a spreadsheet: byte order mark, semicolons, other line ends, reordered or additional
-    columns. Raises BadInput naming row and column of an invalid value.
+    The file may come from a spreadsheet: another encoding, separator or decimal comma, reordered or additional columns.
+    A number that is no edit and cannot be read is None. Raises BadInput naming row and column of an invalid value.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open("rb") as file:
             yield from parse(file, str(path))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def parse(file: TextIO, where: str) -> Iterator[Row]:
-    """As read(), from a text file opened with newline=""; ``where`` names it in messages."""
+def parse(file: BinaryIO, where: str, columns: Sequence[str] = COLUMNS) -> Iterator[Row]:
+    """As read(), from a binary file, of some columns; ``where`` names it in messages."""
     number = 1
     try:
-        header = file.readline()
-        reader = csv.reader(chain([header], file), delimiter=_delimiter(header), strict=True)
-        names = next(reader, [])
-        wrong = next((name for name in COLUMNS if names.count(name) != 1), None)
+        lines = tables.lines_of(TextIOWrapper(file, tables.encoding_of(file), errors="replace", newline=""))
+        names = _header(next(lines, (1, []))[1])
+        wrong = next((name for name in columns if names.count(name) > 1 or name not in {*names, *_ADDED}), None)
         if wrong:
             count = "two columns" if wrong in names else "no column"
             raise BadInput(f"{where}: {count} {wrong}; keep the original header line")
-        for number, values in enumerate(reader, start=2):
-            if values:
-                yield _row(f"{where}: row {number}", names, values)
-    except csv.Error as error:
+        for number, (_, values) in enumerate(lines, start=2):
+            yield _row(f"{where}: row {number}", names, values, columns)
+    except tables.NoText as error:
+        raise BadInput(f"{where}: {error}") from error
+    except (csv.Error, UnicodeError) as error:
         raise BadInput(f"{where}: cannot be read as CSV after row {number} ({error})") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{where}: not UTF-8 after row {number}; save it as UTF-8") from error
 
 
 def is_one(header: str) -> bool:
-    """Whether the first line of a CSV is a manifest's header."""
-    return {"face", "source", "verdict"} <= set(header.strip("\ufeff\r\n").split(_delimiter(header)))
+    """Whether the first line of a table is a manifest's header."""
+    try:
+        names = _header(next(tables.lines_of([header]), (1, []))[1])
+    except csv.Error:
+        return False
+    return len(set(COLUMNS).intersection(names)) > len(COLUMNS) // 2 or {"face", "source", "verdict"} <= set(names)
 
 
-def _delimiter(header: str) -> str:
-    return ";" if header.count(";") > header.count(",") else ","
+def _header(cells: Sequence[str]) -> list[str]:
+    return [cell.strip().removeprefix("\ufeff") for cell in cells]
 
 
-def _row(where: str, names: list[str], values: list[str]) -> Row:
+def _row(where: str, names: list[str], values: list[str], columns: Sequence[str]) -> Row:
     if len(values) != len(names):
         raise BadInput(f"{where}: {len(values)} values, the header has {len(names)}")
     given = dict(zip(names, values, strict=True))
-    row = Row(**{name: _value(where, name, given[name]) for name in COLUMNS})
+    row = Row(**{name: _value(where, name, given.get(name, "")) for name in columns})
     verdicts = VERDICTS if row.n else (NONE,)
     if row.verdict not in verdicts:
         raise BadInput(f"{where}: verdict {row.verdict!r}; must be {' or '.join(verdicts)}")
@@ -157,18 +171,20 @@ def _row(where: str, names: list[str], values: list[str]) -> Row:
 def _value(where: str, name: str, text: str) -> Any:
     kind = _TYPES[name]
     if kind is str:
-        return _text(text)
+        return _text(text).strip() if name == "verdict" else _text(text)
     if not text and isinstance(kind, UnionType):
         return None
     kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
     try:
-        value = kind(text)
+        value = int(text) if kind is int else tables.decimal(text)
     except ValueError:
         value = None
-    if value is None or abs(value) > 1e9 or value != value:
-        right = "a whole number" if kind is int else "a number"
-        raise BadInput(f"{where}: {name} is {text!r}; must be {right}")
-    return value
+    if value is not None and abs(value) <= 1e9:
+        return value
+    if name not in EDITED:
+        return None
+    right = "a whole number" if kind is int else "a number"
+    raise BadInput(f"{where}: {name} is {text!r}; must be {right}")
 
 
 def _text(value: object) -> str:

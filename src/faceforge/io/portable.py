@@ -27,7 +27,9 @@ HOST = platform.node() or "localhost"
 # Batch systems send the last one before a time limit; Windows has none.
 LISTENED = tuple(number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGUSR1"))
 Handler = Callable[[int, FrameType | None], object] | int | None
-NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # errors of a file system without flock
+LACKING = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}  # errors of a missing function
+NO_LOCKS = {errno.ENOLCK, *LACKING}  # of a file system without flock
+NO_SYNC = {errno.EBADF, errno.ENOLCK, *LACKING}  # of one without fsync
 WAIT_SECONDS = 0.2  # seconds between checks of a lock file
 SETTLE_SECONDS = 0.1  # seconds until a process that took over the same lock file has written to it
 UNWRITTEN_SECONDS = 10.0  # age from which a lock file without a process is stale: its creator died before writing
@@ -104,26 +106,26 @@ def _flock(file: IO[str], wait: bool) -> bool:
     except BlockingIOError:
         raise Held from None
     except OSError as error:
+        folder = Path(file.name).parent
         if error.errno not in NO_LOCKS:
-            raise
-        _tell_once(Path(file.name))
+            raise OSError(error.errno, error.strerror, file.name) from error
+        lock = f"{Path(file.name).name}.pid"
+        unprotected = "a lock of a dead process on another machine must be removed by hand"
+        warn_once(folder, f"{folder}: this file system has no locks; using {lock} instead: {unprotected}")
         return False
     return True
 
 
 _claims = threading.Lock()
 _mine: set[Path] = set()  # lock files held by this process: its id may have been a dead process's before
-_told: set[Path] = set()
+_told: set[object] = set()
 
 
-def _tell_once(path: Path) -> None:
-    if path.parent not in _told:
-        _told.add(path.parent)
-        unprotected = "a lock of a dead process on another machine must be removed by hand"
-        print(
-            f"faceforge: {path.parent}: this file system has no locks; using {path.name}.pid instead: {unprotected}",
-            file=sys.stderr,
-        )
+def warn_once(about: object, warning: str) -> None:
+    """Print one line on stderr, once for each thing that it is ``about``."""
+    if about not in _told:
+        _told.add(about)
+        print(f"faceforge: {warning}", file=sys.stderr)
 
 
 def _claim(path: Path) -> bool:

@@ -8,6 +8,9 @@ import tempfile
 from pathlib import Path
 
 from faceforge.errors import BadInput
+from faceforge.io.portable import warn_once
+
+LIBRARIES = {"MPLCONFIGDIR": "matplotlib", "WANDB_CACHE_DIR": "wandb", "WANDB_CONFIG_DIR": "wandb-config"}
 
 
 def cache_root(cache: str | None = None) -> Path:
@@ -23,7 +26,18 @@ def cache_root(cache: str | None = None) -> Path:
                 raise BadInput(f"{source}={asked}: not writable; name another folder")
             return folder
     home = Path(os.path.expanduser("~")) / ".cache" / "faceforge"  # noqa: PTH111  (Path.home raises without one)
-    return home if _writable(home) else _temporary_root()
+    if _writable(home):
+        return home
+    folder = _temporary_root()
+    warn_once(folder, f"{home}: not writable; packed data goes to {folder}; name a folder with data.cache=FOLDER")
+    return folder
+
+
+def lend_home() -> None:
+    """Give libraries that keep files in the home a temporary folder, if the home is not writable."""
+    if not os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):  # noqa: PTH111
+        for variable, name in LIBRARIES.items():
+            os.environ.setdefault(variable, str(_temporary_root() / name))
 
 
 def _writable(folder: Path) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from faceforge import words
 from faceforge.io.files import replacing
 from faceforge.metrics.table import MEASURES, WAYS, Table, tables
 from faceforge.report import diagram, pictures
@@ -132,29 +132,27 @@ class Report(Facts):
 
 def commands(facts: Facts) -> Iterator[tuple[str, str]]:
     """(why, what to type) for what can follow this run."""
-    run = shlex.quote(_shown_path(facts.folder))
+    folder = _shown_path(facts.folder)
+    run = words.word("resume", folder)
     finished = facts.record.get("status") == "finished"
     limit = facts.config.at("trainer.max_images")
-    longer = 2 * (limit if isinstance(limit, int) else facts.images or 100_000)
+    longer = f"trainer.max_images={2 * (limit if isinstance(limit, int) else facts.images or 100_000)}"
     if finished:
-        yield "Train twice as long", f"python train.py resume={run} trainer.max_images={longer}"
+        yield "Train twice as long", words.train(run, longer)
     else:
-        yield (
-            "Resume where it stopped; the result is the same as without the interruption",
-            f"python train.py resume={run}",
-        )
-        yield "Resume with another limit", f"python train.py resume={run} trainer.max_images={longer}"
-    same = shlex.join(_overrides(facts))
-    model = shlex.quote(f"model={facts.config.at('choices.model')}")
+        yield "Resume where it stopped; the result is the same as without the interruption", words.train(run)
+        yield "Resume with another limit", words.train(run, longer)
+    same = _overrides(facts)
+    model = f"model={facts.config.at('choices.model')}"
     yield (
         "Fine-tune on a folder of your own pictures",
-        f"python train.py {model} init_from={run} data=crops data.root=FOLDER",
+        words.train(model, words.word("init_from", folder), "data=crops", "data.root=FOLDER"),
     )
-    yield "Repeat with three seeds to see the variation", f"python train.py -m {same} seed=1,2,3"
+    yield "Repeat with three seeds to see the variation", words.train("-m", *same, "seed=1,2,3")
     rate = facts.config.at(RATE)
     if isinstance(rate, (int, float)):
         rates = f"{rate / 2:g},{rate:g},{2 * rate:g}"
-        yield "Try other learning rates", f"python train.py -m {same} {RATE}={rates}"
+        yield "Try other learning rates", words.train("-m", *same, f"{RATE}={rates}")
     wandb = facts.record.part("wandb")
     if wandb.get("mode") == "offline" and wandb.get("folder"):
         yield "Upload to Weights & Biases, after `wandb login`", f"wandb sync {shlex.quote(str(wandb['folder']))}"
@@ -169,7 +167,7 @@ def _overrides(facts: Facts) -> list[str]:
     pairs = [(key, value) for key, equals, value in (word.partition("=") for word in typed) if equals]
     kept = {key: value for key, value in pairs if key not in ("run_dir", "resume", "seed", RATE) and key[0].isalpha()}
     for key, value in kept.items():
-        if "," in value and value[0] not in "[{":
+        if "," in value and value[0] not in "[{'\"":
             kept[key] = str(facts.config.at(f"choices.{key}") or facts.config.at(key))
     kept.setdefault("model", str(facts.config.at("choices.model")))
     return [f"{key}={value}" for key, value in kept.items()]
@@ -177,5 +175,5 @@ def _overrides(facts: Facts) -> list[str]:
 
 def _shown_path(folder: Path) -> str:
     """Relative where the run lies below the folder one is in, as one would type it."""
-    path = os.path.relpath(folder)
+    path = words.relative(folder)
     return str(folder.resolve()) if path.startswith("..") else path

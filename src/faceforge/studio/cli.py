@@ -196,12 +196,15 @@ def app_(
         str, typer.Option(help="Address to listen on; any other address than the default is open to the network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 7860,
+    public_url: Annotated[
+        str | None, typer.Option(help="Address behind a proxy, such as https://faces.example.com.")
+    ] = None,
     trusted: Trusted = None,
 ) -> None:
     """Open the studio: all of these commands in the browser."""
     from faceforge.studio.web.server import serve
 
-    serve(runs or [], host, port, tuple(trusted or ()))
+    serve(runs or [], host, port, tuple(trusted or ()), public_url)
 
 
 @app.command()

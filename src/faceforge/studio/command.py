@@ -14,7 +14,7 @@ import torch
 
 from faceforge.engine.progress import Progress
 from faceforge.errors import BadInput
-from faceforge.io.files import atomic_path
+from faceforge.io.files import atomic_path, short_name
 from faceforge.io.images import make_grid
 from faceforge.schemes.latent_space import Density, Kind
 from faceforge.studio import animation, output, recipes
@@ -178,7 +178,13 @@ def _photos(
 
 
 def _photo_target(asked: Request, model: Model, photo: Path, name: str) -> Target:
+    photo = _named(photo)
     return asked.target(model, f"{photo.stem}-{name}.png" if photo.is_file() else f"{photo.name}-{name}")
+
+
+def _named(path: Path) -> Path:
+    """The path with a name that outputs can have, unlike ``.``."""
+    return path if path.name.strip(".") else path.resolve()
 
 
 def _one(work: Work, model: Model, file: Path) -> Result:
@@ -192,9 +198,9 @@ def _one(work: Work, model: Model, file: Path) -> Result:
 def _beside(folder: Path, files: Sequence[Path], root: Path) -> list[Path]:
     """The output path of each image; if a.jpg and a.png would collide, all names keep their suffixes."""
     below = [file.relative_to(root) if root.is_dir() else Path(file.name) for file in files]
-    short = [path.with_suffix(".png") for path in below]
+    short = [path.with_name(short_name(path.stem, ".png")) for path in below]
     distinct = len(set(short)) == len(short)
-    return [folder / path for path in (short if distinct else (p.with_name(f"{p.name}.png") for p in below))]
+    return [folder / path for path in (short if distinct else (p.with_name(short_name(p.name, ".png")) for p in below))]
 
 
 def _film(asked: Request, model: Model, film: Path) -> None:
@@ -266,8 +272,8 @@ def average(
     if model is None and way not in (None, "landmarks"):
         raise BadInput(f"--method {way}: needs --run RUN")
     way = way or averages.ways_of(model)[0]
-    files = photos.photo_files(folder)
-    made = averages.by_way(way, model, map(photos.read_photo, files))
+    folder, read = _named(folder), list[int]()
+    made = averages.by_way(way, model, _counted(photos.read_photos(folder), read))
     kinds = VIDEOS if video else (".png",)
     default = (model.made if model else folder.parent) / f"{folder.name}-mean{kinds[0]}"
     path = next(output.target(out, default, overwrite, kinds).files([default.stem], kinds[0]))
@@ -278,7 +284,9 @@ def average(
             last[:] = [frame]
             yield frame
 
-    recipe = recipes.average(model, way, len(files), folder=folder.name)
+    first = next(made)  # the photos are read by now
+    made = chain([first], made)
+    recipe = recipes.average(model, way, len(read), folder=folder.name)
     with Bar(None) as progress:
         frames = progress.over(remembered())
         if video:
@@ -287,7 +295,13 @@ def average(
             for _ in frames:
                 pass
             output.save_png(last[0], path, recipe)
-    _say(f"the mean face ({way}, {progress.done} steps)", path)
+    _say(f"the mean face of {len(read)} photos ({way}, {progress.done} steps)", path)
+
+
+def _counted(pictures: Iterable[np.ndarray], read: list[int]) -> Iterator[np.ndarray]:
+    for pixels in pictures:
+        read.append(1)
+        yield pixels
 
 
 def _frames(seconds: float) -> int:

@@ -9,13 +9,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageCms
 
+ORIENTATION = 0x0112  # the tag of EXIF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -36,6 +47,41 @@ def draw(about: dict[str, Any], count: int, seed: int) -> np.ndarray:
     """Random z (count, ...) from the distribution that the generator was trained on."""
     shape, generator = (count, *about["input"]["shape"]), np.random.default_rng(seed)
     return generator.random(shape) if about["input"]["kind"] == "uniform" else generator.standard_normal(shape)
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """An image file as faceforge reads it: 8 bits, in sRGB, on white, upright. Raises ValueError."""
+    image = Image.open(path)
+    profile, orientation = image.info.get("icc_profile"), image.getexif().get(ORIENTATION, 1)
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise ValueError("32-bit pixels of unknown range")
+        pixels = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    elif image.mode in ("F", "LAB"):
+        raise ValueError(f"pixels of mode {image.mode}")
+    else:
+        pixels = image
+    alpha = pixels.convert("RGBA").getchannel("A") if pixels.has_transparency_data else None
+    if pixels.mode not in ("L", "RGB", "CMYK"):
+        pixels = pixels.convert("L" if pixels.mode in ("1", "LA", "La") else "RGB")
+    made = to_srgb(pixels, profile).convert("RGB")
+    white = Image.new("RGB", made.size, "white")
+    made = Image.composite(made, white, alpha) if alpha else made
+    turned = TURNS.get(orientation)
+    return made.transpose(turned) if turned is not None else made
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """An image of mode L, RGB or CMYK in sRGB; a broken or absent profile is sRGB."""
+    if not profile:
+        return image
+    try:
+        given, wanted = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+        image = image.convert("RGB") if image.mode == "L" and profile[16:20] != b"GRAY" else image
+        return ImageCms.profileToProfile(image, given, wanted, outputMode="RGB") or image
+    except (ImageCms.PyCMSError, OSError):
+        return image
 
 
 def to_input(picture: Image.Image, about: dict[str, Any]) -> np.ndarray:
@@ -77,7 +123,10 @@ def main() -> None:
     if about["input"]["kind"] == "image":
         if not asked.photo:
             parser.error(f"{asked.model}: takes images; --photo must name one")
-        values = to_input(Image.open(asked.photo), about)
+        try:
+            values = to_input(open_picture(asked.photo), about)
+        except (OSError, ValueError) as error:
+            parser.error(f"{asked.photo}: cannot be read ({error})")
     else:
         values = draw(about, asked.count, asked.seed)
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")

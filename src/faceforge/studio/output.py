@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 import faceforge
 from faceforge.errors import BadInput
-from faceforge.io.files import atomic_path
+from faceforge.io.files import atomic_path, short_name
 from faceforge.studio.model import Ability, Model
 from faceforge.types import Json
 
@@ -24,6 +24,7 @@ Source = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedi
 COMPOSITE: Source = "compositeWithTrainedAlgorithmicMedia"
 VIDEOS = (".mp4", ".gif")
 RECIPE = "faceforge"  # the key of the recipe in a PNG; in a video it is the comment
+DEFAULT_BYTES = 240  # of a name that is made here, to which a number or a longer suffix may come
 SHARPEST = 16  # of 0 (lossless) to 51: x264's constant rate factor; faces of 64 pixels show every artefact
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -163,7 +164,7 @@ class Target:
     def files(self, stems: Iterable[str], suffix: str = ".png") -> Iterator[Path]:
         """The file of each result."""
         for stem in stems:
-            yield self.path / f"{stem}{suffix}" if self.folder else self.path
+            yield self.path / short_name(stem, suffix, DEFAULT_BYTES) if self.folder else self.path
 
 
 Beside = Callable[[Path], Iterable[Path]]  # the other files that are written with a file
@@ -186,7 +187,7 @@ def target(
 
     Raises BadInput if a file exists and must not be replaced, or the suffix is not one of ``kinds``.
     """
-    path = out or _unused(default, beside)
+    path = out or _unused(default.with_name(short_name(default.stem, default.suffix, DEFAULT_BYTES)), beside)
     suffix = path.suffix.lower()
     if suffix and suffix not in kinds and not path.is_dir():
         raise BadInput(f"{path}: must be {' or '.join(kinds)}, or a folder")

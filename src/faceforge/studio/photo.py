@@ -15,15 +15,17 @@ from PIL import Image
 from torch import Tensor
 
 from faceforge.cut import frame as frames
-from faceforge.cut.detect import SURE_SCORE, Detection, Detector, find_yunet, make_detector
+from faceforge.cut.detect import SURE_SCORE, Detection, Detector, find_yunet, make_detector, scaled
 from faceforge.cut.frame import Frame
 from faceforge.cut.framing import framed
 from faceforge.data.framing import frame as whole
 from faceforge.errors import BadInput
+from faceforge.io.archives import Folder, pictures
 from faceforge.io.images import ImageError, decode, from_uint8, to_uint8
+from faceforge.io.kinds import told
 from faceforge.studio.model import WATCH, Model
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"}
+SEARCHED = 2048  # pixels: faces are found in a reduced photo with at least such a long side
 FEATHER = 0.12  # fraction of the frame at each edge over which a face is blended into the photo
 
 
@@ -46,24 +48,36 @@ def in_colour(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_photos(folder: Path) -> Iterator[np.ndarray]:
-    """Yield the images of a folder, uint8 RGB (H, W, 3). Raises BadInput."""
-    return map(read_photo, photo_files(folder))
+    """Yield the images of a folder, uint8 RGB (H, W, 3). What cannot be read is named on stderr and left out.
+
+    Raises BadInput if none can be read.
+    """
+    files, read = photo_files(folder), 0
+    for file in files:
+        try:
+            pixels = read_photo(file)
+        except BadInput as error:
+            print(f"faceforge: skipped {error}", file=sys.stderr)
+        else:
+            read += 1
+            yield pixels
+    if not read:
+        raise BadInput(f"{folder}: none of its {len(files)} images can be read")
 
 
 def photo_files(path: Path) -> list[Path]:
-    """The image files of a folder at any depth, or the one file. Raises BadInput if there are none."""
+    """The image files of a folder at any depth, or the one file; others are told. Raises BadInput if there are none."""
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise BadInput(f"{path}: no such image or folder")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not _hidden(p.relative_to(path)))
+    folder = Folder(path)
+    found, left_out = pictures(folder, folder.names())
     if not found:
-        raise BadInput(f"{path}: holds no images")
-    return found
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith((".", "_review")) for part in path.parts)
+        raise BadInput("; ".join([f"{path}: holds no images", *told(left_out)]))
+    for line in told(left_out):
+        print(f"faceforge: {line}", file=sys.stderr)
+    return sorted(path / name for name in found)
 
 
 # --------------------------------------------------------------------------------------------------------------- faces
@@ -93,8 +107,12 @@ def find_faces(pixels: np.ndarray, model: Model, most: int | None = None) -> lis
     Empty if no face is detected with confidence.
     """
     WATCH.get()()
-    found = [face for face in finder()(pixels) if face.score is None or face.score >= SURE_SCORE]
-    return [_spot(face, pixels.shape[:2], model) for face in found[:most]]
+    height, width = pixels.shape[:2]
+    share = 1 / max(1, max(height, width) // SEARCHED)
+    size = max(1, round(width * share)), max(1, round(height * share))
+    seen = pixels if share == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    found = [face for face in finder()(seen) if face.score is None or face.score >= SURE_SCORE]
+    return [_spot(scaled(face, seen.shape, pixels.shape), pixels.shape[:2], model) for face in found[:most]]
 
 
 def _spot(face: Detection, size: tuple[int, int], model: Model) -> Spot:

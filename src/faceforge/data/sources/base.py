@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
+from unicodedata import normalize
 
 import numpy as np
 
-from faceforge.io.archives import known_hashes
+from faceforge.io.archives import known_hashes, pictures
 from faceforge.io.images import decode
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class Source(Protocol):
 class Files:
     """A source whose faces are image files: face i is the file ``names[i]``.
 
-    If the store has a ``SHA256SUMS``, the files that it lists are verified when read.
+    ``told`` says how many images each table of the dataset matched. If the store has a ``SHA256SUMS``, the files
+    that it lists are verified when read.
     """
 
     name = "files"
@@ -64,6 +67,7 @@ class Files:
         self.store = store
         self.names = names
         self.known = known_hashes(store)
+        self.told: list[str] = []
         self.faces = [_readable(face) for face in faces]
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
@@ -75,17 +79,21 @@ class Files:
         """SHA-256 of the file's bytes. Raises ImageError if it cannot be read."""
         return hashlib.sha256(self.store.read(self.names[index])).hexdigest()
 
+    def left_out(self) -> Counter[str]:
+        """How many pictures of each kind are in the store but cannot be read here."""
+        return pictures(self.store, self.store.names())[1]
+
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
         """None: an image file has no attributes."""
         return None
 
 
 def _readable(face: Face) -> Face:
-    """The face with valid UTF-8 names: file names on disk may have any encoding."""
+    """The face with valid UTF-8 names in composed form: names on disk may have any encoding and form."""
     if face.id.isascii() and (face.identity or "").isascii():
         return face
     return replace(face, id=_text(face.id), identity=face.identity and _text(face.identity))
 
 
 def _text(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))

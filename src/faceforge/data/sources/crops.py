@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import re
-from io import BytesIO, TextIOWrapper
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from faceforge.data.layout import PEOPLE_FROM, Layout, understand
 from faceforge.data.sources.base import Face, Files
 from faceforge.errors import BadInput
-from faceforge.io import manifest
+from faceforge.io import manifest, tables
 from faceforge.io.archives import FileStore, Folder, image_names, open_store
 from faceforge.io.images import ImageError
 
+__all__ = ["PEOPLE_FROM", "REVIEW", "Crops"]
+
 REVIEW = "_review"
-PEOPLE_FROM = 8  # fewer sub-folders than this are labels (smile/, sad/), not people
+TOLD = ("face", "source", "n", "verdict", "reason", "person", "same_as")  # columns of a manifest
 
 
 class _Told(NamedTuple):
+    folder: str  # of the manifest
+    face: str
     verdict: str
     person: str
     same_as: str
 
 
 class Crops(Files):
-    """Images at any depth. Hidden files and ``_review`` folders are ignored.
+    """Images at any depth. Hidden files, folders of systems and ``_review`` folders are ignored.
 
-    ``identity`` defines the person of an image: ``folder`` the first sub-folder, ``name`` the file name before a final
-    ``_0001``, ``file`` each image its own person. ``auto`` is folder if there are at least eight sub-folders; fewer are
-    labels, and each becomes an attribute. A ``manifest.csv`` of `faceforge cut` is followed: only accepted faces are
-    used, also those still in ``_review``, and faces it marks as one person or as near duplicates share an identity.
-    Raises BadInput if there are no images or the manifest is invalid.
+    Folders that hold everything and numbered shards are looked through; ``train``, ``val`` and ``test`` are an official
+    split. ``identity`` defines the person of an image: ``folder`` the first sub-folder below these, ``name`` the file
+    name before a final ``_0001``, ``file`` each image its own person. ``auto`` is folder if there are at least eight
+    sub-folders; fewer are labels, and each becomes an attribute. A ``manifest.csv`` of `faceforge cut` is followed:
+    only accepted faces are used, also those still in ``_review``, and faces it marks as one person or as near
+    duplicates share an identity. Raises BadInput if there are no images or a manifest is invalid.
     """
 
     name = "crops"
@@ -44,73 +51,100 @@ class Crops(Files):
         cache: str | None = None,
     ) -> None:
         store = open_store(root, cache)
-        verdicts = _verdicts(store)
-        names = {_face(name): name for name in image_names(_listed(store, verdicts), store.root)}
-        dropped = {face for face, row in verdicts.items() if row.verdict != "accepted"}
-        faces = sorted(face for face in names if face not in dropped)
-        if not faces:
+        listed = store.names()
+        manifests = _manifests(store, listed)
+        told = _Verdicts({folder + face: row for folder, rows in manifests.items() for face, row in rows.items()})
+        names = {_face(name): name for name in image_names(store, [*listed, *told.waiting(store, listed)])}
+        kept = [face for face in names if told.accept(face)]
+        if not kept:
             raise BadInput(f"data.root={root}: its manifest accepts no face; change verdicts in manifest.csv")
-        self.folders = [_first_folder(face) for face in faces]
-        distinct = {folder for folder in self.folders if folder}
-        if identity == "auto":
-            identity = "folder" if len(distinct) >= PEOPLE_FROM else "file"
-        self.sets = sorted(distinct) if identity != "folder" and 2 <= len(distinct) < PEOPLE_FROM else []
-        same = {row.same_as for row in verdicts.values()}
-        people = [_known_as(face, verdicts.get(face), same) or _person(face, identity) for face in faces]
-        found = [Face(face, person) for face, person in zip(faces, people, strict=True)]
-        super().__init__(store, [names[face] for face in faces], found)
+        self.layout = layout = understand(kept, manifests)
+        people = [told.person(face, layout.outer) for face in kept]
+        people = [one or other for one, other in zip(people, _people(layout, identity), strict=True)]
+        order = sorted(range(len(kept)), key=layout.ids.__getitem__)
+        self.folders = [layout.folders[n] for n in order]
+        self.sets = layout.sets if identity != "folder" else []
+        faces = [Face(layout.ids[n], people[n], layout.splits[n]) for n in order]
+        super().__init__(store, [names[kept[n]] for n in order], faces)
 
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
-        """One 0/1 column per sub-folder; None if sub-folders are people or there are none."""
+        """One 0/1 column per set; None if sub-folders are people or there are none."""
         if not self.sets:
             return None
         member = [[folder == name for name in self.sets] for folder in self.folders]
         return self.sets, np.array(member, dtype=np.float32)
 
 
-def _verdicts(store: FileStore) -> dict[str, _Told]:
-    """The rows of a manifest at the top of the store."""
-    if manifest.NAME not in store.names():
-        return {}
-    where = f"{store.root}/{manifest.NAME}"
+def _people(layout: Layout, identity: str) -> list[str | None]:
+    if identity == "auto":
+        return layout.people
+    if identity == "folder":
+        return layout.folders
+    numbered = [re.fullmatch(r"(.+)_\d+", PurePosixPath(face).stem) for face in layout.ids]
+    return [found[1] if identity == "name" and found else None for found in numbered]
+
+
+# -------------------------------------------------------------------------------------------------- manifests
+
+
+class _Verdicts:
+    """The faces of manifests by name; a name is also found in another Unicode form, case or format."""
+
+    def __init__(self, rows: dict[str, _Told]) -> None:
+        self._rows = rows
+        self._plain = {tables.plain(face): row for face, row in rows.items()}
+        self._same = {row.same_as for row in rows.values()}
+
+    def _row(self, face: str) -> _Told | None:
+        return (self._rows.get(face) or self._plain.get(tables.plain(face))) if self._rows else None
+
+    def accept(self, face: str) -> bool:
+        """Whether a face is used: one that is in no manifest is."""
+        row = self._row(face)
+        return row is None or row.verdict == "accepted"
+
+    def person(self, face: str, outer: str) -> str | None:
+        """The identity in the manifest; near duplicates have that of the kept face."""
+        row = self._row(face)
+        name = row and (row.person or row.same_as or (face if face in self._same else None))
+        return name.removeprefix(outer) if name else None
+
+    def waiting(self, store: FileStore, listed: Sequence[str]) -> list[str]:
+        """Accepted faces whose crops are still in ``_review``."""
+        if not isinstance(store, Folder):
+            return []
+        present = set(listed)
+        absent = [row for face, row in self._rows.items() if row.verdict == "accepted" and face not in present]
+        names = [f"{row.folder}{REVIEW}/{verdict}/{row.face}" for row in absent for verdict in manifest.VERDICTS]
+        return [name for name in names if store.file(name).is_file()]
+
+
+def _manifests(store: FileStore, listed: Sequence[str]) -> dict[str, dict[str, _Told]]:
+    """The faces of every manifest in the store, by its folder, which ends in a slash."""
+    files = [name for name in listed if name.rpartition("/")[2] == manifest.NAME]
+    rows = {name.removesuffix(manifest.NAME): _read_manifest(store, name) for name in files}
+    return {folder: found for folder, found in rows.items() if found is not None}
+
+
+def _read_manifest(store: FileStore, name: str) -> dict[str, _Told] | None:
+    """The faces of a manifest, None if the file is none."""
+    where, folder = f"{store.root}/{name}", name.removesuffix(manifest.NAME)
     try:
-        whole = isinstance(store, Folder)
-        file = store.file(manifest.NAME).open("rb") if whole else BytesIO(store.read(manifest.NAME))
-        with TextIOWrapper(file, "utf-8-sig", newline="") as text:
-            if not manifest.is_one(text.readline()):
-                return {}
-            text.seek(0)
-            return {r.face: _Told(r.verdict, r.person, r.same_as) for r in manifest.parse(text, where) if r.n}
-    except (OSError, ImageError, UnicodeDecodeError) as error:
+        with store.file(name).open("rb") if isinstance(store, Folder) else BytesIO(store.read(name)) as file:
+            if not manifest.is_one(tables.first_line(file)):
+                return None
+            rows = manifest.parse(file, where, TOLD)
+            return {row.face: _told(folder, row) for row in rows if row.n}
+    except (OSError, ImageError) as error:
         raise BadInput(f"{where}: cannot be read as text ({error})") from error
 
 
-def _listed(store: FileStore, verdicts: dict[str, _Told]) -> list[str]:
-    """The images in place, and accepted ones whose crops are still in ``_review``."""
-    listed = set(store.names())
-    absent = [face for face, row in verdicts.items() if row.verdict == "accepted" and face not in listed]
-    waiting = [f"{REVIEW}/{verdict}/{face}" for face in absent for verdict in manifest.VERDICTS]
-    return [*listed, *(name for name in waiting if isinstance(store, Folder) and store.file(name).is_file())]
+def _told(folder: str, row: manifest.Row) -> _Told:
+    below = [folder + name if name else "" for name in (row.person, row.same_as)]
+    return _Told(folder, row.face, row.verdict, *below)
 
 
 def _face(name: str) -> str:
-    return name.split("/", 2)[2] if name.startswith(f"{REVIEW}/") else name
-
-
-def _known_as(face: str, row: _Told | None, same: set[str]) -> str | None:
-    """The identity in the manifest; near duplicates have that of the kept face."""
-    if row is None:
-        return None
-    return row.person or row.same_as or (face if face in same else None)
-
-
-def _first_folder(name: str) -> str | None:
-    folder, slash, _ = name.partition("/")
-    return folder if slash else None
-
-
-def _person(name: str, identity: str) -> str | None:
-    if identity == "folder":
-        return _first_folder(name)
-    numbered = re.fullmatch(r"(.+)_\d+", PurePosixPath(name).stem)
-    return numbered[1] if identity == "name" and numbered else None
+    """The name of a crop without ``_review`` and the verdict."""
+    before, review, after = f"/{name}".partition(f"/{REVIEW}/")
+    return f"{before}/{after.partition('/')[2]}".removeprefix("/") if review else name

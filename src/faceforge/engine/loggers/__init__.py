@@ -17,7 +17,7 @@ from faceforge.errors import BadInput, to_install
 
 def make_loggers(
     mode: Mode,
-    project: str,
+    project: str | None,
     entity: str | None,
     name: str | None,
     group: str | None,
@@ -27,14 +27,15 @@ def make_loggers(
     *,
     folder: str | Path,
     config: Mapping[str, Any],
-    run_id: str | None = None,
+    earlier: Mapping[str, Any] | None = None,
     resumed_at: int | None = None,
     kind: str = "generated",
 ) -> list[Logger]:
     """The W&B logger, unless its mode is disabled, and those of ``also``; keyword-only arguments come from training.
 
     ``also`` are other Lightning loggers, or factories, which receive the folder as ``save_dir``.
-    `run_id` and `resumed_at` (the clock) continue an earlier W&B run; `kind` as in `Wandb`. Raises BadInput.
+    `earlier` (as recorded in run.json) and `resumed_at` (the clock) continue a W&B run; `kind` as in `Wandb`. Raises
+    BadInput.
     """
     for key, value, legal in [("mode", mode, get_args(Mode)), ("images", images, POLICIES)]:
         if value not in legal:
@@ -42,8 +43,10 @@ def make_loggers(
     others = [_made(name, logger, Path(folder)) for name, logger in also.items() if logger is not None]
     if mode == "disabled" or (mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         return others
-    about = {"project": project, "entity": entity, "name": name, "group": group, "tags": list(tags)}
-    ours = {"mode": mode, "images_policy": images, "run_id": run_id, "resumed_at": resumed_at, "kind": kind}
+    earlier = earlier or {}
+    where = {"project": project or earlier.get("project"), "name": name or earlier.get("name")}
+    about = {**where, "entity": entity, "group": group, "tags": list(tags)}
+    ours = {"mode": mode, "images_policy": images, "run_id": earlier.get("id"), "resumed_at": resumed_at, "kind": kind}
     return [Wandb(folder, config=dict(config), **ours, **about), *others]
 
 

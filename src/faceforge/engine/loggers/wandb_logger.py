@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 Mode = Literal["auto", "online", "offline", "disabled"]
 Policy = Literal["generated", "all", "none"]
 POLICIES: dict[str, set[str]] = {"generated": {"generated"}, "all": {"generated", "real-derived"}, "none": set()}
+MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}  # by $WANDB_MODE
 # one service under two names: a login for one is valid for both
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -76,16 +77,20 @@ class Wandb(RunLogger):
     ) -> None:
         super().__init__(folder)
         self.mode, self.id, self.broken = mode, run_id or secrets.token_hex(5), False
-        self._about = {**about, "name": about.get("name") or self.name}
+        self._continued = run_id is not None
+        self._about = {**about, "name": about.get("name") or os.environ.get("WANDB_NAME") or self.name}
+        self._about["project"] = about.get("project") or os.environ.get("WANDB_PROJECT") or "faceforge"
         self._sent, self._kind, self._resumed_at = POLICIES[images_policy], kind, resumed_at
         self._run: Any = None
 
     @property
     def info(self) -> dict[str, str] | None:
-        """id, actual mode and folder for run.json; None before the start or if W&B failed."""
+        """What W&B uses, for run.json: id, name, project, mode and folder; None before the start or if W&B failed."""
         if self._run is None:
             return None
-        return {"id": self.id, "mode": self.mode, "folder": str(Path(self._run.settings.sync_dir).resolve())}
+        folder = Path(self._run.settings.sync_dir).resolve()
+        used = {"id": self.id, "name": self._run.name, "project": self._run.project}
+        return {**used, "mode": self.mode, "folder": str(folder)}
 
     @property
     def experiment(self) -> Any:
@@ -160,8 +165,11 @@ class Wandb(RunLogger):
 
     def _open(self, wandb: Any, **settings: Any) -> Any:
         # Silent offline; online, its URL and upload errors are printed
+        inherited = wandb.setup().settings
+        if inherited.sweep_id and self._continued:  # in a sweep W&B takes the id of $WANDB_RUN_ID, not the one below
+            inherited.run_id = self.id
         settings |= {"console": "off", "silent": self.mode == "offline", "quiet": True}
-        return wandb.init(
+        run = wandb.init(
             dir=str(self.folder.absolute()),  # W&B's service keeps the folder where it was first started
             id=self.id,
             mode=self.mode,
@@ -170,6 +178,8 @@ class Wandb(RunLogger):
             settings=wandb.Settings(**settings),
             **self._about,
         )
+        self.id = run.id
+        return run
 
     def _replay(self, clock: int) -> None:
         """The rows, and the images that the policy allows, in clock order."""
@@ -191,8 +201,8 @@ class Wandb(RunLogger):
 
 def choose_mode(mode: str, settings: Any) -> tuple[str, str | None]:
     """(online or offline, API key): never prompts, and waits two seconds for a dead network."""
-    if mode == "auto" and os.environ.get("WANDB_MODE") in ("online", "offline"):
-        mode = os.environ["WANDB_MODE"]
+    if mode == "auto":
+        mode = MODES.get(os.environ.get("WANDB_MODE", ""), mode)
     if mode == "offline":
         return mode, None
     key = find_login(settings)

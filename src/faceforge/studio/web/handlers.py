@@ -31,7 +31,6 @@ SEEDS = 2**53 - 1  # the largest integer that JavaScript represents exactly
 MOST_FACES = 36  # per request
 MOST_SECONDS = 12.0  # of video
 STRONGEST = 10.0  # largest change of an attribute
-MOST_PIXELS = 24_000_000  # of an uploaded photo
 STEPS = 60  # of optimisation, for the ends of a morph
 NO_FACE = "No face was found in this photo. Use a larger, brighter or more frontal face."
 WHOLE = " Or tick 'The whole image is one face'."
@@ -110,7 +109,7 @@ class Ask:
             raise BadInput("a photo is needed: choose one, take one, or drop one here")
         where = f"photo {number + 1}" if len(self.uploads) > 1 else "this photo"
         try:
-            return photos.in_colour(decode(self.uploads[number], most=MOST_PIXELS))
+            return photos.in_colour(decode(self.uploads[number]))
         except ImageError as error:
             raise BadInput(f"{where} cannot be used: {error}") from None
 

@@ -42,6 +42,7 @@ from faceforge.types import Json
 PAGE = Path(__file__).parent / "page"
 DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the default model
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PORTS = {"http": 80, "https": 443}
 EVERYWHERE = ("0.0.0.0", "::", "")
 DRAIN_SECONDS = 5.0
 HEADERS = {
@@ -172,11 +173,13 @@ async def _drain(request: Request) -> None:
 class SameOriginMiddleware:
     """Rejects requests from other origins and adds the security headers.
 
-    ``hosts`` are the allowed host names, against DNS rebinding; empty allows any.
+    ``hosts`` are the allowed host names, against DNS rebinding; empty allows any. ``public`` is the origin of the page
+    behind a proxy. What a proxy adds (X-Forwarded-...) is never trusted, since anyone can send it.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
-        self.app, self.hosts = app, hosts
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], public: str | None = None) -> None:
+        self.app, self.hosts, self.public = app, hosts, public
+        self.public_host = urlsplit(public).hostname if public else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -193,10 +196,30 @@ class SameOriginMiddleware:
 
         if self.hosts and _hostname(names.get(b"host", "")) not in self.hosts:
             await _said("This host name is not allowed.", 400)(scope, receive, sent)
-        elif origin is not None and origin.partition("://")[2] != names.get(b"host"):
+        elif origin is not None and not self._is_own(origin, names.get(b"host", "")):
             await _said("Requests from other pages are not allowed.", 403)(scope, receive, sent)
         else:
             await self.app(scope, receive, sent)
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Whether the page of this server sent a request: by the public address, or by the address that was asked."""
+        if self.public and (origin == self.public or _hostname(host) == self.public_host):
+            return origin == self.public
+        return origin.partition("://")[2] == host
+
+
+def public_origin(url: str) -> str:
+    """The origin of an address as browsers send it. Raises BadInput."""
+    wrong = BadInput(f"--public-url {url}: must be https://HOST or http://HOST, optionally with a port and a path")
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    except ValueError:
+        raise wrong from None
+    if not host or parts.scheme not in PORTS or parts.query or parts.fragment or parts.username is not None:
+        raise wrong
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, PORTS[parts.scheme]) else "")
 
 
 def _hostname(host: str) -> str | None:
@@ -206,8 +229,10 @@ def _hostname(host: str) -> str | None:
         return None
 
 
-def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1") -> Starlette:
-    """The app for some models."""
+def make_app(
+    models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1", public_url: str | None = None
+) -> Starlette:
+    """The app for some models; ``public_url`` is its address behind a proxy. Raises BadInput."""
     desk = WorkQueue(limits or Limits())
     offered = _offers(models, desk.limits)
 
@@ -240,7 +265,10 @@ def make_app(models: Sequence[Model], limits: Limits | None = None, host: str = 
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     hosts = [] if host in EVERYWHERE else [*LOOPBACK, host.lower()]
-    return Starlette(routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts)])
+    public = public_origin(public_url) if public_url else None
+    if public and hosts:
+        hosts.append(urlsplit(public).hostname or "")
+    return Starlette(routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts, public)])
 
 
 def _said(sentence: str, status: int) -> Response:
@@ -290,8 +318,12 @@ def _offer(model: Model) -> Json:
 # ------------------------------------------------------------------------------------------------------------- serving
 
 
-def serve(runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = ()) -> None:
+def serve(
+    runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = (), public_url: str | None = None
+) -> None:
     """Serve the app until interrupted. Raises BadInput if a run or the address cannot be used."""
+    if public_url:
+        public_origin(public_url)  # refused before models are loaded
     models = [open_model(run, None, trusted) for run in runs or [DRAWN]]
     for model in models:
         if not model.abilities:
@@ -306,9 +338,11 @@ def serve(runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = (
                 f"{host or 'every address'} is reachable from other machines: anyone there may use these models and "
                 "this machine, and photos are sent unencrypted; use 127.0.0.1 to restrict it to this machine"
             )
-        _tell(f"listening on http://{address}:{place.getsockname()[1]} (Ctrl-C to stop)")
+        seen = f", seen as {public_url}" if public_url else ""
+        _tell(f"listening on http://{address}:{place.getsockname()[1]}{seen} (Ctrl-C to stop)")
         settings = uvicorn.Config(
-            make_app(models, host=host),
+            make_app(models, host=host, public_url=public_url),
+            proxy_headers=False,
             log_level="warning",
             access_log=False,
             server_header=False,
