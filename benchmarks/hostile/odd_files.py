@@ -159,7 +159,51 @@ def cmyk_profile() -> bytes:
     return profile(b"CMYK", [(b"A2B0", _lut(4))], b"prtr", b"Lab ")
 
 
+def apple_p3() -> bytes:
+    """Display P3 as phones write it: version 4, curves by parameters."""
+    whole = bytearray(rgb_profile(P3, 1.0))
+    curve = b"para\0\0\0\0" + struct.pack(
+        ">HH5i", 3, 0, *(round(v * 65536) for v in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
+    )
+    at = 132
+    for _ in range(int.from_bytes(whole[128:132], "big")):
+        if whole[at + 1 : at + 4] == b"TRC":
+            struct.pack_into(">II", whole, at + 4, len(whole), len(curve))
+        at += 12
+    whole += curve
+    whole[8:12] = b"\x04\0\0\0"
+    struct.pack_into(">I", whole, 0, len(whole))
+    return bytes(whole)
+
+
+def scanner_profile() -> bytes:
+    """A profile of RGB by a table: darker, and without colour."""
+    return profile(b"RGB ", [(b"A2B0", _lut(3))], b"scnr", b"Lab ")
+
+
 # ------------------------------------------------------------------------------------------------------------- others
+
+
+def gif(
+    index: Pixels, colours: Pixels, at: tuple[int, int], size: tuple[int, int], clear: int, woven: bool, local: bool
+) -> bytes:
+    """A GIF of at most 128 colours, unpacked, at (x, y) on a canvas of (width, height); ``clear`` is transparent."""
+    height, width = index.shape
+    table = np.zeros((128, 3), np.uint8)
+    table[: len(colours)] = colours
+    rows = [r for start, step in ((0, 8), (4, 8), (2, 4), (1, 2)) for r in range(start, height, step)]
+    order = index[rows] if woven else index
+    codes: list[int] = []
+    for n, value in enumerate(order.reshape(-1).tolist()):
+        codes += [128] if n % 100 == 0 else []
+        codes.append(value)
+    packed = bytes([*codes, 129])  # codes of 8 bits: below 128 entries they never grow
+    blocks = b"".join(bytes([len(packed[n : n + 255])]) + packed[n : n + 255] for n in range(0, len(packed), 255))
+    head = b"GIF89a" + struct.pack("<HHBBB", *size, 0x00 if local else 0xF6, 0, 0) + (b"" if local else table.tobytes())
+    control = b"\x21\xf9\x04" + bytes([int(clear >= 0), 0, 0, max(clear, 0), 0])
+    flags = (0x40 if woven else 0) | (0x86 if local else 0)
+    image = b"," + struct.pack("<HHHHB", *at, width, height, flags) + (table.tobytes() if local else b"")
+    return head + control + image + b"\x07" + blocks + b"\0;"
 
 
 def bmp(pixels: Pixels, bits: int = 24, top_down: bool = False, core: bool = False, fields: bool = False) -> bytes:

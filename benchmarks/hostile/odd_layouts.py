@@ -230,9 +230,7 @@ def named() -> Iterator[Layout]:
         source="lfw",
         litter={"pairs.txt": b"10\t300\n", "lfw-names.txt": b"Ann\t3\n"},
     )
-    yield Layout(
-        "people below their initials", [f"{who[0]}{k % 1}/{who}/{k}.png" for who in WHO for k in range(PER)], _people()
-    )
+    yield from _more_people()
     yield Layout(
         "people in two cases", [f"{name}/{k}.png" for name in [*WHO[:9], "ann"] for k in range(PER)], _people()
     )
@@ -262,6 +260,39 @@ def named() -> Iterator[Layout]:
     yield Layout("two pictures", ["a.png", "b.png"], Expected([0, 1], refusal=ANY, read=False), through_check=False)
 
 
+def _more_people() -> Iterator[Layout]:
+    """People whose folders look like shards, dates or letters, and copies."""
+    for wrapper in ("train/", "test/", "0/", "part_1/", "100APPLE/", "A/", "00000/", "Ann/"):
+        yield Layout(f"people within {wrapper}", [wrapper + name for name in PEOPLE], _people())
+    for what, folders in {
+        "Ann_1950-01-02": [f"{who}_{1950 + n}-01-02" for n, who in enumerate(WHO)],
+        "long numbers": [f"{9876543210 + 7919 * n}" for n in range(10)],
+        "group_0_Ann": [f"group_{n}_{who}" for n, who in enumerate(WHO)],
+        "person_0": [f"person_{n}" for n in range(10)],
+        "Person 0": [f"Person {n}" for n in range(10)],
+        "Subject 1": [f"Subject {n}" for n in range(10)],
+        "Actor_01": [f"Actor_{n:02d}" for n in range(10)],
+        "pins_Ann": [f"pins_{who}" for who in WHO],
+        "A0": [f"{who[0]}{n}" for n, who in enumerate(WHO)],
+        "user1": [f"user{n}" for n in range(10)],
+        "face1": [f"face{n}" for n in range(10)],
+        "model-1": [f"model-{n}" for n in range(10)],
+        "class_0": [f"class_{n}" for n in range(10)],
+    }.items():
+        names = [f"{folder}/{k}.png" for folder in folders for k in range(PER)]
+        yield Layout(f"people called {what}", names, _people())
+    twice = [f"{copy}/{who}/{who}_{k + 1:04d}.png" for copy in ("lfw", "lfw2") for who in WHO[:5] for k in range(PER)]
+    right = replace(_people(), people=None, refusal=ANY, labels=None)
+    yield Layout("two copies of LFW", twice, right, source="lfw", through_check=False)
+    letters = [f"{chr(65 + n)}/{who}/{k}.png" for n, who in enumerate(WHO) for k in range(PER)]
+    yield Layout("people, one below each letter of a list", letters, _people())
+    many = [who + suffix for who in WHO for suffix in ("", "2")]
+    below = [f"{who[0]}/{who}/{k}.png" for who in many for k in range(2)]
+    yield Layout(
+        "people below their initials, two each", below, Expected(range(40), {n: n // 2 for n in range(40)}, None, {})
+    )
+
+
 SPELLINGS = {
     "train, val, test": ("train", "val", "test"),
     "Train, Val, Test": ("Train", "Val", "Test"),
@@ -288,6 +319,22 @@ def official() -> Iterator[Layout]:
         yield Layout(
             f"a split called {what}", [f"{part}/{k}.png" for part in folders for k in range(6)], guessed, others
         )
+    for what, names in {
+        "train/train, test/test": [f"{part}/{part}/{k}.png" for part in SPLITS for k in range(6)],
+        "five folders around": [f"a/b/c/d/e/{name}" for name in OFFICIAL],
+        "a folder of images around": [f"images/{name}" for name in OFFICIAL],
+        "a folder called train around": [f"train/{name}" for name in OFFICIAL],
+        "a folder called test around": [f"test/{name}" for name in OFFICIAL],
+        "split_train": [f"split_{name}" for name in OFFICIAL],
+        "Training Set": [f"{part} Set/{k}.png" for part in ("Training", "Validation", "Test") for k in range(6)],
+        "TrainImages": [f"{part}Images/{k}.png" for part in ("Train", "Val", "Test") for k in range(6)],
+        "celeba-train": [f"celeba-{part}/{k}.png" for part in SPLITS for k in range(6)],
+        "train_128x128": [f"{part}_128x128/{k}.png" for part in SPLITS for k in range(6)],
+        "train (1)": [f"{part} (1)/{k}.png" for part in SPLITS for k in range(6)],
+    }.items():
+        yield Layout(f"a split: {what}", names, _official(6))
+    csvs = {"train.csv": b"file,smile\n0.png,1\n", "test.csv": b"file,smile\n", "sample_submission.csv": b"id,smile\n"}
+    yield Layout("a split, with Kaggle's tables", OFFICIAL, _official(6), litter=csvs)
     inner = {n: n // 2 for n in range(30)}
     names = [f"{part}/{WHO[k // 2]}{p}/{k}.png" for p, part in enumerate(SPLITS) for k in range(10)]
     yield Layout("people within a split", names, _official(10, people=inner))
@@ -402,6 +449,17 @@ def shards() -> Iterator[Layout]:
             f"DCIM/{100 + n // 4}{('APPLE', 'CANON', '_PANA')[n // 4 % 3]}/IMG_{n:04d}.png" for n in range(40)
         ],
         "ranges": [f"{n // 4 * 4:04d}-{n // 4 * 4 + 3:04d}/{n:04d}.png" for n in range(40)],
+        "images_001": [f"images_{n // 4:03d}/{n:08d}_000.png" for n in range(40)],
+        "numbered from 0": [f"{n // 4}/{n:06d}.png" for n in range(40)],
+        "of one thousand each, without zeros": [f"{n // 4 * 1000}/{n // 4 * 1000 + n % 4}.png" for n in range(40)],
+        "archives": [f"archive{n // 4 + 1}/{n}.png" for n in range(40)],
+        "data_batch_1": [f"data_batch_{n // 4 + 1}/{n}.png" for n in range(40)],
+        "pages": [f"page_{n // 4 + 1}/{n}.png" for n in range(40)],
+        "dates in one word": [f"202601{n // 4 + 1:02d}/IMG_{n:04d}.png" for n in range(40)],
+        "Android's": [f"DCIM/Camera/{2016 + n // 4}/{n:02d}.png" for n in range(40)],
+        "Lightroom's": [
+            f"{2020 + n // 24}/{2020 + n // 24}-{n // 4 % 6 + 1:02d}-11/DSC_{n:04d}.png" for n in range(48)
+        ],
         "Takeout": [f"Takeout/Google Photos/Photos from {2010 + n // 4}/IMG_{n}.png" for n in range(40)],
     }.items():
         yield Layout(f"shards: {what}", names, _nobody(len(names)))
@@ -680,6 +738,15 @@ def _archives(root: Path) -> Path:
     return outer
 
 
+def _doubled(root: Path) -> Path:
+    """A zip in which the last name stands twice, with the same picture."""
+    path = root.parent / "twice.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in [*FLAT, FLAT[-1]]:
+            archive.write(root / name, name)
+    return path
+
+
 def _cut(root: Path) -> Path:
     path = _misnamed("zip", ".zip")(root)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -716,6 +783,8 @@ def strange() -> Iterator[Layout]:
         build=_archive,
         through_check=False,
     )
+    doubled = replace(_nobody(12), refusal=ANY)
+    yield Layout("a zip that holds a name twice", FLAT, doubled, build=_doubled, through_check=False)
     yield Layout(
         "shards of WebDataset",
         PEOPLE,

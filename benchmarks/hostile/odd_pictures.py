@@ -808,6 +808,148 @@ def several(faces: Faces) -> Found:
     yield Picture("GIF of grey", "a.gif", encoded(grey, "GIF"), grey)
 
 
+def gifs(faces: Faces) -> Found:
+    """GIFs whose first frame is woven, has colours of its own, or fills a part of the canvas."""
+    for what, woven, local, at in (
+        ("woven", True, False, (0, 0)),
+        ("with colours of its own", False, True, (0, 0)),
+        ("woven, with colours of its own", True, True, (0, 0)),
+        ("on a part of the canvas", False, False, (5, 9)),
+        ("woven, on a part of the canvas", True, True, (7, 3)),
+    ):
+        image = Image.fromarray(faces()).quantize(64)
+        index, colours = np.asarray(image), np.array(image.getpalette(), np.uint8).reshape(-1, 3)[:64]
+        right = np.full((HEIGHT + 12, WIDTH + 12, 3) if at != (0, 0) else (HEIGHT, WIDTH, 3), 255, np.uint8)
+        right[at[1] : at[1] + HEIGHT, at[0] : at[0] + WIDTH] = colours[index]
+        data = made.gif(index, colours, at, (right.shape[1], right.shape[0]), 100, woven, local)
+        yield Picture(f"GIF {what}", "a.gif", data, right)
+
+
+def relatives(faces: Faces) -> Found:
+    """Relatives of what the other families have."""
+    for what, profile in {"P3 of a phone": made.apple_p3(), "a scanner's table": made.scanner_profile()}.items():
+        for kind in ("JPEG", "PNG", "TIFF"):
+            image = Image.fromarray(faces())
+            data = encoded(image, kind, icc_profile=profile)
+            yield Picture(
+                f"{kind} with {what}",
+                f"a.{kind.lower().replace('jpeg', 'jpg')}",
+                data,
+                _srgb(image, profile),
+                tolerance=4.0,
+            )
+    pixels = faces()
+    whole, small = encoded(pixels), encoded(faces(16, 16))
+    thumb = made.segment(0xE1, b"Exif\0\0" + made.exif(1) + small)
+    yield Picture("a JPEG with a JPEG in its EXIF", "a.jpg", made.with_segments(whole, thumb), pixels)
+    yield Picture(
+        "a JPEG with a JPEG in a comment", "a.jpg", made.with_segments(whole, made.segment(0xFE, small)), pixels
+    )
+    yield Picture(
+        "a JPEG with a JPEG in Photoshop's segment",
+        "a.jpg",
+        made.with_segments(whole, made.segment(0xED, small)),
+        pixels,
+    )
+    yield Picture("a JPEG with fill bytes before its end", "a.jpg", whole[:-2] + b"\xff\xff" + whole[-2:], pixels)
+    yield Picture(
+        "a JPEG without restarts, and that said",
+        "a.jpg",
+        made.with_segments(whole, made.segment(0xDD, b"\0\0")),
+        pixels,
+    )
+    many = encoded(faces(), progressive=True)
+    yield Picture("a JPEG, then twenty progressive ones", "a.jpg", whole + many * 20, pixels)
+    yield Picture(
+        "a progressive JPEG, then twenty more", "a.jpg", encoded(pixels, progressive=True) + many * 20, pixels
+    )
+    for what, body in {"UTF-8": "Z\u00fcrich".encode(), "zeros": bytes(900), "end markers": b"\xff\xd9" * 90}.items():
+        yield Picture(
+            f"a JPEG with a comment of {what}", "a.jpg", made.with_segments(whole, made.segment(0xFE, body)), pixels
+        )
+    grey = encoded(faces.grey(), icc_profile=made.rgb_profile(made.P3, 2.2))
+    yield Picture("a grey JPEG with P3", "a.jpg", grey, np.asarray(Image.open(io.BytesIO(grey))), tolerance=6.0)
+    for n in (3, 6, 8):
+        deep = made.turned(faces.grey().astype(np.int64) * 257, n)
+        data = made.png(deep[..., None], 16, 0, [made.chunk(b"eXIf", made.exif(n))])
+        yield Picture(
+            f"16 bits of grey of orientation {n}",
+            "a.png",
+            data,
+            made.turned((deep // 257).astype(np.uint8), {6: 8, 8: 6}.get(n, n)),
+        )
+        rgba = Image.fromarray(made.turned(faces(), n)).convert("RGBA")
+        upright = made.turned(np.asarray(rgba.convert("RGB")), {6: 8, 8: 6}.get(n, n))
+        yield Picture(
+            f"WebP with alpha of orientation {n}",
+            "a.webp",
+            encoded(rgba, "WEBP", lossless=True, exif=b"Exif\0\0" + made.exif(n)),
+            upright,
+        )
+        palette = Image.fromarray(made.turned(faces(), n)).quantize(64)
+        upright = made.turned(np.asarray(palette.convert("RGB")), {6: 8, 8: 6}.get(n, n))
+        yield Picture(
+            f"a palette of orientation {n}", "a.png", encoded(palette, "PNG", exif=b"Exif\0\0" + made.exif(n)), upright
+        )
+    yield from _more_tiffs(faces)
+    yield from _more_netpbm(faces)
+    riff = bytearray(encoded(faces(), "WEBP", lossless=True))
+    right = np.asarray(Image.open(io.BytesIO(bytes(riff))))
+    for size in (0, 2**32 - 2, len(riff) + 92):
+        struct.pack_into("<I", riff, 4, size)
+        yield Picture(f"a WebP that says it has {size} bytes", "a.webp", bytes(riff), right, ANY)
+
+
+def _more_tiffs(faces: Faces) -> Found:
+    pixels = faces()
+    yield Picture("a large TIFF (BigTIFF)", "a.tif", encoded(pixels, "TIFF", big_tiff=True), pixels, ANY)
+    for n in (3, 6, 8):
+        cmyk = Image.fromarray(faces()).convert("CMYK")
+        stored = Image.frombytes("CMYK", *_cmyk(made.turned(np.asarray(cmyk), n)))
+        yield Picture(
+            f"TIFF of CMYK of orientation {n}",
+            "a.tif",
+            encoded(stored, "TIFF", tiffinfo={274: n}),
+            np.asarray(cmyk.convert("RGB")),
+        )
+        deep = made.turned(faces.grey().astype(np.uint16) * 257, n)
+        upright = made.turned((deep // 257).astype(np.uint8), {6: 8, 8: 6}.get(n, n))
+        yield Picture(
+            f"TIFF of 16 bits of orientation {n}",
+            "a.tif",
+            encoded(Image.fromarray(deep), "TIFF", tiffinfo={274: n}),
+            upright,
+        )
+    for low, high in ((0, 4095), (0, 1023), (20_000, 60_000)):
+        deep = np.rint(low + faces.grey() / 255 * (high - low)).astype(np.uint16)
+        yield Picture(
+            f"TIFF of 16 bits from {low} to {high}",
+            "a.tif",
+            encoded(Image.fromarray(deep), "TIFF"),
+            (deep / 257).round().astype(np.uint8),
+        )
+    alpha = Image.fromarray(faces()).convert("LA")
+    yield Picture("TIFF of grey with alpha", "a.tif", encoded(alpha, "TIFF"), np.asarray(alpha.convert("L")))
+
+
+def _more_netpbm(faces: Faces) -> Found:
+    grey = faces.grey()
+    size = b"%d %d\n" % (WIDTH, HEIGHT)
+    black = (grey < 128).astype(np.uint8)
+    digits = "".join(map(str, black.reshape(-1).tolist())).encode()
+    right = np.where(black, 0, 255).astype(np.uint8)
+    yield Picture("PBM in digits without spaces", "a.pbm", b"P1\n" + size + digits, right)
+    yield Picture("PGM of one bit", "a.pgm", b"P5\n" + size + b"1\n" + (1 - black).tobytes(), right)
+    yield Picture(
+        "PGM of 100 levels", "a.pgm", b"P5\n" + size + b"100\n" + np.rint(grey / 2.55).astype(np.uint8).tobytes(), grey
+    )
+    pixels = faces()
+    wide = (pixels.astype(np.uint16) * 257).astype(">u2").tobytes()
+    yield Picture("PPM of 16 bits", "a.ppm", b"P6\n" + size + b"65535\n" + wide, pixels)
+    yield Picture("PPM on one line", "a.ppm", b"P6 %d %d 255 " % (WIDTH, HEIGHT) + pixels.tobytes(), pixels)
+    yield Picture("PPM cut short", "a.ppm", b"P6\n" + size + b"255\n" + pixels.tobytes()[:-9], None, ANY)
+
+
 def bitmaps(faces: Faces) -> Found:
     """BMP as Windows, OS/2 and cameras of microscopes write it; netpbm; 1xN."""
     for what, options in BITMAPS.items():
@@ -995,6 +1137,6 @@ def whole_png(head: bytes) -> bytes:
 
 
 FAMILIES: tuple[Callable[[Faces], Found], ...] = (
-    endings, names, trailers, orientations, bits, chunks, tiffs, jpegs, profiles, several, bitmaps, foreign, papers,
-    damages,
+    endings, names, trailers, orientations, bits, chunks, tiffs, jpegs, profiles, several, gifs, bitmaps, relatives,
+    foreign, papers, damages,
 )  # fmt: skip

@@ -387,6 +387,127 @@ def headers() -> Iterator[Sheet]:
     yield Sheet("sorted by label", cells=lambda rows: [rows[0], *sorted(rows[1:], key=lambda row: row[1])])
 
 
+def relatives() -> Iterator[Sheet]:
+    """Relatives of what the other families have; most may be refused, none may be read wrong."""
+    yield Sheet("a title of a spreadsheet", text=lambda text: "My faces,,\n,,\n" + text, refusal=ANY)
+    yield Sheet("a source below", text=lambda text: text + "Source: my camera\n", refusal=ANY)
+    yield Sheet("what a database says below", text=lambda text: text + "(12 rows affected)\n", refusal=ANY)
+    yield Sheet("a table of markdown", text=lambda t: "\n".join(_piped(t.splitlines())) + "\n", refusal=ANY)
+    yield Sheet(
+        "a table of psql", separator=" | ", text=lambda t: t.replace("\n", "\n------+-----+----\n", 1), refusal=ANY
+    )
+    yield Sheet("the header again at the end", cells=lambda rows: [*rows, rows[0]], refusal=ANY)
+    yield Sheet("the header at the end", cells=lambda rows: [*rows[1:], rows[0]], refusal=ANY, read=False)
+    yield Sheet(
+        "no header, names without endings",
+        named=[n[:-4] for n in NAMES],
+        cells=lambda rows: rows[1:],
+        refusal=ANY,
+        read=False,
+    )
+    yield Sheet(
+        "no header, names of another format",
+        named=[n[:-4] + ".jpg" for n in NAMES],
+        cells=lambda rows: rows[1:],
+        refusal=ANY,
+        read=False,
+    )
+    yield Sheet(
+        "no header, below a folder",
+        named=[f"x/{n}" for n in NAMES],
+        cells=lambda rows: rows[1:],
+        refusal=ANY,
+        read=False,
+    )
+    numbers = [f"{n}.png" for n in range(COUNT)]
+    yield Sheet(
+        "no header, numbers alone",
+        numbers,
+        [str(n) for n in range(COUNT)],
+        cells=lambda rows: rows[1:],
+        refusal=ANY,
+        read=False,
+    )
+    for unknown in (
+        "unknown",
+        "n.a.",
+        "\u2014",
+        "N/D",
+        "nil",
+        "k.A.",
+        "undefined",
+        "--",
+        "#REF!",
+        "#WERT!",
+        "#VALUE!",
+        "x",
+        "20 years",
+        "~20",
+        ">20",
+        "12:30",
+    ):
+        yield Sheet(
+            f"among ages {unknown!r}", cells=_with(2, unknown, _some), labels=_without("age", _some), refusal=ANY
+        )
+        yield Sheet(
+            f"one age is {unknown!r}",
+            cells=_with(2, unknown, lambda n: n == 7),
+            labels=_without("age", lambda n: n == 7),
+            refusal=ANY,
+        )
+    yield Sheet("yes in several ways", cells=_with(1, "TRUE", lambda n: n in (0, 6)), yes="1", no="0")
+    yield Sheet("no in several ways", cells=_with(1, "no", lambda n: n in (1, 4)), yes="Yes", no="false")
+    yield Sheet("yes of other cases", cells=_with(1, "true", lambda n: n == 3), yes="TRUE", no="False")
+    yield Sheet("texts of a spreadsheet", yes="'1", no="'0", refusal=ANY, others=[_text("'1", "'0")])
+    yield Sheet("digits of full width", yes="\uff11", no="\uff10", others=[_text("\uff11", "\uff10")])
+    yield Sheet(
+        "percents",
+        yes="100%",
+        no="0%",
+        others=[_text("100%", "0%"), {**LATIN, "smile": {n: 100 * v for n, v in LATIN["smile"].items()}}],
+    )
+    yield Sheet("formulas", quoted=True, named=[f'=""{name}""' for name in NAMES], refusal=ANY)
+    yield Sheet(
+        "inches within a table of tabs",
+        separator="\t",
+        header=("file", "smile", 'age 5" x 7"'),
+        labels={"smile": LATIN["smile"], 'age 5" x 7"': LATIN["age"]},
+        refusal=ANY,
+    )
+    for what, named in {
+        "with a question": [f"{name}?w=640" for name in NAMES],
+        "with a no-break space": [f"{name}\u00a0" for name in NAMES],
+        "with an invisible mark": [f"\u200b{name}" for name in NAMES],
+        "as files": [f"file:///home/me/{name}" for name in NAMES],
+        "with an ending more": [f"{name}.jpg" for name in NAMES],
+        "with their numbers alone": [str(n) for n in range(COUNT)],
+        "by their places": [f"row {n}" for n in range(COUNT)],
+        "with quotes around": [f'"""{name}"""' for name in NAMES],
+    }.items():
+        yield Sheet(f"named {what}", named=named, refusal=ANY)
+    dotted = ["I\u0307lke.png", "\u0130brahim.png", *NAMES[2:]]
+    yield Sheet("Turkish names", dotted, dotted)
+    sharp = ["STRASSE.png", "stra\u00dfe.png", *NAMES[2:]]
+    yield Sheet("names that are one in capitals", sharp, sharp)
+    yield Sheet(
+        "semicolons within a table of commas",
+        cells=lambda rows: [[*row, "a;b;c;d"] if n else [*row, "note"] for n, row in enumerate(rows)],
+        others=[{**LATIN, "note=a;b;c;d": dict.fromkeys(range(COUNT), 1.0)}],
+        labels={**LATIN, "note=a;b;c;d": dict.fromkeys(range(COUNT), 1.0)},
+    )
+    yield Sheet(
+        "JSON by lines", text=lambda text: '{"file": "face_00.png", "smile": 1}\n' * 12, refusal=ANY, read=False
+    )
+    yield Sheet(
+        "YAML", text=lambda text: "face_00.png:\n  smile: 1\nface_01.png:\n  smile: 0\n", refusal=ANY, read=False
+    )
+
+
+def _piped(lines: list[str]) -> list[str]:
+    rows = ["| " + line.replace(",", " | ") + " |" for line in lines]
+    return [rows[0], "|---|---|---|", *rows[1:]]
+
+
 def nothing() -> Iterator[Sheet]:
     """Files that are no table."""
     for what, raw in {
@@ -685,11 +806,16 @@ class Saved:
     encoding: str = "utf-8"
     accepted: Sequence[int] = tuple(n for n, verdict in enumerate(VERDICTS) if verdict == "accepted")
     people: bool = True
+    file: str = "manifest.csv"
+    raw: bytes | None = None
+    below: str = ""  # the folder of the faces
     refusal: str | None = None
     read: bool = True
 
     def data(self) -> bytes:
         """The bytes of the file."""
+        if self.raw is not None:
+            return self.raw
         mark = '"' if self.quoted else ""
         rows = [
             list(self.columns),
@@ -785,6 +911,30 @@ SAVED = (
     Saved("a blank line before", text=lambda text: "\n" + text, refusal=ANY),
     Saved("a title before", text=lambda text: "My faces\n" + text, refusal=ANY, read=False),
     Saved("cut short", text=lambda text: text[: len(text) // 2], refusal=ANY, read=False),
+    *(Saved(f"called {name}", file=name, refusal=ANY) for name in ("Manifest.csv", "MANIFEST.CSV", "manifest.CSV")),
+    *(
+        Saved(f"of {what}", raw=raw, refusal=ANY, read=False)
+        for what, raw in {
+            "nothing": b"",
+            "a workbook": b"PK\3\4" + bytes(90),
+            "JSON": b'[{"face": "p0.jpg", "verdict": "accepted"}]',
+            "HTML": b"<!DOCTYPE html><html></html>",
+            "zeros": bytes(900),
+            "a pointer of git-lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 12\n",
+        }.items()
+    ),
+    Saved("UTF-32", encoding="utf-32", refusal=ANY),
+    Saved("faces from here", _all("face", lambda name: f"./{name}"), people=False, refusal=ANY),
+    Saved("faces by an absolute path", _all("face", lambda name: f"/home/me/cut/{name}"), people=False, refusal=ANY),
+    Saved("faces of a folder", _all("face", lambda name: f"Ann/{name}"), people=False, below="Ann/"),
+    Saved("faces of a folder, with backslashes", _all("face", lambda name: f"Ann\\{name}"), people=False, below="Ann/"),
+    Saved("verdicts of another kind", _all("verdict", lambda v: v.removesuffix("ed")), refusal="verdict", read=False),
+    Saved("verdicts with no-break spaces", _all("verdict", lambda v: f"{v}\u00a0"), refusal="verdict"),
+    Saved("verdicts in quotes", _all("verdict", lambda v: f"'{v}'"), refusal="verdict"),
+    Saved("the header twice", text=lambda text: text.partition("\n")[0] + "\n" + text, refusal=ANY),
+    Saved("two manifests in one", text=lambda text: text + text, refusal=ANY),
+    Saved("a face twice, equal", lambda rows: [*rows, rows[3]], refusal=ANY),
+    Saved("lines of spaces", text=lambda text: text + "  \n\t\n"),
     Saved("UTF-16 without a mark", encoding="utf-16-le"),
     Saved("measurements are gone", columns=("face", "source", "n", "verdict", "reason", "person", "same_as")),
 )
@@ -793,8 +943,8 @@ SAVED = (
 def _manifests(seed: int) -> list[Case]:
     def feed(case: Saved, waiting: bool, folder: Path) -> Verdict:
         moved = {3: "_review/rejected/", 8: "_review/doubtful/"} if waiting else {}
-        files = {f"{moved.get(n, '')}p{n}.jpg": encoded(face(seed, n)) for n in range(COUNT)}
-        root = put({**files, "manifest.csv": case.data()}, folder / "cut")
+        files = {f"{moved.get(n, '')}{case.below}p{n}.jpg": encoded(face(seed, n)) for n in range(COUNT)}
+        root = put({**files, case.file: case.data()}, folder / "cut")
         people = {n: n // 3 for n in case.accepted} if case.people else None
         right = Expected(case.accepted, people, None, {}, case.refusal, read=case.read)
         return feed_set("crops", root, folder, right, seed, val_fraction=0.25, test_fraction=0.25)
@@ -811,5 +961,7 @@ def _manifests(seed: int) -> list[Case]:
 
 def cases(seed: int) -> list[Case]:
     """All of them."""
-    sheets = [sheet for family in (encodings, separators, values, names, headers, nothing) for sheet in family()]
+    sheets = [
+        sheet for family in (encodings, separators, values, names, headers, relatives, nothing) for sheet in family()
+    ]
     return [*_labels(sheets, seed), *_celeba(seed), *_lfw(seed), *_manifests(seed)]
