@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from faceforge.cut.edits import FRAME, Ledger, applied
 from faceforge.cut.work import REVIEW, Settings
 from faceforge.errors import BadInput
-from faceforge.io import manifest
+from faceforge.io import manifest, tables
 from faceforge.io.manifest import COLUMNS, VERDICTS, Row, read, rounded, write
 
 SETTINGS = Settings(480, 360, "yunet", False, 1.0, 20)
@@ -172,13 +172,19 @@ def test_spreadsheets_have_habits(tmp_path, habit):
     assert list(read(path)) == expected
 
 
-def test_a_manifest_is_known_by_its_header():
-    assert manifest.is_one(",".join(COLUMNS) + "\n")
-    assert manifest.is_one("\ufeff" + ";".join(COLUMNS[::-1]) + "\r\n")
-    assert manifest.is_one(",".join(f'"{name}"' for name in COLUMNS) + "\n")
-    assert manifest.is_one("\t".join(f" {name} " for name in COLUMNS) + "\n")
-    assert not manifest.is_one("image,Smiling,Male\n")
-    assert not manifest.is_one("")
+def known(text):
+    return manifest.is_one(tables.first_rows(io.BytesIO(text.encode())))
+
+
+def test_a_manifest_is_known_by_its_first_rows():
+    assert known(",".join(COLUMNS) + "\n")
+    assert known("\ufeff" + ";".join(COLUMNS[::-1]) + "\r\n")
+    assert known(",".join(f'"{name}"' for name in COLUMNS) + "\n")
+    assert known("\t".join(f" {name.upper()} " for name in COLUMNS) + "\n")
+    assert known("sep=;\n\n" + ";".join(COLUMNS) + "\n")
+    assert known("my faces\n" + ",".join(COLUMNS) + "\n")
+    assert not known("image,Smiling,Male\n")
+    assert not known("")
 
 
 def nonsense(tmp_path, column, value, row=1):

@@ -288,6 +288,55 @@ def test_a_decimal_comma_is_a_decimal_point(value):
     assert tables.decimal(text.replace(".", ",")) == tables.decimal(text) == float(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,200.5", 1200.5),
+        ("1.200,5", 1200.5),
+        ("1\u00a0200,5", 1200.5),
+        ("1'200.5", 1200.5),
+        ("\u22121", -1.0),
+        ("1_0", None),
+    ],
+)
+def test_marks_of_thousands_are_no_points(text, value):
+    assert tables.decimal(text) == value
+
+
+@pytest.mark.parametrize("unknown", ["-", "?", "None", "#N/A", "NaT", "missing", ".", "inf"])
+def test_unknown_values_leave_a_column_of_numbers(tmp_path, unknown):
+    path = write(tmp_path / "l.csv", f"image,age\nAnn_0001.jpg,20.5\nAnn_0002.jpg,{unknown}\nx y.jpeg,30\n".encode())
+    names, values = read_attributes(str(path), IDS)
+    assert names == ["age"]
+    assert np.array_equal(values[:, 0], [20.5, np.nan, np.nan, 30], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Ann_0001.jpg,1\nAnn_0002.jpg,0\n", "begins with Ann_0001.jpg; must have a header"),
+        ("image,a,a\nAnn_0001.jpg,1,2\n", "two columns 'a'; rename one"),
+    ],
+)
+def test_headers_that_are_none(tmp_path, text, reason):
+    with pytest.raises(BadInput, match=reason):
+        read_attributes(str(write(tmp_path / "l.csv", text.encode())), IDS)
+
+
+@pytest.mark.parametrize("before", ["sep=,\n", "\n \n", "My faces\n", "twice", "no header"])
+def test_a_manifest_that_is_read_is_obeyed_and_another_stops(tmp_path, before):
+    put({f"ä{n}.png": encode(picture(n, 8, 8), "PNG") for n in range(6)}, tmp_path)
+    text = cut_rows(",", "utf-8", csv.QUOTE_MINIMAL, False, False, "").decode()
+    text = text + text.splitlines()[-1] if before == "twice" else before + text
+    text = text.split("\n", 1)[1] if before == "no header" else text
+    write(tmp_path / manifest.NAME, text.encode())
+    if before[0] in "s\n":
+        assert len(Crops(str(tmp_path)).faces) == 5
+        return
+    with pytest.raises(BadInput, match=r"manifest.csv: (no column|ä5.png has two rows)"):
+        Crops(str(tmp_path))
+
+
 @given(st.binary(max_size=200))
 @examples(max_examples=300, deadline=None)
 def test_any_bytes_are_a_table_or_one_line(tmp_path_factory, data):

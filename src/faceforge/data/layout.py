@@ -10,20 +10,26 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import pairwise
 
 from faceforge.io.tables import plain
 
 PEOPLE_FROM = 8  # fewer folders than this are labels (smile/, sad/), not people
 STRAYS = 0.02  # share of images that may lie beside the folders of a layout; a few in any case
 ALIKE = 0.9  # share of equal names from which two folders are pairs
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-          "test": "test", "testing": "test"}  # fmt: skip
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+          "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}  # fmt: skip
 CONTENT = r"(?:images?|imgs?|pictures?|faces?|photos?|data|set)"
-SPLIT = re.compile(rf"(?:{CONTENT}[-_ ]?)?({'|'.join(SPLITS)})(?:[-_ ]?{CONTENT})?", re.IGNORECASE)
-SIDES = re.compile(rf"({'|'.join(SPLITS)})[-_ ]?([ab])", re.IGNORECASE)  # trainA, testB
-SHARD = re.compile(r"(part|shard|chunk|batch|images?|imgs?|dir|folder|vol|volume|disk|disc)[-_ .]?\d+", re.IGNORECASE)
-CAMERA = re.compile(r"[1-9]\d\d(?!\d{5})[A-Z0-9_]{5}|(19|20)\d\d")  # of cameras (100APPLE), and years
+WORD = "|".join(SPLITS)
+SPLIT = re.compile(rf"(?:\d+[-_ .]+)?(?:{CONTENT}[-_ ]?)?({WORD})(?:[-_ ]?(?:{CONTENT}|\d+))?", re.IGNORECASE)
+SIDES = re.compile(rf"({WORD})[-_ ]?([ab])", re.IGNORECASE)  # trainA, testB
+SHARD = re.compile(
+    r"(part|shard|chunk|batch|group|set|images?|imgs?|dir|folder|vol|volume|dis[kc])[-_ .]*\d+"
+    r"|(new folder|untitled folder|neuer ordner|nouveau dossier|nueva carpeta|downloads?)( ?\(?\d+\)?)?|\d{2,}-\d{2,}",
+    re.IGNORECASE,
+)
+CAMERA = re.compile(r"[1-9]\d\d(?!\d{5})[A-Z0-9_]{5}")  # 100APPLE
+DATE = re.compile(r"(photos from )?(19|20)\d\d([-_. ]\d\d){0,2}", re.IGNORECASE)
 PAIRED = {
     *("a", "b", "x", "y", "photo", "sketch", "image", "img", "mask", "label", "edge", "input", "output", "target"),
     *("source", "real", "lr", "hr", "low", "high", "clean", "noisy", "blur", "sharp", "gt", "color", "colour", "gray"),
@@ -175,7 +181,11 @@ class _Reading:
         return self._pass(self.heads(), set(self.heads()) - {None}, drop=False)
 
     def _shard(self, heads: Sequence[str | None], distinct: Collection[str]) -> bool:
-        if not (all(map(_is_shard, distinct)) or _numbers_agree(heads, self.paths) or _hashes_agree(heads, self.paths)):
+        dated = bool(self.shards) and all(map(DATE.fullmatch, self.shards))
+        named = all(_is_shard(head) or (dated and re.fullmatch(r"\d\d?", head)) for head in distinct)
+        before = ["".join(path[len(self.outer) : read]) for path, read in zip(self.paths, self.read, strict=True)]
+        numbered = _numbers_agree(heads, self.paths) or _named_by_stylegan(heads, self.paths)
+        if not (named or numbered or _hashes_agree(heads, before, self.paths)):
             return False
         self.shards |= set(distinct)
         return self._pass(heads, distinct, drop=True)
@@ -199,23 +209,30 @@ def _natural(name: str) -> tuple[int, str]:
 
 
 def _is_shard(folder: str) -> bool:
-    return bool(SHARD.fullmatch(folder) or CAMERA.fullmatch(folder))
+    return any(kind.fullmatch(folder) for kind in (SHARD, CAMERA, DATE))
 
 
 def _numbers_agree(heads: Sequence[str | None], paths: Sequence[Sequence[str]]) -> bool:
     """Whether folders are numbered by their images: as FFHQ's 01000/01234.png, or as 1/001234.png."""
-    pairs = [(head, path[-1].partition(".")[0]) for head, path in zip(heads, paths, strict=True) if head is not None]
-    if not all(word.isdecimal() for word in chain.from_iterable(pairs)):
+    stems = [re.search(r"\d+$", path[-1].partition(".")[0]) for path in paths]
+    pairs = [(head, stem) for head, stem in zip(heads, stems, strict=True) if head is not None]
+    numbers = [(int(head), int(stem[0])) for head, stem in pairs if head.isdecimal() and stem]
+    if len(numbers) < len(pairs):
         return False
-    numbers = [(int(head), int(stem)) for head, stem in pairs]
     starts = sorted({head for head, _ in numbers})
     step = min(after - before for before, after in pairwise(starts))
     by_start = step >= 10 and all(head <= number < head + step for head, number in numbers)
     return by_start or any(all(number // per == head for head, number in numbers) for per in (1000, 10_000))
 
 
-def _hashes_agree(heads: Sequence[str | None], paths: Sequence[Sequence[str]]) -> bool:
-    """Whether folders are the first characters of the hashes that name their images."""
-    hashed = re.compile(r"[0-9a-fA-F]{12,}")
-    pairs = [(head, path[-1].partition(".")[0]) for head, path in zip(heads, paths, strict=True) if head is not None]
-    return all(len(head) <= 3 and hashed.fullmatch(stem) and stem.startswith(head) for head, stem in pairs)
+def _named_by_stylegan(heads: Sequence[str | None], paths: Sequence[Sequence[str]]) -> bool:
+    """Whether folders and images have the names of StyleGAN's dataset tool: 00000/img00000123.png."""
+    named = zip(heads, paths, strict=True)
+    return all(re.fullmatch(r"\d{5}/img\d{8}\.\w+", f"{head}/{path[-1]}") for head, path in named if head is not None)
+
+
+def _hashes_agree(heads: Sequence[str | None], before: Sequence[str], paths: Sequence[Sequence[str]]) -> bool:
+    """Whether folders, after those ``before``, are the first characters of the hashes that name their images."""
+    hashed, found = re.compile(r"[0-9a-fA-F]{12,}"), zip(heads, before, paths, strict=True)
+    names = [(head, start + head, path[-1].partition(".")[0]) for head, start, path in found if head is not None]
+    return all(len(head) <= 3 and hashed.fullmatch(stem) and stem.startswith(start) for head, start, stem in names)

@@ -155,8 +155,20 @@ def _about_run(folder: Path, path: Path, digest: str, module: Scheme) -> Json:
 
 def _about_data(data: FaceData, judged: faces.Judged) -> Json:
     summary = data.summary()
-    kept = ("source", "manifest", "protocol", "protocol_hash", "size", "channels", "counts", "identities", "split_by")
+    kept = (
+        "source",
+        "manifest",
+        "protocol",
+        "protocol_hash",
+        "size",
+        "channels",
+        "counts",
+        "identities",
+        "split_by",
+        "cautions",
+    )
     own = {"split": judged.split, "faces": len(judged.places), "people": judged.people}
+    own["unnamed"] = sum(group is None for group in judged.groups)  # each counts as one of the people
     return {**{key: summary[key] for key in kept}, **own}
 
 
@@ -207,10 +219,10 @@ def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
 def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list[str]:
     """The printed tables, their meaning, and paths."""
     data = result["data"]
-    known = data["split_by"] != "picture"
+    known = data["unnamed"] < data["faces"]
     faces, people = f"{data['faces']:,} faces", f"{data['people']:,} people" if known else "unknown people"
     at = f"checkpoint {result['checkpoint']['name']} at {result['checkpoint']['images']:,} images"
-    strange = "" if data["split"] == "train" or "picture" in data["split_by"] else ", none of them in the training set"
+    strange = "" if data["split"] == "train" or data["cautions"] else ", none of them in the training set"
     said = [f"{data['split']} split of {data['source']}: {faces} of {people}{strange}; {at}"]
     for found in table.tables(result):
         ways = [f"{table.MEASURES[name].label} {_arrow(name)}" for name in found.scores]

@@ -25,11 +25,14 @@ def read_attributes(file: str, ids: Sequence[str], told: list[str] | None = None
     """
     where = f"data.attributes={file}"
     header, rows = _read(file, where)
-    match = tables.Images(ids).match([cells[0] for _, cells in rows], where)
+    images = tables.Images(ids)
+    if images.find(header[0]) >= 0:
+        raise BadInput(f"{where}: begins with {tables.shown(header[0])}; must have a header")
+    match = images.match([cells[0] for _, cells in rows], where)
     found = [n for n, place in enumerate(match.places) if place >= 0]
     columns: dict[str, np.ndarray] = {}
     for n, name in enumerate(header[1:], start=1):
-        for label, values in _column(where, name, [cells[n] for _, cells in rows]):
+        for label, values in _column(where, name, [cells[n] for _, cells in rows], found):
             columns[label] = np.full(len(ids), np.nan, dtype=np.float32)
             columns[label][[match.places[row] for row in found]] = values[found]
     if all(np.isnan(column).all() for column in columns.values()):
@@ -58,13 +61,17 @@ def _read(file: str, where: str) -> tuple[list[str], list[Line]]:
     for n, (_, cells) in enumerate(rows, start=1):
         if len(cells) != len(header):
             raise BadInput(f"{where}: row {n} has {len(cells)} values, the header {len(header)}")
+    twice = next((name for name in header[1:] if header.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"{where}: two columns {tables.shown(twice)!r}; rename one")
     return header, rows[1:]
 
 
-def _column(where: str, name: str, texts: list[str]) -> list[tuple[str, np.ndarray]]:
+def _column(where: str, name: str, texts: list[str], found: list[int]) -> list[tuple[str, np.ndarray]]:
+    """The columns of a label: itself if its cells, or those of the rows ``found``, are numbers; else one per text."""
     parsed = [tables.number(text) for text in texts]
     numbers = np.array([np.nan if value is None else value for value in parsed], dtype=np.float32)
-    if None not in parsed:
+    if None not in parsed or None not in [parsed[row] for row in found]:
         known = set(numbers[~np.isnan(numbers)].tolist())
         return [(name, np.where(numbers == -1, 0, numbers) if known <= {-1.0, 1.0} else numbers)]
     values = sorted({text for text in texts if text.lower() not in tables.UNKNOWN})

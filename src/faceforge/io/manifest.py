@@ -144,17 +144,19 @@ def parse(file: BinaryIO, where: str, columns: Sequence[str] = COLUMNS) -> Itera
         raise BadInput(f"{where}: cannot be read as CSV after row {number} ({error})") from error
 
 
-def is_one(header: str) -> bool:
-    """Whether the first line of a table is a manifest's header."""
-    try:
-        names = _header(next(tables.lines_of([header]), (1, []))[1])
-    except csv.Error:
-        return False
-    return len(set(COLUMNS).intersection(names)) > len(COLUMNS) // 2 or {"face", "source", "verdict"} <= set(names)
+def is_one(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first rows of a table are those of a manifest: its header, or as many columns and a verdict."""
+    for cells in rows:
+        names = set(_header(cells))
+        if len(names.intersection(COLUMNS)) > len(COLUMNS) // 2 or {"face", "source", "verdict"} <= names:
+            return True
+        if len(cells) >= len(COLUMNS) - 1 and not names.isdisjoint({*VERDICTS, NONE}):
+            return True
+    return False
 
 
 def _header(cells: Sequence[str]) -> list[str]:
-    return [cell.strip().removeprefix("\ufeff") for cell in cells]
+    return [cell.strip().removeprefix("\ufeff").lower() for cell in cells]
 
 
 def _row(where: str, names: list[str], values: list[str], columns: Sequence[str]) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import math
 import re
 import sys
 import unicodedata
@@ -22,7 +23,9 @@ SEPARATORS = "\t;,|"  # the first wins a tie; without any of them cells are sepa
 ENDING = re.compile(r"\.(jpe?g|jpe|jfif|jpg_large|png|webp|bmp|tiff?|gif|p[bgnp]m|avif|hei[cf])$")
 TRUE = {"true", "yes", "wahr", "vrai", "verdadero", "vero"}  # spreadsheets translate true and false
 FALSE = {"false", "no", "falsch", "faux", "falso"}
-UNKNOWN = {"", "nan", "na", "n/a", "null"}
+UNKNOWN = {"", "nan", "na", "n/a", "null", "#n/a", "<na>", "nat"}  # in any column
+NO_NUMBER = UNKNOWN | {"none", "-", "?", ".", "missing", "unknown", "#nv", "#div/0!", "#ref!", "#value!"}
+MARK = r"[\s'\u2019]"  # of thousands
 
 Line = tuple[int, list[str]]  # the number of a line, from 1, and its cells
 
@@ -52,15 +55,16 @@ def encoding_of(file: BinaryIO) -> str:
     return encoding
 
 
-def first_line(file: BinaryIO) -> str:
-    """The first line of a text file, which is rewound; "" if it is not text."""
+def first_rows(file: BinaryIO, count: int = 5) -> list[list[str]]:
+    """The cells of each of the first lines of a table, which is rewound; none if it is not text."""
     try:
         encoding = encoding_of(file)
-        line = io.TextIOWrapper(io.BytesIO(file.read(CHUNK)), encoding, errors="replace").readline()
-    except (NoText, UnicodeError):
-        line = ""
-    file.seek(0)
-    return line
+        lines = io.TextIOWrapper(io.BytesIO(file.read(CHUNK)), encoding, errors="replace").read().splitlines()
+        return [cells for line in lines[:count] for cells in csv.reader([line], delimiter=separator_of(line))]
+    except (NoText, UnicodeError, csv.Error):
+        return []
+    finally:
+        file.seek(0)
 
 
 def _unicode_of(head: bytes) -> str:
@@ -93,7 +97,7 @@ def lines_of(text: Iterable[str]) -> Iterator[Line]:
         every = (" ".join(line.split()) for line in every)
     reader = csv.reader(every, delimiter=separator, skipinitialspace=separator == " ", strict=True)
     for cells in reader:
-        if any(cells):
+        if any(map(str.strip, cells)):
             yield reader.line_num, cells
 
 
@@ -118,7 +122,16 @@ def read(data: bytes, where: str) -> list[Line]:
         raise BadInput(f"{where}: cannot be read as CSV ({error})") from error
     if rows and rows[0][1][0].isdigit() and not any(rows[0][1][1:]) and len(rows) > 1 and len(rows[1][1]) > 1:
         rows = rows[1:]
-    return [(line, cells[1:]) for line, cells in rows] if _has_index(rows) else rows
+    rows = [(line, cells[1:]) for line, cells in rows] if _has_index(rows) else rows
+    return _without_empty_columns(rows)
+
+
+def _without_empty_columns(rows: list[Line]) -> list[Line]:
+    """The rows without the columns that separators at the ends of lines, or doubled ones, make."""
+    if len({len(cells) for _, cells in rows}) != 1 or all(rows[0][1]):
+        return rows
+    kept = [n for n in range(len(rows[0][1])) if n == 0 or any(cells[n] for _, cells in rows)]
+    return [(line, [cells[n] for n in kept]) for line, cells in rows]
 
 
 class _Trimmed(dict[str, str]):
@@ -138,17 +151,22 @@ def _has_index(rows: Sequence[Line]) -> bool:
 
 
 def number(text: str) -> float | None:
-    """As decimal(), and true or false as 1 or 0; nan if unknown."""
+    """As decimal(), and true or false as 1 or 0; nan if unknown or infinite."""
     word = text.strip().lower()
-    if word in UNKNOWN:
+    if word in NO_NUMBER:
         return float("nan")
-    return float(word in TRUE) if word in TRUE or word in FALSE else decimal(word)
+    value = float(word in TRUE) if word in TRUE or word in FALSE else decimal(word)
+    return value if value is None or math.isfinite(value) else float("nan")
 
 
 def decimal(text: str) -> float | None:
-    """A number with a decimal point or comma, None if it is none."""
-    word = text.strip().lower()
-    if re.fullmatch(r"[+-]?[\d.]*,\d+(e[+-]?\d+)?", word):
+    """A number with a decimal point or comma and any marks of thousands, None if it is none."""
+    word = text.strip().lower().replace("\u2212", "-")
+    if re.fullmatch(rf"[+-]?\d{{1,3}}({MARK}\d{{3}})+([.,]\d+)?", word):
+        word = re.sub(MARK, "", word)
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+\.\d+", word):
+        word = word.replace(",", "")
+    elif re.fullmatch(r"[+-]?[\d.]*,\d+(e[+-]?\d+)?", word):
         word = word.replace(".", "").replace(",", ".")
     try:
         return None if "_" in word else float(word)

@@ -111,12 +111,16 @@ class _Verdicts:
 
     def waiting(self, store: FileStore, listed: Sequence[str]) -> list[str]:
         """Accepted faces whose crops are still in ``_review``."""
-        if not isinstance(store, Folder):
+        if not isinstance(store, Folder) or not self._rows:
             return []
-        present = set(listed)
-        absent = [row for face, row in self._rows.items() if row.verdict == "accepted" and face not in present]
-        names = [f"{row.folder}{REVIEW}/{verdict}/{row.face}" for row in absent for verdict in manifest.VERDICTS]
-        return [name for name in names if store.file(name).is_file()]
+        present = {tables.plain(name) for name in listed}
+        places = [f"{f}{REVIEW}/{v}" for f in {row.folder for row in self._rows.values()} for v in manifest.VERDICTS]
+        names = [f"{place}/{name}" for place in places for name in Folder(store.file(place)).names()]
+        return [n for n in names if self._accepted(_face(n)) and tables.plain(_face(n)) not in present]
+
+    def _accepted(self, face: str) -> bool:
+        row = self._row(face)
+        return row is not None and row.verdict == "accepted"
 
 
 def _manifests(store: FileStore, listed: Sequence[str]) -> dict[str, dict[str, _Told]]:
@@ -131,10 +135,15 @@ def _read_manifest(store: FileStore, name: str) -> dict[str, _Told] | None:
     where, folder = f"{store.root}/{name}", name.removesuffix(manifest.NAME)
     try:
         with store.file(name).open("rb") if isinstance(store, Folder) else BytesIO(store.read(name)) as file:
-            if not manifest.is_one(tables.first_line(file)):
+            if not manifest.is_one(tables.first_rows(file)):
                 return None
-            rows = manifest.parse(file, where, TOLD)
-            return {row.face: _told(folder, row) for row in rows if row.n}
+            found: dict[str, _Told] = {}
+            for row in manifest.parse(file, where, TOLD):
+                if row.face in found and row.n:
+                    raise BadInput(f"{where}: {row.face} has two rows; keep one of them")
+                if row.n:
+                    found[row.face] = _told(folder, row)
+            return found
     except (OSError, ImageError) as error:
         raise BadInput(f"{where}: cannot be read as text ({error})") from error
 
