@@ -62,7 +62,7 @@ def encoded(pixels: Pixels | Image.Image, kind: str = "JPEG", **options: Any) ->
     """A picture file; a JPEG of quality 95 without subsampling unless told otherwise."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     buffer = io.BytesIO()
-    fine = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    fine = {"quality": 95, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
     image.save(buffer, kind, **{**fine, **options})
     return buffer.getvalue()
 
