@@ -24,12 +24,12 @@ WORD = "|".join(SPLITS)
 SPLIT = re.compile(rf"(?:\d+[-_ .]+)?(?:{CONTENT}[-_ ]?)?({WORD})(?:[-_ ]?(?:{CONTENT}|\d+))?", re.IGNORECASE)
 SIDES = re.compile(rf"({WORD})[-_ ]?([ab])", re.IGNORECASE)  # trainA, testB
 SHARD = re.compile(
-    r"(part|shard|chunk|batch|group|set|images?|imgs?|dir|folder|vol|volume|dis[kc])[-_ .]*\d+"
+    r"(part|shard|chunk|(data[-_ ])?batch|archive|page|group|set|images?|imgs?|dir|folder|vol|volume|dis[kc])[-_ .]*\d+"
     r"|(new folder|untitled folder|neuer ordner|nouveau dossier|nueva carpeta|downloads?)( ?\(?\d+\)?)?|\d{2,}-\d{2,}",
     re.IGNORECASE,
 )
 CAMERA = re.compile(r"[1-9]\d\d(?!\d{5})[A-Z0-9_]{5}")  # 100APPLE
-DATE = re.compile(r"(photos from )?(19|20)\d\d([-_. ]\d\d){0,2}", re.IGNORECASE)
+DATE = re.compile(r"(photos from )?(19|20)\d\d([-_. ]?(0[1-9]|1[0-2])([-_. ]?(0[1-9]|[12]\d|3[01]))?)?", re.IGNORECASE)
 PAIRED = {
     *("a", "b", "x", "y", "photo", "sketch", "image", "img", "mask", "label", "edge", "input", "output", "target"),
     *("source", "real", "lr", "hr", "low", "high", "clean", "noisy", "blur", "sharp", "gt", "color", "colour", "gray"),
@@ -111,6 +111,15 @@ def _split_of(folder: str) -> str | None:
     return SPLITS[found[1].lower()] if found else None
 
 
+def _splits_alike(folders: Collection[str]) -> dict[str, str]:
+    """The splits of folders that differ in nothing else, such as celeba-train and celeba-test; none otherwise."""
+    word = re.compile(rf"(?<![a-z])({WORD})(?![a-z])")
+    found = {folder: match for folder in folders if (match := word.search(folder.lower()))}
+    others = {folder.lower().replace(match[1], "", 1) for folder, match in found.items()}
+    alike = len(found) == len(folders) and len(others) == 1
+    return {folder: SPLITS[match[1]] for folder, match in found.items()} if alike else {}
+
+
 def _is_side(name: str) -> bool:
     word = name.lower()
     return not PAIRED.isdisjoint({word, word.removesuffix("s"), word.removesuffix("es")})
@@ -168,7 +177,7 @@ class _Reading:
         return True
 
     def _split(self, heads: Sequence[str | None], distinct: Collection[str]) -> bool:
-        parts = {head: part for head in distinct if (part := _split_of(head))}
+        parts = {head: part for head in distinct if (part := _split_of(head))} or _splits_alike(distinct)
         sides = {head: SPLITS[found[1].lower()] for head in distinct if (found := SIDES.fullmatch(head))}
         paired = len(sides) == len(distinct)
         if any(self.splits) or not (paired or ("train" in parts.values() and len(set(parts.values())) > 1)):
