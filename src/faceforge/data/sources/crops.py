@@ -125,14 +125,14 @@ class _Verdicts:
 
 def _manifests(store: FileStore, listed: Sequence[str]) -> dict[str, dict[str, _Told]]:
     """The faces of every manifest in the store, by its folder, which ends in a slash."""
-    files = [name for name in listed if name.rpartition("/")[2] == manifest.NAME]
-    rows = {name.removesuffix(manifest.NAME): _read_manifest(store, name) for name in files}
+    files = [name for name in listed if name.rpartition("/")[2].lower() == manifest.NAME]
+    rows = {name[: -len(manifest.NAME)]: _read_manifest(store, name) for name in files}
     return {folder: found for folder, found in rows.items() if found is not None}
 
 
 def _read_manifest(store: FileStore, name: str) -> dict[str, _Told] | None:
     """The faces of a manifest, None if the file is none."""
-    where, folder = f"{store.root}/{name}", name.removesuffix(manifest.NAME)
+    where, folder = f"{store.root}/{name}", name[: -len(manifest.NAME)]
     try:
         with store.file(name).open("rb") if isinstance(store, Folder) else BytesIO(store.read(name)) as file:
             if not manifest.is_one(tables.first_rows(file)):
