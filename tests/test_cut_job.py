@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from faceforge.cut import command, job, work
-from faceforge.cut.command import cut
+from faceforge.cut.command import Framing, cut
 from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
@@ -56,8 +56,10 @@ def photos(tmp_path_factory):
 
 
 def cut_haar(source, target, **given):
-    settings = {"size": "60x80", "detector": "haar", "align": False, "zoom": 1.0, "min_face": 20, "labels": None}
-    cut(Path(source), Path(target), **{**settings, "engine": "loky", "processes": 1, **given})
+    framing = {"size": "60x80", "align": False, "zoom": 1.0, "pad": False, "fit": None}
+    framing |= {name: given.pop(name) for name in framing if name in given}
+    settings = {"detector": "haar", "min_face": 20, "labels": None, "engine": "loky", "processes": 1}
+    cut(Path(source), Path(target), Framing(**framing), **{**settings, **given})
     return Path(target)
 
 

@@ -46,6 +46,7 @@ from faceforge.io.images import decode, jpeg_size
 
 QUIET = 0.15  # cores that others may keep busy during a turn that counts
 PROCESSES = 2
+FRAME = command.Framing("published", zoom=1.0)
 BIG, HUGE = 1600, 4000  # long sides of enlarged photos
 
 
@@ -153,7 +154,7 @@ def through_engine(folder: Path) -> dict[str, list[tuple[int, ...]]]:
 def whole(folder: Path, detector: DetectorName, processes: int = PROCESSES) -> None:
     """`faceforge cut` in this process, into a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
-        command.cut(folder, Path(place) / "faces", "published", detector, False, 1.0, 40, None, "loky", processes)
+        command.cut(folder, Path(place) / "faces", FRAME, detector, 40, None, "loky", processes)
 
 
 def plain_whole(folder: Path) -> None:

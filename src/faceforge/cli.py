@@ -103,8 +103,8 @@ def cut(
     from faceforge.cut import command
 
     typed, padded = words.faceforge(*sys.argv[1:]), pad == "reflect"
-    how = (align, zoom, min_face, labels, engine, processes, people, prune)
-    command.cut(photos, faces, size, detector, *how, typed, padded, fit)
+    frame = command.Framing(size, align, zoom, padded, fit)
+    command.cut(photos, faces, frame, detector, min_face, labels, engine, processes, people, prune, typed)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from faceforge import words
@@ -24,16 +25,40 @@ from faceforge.io.workers import cores
 
 SIZES = {"published": (480, 360), "pix2pix": (320, 256)}  # height, width
 MAX_SIDE = 4096
+DEFAULT_BATCH = 64  # conf/data/base.yaml
 KEEP = "--no-fit, into another folder, keeps the published frame"
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How crops are asked for; None is the default."""
+
+    size: str | None = None
+    align: bool = False
+    zoom: float | None = None
+    pad: bool = False
+    fit: bool | None = None
+
+    def settled(self) -> Fit:
+        """Without a word a framing is chosen where the published one is too wide for many faces."""
+        free = self.fit is None and self.zoom is None and not self.pad
+        return Fit("always" if self.fit else "auto" if free else "never", square=self.size is None)
+
+    def settings(self, detector: DetectorName, min_face: int) -> Settings:
+        """The settings of a cut. Raises BadInput."""
+        zoom = 1.0 if self.zoom is None else self.zoom
+        if not 0.5 <= zoom <= 3.0:
+            raise BadInput(f"--zoom {zoom}: must be from 0.5 to 3 (1 is the published frame)")
+        if min_face < 1:
+            raise BadInput(f"--min-face {min_face}: must be at least 1 pixel")
+        return Settings(*parse_size(self.size or "published"), detector, self.align, zoom, min_face, self.pad)
 
 
 def cut(
     source: Path,
     target: Path,
-    size: str | None,
+    frame: Framing,
     detector: DetectorName,
-    align: bool,
-    zoom: float | None,
     min_face: int,
     labels: Path | None,
     engine: EngineName,
@@ -41,33 +66,20 @@ def cut(
     tell_people: bool = False,
     prune: bool = False,
     typed: str | None = None,
-    pad: bool = False,
-    fit: bool | None = False,
 ) -> None:
-    """Check the arguments, cut, and print the report; ``typed`` is the command line as typed. Raises BadInput.
-
-    ``fit`` None chooses another framing where the published one is too wide for many faces, unless ``zoom`` is given.
-    """
+    """Check the arguments, cut, and print the report; ``typed`` is the command line as typed. Raises BadInput."""
     store, names, left_out = _photos(source)
     _check_target(source, target)
-    how = "always" if fit else "auto" if fit is None and zoom is None and not pad else "never"
-    zoom = 1.0 if zoom is None else zoom
-    if not 0.5 <= zoom <= 3.0:
-        raise BadInput(f"--zoom {zoom}: must be from 0.5 to 3 (1 is the published frame)")
+    settings = frame.settings(detector, min_face)
     if processes is not None and processes < 1:
         raise BadInput(f"--processes {processes}: must be at least 1")
-    if min_face < 1:
-        raise BadInput(f"--min-face {min_face}: must be at least 1 pixel")
-    height, width = parse_size(size or "published")
-    settings = Settings(height, width, detector, align, zoom, min_face, pad)
     tell_people = identity_clusters.wanted(target.resolve(), tell_people)
     weights = None if detector == "haar" else find_yunet()
     job = Job(store, target.resolve(), settings, weights, os.getpid() if engine == "loky" else None)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         execution = Execution(engine, processes or cores())
-        framing = Fit(how, square=size is None)
-        summary = run(job, names, execution, str(labels) if labels else None, tell_people, prune, framing)
+        summary = run(job, names, execution, str(labels) if labels else None, tell_people, prune, frame.settled())
     except (KeyboardInterrupt, SystemExit):
         print("\nfaceforge: interrupted; run the same command again to continue", file=sys.stderr)
         raise
@@ -148,7 +160,8 @@ def _report(summary: Summary, settings: Settings, source: Path, target: Path, ty
             f"hint       {summary.tight} photos are too tight for this frame; try the square --size {settings.width}"
         )
     if count["accepted"]:
-        lines.append(f"train      {words.train('data=crops', words.word('data.root', target))}")
+        few = [f"data.batch_size={max(1, count['accepted'] // 2)}"] if count["accepted"] < 2 * DEFAULT_BATCH else []
+        lines.append(f"train      {words.train('data=crops', words.word('data.root', target), *few)}")
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ class Fit:
 
 
 def chosen(rows: Iterable[Row], settings: Settings, fit: Fit) -> Settings:
-    """The settings with the widest framing that nine in ten of the otherwise good faces bear, or as they are.
+    """The settings with the widest framing that nine in ten of the otherwise good faces allow, or as they are.
 
     A face bears a framing if its frame needs not shrink to lie inside the photo.
     """

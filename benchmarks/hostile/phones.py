@@ -1,6 +1,6 @@
 """Photos of the kinds that phones and programs make, from ordinary ones: none may be lost or change its colours.
 
-python benchmarks/phone_photos.py ../shared/data/photos_color /tmp/phones --count 2000
+python -m benchmarks.hostile.phones PHOTOS /tmp/phones --count 2000
 
 Every photo gets an orientation, a colour profile, a trailer and an ending by turns; some are as large as phones make
 them. They are decoded and compared with their originals, cut, trained on, and sent to the page. Nothing is kept.
@@ -24,9 +24,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from phone_profiles import profile, tagged
 from PIL import Image
 
+from benchmarks.hostile.profiles import profile, tagged
 from faceforge.io.images import decode
 
 PROFILES = ("", "sRGB", "Display P3", "Adobe RGB", "junk")
