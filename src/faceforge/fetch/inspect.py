@@ -109,12 +109,12 @@ def _check_store(path: Path) -> Finding:
     sample = _sample(source)
     if not sample.sizes:
         raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
-    cut = path / manifest.NAME if manifest.NAME in listed and path.is_dir() else None
+    verdicts = source.verdicts if isinstance(source, Crops) else Counter[str]()
     lines = [_content_line(path, source), _sample_line(sample), *_metadata_lines(source, sample)]
     lines += [*_label_lines(path, source, listed), *told(source.left_out()), *_left_out(store, listed)]
-    lines += [_verdict_line(cut)] if cut else []
+    lines += [_verdict_line(verdicts)] if verdicts else []
     finding = Finding(path, lines)
-    _recommend(finding, source, sample, cut is not None)
+    _recommend(finding, source, sample, bool(verdicts))
     return finding
 
 
@@ -200,9 +200,8 @@ def _sample_line(sample: Sample) -> str:
     return f"a sample of {sample.total}: {bad}; {common}{more}; {'grey' if sample.grey else 'colour'}; {faces}"
 
 
-def _verdict_line(file: Path) -> str:
-    """The verdicts in the manifest of `faceforge cut`. Raises BadInput if it is invalid."""
-    counts = Counter(row.verdict for row in manifest.read(file))
+def _verdict_line(counts: Counter[str]) -> str:
+    """The verdicts in the manifests of `faceforge cut`."""
     counted = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in manifest.VERDICTS)
     return f"cut by faceforge: {manifest.NAME} lists {counted} faces"
 
