@@ -113,6 +113,21 @@ def read(names, anchors=()):
     return found, len(set(found.people) - {None})
 
 
+def test_folders_of_a_split_again_are_the_split():
+    found, people = read([f"{folder}/{n}.png" for folder in ("train/train", "test/Test") for n in range(4)])
+    assert (people, found.sets, found.splits) == (0, [], ["train"] * 4 + ["test"] * 4)
+    assert found.ids[:2] == ["train/0.png", "train/1.png"]
+
+
+def test_letters_with_which_the_people_in_them_begin_are_shards():
+    found, people = read([f"{who[0].upper()}/{who}/{n}.png" for who in ("ann", "Alan", "Bob", "Eve") for n in "12"])
+    assert (people, found.sets, found.shards) == (0, ["Alan", "Bob", "Eve", "ann"], ["A", "B", "E"])
+    found, people = read(
+        [f"{who[0]}/{who}{k}/{n}.png" for who in ("Ann", "Bob", "Eve") for k in range(4) for n in "12"]
+    )
+    assert (people, found.folders[0]) == (12, "Ann0")
+
+
 def each(*folders, count=3, start="{n}"):
     return [f"{folder}/{start.format(n=n)}.jpg" for folder in folders for n in range(count)]
 

@@ -180,7 +180,10 @@ class _Reading:
         parts = {head: part for head in distinct if (part := _split_of(head))} or _splits_alike(distinct)
         sides = {head: SPLITS[found[1].lower()] for head in distinct if (found := SIDES.fullmatch(head))}
         paired = len(sides) == len(distinct)
-        if any(self.splits) or not (paired or ("train" in parts.values() and len(set(parts.values())) > 1)):
+        if any(self.splits):  # train/train, test/test
+            again = all(parts.get(head or "") == part for head, part in zip(heads, self.splits, strict=True) if head)
+            return again and self._pass(heads, distinct, drop=True)
+        if not (paired or ("train" in parts.values() and len(set(parts.values())) > 1)):
             return False
         for n, head in enumerate(heads):
             self.splits[n] = (sides if paired else parts).get(head or "")
@@ -194,7 +197,7 @@ class _Reading:
         named = all(_is_shard(head) or (dated and re.fullmatch(r"\d\d?", head)) for head in distinct)
         before = ["".join(path[len(self.outer) : read]) for path, read in zip(self.paths, self.read, strict=True)]
         numbered = _numbers_agree(heads, self.paths) or _named_by_stylegan(heads, self.paths)
-        if not (named or numbered or _hashes_agree(heads, before, self.paths)):
+        if not (named or numbered or _hashes_agree(heads, before, self.paths) or _initials(heads, self.heads(1))):
             return False
         self.shards |= set(distinct)
         return self._pass(heads, distinct, drop=True)
@@ -238,6 +241,12 @@ def _named_by_stylegan(heads: Sequence[str | None], paths: Sequence[Sequence[str
     """Whether folders and images have the names of StyleGAN's dataset tool: 00000/img00000123.png."""
     named = zip(heads, paths, strict=True)
     return all(re.fullmatch(r"\d{5}/img\d{8}\.\w+", f"{head}/{path[-1]}") for head, path in named if head is not None)
+
+
+def _initials(heads: Sequence[str | None], inner: Sequence[str | None]) -> bool:
+    """Whether folders are the letters with which the names of the folders in them begin: A/Ann, A/Alan, B/Bob."""
+    pairs = [(head.casefold(), name) for head, name in zip(heads, inner, strict=True) if head is not None]
+    return all(len(head) == 1 and name and name.casefold().startswith(head) for head, name in pairs)
 
 
 def _hashes_agree(heads: Sequence[str | None], before: Sequence[str], paths: Sequence[Sequence[str]]) -> bool:
