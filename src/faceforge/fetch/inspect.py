@@ -20,7 +20,7 @@ from faceforge.data.sources.lfw import Lfw, face_of
 from faceforge.data.splits import SPLITS, so_what, split_by, split_faces
 from faceforge.errors import BadInput, to_install
 from faceforge.io import manifest
-from faceforge.io.archives import IMAGES, SUMS, FileStore, Folder, image_names, open_store
+from faceforge.io.archives import IMAGES, NO_IMAGES, SUMS, FileStore, Folder, image_names, open_store
 from faceforge.io.archives import TABLES as TABLE_ENDINGS
 from faceforge.io.attributes import read_attributes
 from faceforge.io.images import ImageError
@@ -270,9 +270,11 @@ def _label_lines(path: Path, source: Files, listed: Sequence[str]) -> list[str]:
 
 
 def _left_out(store: FileStore, listed: Sequence[str]) -> list[str]:
-    """A line on what is no image, by ending."""
-    ignored = (*IMAGES, *TABLE_ENDINGS, *ARCHIVES, manifest.NAME, SUMS.lower())
-    others = [name for name in listed if not name.lower().endswith(ignored) and not kind_of(store.head(name), name)]
+    """A line on what is no image, by ending; pictures with the endings of texts, which are never read, are among it."""
+    ignored = (*IMAGES, *ARCHIVES, SUMS.lower())
+    found = [(name, kind_of(store.head(name), name)) for name in listed if not name.lower().endswith(ignored)]
+    # a picture is among them with a text's ending, any other file without a table's
+    others = [name for name, kind in found if name.lower().endswith(NO_IMAGES if kind else TABLE_ENDINGS) == bool(kind)]
     kinds = store.left_out + Counter(PurePosixPath(name).suffix or "no ending" for name in others)
     counted = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common(6))
     return [f"left out: {counted}"] if kinds else []
