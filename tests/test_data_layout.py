@@ -113,6 +113,21 @@ def read(names, anchors=()):
     return found, len(set(found.people) - {None})
 
 
+def test_folders_of_a_split_again_are_the_split():
+    found, people = read([f"{folder}/{n}.png" for folder in ("train/train", "test/Test") for n in range(4)])
+    assert (people, found.sets, found.splits) == (0, [], ["train"] * 4 + ["test"] * 4)
+    assert found.ids[:2] == ["train/0.png", "train/1.png"]
+
+
+def test_letters_with_which_the_people_in_them_begin_are_shards():
+    found, people = read([f"{who[0].upper()}/{who}/{n}.png" for who in ("ann", "Alan", "Bob", "Eve") for n in "12"])
+    assert (people, found.sets, found.shards) == (0, ["Alan", "Bob", "Eve", "ann"], ["A", "B", "E"])
+    found, people = read(
+        [f"{who[0]}/{who}{k}/{n}.png" for who in ("Ann", "Bob", "Eve") for k in range(4) for n in "12"]
+    )
+    assert (people, found.folders[0]) == (12, "Ann0")
+
+
 def each(*folders, count=3, start="{n}"):
     return [f"{folder}/{start.format(n=n)}.jpg" for folder in folders for n in range(count)]
 
@@ -124,6 +139,7 @@ def each(*folders, count=3, start="{n}"):
         ([f"ffhq/images/{n // 1000 * 1000:05d}/{n:05d}.png" for n in range(0, 3000, 250)], 3),
         ([f"{n // 1000:02d}/{n:06d}.png" for n in range(0, 12_000, 250)], 12),
         (each(*(f"part_{n}" for n in range(9))), 9),
+        (each(*(f"202601{n:02d}" for n in range(1, 10))), 9),
         (each(*(f"Neuer Ordner ({n})" for n in range(9))), 9),
         (each(*(f"2026/{n:02d}" for n in range(1, 13)), *(f"2025/{n:02d}" for n in range(1, 13))), 14),
         ([f"{n // 4:05d}/img{n:08d}.png" for n in range(40)], 10),
@@ -162,6 +178,8 @@ def test_people_are_found_at_their_level(names, who):
         (each("train/images", "test/images"), {"train", "test"}),
         (each("01_train", "02_val", "03_test"), {"train", "val", "test"}),
         (each("train2017", "val2017"), {"train", "val"}),
+        (each("celeba-train", "celeba-val", "celeba-test"), {"train", "val", "test"}),
+        (each("train_128x128", "test_128x128"), {"train", "test"}),
         (each("train_images", "test_images"), {"train", "test"}),
         (each("images_train/Ann", "images_val/Bob"), {"train", "val"}),
         (each("smile/train", "smile/test", "sad/train", "sad/test"), {"train", "test"}),

@@ -26,6 +26,7 @@ from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.lfw import Lfw
 from faceforge.data.subsets import values_of
 from faceforge.errors import BadInput
+from faceforge.fetch.inspect import check
 from faceforge.io import manifest, tables
 from faceforge.io.attributes import read_attributes
 
@@ -33,7 +34,7 @@ IDS = ["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "José/José_0001.png", "x y.jpeg
 LABELS = [["smile", "age"], ["1", "31.5"], ["-1", "4.25"], ["1", "60"], ["-1", "7.125"]]
 EXPECTED = np.array([[1, 31.5], [0, 4.25], [1, 60], [0, 7.125]], np.float32)
 
-encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
 separators = st.sampled_from([",", ";", "\t", "|"])
 truths = st.sampled_from(
     [("1", "-1"), ("1", "0"), ("True", "False"), ("yes", "no"), ("WAHR", "FALSCH"), ("1.0", "0.0")]
@@ -303,7 +304,9 @@ def test_marks_of_thousands_are_no_points(text, value):
     assert tables.decimal(text) == value
 
 
-@pytest.mark.parametrize("unknown", ["-", "?", "None", "#N/A", "NaT", "missing", ".", "inf"])
+@pytest.mark.parametrize(
+    "unknown", ["-", "?", "None", "#N/A", "NaT", "missing", ".", "inf", "n.a.", "\u2014", "#WERT!"]
+)
 def test_unknown_values_leave_a_column_of_numbers(tmp_path, unknown):
     path = write(tmp_path / "l.csv", f"image,age\nAnn_0001.jpg,20.5\nAnn_0002.jpg,{unknown}\nx y.jpeg,30\n".encode())
     names, values = read_attributes(str(path), IDS)
@@ -335,6 +338,54 @@ def test_a_manifest_that_is_read_is_obeyed_and_another_stops(tmp_path, before):
         return
     with pytest.raises(BadInput, match=r"manifest.csv: (no column|ä5.png has two rows)"):
         Crops(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "empty file"),
+        (b"PK\3\4" + bytes(90), "unknown format"),
+        (b"<!DOCTYPE html>\n<p>face, verdict</p>\n<p>a, accepted</p>", "HTML page"),
+        (b'{"face": "0.png", "verdict": "accepted"}\n{"face": "1.png", "verdict": "rejected"}\n', "text"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 12\n", "text"),
+    ],
+)
+def test_what_has_the_name_of_a_manifest_and_is_no_table_stops(tmp_path, data, found):
+    put({f"{n}.png": encode(picture(n, 8, 8), "PNG") for n in range(6)}, tmp_path)
+    write(tmp_path / "Manifest.csv", data)
+    with pytest.raises(BadInput, match=rf"Manifest.csv: no table of faces \({found}\); must be as"):
+        Crops(str(tmp_path))
+
+
+def test_a_table_of_another_program_with_the_name_of_a_manifest_is_none(tmp_path):
+    put({f"{n}.png": encode(picture(n, 8, 8), "PNG") for n in range(6)}, tmp_path)
+    write(tmp_path / manifest.NAME, b"image,label\n0.png,cat\n1.png,dog\n")
+    assert len(Crops(str(tmp_path)).faces) == 6
+    assert not any("cut by faceforge" in line for line in check(tmp_path).lines)
+
+
+@pytest.mark.parametrize("inside", ["", "a/"])
+def test_a_manifest_that_names_no_image_stops(tmp_path, inside):
+    put({f"{inside}{n}.png": encode(picture(n, 8, 8), "PNG") for n in range(6)}, tmp_path)
+    rows = [manifest.Row(f"/home/me/{n}.png", "p.jpg", 1, ("accepted", "rejected")[n == 4], "") for n in range(6)]
+    manifest.write(tmp_path / inside / manifest.NAME, rows)
+    with pytest.raises(BadInput, match=r"manifest.csv: no row names an image of its folder \(/home/me/0.png, 0.png\)"):
+        Crops(str(tmp_path))
+
+
+def test_a_manifest_whose_faces_all_wait_in_review_leaves_other_images(tmp_path):
+    put({name: encode(picture(n, 8, 8), "PNG") for n, name in enumerate(["0.png", "_review/rejected/1.png"])}, tmp_path)
+    manifest.write(tmp_path / manifest.NAME, [manifest.Row("1.png", "p.jpg", 1, "rejected", "")])
+    assert [face.id for face in Crops(str(tmp_path)).faces] == ["0.png"]
+
+
+@pytest.mark.parametrize("word", ["~20", ">20", "20 years", "x", "12:30"])
+def test_a_word_among_numbers_stops_and_words_alone_are_labels(tmp_path, word):
+    path = write(tmp_path / "l.csv", f"image,age\nAnn_0001.jpg,20.5\nAnn_0002.jpg,{word}\nx y.jpeg,30\n".encode())
+    with pytest.raises(BadInput, match=rf"row 3: age is '{word}'; must be a number or empty"):
+        read_attributes(str(path), IDS)
+    path = write(tmp_path / "l.csv", f"image,age\nAnn_0001.jpg,yes\nAnn_0002.jpg,{word}\nx y.jpeg,no\n".encode())
+    assert read_attributes(str(path), IDS)[0] == [f"age={text}" for text in sorted(["yes", "no", word])]
 
 
 @given(st.binary(max_size=200))

@@ -5,6 +5,7 @@ import re
 import struct
 import sys
 import types
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -540,3 +541,44 @@ def test_none_of_a_phones_photos_is_lost(tmp_path):
     assert not any(row.unread for row in rows(tmp_path / "out"))
     assert len(Crops(str(tmp_path / "in")).faces) == 24
     assert len(photos.photo_files(tmp_path / "in")) == 24
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_the_transparent_grey_of_few_bits_is_white(depth):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", 8 // depth, 1, depth, 0, 0, 0, 0)
+    row = zlib.compress(b"\0" + bytes([0b00011011 if depth == 2 else 0x1F]))  # levels 0, 1, 2, 3, or 1, 15
+    chunks = (b"IHDR", head), (b"tRNS", b"\0\1"), (b"IDAT", row), (b"IEND", b"")
+    found = decode(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*given) for given in chunks))
+    assert found.tolist() == [[0, 255, 170, 255] if depth == 2 else [255, 255]]
+
+
+@pytest.mark.parametrize("most", [200, 70_000])
+def test_a_tiff_of_32_bits_has_no_known_range(most):
+    file = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.int32).reshape(8, 8) * most // 63).save(file, "TIFF")
+    with pytest.raises(ImageError, match="32-bit pixels of unknown range"):
+        decode(file.getvalue())
+
+
+def test_a_jpeg_whose_profile_lost_a_piece_is_srgb():
+    sound, body = encode(picture(0, 24, 16)), b"ICC_PROFILE\0\1\2" + bytes(200)
+    broken = sound[:2] + b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body + sound[2:]
+    assert np.array_equal(decode(broken), decode(sound))
+    assert jpeg_size(broken) == jpeg_size(sound) == decode(sound).shape[:2]
+
+
+def test_html_after_a_byte_order_mark_is_html():
+    with pytest.raises(ImageError, match="HTML page"):
+        decode(b"\xef\xbb\xbf<!DOCTYPE html><html></html>")
+
+
+@pytest.mark.parametrize("make", [put, put_zip, put_tgz])
+def test_what_is_no_picture_is_counted_however_it_is_packed(tmp_path, make):
+    sound = {f"{n}.png": encode(picture(n), "PNG") for n in range(12)}
+    others = {"a.tga": bytes(99), "b.html": encode(picture(99)), "c.txt": encode(picture(98)), "d.txt": b"words"}
+    root = make({**sound, **others}, tmp_path / "set.tgz")
+    said = next(line for line in check(root).lines if line.startswith("left out: "))
+    assert sorted(said.removeprefix("left out: ").split(", ")) == [".html (1)", ".tga (1)", ".txt (1)"]

@@ -450,7 +450,6 @@ def shards() -> Iterator[Layout]:
         ],
         "ranges": [f"{n // 4 * 4:04d}-{n // 4 * 4 + 3:04d}/{n:04d}.png" for n in range(40)],
         "images_001": [f"images_{n // 4:03d}/{n:08d}_000.png" for n in range(40)],
-        "numbered from 0": [f"{n // 4}/{n:06d}.png" for n in range(40)],
         "of one thousand each, without zeros": [f"{n // 4 * 1000}/{n // 4 * 1000 + n % 4}.png" for n in range(40)],
         "archives": [f"archive{n // 4 + 1}/{n}.png" for n in range(40)],
         "data_batch_1": [f"data_batch_{n // 4 + 1}/{n}.png" for n in range(40)],
@@ -463,6 +462,10 @@ def shards() -> Iterator[Layout]:
         "Takeout": [f"Takeout/Google Photos/Photos from {2010 + n // 4}/IMG_{n}.png" for n in range(40)],
     }.items():
         yield Layout(f"shards: {what}", names, _nobody(len(names)))
+    # Face sets unpacked from one record file number the images of their people on, too: 0/0.jpg, 0/1.jpg, 1/2.jpg.
+    # Taken for people the folders are kept together in a split, which is never wrong by much.
+    names = [f"{n // 4}/{n:06d}.png" for n in range(40)]
+    yield Layout("shards or people: numbered from 0", names, _nobody(40), others=[_people(4, 40)])
 
 
 def pairs() -> Iterator[Layout]:

@@ -24,12 +24,12 @@ WORD = "|".join(SPLITS)
 SPLIT = re.compile(rf"(?:\d+[-_ .]+)?(?:{CONTENT}[-_ ]?)?({WORD})(?:[-_ ]?(?:{CONTENT}|\d+))?", re.IGNORECASE)
 SIDES = re.compile(rf"({WORD})[-_ ]?([ab])", re.IGNORECASE)  # trainA, testB
 SHARD = re.compile(
-    r"(part|shard|chunk|batch|group|set|images?|imgs?|dir|folder|vol|volume|dis[kc])[-_ .]*\d+"
+    r"(part|shard|chunk|(data[-_ ])?batch|archive|page|group|set|images?|imgs?|dir|folder|vol|volume|dis[kc])[-_ .]*\d+"
     r"|(new folder|untitled folder|neuer ordner|nouveau dossier|nueva carpeta|downloads?)( ?\(?\d+\)?)?|\d{2,}-\d{2,}",
     re.IGNORECASE,
 )
 CAMERA = re.compile(r"[1-9]\d\d(?!\d{5})[A-Z0-9_]{5}")  # 100APPLE
-DATE = re.compile(r"(photos from )?(19|20)\d\d([-_. ]\d\d){0,2}", re.IGNORECASE)
+DATE = re.compile(r"(photos from )?(19|20)\d\d([-_. ]?(0[1-9]|1[0-2])([-_. ]?(0[1-9]|[12]\d|3[01]))?)?", re.IGNORECASE)
 PAIRED = {
     *("a", "b", "x", "y", "photo", "sketch", "image", "img", "mask", "label", "edge", "input", "output", "target"),
     *("source", "real", "lr", "hr", "low", "high", "clean", "noisy", "blur", "sharp", "gt", "color", "colour", "gray"),
@@ -111,6 +111,15 @@ def _split_of(folder: str) -> str | None:
     return SPLITS[found[1].lower()] if found else None
 
 
+def _splits_alike(folders: Collection[str]) -> dict[str, str]:
+    """The splits of folders that differ in nothing else, such as celeba-train and celeba-test; none otherwise."""
+    word = re.compile(rf"(?<![a-z])({WORD})(?![a-z])")
+    found = {folder: match for folder in folders if (match := word.search(folder.lower()))}
+    others = {folder.lower().replace(match[1], "", 1) for folder, match in found.items()}
+    alike = len(found) == len(folders) and len(others) == 1
+    return {folder: SPLITS[match[1]] for folder, match in found.items()} if alike else {}
+
+
 def _is_side(name: str) -> bool:
     word = name.lower()
     return not PAIRED.isdisjoint({word, word.removesuffix("s"), word.removesuffix("es")})
@@ -168,10 +177,13 @@ class _Reading:
         return True
 
     def _split(self, heads: Sequence[str | None], distinct: Collection[str]) -> bool:
-        parts = {head: part for head in distinct if (part := _split_of(head))}
+        parts = {head: part for head in distinct if (part := _split_of(head))} or _splits_alike(distinct)
         sides = {head: SPLITS[found[1].lower()] for head in distinct if (found := SIDES.fullmatch(head))}
         paired = len(sides) == len(distinct)
-        if any(self.splits) or not (paired or ("train" in parts.values() and len(set(parts.values())) > 1)):
+        if any(self.splits):  # train/train, test/test
+            again = all(parts.get(head or "") == part for head, part in zip(heads, self.splits, strict=True) if head)
+            return again and self._pass(heads, distinct, drop=True)
+        if not (paired or ("train" in parts.values() and len(set(parts.values())) > 1)):
             return False
         for n, head in enumerate(heads):
             self.splits[n] = (sides if paired else parts).get(head or "")
@@ -185,7 +197,7 @@ class _Reading:
         named = all(_is_shard(head) or (dated and re.fullmatch(r"\d\d?", head)) for head in distinct)
         before = ["".join(path[len(self.outer) : read]) for path, read in zip(self.paths, self.read, strict=True)]
         numbered = _numbers_agree(heads, self.paths) or _named_by_stylegan(heads, self.paths)
-        if not (named or numbered or _hashes_agree(heads, before, self.paths)):
+        if not (named or numbered or _hashes_agree(heads, before, self.paths) or _initials(heads, self.heads(1))):
             return False
         self.shards |= set(distinct)
         return self._pass(heads, distinct, drop=True)
@@ -229,6 +241,12 @@ def _named_by_stylegan(heads: Sequence[str | None], paths: Sequence[Sequence[str
     """Whether folders and images have the names of StyleGAN's dataset tool: 00000/img00000123.png."""
     named = zip(heads, paths, strict=True)
     return all(re.fullmatch(r"\d{5}/img\d{8}\.\w+", f"{head}/{path[-1]}") for head, path in named if head is not None)
+
+
+def _initials(heads: Sequence[str | None], inner: Sequence[str | None]) -> bool:
+    """Whether folders are the letters with which the names of the folders in them begin: A/Ann, A/Alan, B/Bob."""
+    pairs = [(head.casefold(), name) for head, name in zip(heads, inner, strict=True) if head is not None]
+    return all(len(head) == 1 and name and name.casefold().startswith(head) for head, name in pairs)
 
 
 def _hashes_agree(heads: Sequence[str | None], before: Sequence[str], paths: Sequence[Sequence[str]]) -> bool:

@@ -20,7 +20,7 @@ from faceforge.data.sources.lfw import Lfw, face_of
 from faceforge.data.splits import SPLITS, so_what, split_by, split_faces
 from faceforge.errors import BadInput, to_install
 from faceforge.io import manifest
-from faceforge.io.archives import IMAGES, SUMS, FileStore, Folder, image_names, open_store
+from faceforge.io.archives import IMAGES, NO_IMAGES, SUMS, FileStore, Folder, image_names, open_store
 from faceforge.io.archives import TABLES as TABLE_ENDINGS
 from faceforge.io.attributes import read_attributes
 from faceforge.io.images import ImageError
@@ -109,12 +109,12 @@ def _check_store(path: Path) -> Finding:
     sample = _sample(source)
     if not sample.sizes:
         raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
-    cut = path / manifest.NAME if manifest.NAME in listed and path.is_dir() else None
+    verdicts = source.verdicts if isinstance(source, Crops) else Counter[str]()
     lines = [_content_line(path, source), _sample_line(sample), *_metadata_lines(source, sample)]
     lines += [*_label_lines(path, source, listed), *told(source.left_out()), *_left_out(store, listed)]
-    lines += [_verdict_line(cut)] if cut else []
+    lines += [_verdict_line(verdicts)] if verdicts else []
     finding = Finding(path, lines)
-    _recommend(finding, source, sample, cut is not None)
+    _recommend(finding, source, sample, bool(verdicts))
     return finding
 
 
@@ -200,9 +200,8 @@ def _sample_line(sample: Sample) -> str:
     return f"a sample of {sample.total}: {bad}; {common}{more}; {'grey' if sample.grey else 'colour'}; {faces}"
 
 
-def _verdict_line(file: Path) -> str:
-    """The verdicts in the manifest of `faceforge cut`. Raises BadInput if it is invalid."""
-    counts = Counter(row.verdict for row in manifest.read(file))
+def _verdict_line(counts: Counter[str]) -> str:
+    """The verdicts in the manifests of `faceforge cut`."""
     counted = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in manifest.VERDICTS)
     return f"cut by faceforge: {manifest.NAME} lists {counted} faces"
 
@@ -271,9 +270,11 @@ def _label_lines(path: Path, source: Files, listed: Sequence[str]) -> list[str]:
 
 
 def _left_out(store: FileStore, listed: Sequence[str]) -> list[str]:
-    """A line on what is no image, by ending."""
-    ignored = (*IMAGES, *TABLE_ENDINGS, *ARCHIVES, manifest.NAME, SUMS.lower())
-    others = [name for name in listed if not name.lower().endswith(ignored) and not kind_of(store.head(name), name)]
+    """A line on what is no image, by ending; pictures with the endings of texts, which are never read, are among it."""
+    ignored = (*IMAGES, *ARCHIVES, SUMS.lower())
+    found = [(name, kind_of(store.head(name), name)) for name in listed if not name.lower().endswith(ignored)]
+    # a picture is among them with a text's ending, any other file without a table's
+    others = [name for name, kind in found if name.lower().endswith(NO_IMAGES if kind else TABLE_ENDINGS) == bool(kind)]
     kinds = store.left_out + Counter(PurePosixPath(name).suffix or "no ending" for name in others)
     counted = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common(6))
     return [f"left out: {counted}"] if kinds else []

@@ -269,9 +269,9 @@ def _damage(path: Path) -> str:
 def _tar_to_zip(path: Path, cache: str | None) -> Path:
     """Copy a tar's images and tables into a zip in the cache, once, because a tar has no random access.
 
-    Links and devices are left out; the total size is bounded.
+    Other files are copied by name only. Links and devices are left out; the total size is bounded.
     """
-    target = cache_root(cache) / "archives" / f"{path.name}-{fingerprint(path)}-2.zip"
+    target = cache_root(cache) / "archives" / f"{path.name}-{fingerprint(path)}-3.zip"
     if target.exists():
         return target
     try:
@@ -311,17 +311,18 @@ def _require_no_bomb(name: str, size: int, path: Path) -> None:
 
 
 def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, bytes, IO[bytes]]]:
-    """Each wanted member: its name, its first bytes, and the rest; none for films, which are only counted."""
+    """Each file: its name, its first bytes, and the rest. What is only counted has no rest, or no bytes at all."""
     taken, most = 0, min(MAX_TAR_BYTES, max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size))
     for member in tar:
         _require_inside(member.name, path)
         _require_no_bomb(member.name, member.size, path)
         content = tar.extractfile(member) if member.isreg() else None
         head = content.read(HEAD) if content else b""
-        if content is None or not _taken(member.name, head):
+        if content is None:
             continue
-        if kind_of(head, member.name) == "film":
-            yield member.name.removeprefix("./"), head, BytesIO()
+        wanted = _taken(member.name, head)
+        if not wanted or kind_of(head, member.name) == "film":
+            yield member.name.removeprefix("./"), head if wanted else b"", BytesIO()
             continue
         taken += member.size
         if member.size > MAX_FILE_BYTES or taken > most:

@@ -21,7 +21,8 @@ def read_attributes(file: str, ids: Sequence[str], told: list[str] | None = None
 
     A row belongs to the face with that id, or else with that file name if it is unique. Numbers are kept, -1 and 1
     become 0 and 1, as do false and true; a text column becomes one 0/1 column ``name=value`` per value; empty or
-    missing values are nan. ``told`` receives how many faces were matched. Raises BadInput.
+    missing values are nan. ``told`` receives how many faces were matched. Raises BadInput, also for a word in a
+    column of numbers.
     """
     where = f"data.attributes={file}"
     header, rows = _read(file, where)
@@ -74,6 +75,10 @@ def _column(where: str, name: str, texts: list[str], found: list[int]) -> list[t
     if None not in parsed or None not in [parsed[row] for row in found]:
         known = set(numbers[~np.isnan(numbers)].tolist())
         return [(name, np.where(numbers == -1, 0, numbers) if known <= {-1.0, 1.0} else numbers)]
+    words = [row for row in found if parsed[row] is None]
+    if len(words) < sum(tables.decimal(texts[row]) is not None and not np.isnan(numbers[row]) for row in found):
+        row, word = words[0] + 2, tables.shown(texts[words[0]])
+        raise BadInput(f"{where}: row {row}: {tables.shown(name)} is {word!r}; must be a number or empty, as most are")
     values = sorted({text for text in texts if text.lower() not in tables.UNKNOWN})
     if len(values) > MAX_TEXTS:
         raise BadInput(f"{where}: column {tables.shown(name)} has {len(values)} different text values; remove it")

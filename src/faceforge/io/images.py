@@ -40,7 +40,7 @@ _WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"}
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # per pixel; 4 in other modes
 _DECODER = {"WEBP": 12, "AVIF": 12, "HEIF": 12, "TIFF": 8, "GIF": 4}  # additional bytes per pixel of a format's decoder
-_TILE_TAGS = (322, 323)
+_BITS, _TILE_TAGS = 258, (322, 323)
 
 
 class ImageError(Exception):
@@ -108,11 +108,13 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
     if data[:3] != b"\xff\xd8\xff":
         return None
     try:
-        height, width = (int(side) for side in simplejpeg.decode_jpeg_header(data)[:2])
-        turned = _jpeg_tags(data, jpeg.read(data))[0] >= 5
+        header = jpeg.read(data)
+        orientation, profile = _jpeg_tags(data, header)
+        given = data if profile else jpeg.without_profile(data, header)
+        height, width = (int(side) for side in simplejpeg.decode_jpeg_header(given)[:2])
     except ValueError:
         return None
-    return (width, height) if turned else (height, width)
+    return (width, height) if orientation >= 5 else (height, width)
 
 
 @contextmanager
@@ -129,10 +131,11 @@ def _quietly() -> Iterator[None]:
 def _decode_jpeg(data: bytes, factor: int) -> tuple[np.ndarray, int]:
     """The pixels in sRGB, and the orientation that is still to be undone."""
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        _check_pixels(int(width), int(height))
         header = jpeg.check(data)
         orientation, profile = _jpeg_tags(data, header)
+        data = data if profile else jpeg.without_profile(data, header)  # a broken one would be damage to the decoder
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        _check_pixels(int(width), int(height))
         space = {"GRAY": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colours.upper(), "RGB")
         channels = {"GRAY": 1, "RGB": 3, "CMYK": 7}[space] + (1 if space == "GRAY" else 3) * (orientation > 1)
         low, narrow = _least(data, header, (int(height), int(width)), channels, factor)
@@ -218,11 +221,15 @@ def _load(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     _check_pixels(*image.size)
     if image.mode == "F":
         raise ImageError("floating point pixels of unknown range")
+    if image.format == "TIFF" and image.mode == "I" and getattr(image, "tag_v2", {}).get(_BITS) == (32,):
+        raise ImageError("32-bit pixels of unknown range")
     needed = _memory(image)
     _check_memory(data, needed, _room(data, needed, data.__len__), (image.height, image.width))
     if image.format == "PNG":
         Image.open(BytesIO(data), formats=("PNG",)).verify()  # loading alone does not verify the checksums
     image.load()
+    if image.format == "PNG" and image.mode == "L" and "transparency" in image.info:
+        image.info["transparency"] *= 255 // (2 ** min(data[24], 8) - 1)  # which is unscaled, at 2 and 4 bits
     return image
 
 

@@ -152,7 +152,7 @@ def told(left_out: Mapping[str, int]) -> list[str]:
 
 def what_is(data: bytes) -> str:
     """What bytes that are no image (or archive) seem to be, in a word or two."""
-    head = data[:512].strip().lower()
+    head = data[:512].removeprefix(b"\xef\xbb\xbf").strip().lower()
     if not data:
         return "empty file"
     if head.startswith((b"<!doctype html", b"<html")):

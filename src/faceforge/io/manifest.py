@@ -155,6 +155,13 @@ def is_one(rows: Sequence[Sequence[str]]) -> bool:
     return False
 
 
+def is_another(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first rows of a table are those of another program, which only has the name of a manifest."""
+    filled = [cells for cells in rows if any(cells)]
+    widths = {len(cells) for cells in filled}
+    return len(filled) > 1 and len(widths) == 1 and 1 not in widths and not filled[0][0].startswith(("{", "[", "<"))
+
+
 def _header(cells: Sequence[str]) -> list[str]:
     return [cell.strip().removeprefix("\ufeff").lower() for cell in cells]
 

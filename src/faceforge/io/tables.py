@@ -24,7 +24,8 @@ ENDING = re.compile(r"\.(jpe?g|jpe|jfif|jpg_large|png|webp|bmp|tiff?|gif|p[bgnp]
 TRUE = {"true", "yes", "wahr", "vrai", "verdadero", "vero"}  # spreadsheets translate true and false
 FALSE = {"false", "no", "falsch", "faux", "falso"}
 UNKNOWN = {"", "nan", "na", "n/a", "null", "#n/a", "<na>", "nat"}  # in any column
-NO_NUMBER = UNKNOWN | {"none", "-", "?", ".", "missing", "unknown", "#nv", "#div/0!", "#ref!", "#value!"}
+NO_NUMBER = UNKNOWN | {"none", "missing", "unknown", "undefined", "nil", "n.a.", "n/d", "n.d.", "k.a.", "#nv"}
+MARKS = re.compile(r"[-\u2013\u2014.?*]+|#[\w/]+[!?]")  # in a column of numbers: dashes, and errors of spreadsheets
 MARK = r"[\s'\u2019]"  # of thousands
 
 Line = tuple[int, list[str]]  # the number of a line, from 1, and its cells
@@ -36,6 +37,8 @@ class NoText(BadInput):
 
 def encoding_of(file: BinaryIO) -> str:
     """The encoding of a text file, read in chunks and rewound: UTF-8 or UTF-16 with or without BOM, else cp1252.
+
+    UTF-32 has a BOM.
 
     Raises NoText.
     """
@@ -56,11 +59,15 @@ def encoding_of(file: BinaryIO) -> str:
 
 
 def first_rows(file: BinaryIO, count: int = 5) -> list[list[str]]:
-    """The cells of each of the first lines of a table, which is rewound; none if it is not text."""
+    """The cells of each of the first lines of a table, which is rewound; none if it is not text.
+
+    A line without a separator other than spaces is one cell.
+    """
     try:
         encoding = encoding_of(file)
         lines = io.TextIOWrapper(io.BytesIO(file.read(CHUNK)), encoding, errors="replace").read().splitlines()
-        return [cells for line in lines[:count] for cells in csv.reader([line], delimiter=separator_of(line))]
+        given = ((line, separator_of(line).replace(" ", "\t")) for line in lines[:count])
+        return [cells for line, separator in given for cells in csv.reader([line], delimiter=separator)]
     except (NoText, UnicodeError, csv.Error):
         return []
     finally:
@@ -68,6 +75,8 @@ def first_rows(file: BinaryIO, count: int = 5) -> list[list[str]]:
 
 
 def _unicode_of(head: bytes) -> str:
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     pairs = len(head) // 2
@@ -153,7 +162,7 @@ def _has_index(rows: Sequence[Line]) -> bool:
 def number(text: str) -> float | None:
     """As decimal(), and true or false as 1 or 0; nan if unknown or infinite."""
     word = text.strip().lower()
-    if word in NO_NUMBER:
+    if word in NO_NUMBER or MARKS.fullmatch(word):
         return float("nan")
     value = float(word in TRUE) if word in TRUE or word in FALSE else decimal(word)
     return value if value is None or math.isfinite(value) else float("nan")

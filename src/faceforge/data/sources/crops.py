@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from io import BytesIO
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from faceforge.errors import BadInput
 from faceforge.io import manifest, tables
 from faceforge.io.archives import FileStore, Folder, image_names, open_store
 from faceforge.io.images import ImageError
+from faceforge.io.kinds import what_is
 
 __all__ = ["PEOPLE_FROM", "REVIEW", "Crops"]
 
@@ -54,8 +56,11 @@ class Crops(Files):
         listed = store.names()
         manifests = _manifests(store, listed)
         told = _Verdicts({folder + face: row for folder, rows in manifests.items() for face, row in rows.items()})
-        names = {_face(name): name for name in image_names(store, [*listed, *told.waiting(store, listed)])}
+        reviewed = told.reviewed(store)
+        names = {_face(name): name for name in image_names(store, [*listed, *told.waiting(reviewed, listed)])}
+        _require_faces(store.root, manifests, names, reviewed)
         kept = [face for face in names if told.accept(face)]
+        self.verdicts = Counter(row.verdict for rows in manifests.values() for row in rows.values())
         if not kept:
             raise BadInput(f"data.root={root}: its manifest accepts no face; change verdicts in manifest.csv")
         self.layout = layout = understand(kept, manifests)
@@ -109,14 +114,17 @@ class _Verdicts:
         name = row and (row.person or row.same_as or (face if face in self._same else None))
         return name.removeprefix(outer) if name else None
 
-    def waiting(self, store: FileStore, listed: Sequence[str]) -> list[str]:
-        """Accepted faces whose crops are still in ``_review``."""
+    def reviewed(self, store: FileStore) -> list[str]:
+        """The files in the ``_review`` folders of the manifests."""
         if not isinstance(store, Folder) or not self._rows:
             return []
-        present = {tables.plain(name) for name in listed}
         places = [f"{f}{REVIEW}/{v}" for f in {row.folder for row in self._rows.values()} for v in manifest.VERDICTS]
-        names = [f"{place}/{name}" for place in places for name in Folder(store.file(place)).names()]
-        return [n for n in names if self._accepted(_face(n)) and tables.plain(_face(n)) not in present]
+        return [f"{place}/{name}" for place in places for name in Folder(store.file(place)).names()]
+
+    def waiting(self, reviewed: Sequence[str], listed: Sequence[str]) -> list[str]:
+        """Accepted faces whose crops are still in ``_review``."""
+        present = {tables.plain(name) for name in listed} if reviewed else set()
+        return [n for n in reviewed if self._accepted(_face(n)) and tables.plain(_face(n)) not in present]
 
     def _accepted(self, face: str) -> bool:
         row = self._row(face)
@@ -125,18 +133,19 @@ class _Verdicts:
 
 def _manifests(store: FileStore, listed: Sequence[str]) -> dict[str, dict[str, _Told]]:
     """The faces of every manifest in the store, by its folder, which ends in a slash."""
-    files = [name for name in listed if name.rpartition("/")[2] == manifest.NAME]
-    rows = {name.removesuffix(manifest.NAME): _read_manifest(store, name) for name in files}
+    files = [name for name in listed if name.rpartition("/")[2].lower() == manifest.NAME]
+    rows = {name[: -len(manifest.NAME)]: _read_manifest(store, name) for name in files}
     return {folder: found for folder, found in rows.items() if found is not None}
 
 
 def _read_manifest(store: FileStore, name: str) -> dict[str, _Told] | None:
-    """The faces of a manifest, None if the file is none."""
-    where, folder = f"{store.root}/{name}", name.removesuffix(manifest.NAME)
+    """The faces of a manifest, None if the file is a table of another program. Raises BadInput if it is no table."""
+    where, folder = f"{store.root}/{name}", name[: -len(manifest.NAME)]
     try:
         with store.file(name).open("rb") if isinstance(store, Folder) else BytesIO(store.read(name)) as file:
-            if not manifest.is_one(tables.first_rows(file)):
-                return None
+            rows = tables.first_rows(file)
+            if not manifest.is_one(rows):
+                return _require_another(rows, where, file.read(512))
             found: dict[str, _Told] = {}
             for row in manifest.parse(file, where, TOLD):
                 if row.face in found and row.n:
@@ -146,6 +155,24 @@ def _read_manifest(store: FileStore, name: str) -> dict[str, _Told] | None:
             return found
     except (OSError, ImageError) as error:
         raise BadInput(f"{where}: cannot be read as text ({error})") from error
+
+
+def _require_another(rows: Sequence[Sequence[str]], where: str, head: bytes) -> None:
+    """Raises BadInput if a file with the name of a manifest is no table of any program: it may have been a manifest."""
+    if not manifest.is_another(rows):
+        raise BadInput(f"{where}: no table of faces ({what_is(head)}); must be as `faceforge cut` wrote it, or renamed")
+
+
+def _require_faces(
+    root: Path, manifests: Mapping[str, Collection[str]], names: Collection[str], reviewed: Sequence[str]
+) -> None:
+    """Raises BadInput if a manifest names no image of its folder, since its verdicts would be lost."""
+    present = {tables.plain(name) for name in [*names, *map(_face, reviewed)]} if manifests else set()
+    for folder, faces in manifests.items():
+        beside = next((name.removeprefix(folder) for name in names if name.startswith(folder)), None)
+        if faces and beside and present.isdisjoint(tables.plain(folder + face) for face in faces):
+            where, example = f"{root}/{folder}{manifest.NAME}", f"{tables.shown(next(iter(faces)))}, {beside}"
+            raise BadInput(f"{where}: no row names an image of its folder ({example}); correct or remove the manifest")
 
 
 def _told(folder: str, row: manifest.Row) -> _Told:
