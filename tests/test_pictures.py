@@ -260,6 +260,8 @@ def with_heif(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register))
     yield
     Image.OPEN.pop("HEIF", None)
+    if "HEIF" in Image.ID:
+        Image.ID.remove("HEIF")
 
 
 @pytest.mark.parametrize("kind", UNREAD)
