@@ -349,6 +349,7 @@ def test_a_manifest_that_is_read_is_obeyed_and_another_stops(tmp_path, before):
         (b'{"face": "0.png", "verdict": "accepted"}\n{"face": "1.png", "verdict": "rejected"}\n', "text"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 12\n", "text"),
     ],
+    ids=["nothing", "workbook", "HTML", "JSON", "git-lfs"],
 )
 def test_what_has_the_name_of_a_manifest_and_is_no_table_stops(tmp_path, data, found):
     put({f"{n}.png": encode(picture(n, 8, 8), "PNG") for n in range(6)}, tmp_path)
@@ -362,6 +363,14 @@ def test_a_table_of_another_program_with_the_name_of_a_manifest_is_none(tmp_path
     write(tmp_path / manifest.NAME, b"image,label\n0.png,cat\n1.png,dog\n")
     assert len(Crops(str(tmp_path)).faces) == 6
     assert not any("cut by faceforge" in line for line in check(tmp_path).lines)
+
+
+@pytest.mark.parametrize("header", ["face,verdict", "Gesicht,Urteil", "image,n"])
+def test_a_manifest_that_lost_most_columns_stops(tmp_path, header):
+    put({f"{n}.png": encode(picture(n, 8, 8), "PNG") for n in range(6)}, tmp_path)
+    write(tmp_path / manifest.NAME, f"{header}\n0.png,accepted\n1.png,rejected\n".encode())
+    with pytest.raises(BadInput, match=r"manifest.csv: no column \w+; keep the original header line"):
+        Crops(str(tmp_path))
 
 
 @pytest.mark.parametrize("inside", ["", "a/"])

@@ -936,6 +936,14 @@ SAVED = (
     Saved("a face twice, equal", lambda rows: [*rows, rows[3]], refusal=ANY),
     Saved("lines of spaces", text=lambda text: text + "  \n\t\n"),
     Saved("UTF-16 without a mark", encoding="utf-16-le"),
+    Saved("names and verdicts alone", columns=("face", "verdict"), refusal=ANY),
+    Saved(
+        "names and verdicts alone, in another language",
+        columns=("face", "verdict"),
+        text=lambda text: text.replace("face,verdict", "Gesicht,Urteil", 1),
+        refusal=ANY,
+        read=False,
+    ),
     Saved("measurements are gone", columns=("face", "source", "n", "verdict", "reason", "person", "same_as")),
 )
 

@@ -145,12 +145,12 @@ def parse(file: BinaryIO, where: str, columns: Sequence[str] = COLUMNS) -> Itera
 
 
 def is_one(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first rows of a table are those of a manifest: its header, or as many columns and a verdict."""
+    """Whether the first rows of a table are those of a manifest: its header, whole or in part, or a verdict."""
     for cells in rows:
         names = set(_header(cells))
-        if len(names.intersection(COLUMNS)) > len(COLUMNS) // 2 or {"face", "source", "verdict"} <= names:
+        if len(names.intersection(COLUMNS)) > len(COLUMNS) // 2 or {"face", "verdict"} <= names:
             return True
-        if len(cells) >= len(COLUMNS) - 1 and not names.isdisjoint({*VERDICTS, NONE}):
+        if not names.isdisjoint(VERDICTS) or (len(cells) >= len(COLUMNS) - 1 and NONE in names):
             return True
     return False
 
