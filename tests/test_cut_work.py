@@ -531,7 +531,7 @@ ODD = {
     "truncated png": (coded(PICTURE)[:-400], "truncated image"),
     "truncated webp": (coded(PICTURE, "WEBP")[:-400], "damaged"),
     "damaged png": (coded(PICTURE)[:900] + b"\0\1\2" + coded(PICTURE)[903:], "damaged"),
-    "three bytes": (b"\xff\xd8\xff", "damaged JPEG"),
+    "three bytes": (b"\xff\xd8\xff", "truncated JPEG"),
     "enormous png": (enormous(60_000, 60_000), "pixels"),
     "large png": (enormous(8_000, 8_000), "8000x8000 pixels: needs 427 MiB"),
     "enormous jpeg": (enormous_jpeg(), "65000x65000 pixels, more than 268435456"),
