@@ -196,6 +196,7 @@ def measure_training(name: str, folder: Path, steps: int, lean: bool = True) -> 
 def train(name: str = "default", steps: int = 40, place: Place = None) -> None:
     """train_over_bare: a whole run, logging, averaging, saving, over the bare loop."""
     with place_of(place) as folder:
+        measure_training(name, folder, steps // 2)  # the first training of a process is slower by a hundredth
         ratio, about = measure_training(name, folder, steps)
         stock, about_stock = measure_training(name, folder, steps, lean=False)
     tell(f"train_over_bare.{name}", ratio, **about)
