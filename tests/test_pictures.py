@@ -435,7 +435,7 @@ def test_where_many_are_too_tight_one_framing_is_chosen_for_all(tmp_path, capsys
     assert "framing" not in capsys.readouterr().out
     cut_faces(photos, tmp_path / "chosen", fit=None, size=None)
     told = capsys.readouterr().out
-    assert "the widest that nine in ten bear" in told
+    assert "the widest that fits nine in ten" in told
     assert re.search(r"train\.py .*data\.batch_size=[34]\n", told)  # a command that works with few faces
     found = faces(tmp_path / "chosen")
     (zoom,) = {row.zoom for row in found}

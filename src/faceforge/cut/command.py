@@ -153,7 +153,7 @@ def _report(summary: Summary, settings: Settings, source: Path, target: Path, ty
     if used != settings:
         size = f"{used.width}x{used.height}"
         lines.insert(
-            1, f"framing    zoom {used.zoom:g} at {size} for all faces, the widest that nine in ten bear; {KEEP}"
+            1, f"framing    zoom {used.zoom:g} at {size} for all faces, the widest that fits nine in ten; {KEEP}"
         )
     elif settings.height > settings.width and summary.tight > 0.2 * summary.photos:
         lines.append(
