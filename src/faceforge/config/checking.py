@@ -78,7 +78,7 @@ def check_overrides(
 class _Jobs:
     """The jobs of a command line: each combination of groups with each combination of values."""
 
-    library: Library
+    files: Library
     groups: list[Override]
     values: list[Override]
     bases: dict[str, DictConfig]  # composition of each combination of groups
@@ -89,12 +89,12 @@ class _Jobs:
         found = []
         for swept, chosen in _products(self.groups, JOBS_CHECKED):
             try:
-                base = self.bases[swept] = self.library.compose([str(o.input_line) for o in chosen])
+                base = self.bases[swept] = self.files.compose([str(o.input_line) for o in chosen])
             except (HydraException, OmegaConfBaseException) as error:
                 found.append((swept, [one_line(error)]))
             else:
                 self.choices[swept] = HydraConfig.get().runtime.choices
-                found.append((swept, list(_check_values(self.values, base, types, self.library))))
+                found.append((swept, list(_check_values(self.values, base, types, self.files))))
         return found
 
     def check_wholes(self, types: bool) -> list[Found]:
