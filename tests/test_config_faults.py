@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import TINY
 
 from faceforge import config, main
@@ -204,6 +205,20 @@ def test_what_a_yaml_leaves_out_is_added_with_a_plus():
     assert config.check_overrides(["model.optimizer_g.weight_decay=0.1"]) == [said]
     assert config.check_overrides(["+model.optimizer_g.weight_decay=0.1"], types=True) == []
     assert config.check_overrides(["model.optimizer_g.weigth=1"])[0].startswith("model.optimizer_g.weigth: unknown")
+
+
+def test_older_names_in_ones_own_yaml_train_too_and_the_command_line_wins(command, tmp_path):
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    text = "# @package _global_\ndata: {max_bad_share: 0.5, val_share: 0.3}\nmodel: {share_fakes: true}\n"
+    (tmp_path / "conf/experiment/mine.yaml").write_text(text)
+    words = [word for word in TINY if "val_fraction" not in word]
+    code, _, said = command("--config-dir", "conf", "experiment=mine", *words, "data.val_fraction=0.2", "run_dir=run")
+    assert code == 0, said
+    for line in ("data.max_bad_share is called data.max_corrupt_fraction now", "model.share_fakes is called"):
+        assert said.count(f"faceforge: {line}") == 1
+    kept = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert (kept["data"]["max_corrupt_fraction"], kept["model"]["reuse_fakes"]) == (0.5, True)
+    assert kept["data"]["val_fraction"] == 0.2
 
 
 # ------------------------------------------------------------------------------------------------ a sweep's check

@@ -33,10 +33,13 @@ def _main() -> None:
     arguments, flags = _arguments(words.expanded(map(words.from_flag, sys.argv[1:])))
     multirun = arguments.multirun or composing.is_sweep(arguments.overrides)
     overrides = [words.override(word, multirun) for word in arguments.overrides]
-    if problems := config.check_overrides(overrides, multirun, arguments.config_dir, types=not arguments.cfg):
-        _fail("\n".join(problems))
-    library = composing.Library(overrides, arguments.config_dir)
+    try:
+        library = composing.Library(overrides, arguments.config_dir)
+    except BadInput as error:
+        _fail(str(error))
     overrides = library.plainly(overrides, multirun)
+    if problems := config.check_overrides(overrides, multirun, library, types=not arguments.cfg):
+        _fail("\n".join(problems))
     tell("\n".join(library.notices))
     sys.argv[1:] = flags + overrides  # Hydra accepts flags before or after overrides, not between them
     if multirun and not arguments.cfg:

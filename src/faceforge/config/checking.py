@@ -10,11 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -44,7 +42,7 @@ NODES: dict[str, Callable[..., object]] = {"": Root, "trainer": TrainerOptions, 
 def check_overrides(
     overrides: Iterable[str],
     multirun: bool = False,
-    config_dir: str | Path | None = None,
+    library: Library | None = None,
     types: bool = False,
     bases: dict[str, DictConfig] | None = None,
 ) -> list[str]:
@@ -52,13 +50,11 @@ def check_overrides(
 
     Under ``multirun`` every job of a sweep is checked (beyond JOBS_CHECKED every value once). A problem of only some
     jobs is reported with the first of them. ``types`` imports torch, once nothing else is wrong, and compares with the
-    annotations of the constructors. ``bases`` receives the composition of each combination of groups.
+    annotations of the constructors. ``bases`` receives the composition of each combination of groups. Raises
+    BadInput if a folder of yaml files does not exist.
     """
     overrides = list(overrides)
-    try:
-        library = Library(overrides, config_dir)
-    except BadInput as error:
-        return [str(error)]
+    library = library or Library(overrides)
     parsed, problems = parse(library.plainly(overrides, multirun))
     sweeps = [_check_sweep(o, multirun, has_own_sweeper(parsed), library) for o in parsed]
     parsed = [o for o, problem in zip(parsed, sweeps, strict=True) if not problem]
@@ -89,11 +85,11 @@ class _Jobs:
         found = []
         for swept, chosen in _products(self.groups, JOBS_CHECKED):
             try:
-                base = self.bases[swept] = self.files.compose([str(o.input_line) for o in chosen])
+                base = self.bases.get(swept) or self.files.compose([str(o.input_line) for o in chosen])
             except (HydraException, OmegaConfBaseException) as error:
                 found.append((swept, [one_line(error)]))
             else:
-                self.choices[swept] = HydraConfig.get().runtime.choices
+                self.bases[swept], self.choices[swept] = base, base.hydra.runtime.choices
                 found.append((swept, list(_check_values(self.values, base, types, self.files))))
         return found
 

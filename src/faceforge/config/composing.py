@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -93,18 +93,11 @@ class Library:
             config = hydra.compose("train", overrides=list(overrides), return_hydra_config=True)
         finally:
             GlobalHydra.instance().clear()
-        self._rename_keys(config)
+        with flag_override(config, "struct", False):
+            for old in rename_older(config):
+                self._notice(old, OLDER[old])
         HydraConfig.instance().set_config(config)
         return config
-
-    def _rename_keys(self, config: DictConfig) -> None:
-        """Keys with older names in a user's own yaml."""
-        for old, new in OLDER.items():
-            (node, before), after = old.split("."), new.split(".")[1]
-            if before in (config.get(node) or {}):
-                with flag_override(config, "struct", False):
-                    config[node][after] = config[node].pop(before)
-                self._notice(old, new)
 
     def _notice(self, old: str, new: str) -> None:
         line = f"{old} is called {new} now"
@@ -144,6 +137,22 @@ class Library:
         return [name for name in names if not any(fnmatch(name, pattern) for pattern in glob.exclude)]
 
 
+def rename_older(config: MutableMapping[Any, Any], given: Collection[str] = ()) -> list[str]:
+    """Give keys with older names, from a user's yaml or an older file, their present ones; the names that were found.
+
+    A key ``given`` under its present name keeps that value.
+    """
+    found = []
+    for old, new in OLDER.items():
+        (part, before), after = old.split("."), new.split(".")[1]
+        node = config.get(part)
+        if isinstance(node, MutableMapping) and before in node:
+            value = node.pop(before)
+            node.update({} if new in given else {after: value})
+            found.append(old)
+    return found
+
+
 def _folders(overrides: Iterable[str], config_dir: str | Path | None) -> list[str]:
     """The location of a user's yaml files in Hydra's form: file://FOLDER or pkg://PACKAGE."""
     given = [("--config-dir", str(config_dir))] if config_dir is not None else []
@@ -164,10 +173,10 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
     overrides = list(map(words.override, overrides))
     library = Library(overrides, config_dir)
     overrides = library.plainly(overrides)
-    print(*(f"faceforge: {line}\n" for line in library.notices), sep="", end="", file=sys.stderr)
     bases: dict[str, DictConfig] = {}
-    if problems := check_overrides(overrides, config_dir=config_dir, types=True, bases=bases):
+    if problems := check_overrides(overrides, library=library, types=True, bases=bases):
         raise BadInput("\n".join(problems))
+    print(*(f"faceforge: {line}\n" for line in library.notices), sep="", end="", file=sys.stderr)
     (config,) = bases.values()
     parsed = [o for o in parse(overrides)[0] if not o.is_hydra_override()]
     values = [o for o in parsed if not library.is_group(o.key_or_group)]
@@ -186,7 +195,9 @@ def plain(
 
     named = {override.split("=", 1)[0].lstrip("+~") for override in overrides}
     choices = choices or HydraConfig.get().runtime.choices
-    resolved = fitted(resolve(config), parameters.of(Root))
+    plain_data = resolve(config)
+    rename_older(plain_data, named)
+    resolved = fitted(plain_data, parameters.of(Root))
     _expand_paths(resolved, start)
     made = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
     resolved["choices"] = {"experiment": None, **made}

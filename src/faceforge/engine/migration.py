@@ -94,10 +94,7 @@ def _states(recorder: Mapping[str, Any]) -> Json:
 def migrate_config(config: Mapping[str, Any]) -> Json:
     """The configuration of an older file under the current names."""
     renamed: Json = {key: _renamed(node) for key, node in config.items()}
-    for old, new in composing.OLDER.items():
-        (node, before), after = old.split("."), new.split(".")[1]
-        if isinstance(renamed.get(node), dict) and before in renamed[node]:
-            renamed[node][after] = renamed[node].pop(before)
+    composing.rename_older(renamed)
     model, choices = renamed.get("model"), renamed.get("choices")
     if isinstance(model, dict) and "discriminator_steps" in model:
         renamed["model"] = {"reuse_fakes": False, **model}
