@@ -15,7 +15,7 @@ import hydra
 from hydra.errors import HydraException
 
 from faceforge.config import parameters
-from faceforge.config.checking import nearest, one_line
+from faceforge.config.checking import nearest, one_line, walk
 from faceforge.errors import BadInput
 
 ALLOWED = ("faceforge", "torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers")
@@ -49,26 +49,14 @@ def check_targets(config: Mapping[str, Any], trusted: Iterable[str] = ()) -> lis
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every node with a ``_target_``, inner ones first."""
-    if isinstance(node, Mapping):
-        for name, child in node.items():
-            yield from targets(child, f"{path}.{name}".lstrip("."))
-        if "_target_" in node:
-            yield path, dict(node)
-    elif isinstance(node, list | tuple):
-        for i, child in enumerate(node):
-            yield from targets(child, f"{path}[{i}]")
+    return ((key, dict(part)) for key, part in walk(node, path) if isinstance(part, Mapping) and "_target_" in part)
 
 
-def _unresolved(node: Any, path: str = "") -> Iterator[str]:
+def _unresolved(node: Any) -> Iterator[str]:
     """An interpolation could produce an unchecked node."""
-    if isinstance(node, Mapping):
-        for name, child in node.items():
-            yield from _unresolved(child, f"{path}.{name}".lstrip("."))
-    elif isinstance(node, list | tuple):
-        for i, child in enumerate(node):
-            yield from _unresolved(child, f"{path}[{i}]")
-    elif isinstance(node, str) and "${" in node:
-        yield f"{path}: {shorten(node)} is not resolved; write the value itself"
+    for key, value in walk(node):
+        if isinstance(value, str) and "${" in value:
+            yield f"{key}: {shorten(value)} is not resolved; write the value itself"
 
 
 def shorten(text: str) -> str:

@@ -261,16 +261,22 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
                 yield from _keys(child, f"{prefix}{name}.")
 
 
-def _not_finite(node: Any, path: str = "") -> Iterator[str]:
-    """NaN and infinite numbers in the parameters of any target."""
+def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every part of plain data with its dotted key, inner ones first, itself last."""
     if isinstance(node, Mapping):
         for name, child in node.items():
-            yield from _not_finite(child, f"{path}.{name}".lstrip("."))
+            yield from walk(child, f"{path}.{name}".lstrip("."))
     elif isinstance(node, list | tuple):
         for i, child in enumerate(node):
-            yield from _not_finite(child, f"{path}[{i}]")
-    elif isinstance(node, float) and not math.isfinite(node):
-        yield f"{path}: {node} must be a finite number"
+            yield from walk(child, f"{path}[{i}]")
+    yield path, node
+
+
+def _not_finite(node: Any) -> Iterator[str]:
+    """NaN and infinite numbers in the parameters of any target."""
+    for key, value in walk(node):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{key}: {value} must be a finite number"
 
 
 def nearest(word: str, names: list[str]) -> str:
