@@ -108,6 +108,27 @@ def tiny(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def train_typed(tmp_path, monkeypatch, capsys):
+    """Run `python train.py WORDS` in this process, in ``tmp_path``; gives the exit code, stdout and stderr."""
+    from faceforge import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        code = 0
+        try:
+            main.main()
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
 def resume(tmp_path):
     """Go on with a run in this process: ``resume(folder, "trainer.max_images=80")``; gives the exit code."""
     from faceforge import config

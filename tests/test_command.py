@@ -26,7 +26,6 @@ from picture_makers import (
 )
 from PIL import Image
 
-from faceforge import main
 from faceforge.io.storage import cache_root
 
 ROOT = Path(__file__).parents[1]
@@ -34,24 +33,13 @@ FILES = [o for o in TINY if not o.startswith("data.source.")]
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(train_typed):
     """Run `python train.py ...` in this process; gives (exit code, lines on stderr that are faceforge's)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["train.py", *words])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as end:
-            code = end.code
-        said = capsys.readouterr()
-        run.out = said.out
-        assert "Traceback" not in said.err
-        return code, [
-            line.removeprefix("faceforge: ") for line in said.err.splitlines() if line.startswith("faceforge: ")
-        ]
+        code, run.out, err = train_typed(*words)
+        assert "Traceback" not in err
+        return code, [line.removeprefix("faceforge: ") for line in err.splitlines() if line.startswith("faceforge: ")]
 
     return run
 

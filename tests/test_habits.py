@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_only
 
-from faceforge import config, launch, main, words
+from faceforge import config, launch, words
 from faceforge.config import composing
 from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
@@ -45,21 +45,13 @@ NAMES += ["[a]", "{a: 1}", "(2)", "a=b", "$HOME", "#1", "100%", "a;b&c", "a\\b",
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Run a typed command line, `python train.py ...`; gives the exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+def command(train_typed):
+    """As train_typed; no traceback is ever printed."""
 
     def run(*typed):
-        monkeypatch.setattr(sys, "argv", ["train.py", *typed])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as end:
-            code = end.code
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
+        code, out, err = train_typed(*typed)
+        assert "Traceback" not in err
+        return code, out, err
 
     return run
 

@@ -215,7 +215,7 @@ UNREAD = {
     "PSD": [b"8BPS\0\1", b"8BPS\0\2" + bytes(50), b"8BPS"],
     "PDF": [b"%PDF-1.4\n", b"%PDF-2.0", b"%PDF-1.7\r\n1 0 obj"],
     "SVG": [b"<svg xmlns=", b"<?xml version='1.0'?>\n<!-- a --><svg>", b"\xef\xbb\xbf<SVG >"],
-    "film": [
+    "video": [
         b"\0\0\0\x18ftypmp42" + bytes(12),
         b"\0\0\0\x14ftypqt  " + bytes(8),
         b"\x1a\x45\xdf\xa3\1",
@@ -303,7 +303,7 @@ def test_every_picture_is_read_or_counted_however_it_is_packed(pack, tmp_path, w
         root = (put_zip if pack == "zip" else put_tgz)(listed, tmp_path / f"set.{pack if pack == 'zip' else 'tgz'}")
     source = Crops(str(root), cache=str(tmp_path / "cache"))
     assert sorted(source.names) == sorted(files)
-    assert source.left_out() == {"HEIC": 1, "film": 1, "DNG RAW": 1}
+    assert source.left_out() == {"HEIC": 1, "video": 1, "DNG RAW": 1}
     for n in range(len(source.faces)):
         assert source.read(n, (0, 0)).shape == SOFT.shape
 
@@ -338,7 +338,7 @@ def test_only_unreadable_kinds_are_one_line_with_the_way_out(without_heif, tmp_p
 def test_the_page_names_a_picture_that_it_cannot_read(without_heif):
     from faceforge.studio.web.handlers import Ask
 
-    for kind in ("HEIC", "DNG RAW", "film", "PSD"):
+    for kind in ("HEIC", "DNG RAW", "video", "PSD"):
         with pytest.raises(BadInput, match=f"this photo cannot be used: its format is {kind}"):
             Ask({}, [UNREAD[kind][0]]).photo()
 
@@ -416,13 +416,13 @@ def faces(target: Path) -> list[manifest.Row]:
 def test_a_photo_that_was_not_read_is_not_one_without_a_face(tmp_path, capsys, without_heif):
     files = {"wall.png": encode(Image.new("RGB", (90, 90), "grey"), "PNG"), "a.png": encode(scene(3, 300, 150), "PNG")}
     files |= {"broken.jpg": CODED["JPEG"][:-300], "b.HEIC": BOX % b"heic", "is_heic.jpg": BOX % b"heic"}
-    files |= {"c.mov": UNREAD["film"][1]}
+    files |= {"c.mov": UNREAD["video"][1]}
     put(files, tmp_path / "in")
     cut_faces(tmp_path / "in", tmp_path / "out")
     told = capsys.readouterr().out
     assert "1 photos without a face, 2 that could not be read" in told
     assert "1 HEIC picture was left out: pip install pillow-heif" in told
-    assert "1 film was left out" in told
+    assert "1 video was left out" in told
     assert {r.source: r.unread for r in rows(tmp_path / "out")} == {
         "a.png": False, "broken.jpg": True, "is_heic.jpg": True, "wall.png": False,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from faceforge.cut.work import TOO_TIGHT, Settings, frame_of
 from faceforge.io.manifest import Row
 
 LOST = 1 / 3  # share of the faces that may be too tight before another framing is chosen
-BEAR = 0.9  # share of the faces that must bear the chosen framing
+FITTING = 0.9  # share of the faces that the chosen framing must fit
 CLOSEST = 3.0  # zoom
 BETTER = 1.15  # a square is chosen if it shows so many times the area
 
@@ -27,9 +27,9 @@ class Fit:
 
 
 def chosen(rows: Iterable[Row], settings: Settings, fit: Fit) -> Settings:
-    """The settings with the widest framing that nine in ten of the otherwise good faces allow, or as they are.
+    """The settings with the widest framing that fits nine in ten of the otherwise good faces, or as they are.
 
-    A face bears a framing if its frame needs not shrink to lie inside the photo.
+    A framing fits a face if its frame lies inside the photo without shrinking.
     """
     faces = [row for row in rows if row.n and row.reason in ("", TOO_TIGHT)]
     tight = sum(row.reason == TOO_TIGHT for row in faces)
@@ -43,7 +43,7 @@ def chosen(rows: Iterable[Row], settings: Settings, fit: Fit) -> Settings:
 
 def _closer(faces: list[Row], settings: Settings) -> Settings:
     shrunk = [frame_of(row, settings).shrunk for row in faces]
-    least = float(np.quantile(shrunk, 1 - BEAR, method="lower"))
+    least = float(np.quantile(shrunk, 1 - FITTING, method="lower"))
     return replace(settings, zoom=math.ceil(100 * settings.zoom / least) / 100)
 
 

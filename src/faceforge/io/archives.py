@@ -321,7 +321,7 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[str, bytes, IO[
         if content is None:
             continue
         wanted = _taken(member.name, head)
-        if not wanted or kind_of(head, member.name) == "film":
+        if not wanted or kind_of(head, member.name) == "video":
             yield member.name.removeprefix("./"), head if wanted else b"", BytesIO()
             continue
         taken += member.size

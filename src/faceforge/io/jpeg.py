@@ -79,7 +79,7 @@ def _read(data: bytes) -> Header:
 def check(data: bytes) -> Header:
     """As read(), and raises ValueError for faults that decoders accept: a zeroed run, more scans than MAX_SCANS.
 
-    Only the picture itself is searched: cameras append second pictures, films and padding.
+    Only the picture itself is searched: cameras append second pictures, videos and padding.
     """
     header = read(data)
     zeros = data.find(ZEROS, header.start) if header.zeros_are_noise else -1

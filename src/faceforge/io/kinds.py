@@ -29,11 +29,11 @@ _SIGNATURES = (  # where, what is there, what it is
     (0, b"IIRS", "ORF RAW"),
     (0, b"MMOR", "ORF RAW"),
     (0, b"FOVb", "X3F RAW"),
-    (0, b"\x1a\x45\xdf\xa3", "film"),
-    (8, b"AVI ", "film"),
-    (4, b"moov", "film"),
-    (4, b"mdat", "film"),
-    (4, b"wide", "film"),
+    (0, b"\x1a\x45\xdf\xa3", "video"),
+    (8, b"AVI ", "video"),
+    (4, b"moov", "video"),
+    (4, b"mdat", "video"),
+    (4, b"wide", "video"),
 )
 _PATTERNS = (
     (re.compile(rb"(?s)BM.{4}\0{4}"), "BMP"),
@@ -47,20 +47,20 @@ _ENDINGS: Mapping[str, str] = {  # for files whose first bytes do not tell
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     **dict.fromkeys((".avif", ".avifs"), "AVIF"),
     **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".j2c"), "JPEG 2000"),
-    **dict.fromkeys((".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp"), "film"),
+    **dict.fromkeys((".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp"), "video"),
     **{".jxl": "JPEG XL", ".psd": "PSD", ".svg": "SVG", ".pdf": "PDF"},
 }
 _WAYS = {
     "HEIC": "pip install pillow-heif (the extra heic)",
     "AVIF": "pip install a Pillow with AVIF, or pillow-heif (the extra heic)",
-    "film": "save frames as pictures, for example with ffmpeg",
+    "video": "save frames as pictures, for example with ffmpeg",
 }
 _MAKES = ((b"NIKON", "NEF RAW"), (b"SONY", "ARW RAW"), (b"PENTAX", "PEF RAW"), (b"SAMSUNG", "SRW RAW"))
 _PREVIEW, _MAKE, _DNG = 254, 271, 50706  # TIFF tags: kind of the first picture, maker, version of DNG
 
 
 def kind_of(head: bytes, name: str = "") -> str | None:
-    """What the first bytes of a file are (JPEG, HEIC, DNG RAW, film, ...); its ending decides where they do not."""
+    """What the first bytes of a file are (JPEG, HEIC, DNG RAW, video, ...); its ending decides where they do not."""
     known = next((kind for at, mark, kind in _SIGNATURES if head.startswith(mark, at)), None)
     if known or head[4:8] == b"ftyp":
         return known or _of_boxes(head)
@@ -72,14 +72,14 @@ def kind_of(head: bytes, name: str = "") -> str | None:
 
 
 def _of_boxes(head: bytes) -> str:
-    """HEIC, AVIF, CR3 and films are boxes (ISO 14496-12); the first names the brands."""
+    """HEIC, AVIF, CR3 and videos are boxes (ISO 14496-12); the first names the brands."""
     end = min(int.from_bytes(head[:4], "big"), len(head), HEAD)
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, end, 4))]
     if brands[0] == b"crx ":
         return "CR3 RAW"
     if _AVIF.intersection(brands):
         return "AVIF"
-    return "HEIC" if _HEIC.intersection(brands) else "film"
+    return "HEIC" if _HEIC.intersection(brands) else "video"
 
 
 def _raw(head: bytes) -> str | None:
@@ -144,7 +144,7 @@ def way_out(kind: str) -> str:
 def told(left_out: Mapping[str, int]) -> list[str]:
     """One line for each kind of picture that was left out."""
     return [
-        f"{count:,} {kind}{' picture' if kind != 'film' else ''}{'s' * (count != 1)} "
+        f"{count:,} {kind}{' picture' if kind != 'video' else ''}{'s' * (count != 1)} "
         f"{'was' if count == 1 else 'were'} left out: {way_out(kind)}"
         for kind, count in sorted(left_out.items())
     ]

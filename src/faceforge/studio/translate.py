@@ -1,4 +1,4 @@
-"""What a model makes of the faces in photos and films: coloured, sharpened, redrawn from lines."""
+"""What a model makes of the faces in photos and videos: coloured, sharpened, redrawn from lines."""
 
 from __future__ import annotations
 
