@@ -35,6 +35,8 @@ ABSENT = {
     "channels_last": False,
     "compile": False,
     "max_wait": 10,
+    "nodes": None,
+    "requeue": "auto",
     "extra": {},
 }  # of the trainer
 GUARD = {"_target_": "faceforge.config.nodes.Guard", "action": "stop", "every": 25, "rollbacks": 3}
