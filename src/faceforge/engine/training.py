@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from faceforge import config as configuration
 from faceforge import counter_rng, words
 from faceforge.data.datamodule import FaceData
-from faceforge.engine import checkpoint, cluster, devices, messages, resume
+from faceforge.engine import checkpoint, cluster, devices, messages, requeue, resume
 from faceforge.engine.callbacks.checkpointing import end_run
 from faceforge.engine.callbacks.session import Session
 from faceforge.engine.cluster import Launch
@@ -63,11 +63,13 @@ def _lead(launch: Launch, config: Mapping[str, Any], overrides: Iterable[str]) -
     with ExitStack() as stack:
         group = stack.enter_context(joined(launch, 60 * config["trainer"]["max_wait"])) if launch.world > 1 else None
         config = {**config, "run_dir": cluster.recalled(launch) or config["run_dir"]}
+        requeue.prepare(config)
         going_on = resume.goes_on(config)
         code = _resume(config, overrides, stack, group) if going_on else _start(config, stack, group)
         if group:
             group.end(code)
-        return code
+    requeue.at_end(code)
+    return code
 
 
 def _start(config: Mapping[str, Any], stack: ExitStack, group: Group | None) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from faceforge import words
+from faceforge.engine import requeue
 from faceforge.engine.group import Group, RankLost
 from faceforge.engine.run import write_end
 from faceforge.engine.signals import Signals
@@ -101,6 +102,7 @@ def give_up(folder: Path, signals: Signals, trainer: pl.Trainer, group: Group | 
             code = code if signals.received else RankLost.exit_code
             group.end(code)
             group.close()
+        requeue.now(code)
         os._exit(code)
 
 
