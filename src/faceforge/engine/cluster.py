@@ -91,6 +91,8 @@ def own_ranks() -> Iterator[Launch]:
         yield current()
         return
     _in_force.append(decide(os.environ))
+    if current().outside:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a rank that is gone is a page of addresses
     before = {name: os.environ.pop(name) for name in filter(RANKS.fullmatch, list(os.environ))}
     try:
         yield current()

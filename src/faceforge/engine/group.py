@@ -75,6 +75,8 @@ class Group:
         self._server = self._serve() if not (self.rank or launch.served) else None
         self._store = self._connect()
         self._over, self._gone, self._words, self._signs = threading.Event(), "", 0, 0
+        self._lost: set[int] = set()
+        self._told = False
         self._seen: dict[int, tuple[int, float]] = {}
         self._store.set(f"host/{self.rank}", HOST)
         threading.Thread(target=self._live, daemon=True, name="group").start()
@@ -254,6 +256,7 @@ class Group:
             if sign != self._seen.get(rank, (-1, 0.0))[0]:
                 self._seen[rank] = sign, now
             elif sign and now - self._seen[rank][1] > patience:
+                self._lost.add(rank)
                 self._gone = self._gone or f"{self.host(rank)} {NO_SIGN} {patience:.0f} s"
 
     def broken(self, error: Exception) -> Exception:
@@ -268,8 +271,10 @@ class Group:
                 time.sleep(LOOK_SECONDS)
         try:
             self.require_all()
-        except (Ended, RankLost) as found:
-            return found
+        except Ended as end:
+            return end
+        except RankLost as lost:
+            return RankLost(f"{lost}; the last checkpoint is valid")
         return error
 
     # -------------------------------------------------------------------------------------------------- the end
@@ -277,11 +282,14 @@ class Group:
     def end(self, code: int, line: str = "") -> int | None:
         """End the run for all, and print the line that says why; the code of another rank, if one ended it before."""
         mine = f"{code} {self.rank}"
-        with suppress(RuntimeError):
+        try:
             holds = self._store.compare_set("end", "", mine).decode()
             if holds != mine:
                 return int(holds.split()[0])
-        if line:
+        except RuntimeError:  # no store: one rank speaks for all
+            line = line if self.rank == (0 if self.launch.served else 1) else ""
+        if line and not self._told:
+            self._told = True
             print(f"faceforge: {line}", file=sys.stderr, flush=True)
         return None
 
@@ -295,7 +303,7 @@ class Group:
                 time.sleep(0.02)
 
     def _come(self) -> int:
-        return sum(self._store.check([f"host/{rank}"]) for rank in range(self.world))
+        return sum(self._store.check([f"host/{rank}"]) for rank in set(range(self.world)) - self._lost)
 
 
 def digest(folder: Path) -> str:

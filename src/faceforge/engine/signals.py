@@ -135,6 +135,9 @@ class AgreedSignals(Signals):
         super().begin()
         self._read()
 
+    def restore(self) -> None:
+        """Nothing: when one rank has failed, all are sent SIGTERM, and must still say which one it was."""
+
     def ends(self, rank: int, step: int, late: bool = False) -> Why | None:
         """Why training ends after this step, the same for all ranks; None to continue."""
         number, is_late = self._read()

@@ -27,7 +27,7 @@ from faceforge.engine import checkpoint, cluster, devices, messages, requeue, re
 from faceforge.engine.callbacks.checkpointing import end_run
 from faceforge.engine.callbacks.session import Session
 from faceforge.engine.cluster import Launch
-from faceforge.engine.group import Ended, Group, Word, joined
+from faceforge.engine.group import Ended, Group, RankLost, Word, joined
 from faceforge.engine.guard import NotFinite, go_back
 from faceforge.engine.loggers.metrics_csv import MetricsCsv
 from faceforge.engine.loop import LeanLoop, needs_lightnings_loop
@@ -296,7 +296,7 @@ def _follow(group: Group) -> int:
             continue  # rank 0 decides whether the run goes back to a checkpoint
         except (BadInput, GuardStop, OSError) as error:
             code = GuardStop.exit_code if isinstance(error, GuardStop) else BadInput.exit_code
-            group.end(code, f"{group.host(group.rank)}: {error}")
+            group.end(code, str(error) if isinstance(error, RankLost) else f"{group.host(group.rank)}: {error}")
             raise Ended(code) from error
     return word
 
