@@ -37,7 +37,7 @@ SILENT_SECONDS = 60.0  # of any other: foreign code may hold Python's lock for a
 LEAVE_SECONDS = 10.0  # for the main thread to end by itself once another rank has ended the run
 CLOSE_SECONDS = 20.0  # for all others to leave before rank 0
 NO_SIGN = "is gone: no sign of life for"
-_joined: list[int] = []  # groups of this process, one after another at the same store
+_joined: list[int] = []  # the ranks of this process in its groups, one after another at the same store
 
 
 class RankLost(BadInput):
@@ -68,7 +68,7 @@ class Group:
 
     def __init__(self, launch: Launch, wait: float = JOIN_SECONDS) -> None:
         self.launch, self.rank, self.world, self.wait = launch, launch.rank, launch.world, wait
-        self.prefix = f"faceforge/{launch.attempt}/{launch.world}/{len(_joined)}"
+        self.prefix = f"faceforge/{launch.attempt}/{launch.world}/{_joined.count(self.rank)}"
         _joined.append(self.rank)
         self.signals: AgreedSignals | None = None
         self.folder: Path | None = None
