@@ -25,8 +25,9 @@ from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.studio import command, edit, export, onnx_use, output, photo, translate, upscale
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
-from faceforge.studio.web import handlers, server
+from faceforge.studio.web import handlers, work
 from faceforge.studio.web.handlers import Ask
+from faceforge.studio.web.server import make_app
 
 RUNS = {
     "grey": ["model=latent_editor", *FACES, *SMALL["latent_editor"], "data.channels=1", "data.source.count=80"],
@@ -203,8 +204,8 @@ def test_whatever_uses_a_run_opens_nothing_that_it_names(place, tmp_path, trap, 
         command.export(Request(run, None, False), made / f"{run.name}.safetensors")
     for run in (grey, made / "bad-grey.safetensors"):
         model = open_model(run)
-        server._warm(model)
-        server.make_app([model])
+        work._warm(model)
+        make_app(work.Alone([model]))
         words = {"changes": f"{name}=1", "way": "latent", "seconds": "0.5", "kind": "gif"}
         for function in ("generate", "translate", "edit", "faces", "average", "walk", "morph"):
             handlers.answer(function, model, Ask(words, [png(picture(seed=n)) for n in range(2)]))
