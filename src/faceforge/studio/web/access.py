@@ -172,7 +172,7 @@ def _token(what: str, word: str) -> str:
 
 
 class AccessMiddleware:
-    """Rejects requests from other origins and names, takes those below the root or without it, adds security headers."""
+    """Rejects requests from other origins and names, accepts paths with or without the root, adds security headers."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
@@ -188,7 +188,7 @@ class AccessMiddleware:
                 message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
             await send(message)
 
-        root, path = self.access.root, scope["path"]
+        root, path = self.access.root, "/" + scope["path"].lstrip("/")  # `location /faces` and `proxy_pass http://app/`
         whole = path if path.startswith(f"{root}/") else root + path  # a proxy may have taken the root away
         answer = self._refused(scope) or self.app
         await answer({**scope, "path": whole, "root_path": root}, receive, sent)

@@ -8,13 +8,15 @@ together. The page loads nothing from other hosts, and other pages cannot use it
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,20 +142,14 @@ async def _until_gone(request: Request) -> None:
 
 
 def make_app(crew: Crew, limits: Limits | None = None, access: Access | None = None) -> Starlette:
-    """The app of some workers, which are closed when it ends."""
+    """The app of some workers."""
     access, desk = access or Access(), WorkQueue(crew, limits or Limits())
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
-        crew.close()  # before the server raises the signal that ends it
-
     routes = [
         Mount("/api", routes=_routes(crew, desk, access)),
         Route("/", _page(access.root), methods=["GET"]),
         Mount("/", StaticFiles(directory=PAGE)),
     ]
-    app = Starlette(routes=routes, middleware=[Middleware(AccessMiddleware, access)], lifespan=lifespan)
+    app = Starlette(routes=routes, middleware=[Middleware(AccessMiddleware, access)])
     app.router.redirect_slashes = False  # it would name the address that the proxy sees
     return app
 
@@ -230,7 +226,7 @@ def serve(runs: Sequence[Path], settings: Settings) -> None:
     if not 1 <= settings.workers <= cores():
         raise BadInput(f"--workers {settings.workers}: must be from 1 to {cores()}, the cores of this machine")
     portable.write_no_core_files()
-    with _listening(settings.host, settings.port) as place, closing(_crew(runs, settings)) as crew:
+    with _ending_in_order(), _listening(settings.host, settings.port) as place, closing(_crew(runs, settings)) as crew:
         _tell_what(runs, settings, crew)
         _tell_where(settings, allowed, place.getsockname()[1])
         uvicorn_settings = uvicorn.Config(
@@ -243,6 +239,16 @@ def serve(runs: Sequence[Path], settings: Settings) -> None:
         )
         with suppress(KeyboardInterrupt):
             uvicorn.Server(uvicorn_settings).run(sockets=[place])
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, so that workers and temporary files go with it; exit code 143."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _crew(runs: Sequence[Path], settings: Settings) -> Crew:
