@@ -146,7 +146,7 @@ def read_token(word: str | None) -> str | None:
         return None if word is None else _token(TOKEN, word)
     path, is_file = Path(word), False
     with suppress(OSError, ValueError):
-        is_file = path.exists()
+        is_file = bool(word) and path.exists()
     if not is_file and not re.fullmatch(r"[A-Za-z0-9_-]*", word):
         raise BadInput("--token: there is no such file; a token itself must be of letters, digits, - and _")
     try:
@@ -185,7 +185,8 @@ class AccessMiddleware:
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                ours = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *ours]  # a new list: the page is one response for all
             await send(message)
 
         root, path = self.access.root, "/" + scope["path"].lstrip("/")  # `location /faces` and `proxy_pass http://app/`

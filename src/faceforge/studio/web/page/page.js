@@ -19,7 +19,7 @@ function tokenGiven() {
   const field = el("input", { type: "password", name: "token", autocomplete: "current-password", required: true });
   const says = el("p", { className: "says", role: "status" });
   const form = el("form", { className: "controls" }, labelled("Token", field), el("button", { className: "main" }, "Open"), says);
-  const hint = el("p", { className: "hint" }, "Whoever runs this app has the token. It is asked for once, until the browser is closed.");
+  const hint = el("p", { className: "hint" }, "You get it from the person who runs this app. It is asked for once, until the browser is closed.");
   document.getElementById("panels").replaceChildren(el("section", { id: "token" }, el("h2", {}, "This app asks for a token"), hint, form));
   field.focus();
   return new Promise((given) => form.addEventListener("submit", async (event) => {
