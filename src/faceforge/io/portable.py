@@ -1,6 +1,6 @@
 """Differences between operating systems and file systems: locks, process checks, signals.
 
-This is the only module that imports ``fcntl``, so that all others can be imported on Windows.
+This is the only module that imports ``fcntl`` and ``resource``, so that all others can be imported on Windows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import IO
 
 try:
     import fcntl
+    import resource
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = resource = None
 
 HOST = platform.node() or "localhost"
 # Batch systems send the last one before a time limit; Windows has none.
@@ -69,6 +70,21 @@ def _is_alive_on_windows(process: int) -> bool:
     kernel.GetExitCodeProcess(handle, ctypes.byref(code))
     kernel.CloseHandle(handle)
     return code.value == 259  # STILL_ACTIVE
+
+
+def write_no_core_files() -> None:
+    """Keep this process from writing its memory to disk if it crashes."""
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def private_mebibytes() -> int | None:
+    """The memory of this process that it shares with no other, in MiB; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) // 1024
 
 
 # --------------------------------------------------------------------------------------------------------- locks
