@@ -3,8 +3,8 @@
     python -m benchmarks.models.memory
 
 For every published setting: weights, their gradients, the optimiser's state, the averaged copy, and the activations
-that one pass of a batch keeps for the backward pass; for two of them with gradient checkpointing as well. Counted on the
-meta device, where tensors have shapes but no numbers. Writes docs/results/records/memory.json.
+that one pass of a batch keeps for the backward pass; for two of them with gradient checkpointing as well. Counted on
+the meta device, where tensors have shapes but no numbers. Writes docs/results/records/memory.json.
 """
 
 from __future__ import annotations
