@@ -42,10 +42,12 @@ class TrainerOptions:
     deterministic: bool
     channels_last: bool
     compile: bool
+    accumulate: int
+    sync_batchnorm: bool
     extra: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
+        for name in ("log_every", "sample_every", "checkpoint_every", "processes", "accumulate"):
             if getattr(self, name) < 1:
                 raise BadInput(f"trainer.{name}: {getattr(self, name)} must be at least 1")
         for name in ("max_images", "max_epochs", "max_steps", "max_minutes"):

@@ -113,6 +113,23 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         _give_back(beside)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on ``path``, or may hold it; nothing is created."""
+    beside = path.with_name(f"{path.name}.pid")
+    if beside.exists() and not _is_left_over(beside):
+        return True
+    if fcntl is None or not path.exists():
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:  # a file system without flock, where the file beside it is the lock
+        return False
+    return False
+
+
 def _flock(file: IO[str], wait: bool) -> bool:
     """Lock an open file; False if the system or file system has no flock."""
     if fcntl is None:
