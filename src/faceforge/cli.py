@@ -13,6 +13,7 @@ from faceforge.engine import cluster
 from faceforge.errors import BadInput
 from faceforge.fetch import command as data_command
 from faceforge.io.storage import lend_home
+from faceforge.runs import command as runs_command
 from faceforge.studio import cli as studio_cli
 
 OLDER_FLAGS = {"--whole": "--no-detect", "--way": "--method", "--teach": "--learn"}  # still understood
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_command.app, name="data")
+app.add_typer(runs_command.app, name="runs")
 app.add_typer(studio_cli.app)
 
 

@@ -44,11 +44,14 @@ class TrainerOptions:
     deterministic: bool
     channels_last: bool
     compile: bool
+    accumulate: int
+    sync_batchnorm: bool
     extra: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "sample_every", "checkpoint_every", "processes", "nodes"):
-            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
+        for name in ("log_every", "sample_every", "checkpoint_every", "processes", "nodes", "accumulate"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
                 raise BadInput(f"trainer.{name}: {getattr(self, name)} must be at least 1")
         for name in ("max_images", "max_epochs", "max_steps", "max_minutes"):
             limit = getattr(self, name)

@@ -42,6 +42,12 @@ def best() -> torch.device:
     return accelerator() or CPU
 
 
+def take(number: int) -> None:
+    """Make an accelerator the current one, for process ``number`` of several that share them all."""
+    if found := count():
+        torch.accelerator.set_device_index(number % found)
+
+
 def _module() -> ModuleType:
     """The torch module of the accelerator: ``torch.cuda``, ``torch.mps``, ``torch.xpu``, ..."""
     return torch.get_device_module(best())

@@ -21,7 +21,7 @@ CLOCK = "faceforge.engine.callbacks.clock.Clock"
 # arguments of Lightning's Trainer
 DECIDED = {"accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "plugins", "logger"}
 DECIDED |= {"callbacks", "max_epochs", "max_steps", "max_time", "enable_checkpointing", "use_distributed_sampler"}
-DECIDED |= {"fast_dev_run"}
+DECIDED |= {"fast_dev_run", "accumulate_grad_batches", "sync_batchnorm"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,9 @@ def make_plan(config: Mapping[str, Any], resumed: Path | None = None) -> Plan:
     plan = Plan(kept, options, guard, gpus, precision, resume=resumed)
     if batch_size % plan.world:
         raise BadInput(f"data.batch_size: {batch_size} cannot be shared evenly by {plan.world} processes")
+    if batch_size // plan.world % options.accumulate:
+        share = f"data.batch_size={batch_size}" + (f" on {plan.world} processes" if plan.world > 1 else "")
+        raise BadInput(f"{share}: cannot be divided into trainer.accumulate={options.accumulate} equal micro-batches")
     return plan
 
 

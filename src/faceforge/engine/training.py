@@ -133,6 +133,8 @@ def build(config: Mapping[str, Any], starts: Sequence[Path] = ()) -> tuple[Schem
     if config["trainer"]["channels_last"]:
         module.to(memory_format=torch.channels_last)
     module.compiles = config["trainer"]["compile"]
+    module.syncs_statistics = config["trainer"]["sync_batchnorm"]
+    module.divide(config["trainer"]["accumulate"])
     return module, configuration.build(resume.located(config["data"], starts), trusted, "data")
 
 

@@ -1,6 +1,6 @@
 """Differences between operating systems and file systems: locks, process checks, signals.
 
-This is the only module that imports ``fcntl``, so that all others can be imported on Windows.
+This is the only module that imports ``fcntl`` and ``resource``, so that all others can be imported on Windows.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import IO
 
 try:
     import fcntl
+    import resource
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = resource = None
 
 HOST = platform.node() or "localhost"
 # Batch systems send the last two before a time limit or a preemption; Windows has neither.
@@ -95,6 +96,21 @@ def _is_alive_on_windows(process: int) -> bool:
     return code.value == 259  # STILL_ACTIVE
 
 
+def write_no_core_files() -> None:
+    """Keep this process from writing its memory to disk if it crashes."""
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def private_mebibytes() -> int | None:
+    """The memory of this process that it shares with no other, in MiB; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) // 1024
+
+
 # --------------------------------------------------------------------------------------------------------- locks
 
 
@@ -119,6 +135,23 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         _give_back(beside)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on ``path``, or may hold it; nothing is created."""
+    beside = path.with_name(f"{path.name}.pid")
+    if beside.exists() and not _is_left_over(beside):
+        return True
+    if fcntl is None or not path.exists():
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:  # a file system without flock, where the file beside it is the lock
+        return False
+    return False
 
 
 def _flock(file: IO[str], wait: bool) -> bool:
