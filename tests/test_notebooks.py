@@ -160,12 +160,13 @@ def test_train_goes_on_where_it_was_interrupted_and_stops_where_it_is_done(tmp_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
     run = notebook.train("runs/a=1, b", *TINY, "trainer.max_images=16")
-    about = json.loads((run / "run.json").read_text())
-    assert notebook.train(run, "no=matter") == run
-    assert "trained already" in capsys.readouterr().out
-    assert json.loads((run / "run.json").read_text()) == about
-    (run / "run.json").write_text(json.dumps({**about, "status": "running"}))
-    assert notebook.train(run, "no=matter") == run
-    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    about = (run / "run.json").read_bytes()
+    assert notebook.train("runs/a=1, b", *TINY, "trainer.max_images=16") == run
+    assert "is finished: 16 images" in capsys.readouterr().out
+    assert (run / "run.json").read_bytes() == about
+    assert notebook.train("runs/a=1, b", *TINY, "trainer.max_images=24") == run
+    assert "is unfinished: continuing at image 16." in capsys.readouterr().out
+    with pytest.raises(errors.BadInput, match="seed is 0 there, 7 here"):
+        notebook.train("runs/a=1, b", *TINY, "trainer.max_images=24", "seed=7")
     images, losses = notebook.metrics(run)["loss/generator"]
-    assert len(images) == len(losses) == 4
+    assert len(images) == len(losses) == 6

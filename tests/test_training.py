@@ -270,14 +270,6 @@ def test_resume_names_what_is_not_there(tmp_path, resume):
         resume(tmp_path)
 
 
-def test_a_second_run_into_the_same_folder_is_refused(tiny):
-    folder = tiny("a")
-    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    with pytest.raises(BadInput, match="already holds a run; continue it with resume="):
-        tiny("a")
-    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
-
-
 def test_two_processes_in_one_folder(tiny, resume):
     from faceforge.engine.run import lock_run
 

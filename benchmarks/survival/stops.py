@@ -4,9 +4,9 @@
     python -m benchmarks.survival signals --count 20
     python -m benchmarks.survival faults --count 200
 
-``kills`` takes a tiny GAN away with SIGKILL while it starts, trains, samples, validates and saves, resumes it each time
-and compares what it ends in, bit by bit, with a run that nobody stopped. ``signals`` asks for an end by SIGTERM and
-SIGUSR1 in turns. ``faults`` breaks the disk under it (faults.py). All print lines ``name value``.
+``kills`` takes a tiny GAN away with SIGKILL while it starts, trains, samples, validates and saves, types the same
+command each time and compares what it ends in, bit by bit, with a run that nobody stopped. ``signals`` asks for an end
+by SIGTERM and SIGUSR1 in turns. ``faults`` breaks the disk under it (faults.py). All print lines ``name value``.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ class Chain:
         return self.folder / f"run{self.number}"
 
     def words(self) -> list[str]:
-        """What begins the present run, or goes on with it."""
-        begun = any((self.run / "checkpoints").glob("*.ckpt"))
-        return [f"resume={self.run}"] if begun else new_run(self.run, self.images)
+        """What begins the present run, and goes on with it."""
+        return new_run(self.run, self.images)
 
     def close(self) -> None:
         """The present run has ended: compare it, and begin another."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -16,30 +15,19 @@ from faceforge.errors import BadInput
 
 
 def train(folder: str | Path, *overrides: str) -> Path:
-    """Run ``python train.py OVERRIDES run_dir=FOLDER``: resume it if interrupted, do nothing if finished.
+    """Run ``python train.py OVERRIDES run_dir=FOLDER``; a cell run again continues the run or finds it finished.
 
-    A cell can so be run again. Returns the folder. Raises BadInput.
+    Returns the folder. Raises BadInput.
     """
     from faceforge import config
     from faceforge.engine import training
 
     folder = Path(folder)
-    if _finished(folder):
-        print(f"{folder} is trained already; remove the folder to train it again")
-        return folder
-    begun = (folder / "checkpoints" / "last.ckpt").is_file()
-    typed = [words.word("resume", folder)] if begun else [*overrides, words.word("run_dir", folder)]
+    typed = [*overrides, words.word("run_dir", folder)]
     code = training.train(config.compose(typed), typed)
     if code:
-        raise BadInput(f"{folder}: the run ended with {code}; run the cell again to go on")
+        raise BadInput(f"{folder}: the run ended with {code}; run the cell again to continue")
     return folder
-
-
-def _finished(folder: Path) -> bool:
-    try:
-        return json.loads((folder / "run.json").read_text())["status"] == "finished"
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def row(*pictures: np.ndarray, height: int = 192) -> Image.Image:

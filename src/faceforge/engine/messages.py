@@ -54,6 +54,11 @@ def _own_code(trusted: Sequence[str]) -> list[str]:
     return [*search, f"trusted_packages=[{','.join(trusted)}]"] if trusted else []
 
 
+def going_on(run: Run, saved: Mapping[str, Any]) -> str:
+    """The line for a run that continues."""
+    return f"{words.relative(run.folder)} is unfinished: continuing at image {saved['clock']['images']:,}."
+
+
 def finished(run: Run, saved: Mapping[str, Any]) -> str:
     """The line for a run that has nothing left to train."""
     folder, images, end = run.folder, saved["clock"]["images"], saved["end"]

@@ -48,7 +48,8 @@ class Run:
         """Start a run in a folder from ``make_folder``, locked by ``lock_run``. Raises BadInput if it already holds a
         run: another process may have trained there meanwhile.
         """
-        require_free(folder)
+        if holds_run(folder):
+            raise BadInput(f"run_dir: {folder}: another process has trained here meanwhile; type the command again")
         (folder / "checkpoints").mkdir(exist_ok=True)
         (folder / "samples").mkdir(exist_ok=True)
         run = cls(folder, {**_new_record(config, command), "folder": words.relative(folder)})
@@ -110,13 +111,9 @@ def make_folder(config: Mapping[str, Any]) -> Path:
     return Path(named)
 
 
-def require_free(folder: Path) -> None:
-    """Raises BadInput if ``folder`` already holds a run with a checkpoint."""
-    if (folder / "config.yaml").exists() and any((folder / "checkpoints").glob("*.ckpt")):
-        raise BadInput(
-            f"run_dir: {folder} already holds a run; continue it with {words.shown('resume', folder)} "
-            "or name another folder"
-        )
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run with a checkpoint."""
+    return (folder / "config.yaml").exists() and any((folder / "checkpoints").glob("*.ckpt"))
 
 
 def write_atomic(path: Path, text: str) -> None:

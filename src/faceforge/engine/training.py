@@ -30,7 +30,7 @@ from faceforge.engine.guard import NotFinite, go_back
 from faceforge.engine.loggers.metrics_csv import MetricsCsv
 from faceforge.engine.loop import LeanLoop, needs_lightnings_loop
 from faceforge.engine.plan import Plan, make_callbacks, make_plan
-from faceforge.engine.run import Run, lock_run, make_folder, now, require_free, write_end
+from faceforge.engine.run import Run, lock_run, make_folder, now, write_end
 from faceforge.engine.signals import Signals
 from faceforge.engine.strategy import Ranks, killed, raised_in_rank
 from faceforge.engine.watchdog import Unanswered, Watchdog, give_up, unanswered
@@ -48,7 +48,7 @@ def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
     rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  (else what the environment said)
     try:
         with launch.own_ranks(), ExitStack() as stack:
-            return _resume(config, overrides, stack) if config["resume"] else _start(config, stack)
+            return _resume(config, overrides, stack) if resume.goes_on(config) else _start(config, stack)
     except OSError as error:  # during start-up; later, _fit says how to continue
         place = error.filename or config["resume"] or config["run_dir"] or "runs"
         raise BadInput(f"{place}: cannot be read or written ({error.strerror or error}); nothing is lost") from error
@@ -56,8 +56,6 @@ def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
 
 def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
     plan = make_plan(config)
-    if config["run_dir"]:
-        require_free(Path(config["run_dir"]))
     module, data = build(plan.config)
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
     data.prepare()
@@ -74,12 +72,17 @@ def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
 
 def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> int:
     plan, run, saved = resume.reopen(config, overrides, stack)
+    finished = resume.is_finished(plan, run.record["data"]["counts"]["train"], saved)
+    if finished and run.record["status"] == "finished":
+        print(messages.finished(run, saved))
+        return 0
     module, data = build(plan.config, run.starts)
     data.prepare()
     resume.require_same_faces(run, data)
-    if resume.is_finished(plan, data, saved):
+    if finished:
         _finish(run, module, data, saved)
         return 0
+    print(messages.going_on(run, saved))
     if run.record["threads"] <= (os.cpu_count() or 1):
         torch.set_num_threads(run.record["threads"])  # float sums depend on it
     run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
@@ -88,14 +91,13 @@ def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStac
 
 
 def _finish(run: Run, module: Scheme, data: FaceData, saved: Mapping[str, Any]) -> None:
-    """Report that nothing is left to train; completes a run that was killed after its last checkpoint."""
-    if run.record["status"] != "finished":
-        module.load_state_dict(saved["state_dict"])
-        note = end_run(run, module, data, saved["clock"]["images"])
-        if note:
-            print(note["text"])
-        run.update(status="finished", finished=now())
-        write_report(run.folder)
+    """Complete a run that was killed after its last checkpoint."""
+    module.load_state_dict(saved["state_dict"])
+    note = end_run(run, module, data, saved["clock"]["images"])
+    if note:
+        print(note["text"])
+    run.update(status="finished", finished=now())
+    write_report(run.folder)
     print(messages.finished(run, saved))
 
 

@@ -76,7 +76,8 @@ class Wandb(RunLogger):
         **about: Any,
     ) -> None:
         super().__init__(folder)
-        self.mode, self.id, self.broken = mode, run_id or secrets.token_hex(5), False
+        self._killed = None if run_id else _id_of_a_killed_start(self.folder)
+        self.mode, self.id, self.broken = mode, run_id or self._killed or secrets.token_hex(5), False
         self._continued = run_id is not None
         self._about = {**about, "name": about.get("name") or os.environ.get("WANDB_NAME") or self.name}
         self._about["project"] = about.get("project") or os.environ.get("WANDB_PROJECT") or "faceforge"
@@ -140,8 +141,8 @@ class Wandb(RunLogger):
         self._run.define_metric("images")
         self._run.define_metric("*", step_metric="images")
         unsent = self.mode == "offline" or not all(any(folder.glob("*.synced")) for folder in older)
-        if self._resumed_at is not None and unsent:
-            self._replay(self._resumed_at)
+        if unsent and (self._resumed_at is not None or self._killed):
+            self._replay(-1 if self._resumed_at is None else self._resumed_at)
             for folder in older:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -197,6 +198,12 @@ class Wandb(RunLogger):
 
         picture = wandb.Image(str(path), caption=f"{images:,} images seen")
         self._run.log({"images": images, "samples": picture})
+
+
+def _id_of_a_killed_start(folder: Path) -> str | None:
+    """The id of the W&B run of a training that was killed before it could record it; it continues as that one."""
+    begun = sorted((folder / "wandb").glob("*run-*-*"))
+    return begun[-1].name.rpartition("-")[2] if begun else None
 
 
 def choose_mode(mode: str, settings: Any) -> tuple[str, str | None]:
