@@ -119,7 +119,8 @@ def test_a_rank_from_outside_uses_the_gpu_of_its_local_rank(monkeypatch, place):
     assert [devices.gpus_of_ranks(None, rank) for rank in ranks] == [4] * 4
     assert [devices.index(rank) for rank in ranks] == [0, 1, 2, 3]
     monkeypatch.setattr(cluster, "_in_force", ranks[2:3])
-    plan = make_plan(config.compose([*SCHEMES["gan"], LIMIT, "trainer.precision=32"]))
+    monkeypatch.setattr("torch.distributed.get_default_backend_for_device", lambda device: "gloo")
+    plan = make_plan(config.compose([*SCHEMES["gan"], LIMIT, "trainer.gpus=null", "trainer.precision=32"]))
     trainer = training.make_trainer(plan, [], group=object())
     assert (plan.world, trainer.strategy.root_device, trainer.num_devices) == (4, torch.device("sim", 2), 1)
     with pytest.raises(

@@ -22,10 +22,11 @@ import typer
 from benchmarks import records
 from benchmarks.command import ROOT, run
 from benchmarks.runs import differences, last
-from benchmarks.survival.child import BATCH, contents, new_run
+from benchmarks.survival.child import contents, new_run
 from benchmarks.survival.slurm import Slurm, missing, started
 from benchmarks.survival.torchrun import count as rows
 from faceforge.errors import BadInput
+from faceforge.io.metrics_csv import read_rows
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 SIGNALS = ("USR1", "USR2", "TERM")
@@ -66,14 +67,9 @@ class Job:
             time.sleep(0.1)
         if self.over():
             return None
-        saved = last(self.folder)["clock"]["images"]
-        steps = rows(self.table) - 1  # a row for each step
-        return {
-            "signal": name,
-            "images": saved,
-            "saved": saved == BATCH * steps,
-            "restarts": self._restarts() - restarts,
-        }
+        saved, (made, _) = last(self.folder)["clock"]["images"], list(read_rows(self.table))[-1]
+        again = self._restarts() - restarts
+        return {"signal": name, "images": saved, "saved": saved == made, "restarts": again}
 
     def _restarts(self) -> int:
         return int(self.slurm.about(self.number)["Restarts"])

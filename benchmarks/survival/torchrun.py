@@ -47,9 +47,11 @@ class Agent:
         return [rank for rank in found if "train.py" in " ".join(rank.cmdline())]
 
     def strike(self, table: Path, rows: int, delay: float, one: int | None) -> bool:
-        """Kill rank ``one``, or everything, some time after the table has more rows; False if the run ended before."""
+        """Kill rank ``one``, or everything, some time after both live and the table has more rows; False if the run
+        ended before.
+        """
         until = time.monotonic() + PATIENCE
-        while count(table) <= rows:
+        while len(self.ranks()) < 2 or count(table) <= rows:
             if self.process.poll() is not None:
                 return False
             if time.monotonic() > until:
