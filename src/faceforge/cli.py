@@ -8,7 +8,8 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from faceforge import launch, words
+from faceforge import words
+from faceforge.engine import cluster
 from faceforge.errors import BadInput
 from faceforge.fetch import command as data_command
 from faceforge.io.storage import lend_home
@@ -152,7 +153,7 @@ def run() -> NoReturn:
     lend_home()
     sys.argv[1:] = words.expanded(map(_present, sys.argv[1:]))
     try:
-        with launch.own_ranks():
+        with cluster.own_ranks():
             code = app(standalone_mode=False)
     except BadInput as error:
         _fail(str(error))

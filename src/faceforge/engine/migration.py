@@ -37,6 +37,8 @@ ABSENT = {
     "max_wait": 10,
     "accumulate": 1,
     "sync_batchnorm": False,
+    "nodes": None,
+    "requeue": "auto",
     "extra": {},
 }  # of the trainer
 GUARD = {"_target_": "faceforge.config.nodes.Guard", "action": "stop", "every": 25, "rollbacks": 3}
