@@ -434,7 +434,7 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys
 
     monkeypatch.delenv("FACEFORGE_CACHE", raising=False)
     monkeypatch.setattr(portable, "_told", set())
-    monkeypatch.setattr(storage, "_writable", lambda folder: False)
+    monkeypatch.setattr(storage, "is_writable", lambda folder: False)
     first, second = storage.cache_root(), storage.cache_root()
     said = capsys.readouterr().err
     assert first == second

@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import IO
 
@@ -109,6 +109,36 @@ def private_mebibytes() -> int | None:
     except OSError:
         return None
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) // 1024
+
+
+def memory_bytes() -> float:
+    """The memory that this process may fill: the machine's, a container's limit, or the limit of its addresses."""
+    limits = [float("inf")]
+    with suppress(OSError, ValueError, AttributeError):  # AttributeError: Windows
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in _limit_files():
+        with suppress(OSError, ValueError):  # a group without a limit says max
+            limits.append(int(file.read_text()))
+    if resource is not None and (most := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        limits.append(max(0, most - _addresses_in_use()))
+    return min(limits)
+
+
+def _limit_files() -> Iterator[Path]:
+    """Files with the memory limits of the control groups of this process and of those above them (Linux)."""
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            if kinds in ("", "memory"):
+                root, name = ("memory", "memory.limit_in_bytes") if kinds else ("", "memory.max")
+                path = PurePosixPath(group)
+                yield from (Path(f"/sys/fs/cgroup/{root}/{part}/{name}") for part in (path, *path.parents))
+
+
+def _addresses_in_use() -> int:
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 # --------------------------------------------------------------------------------------------------------- locks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain, islice
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
@@ -32,16 +34,17 @@ def cores() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
-def in_order(work: Work[T], faces: Sequence[int]) -> Iterator[T]:
+def in_order(work: Work[T], faces: Sequence[int], chunk: int | None = None) -> Iterator[T]:
     """The results of ``work`` for ``faces``, in order; the first ones are timed to decide on more processes.
 
-    ``work`` takes several faces at a time, here or in another process, and must be picklable. If other processes die,
-    this one does the rest.
+    ``work`` takes several faces (``chunk``) at a time, here or in another process, and must be picklable. If other
+    processes die, this one does the rest.
     """
-    spans = [faces[first : first + CHUNK] for first in range(0, len(faces), CHUNK)]
+    chunk = chunk or CHUNK
+    spans = [faces[first : first + chunk] for first in range(0, len(faces), chunk)]
     begun = time.perf_counter()
     yield from chain.from_iterable(map(work, spans[:1]))
-    alone = (time.perf_counter() - begun) * (len(faces) / CHUNK - 1)
+    alone = (time.perf_counter() - begun) * (len(faces) / chunk - 1)
     processes = min(cores(), 8) if alone > PARALLEL_SECONDS else 1
     rest = spans[1:]
     yield from chain.from_iterable(map(work, rest) if processes == 1 else _by_processes(work, rest, processes))
@@ -122,6 +125,18 @@ def _end_with_parent() -> None:
 
 def _do(span: Sequence[int]) -> list[Any]:
     return _work(span)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No search for garbage: with hundreds of thousands of faces it takes longer than making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def leave_to_parent() -> None:
