@@ -14,8 +14,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from faceforge import config, launch, words
+from faceforge import config, words
 from faceforge.config import composing
+from faceforge.engine import cluster
+from faceforge.engine.cluster import Launch
 from faceforge.engine.sweep import Sweep, tell
 from faceforge.errors import BadInput, GuardStop
 from faceforge.io.files import short_name
@@ -25,8 +27,32 @@ from faceforge.io.storage import lend_home
 def main() -> None:
     """Check the command line, then pass it to Hydra. Exits 2 with one line per problem."""
     lend_home()
-    with launch.own_ranks():
-        _main()
+    with cluster.own_ranks() as launch:
+        if launch.rank:
+            sys.exit(_follow(launch))
+        code: object = 1
+        try:
+            _main()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+            raise
+        finally:
+            if launch.world > 1:
+                _release(launch, code if isinstance(code, int) else int(bool(code)))
+
+
+def _follow(launch: Launch) -> int:
+    from faceforge.engine import training
+
+    return training.follow(launch)
+
+
+def _release(launch: Launch, code: int) -> None:
+    """End ranks that wait for this one, where it has ended before it joined them."""
+    from faceforge.engine import group
+
+    group.release(launch, code)
 
 
 def _main() -> None:
@@ -42,6 +68,8 @@ def _main() -> None:
         _fail("\n".join(problems))
     tell("\n".join(library.notices))
     sys.argv[1:] = flags + overrides  # Hydra accepts flags before or after overrides, not between them
+    if multirun and cluster.current().world > 1:
+        _fail(f"-m: {cluster.current().by} started several ranks, which train one run; start a sweep with python")
     if multirun and not arguments.cfg:
         _sweep(overrides)
     else:

@@ -9,6 +9,7 @@ import errno
 import os
 import platform
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -25,8 +26,8 @@ except ImportError:  # Windows
     fcntl = resource = None
 
 HOST = platform.node() or "localhost"
-# Batch systems send the last one before a time limit; Windows has none.
-LISTENED = tuple(number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGUSR1"))
+# Batch systems send the last two before a time limit or a preemption; Windows has neither.
+LISTENED = tuple(number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"))
 Handler = Callable[[int, FrameType | None], object] | int | None
 LACKING = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}  # errors of a missing function
 NO_LOCKS = {errno.ENOLCK, *LACKING}  # of a file system without flock
@@ -59,6 +60,29 @@ def is_alive(process: int) -> bool:
     return True
 
 
+def ancestors() -> Iterator[tuple[int, list[str]]]:
+    """Id and command line of this process and of those above it, as far as the system tells."""
+    process = os.getpid()
+    while process > 0:
+        try:
+            words, process_above = _about(process)
+        except (OSError, ValueError, IndexError):
+            return
+        yield process, words
+        process = process_above
+
+
+def _about(process: int) -> tuple[list[str], int]:
+    """The command line of a process, and the process that started it."""
+    place = Path("/proc", str(process))
+    if place.is_dir():
+        above = (place / "stat").read_text().rpartition(")")[2].split()[1]
+        return (place / "cmdline").read_bytes().decode(errors="replace").split("\0"), int(above)
+    asked = ["ps", "-o", "ppid=,command=", "-p", str(process)]  # systems without /proc, such as macOS
+    above, *words = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+    return words, int(above)
+
+
 def _is_alive_on_windows(process: int) -> bool:
     import ctypes
 
@@ -70,6 +94,21 @@ def _is_alive_on_windows(process: int) -> bool:
     kernel.GetExitCodeProcess(handle, ctypes.byref(code))
     kernel.CloseHandle(handle)
     return code.value == 259  # STILL_ACTIVE
+
+
+def write_no_core_files() -> None:
+    """Keep this process from writing its memory to disk if it crashes."""
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def private_mebibytes() -> int | None:
+    """The memory of this process that it shares with no other, in MiB; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) // 1024
 
 
 def memory_bytes() -> float:
@@ -128,6 +167,23 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         _give_back(beside)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on ``path``, or may hold it; nothing is created."""
+    beside = path.with_name(f"{path.name}.pid")
+    if beside.exists() and not _is_left_over(beside):
+        return True
+    if fcntl is None or not path.exists():
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:  # a file system without flock, where the file beside it is the lock
+        return False
+    return False
 
 
 def _flock(file: IO[str], wait: bool) -> bool:

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -24,6 +25,7 @@ Work = Callable[[Sequence[int]], list[T]]
 
 PARALLEL_SECONDS = 6.0  # shorter work finishes before a second process has loaded its modules
 CHUNK = 64
+LAST_SECONDS = 60  # of a worker after SIGTERM
 
 
 def cores() -> int:
@@ -138,7 +140,12 @@ def without_collection() -> Iterator[None]:
 
 
 def leave_to_parent() -> None:
-    """Initialise a forked worker: its parent handles Ctrl-C."""
+    """Initialise a forked worker: its parent handles signals, which batch systems send to all processes of a job.
+
+    SIGTERM leaves it time to deliver what the parent needs for its last step.
+    """
     signal.set_wakeup_fd(-1)
     for number in LISTENED:
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(LAST_SECONDS))
