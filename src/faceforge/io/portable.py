@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -69,6 +69,19 @@ def _is_alive_on_windows(process: int) -> bool:
     kernel.GetExitCodeProcess(handle, ctypes.byref(code))
     kernel.CloseHandle(handle)
     return code.value == 259  # STILL_ACTIVE
+
+
+def send(process: int, number: int) -> None:
+    """Send a signal to a process of this user, if it still runs. Windows knows SIGTERM alone, which ends it at once."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(process, number)
+
+
+def own_session() -> None:
+    """Leave the terminal's group: its Ctrl-C then reaches only the process that started this one and passes it on."""
+    if sys.platform != "win32":
+        with suppress(PermissionError):  # it already leads a group
+            os.setsid()
 
 
 # --------------------------------------------------------------------------------------------------------- locks
