@@ -175,7 +175,7 @@ def test_a_second_time_changes_nothing(photos, again):
 
 
 def test_processes_change_nothing(photos, first, tmp_path, monkeypatch):
-    monkeypatch.setattr("faceforge.cut.engine.CHUNK", 2)
+    monkeypatch.setattr("faceforge.io.engines.CHUNK", 2)
     assert tree(cut_haar(photos, tmp_path / "faces", processes=2)) == tree(first)
 
 

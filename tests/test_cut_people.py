@@ -274,12 +274,13 @@ def test_a_crop_that_vanishes_is_one_line(played, album, tmp_path, monkeypatch):
 
 SLOW = """
 import time
-from faceforge.cut import engine, identity_clusters, near_duplicates
+from faceforge.cut import identity_clusters, near_duplicates
+from faceforge.io import engines
 from test_cut_people import Played, cut_haar
 played = Played()
 identity_clusters._weights, identity_clusters.MIN_SIDE, near_duplicates.MAX_LEVELS = lambda where: {{}}, 20, -1
 identity_clusters._network = lambda: lambda pixels, at: (time.sleep(0.1), played(pixels, at))[1]
-engine.CHUNK = 1
+engines.CHUNK = 1
 cut_haar({source!r}, {target!r}, tell_people=True)
 """
 
@@ -430,7 +431,7 @@ def test_a_turned_crop_is_described_alike(network):
 
 def test_processes_describe_the_same_bytes(network, album, tmp_path, monkeypatch):
     one = cut_haar(album, tmp_path / "one", tell_people=True)
-    monkeypatch.setattr("faceforge.cut.engine.CHUNK", 2)
+    monkeypatch.setattr("faceforge.io.engines.CHUNK", 2)
     two = cut_haar(album, tmp_path / "two", tell_people=True, processes=2)
     assert tree(one) == tree(two)
     assert len(file(one).read_bytes().splitlines()) >= 3

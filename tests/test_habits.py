@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_only
 
-from faceforge import config, launch, words
+from faceforge import config, words
 from faceforge.config import composing
 from faceforge.data.sources.drawn import Drawn
+from faceforge.engine import cluster
 from faceforge.errors import BadInput
 from faceforge.fetch.inspect import check
 from faceforge.io.files import atomic_path, short_name, temporary
@@ -317,11 +318,11 @@ def test_stale_ranks_of_the_environment_change_nothing(tiny, monkeypatch, stale)
 
 def test_a_rank_that_faceforge_starts_keeps_its_own(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with launch.own_ranks():
+    with cluster.own_ranks():
         assert "LOCAL_RANK" not in os.environ
     monkeypatch.setattr("multiprocessing.parent_process", lambda: object())
-    assert launch.started_by() == "faceforge"
-    with launch.own_ranks():
+    with cluster.own_ranks() as launch:
+        assert launch == cluster.Launch()
         assert os.environ["LOCAL_RANK"] == "1"
 
 
@@ -433,7 +434,7 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys
 
     monkeypatch.delenv("FACEFORGE_CACHE", raising=False)
     monkeypatch.setattr(portable, "_told", set())
-    monkeypatch.setattr(storage, "_writable", lambda folder: False)
+    monkeypatch.setattr(storage, "is_writable", lambda folder: False)
     first, second = storage.cache_root(), storage.cache_root()
     said = capsys.readouterr().err
     assert first == second

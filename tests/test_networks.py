@@ -207,8 +207,8 @@ def test_the_default_discriminator_sees_a_lack_of_variety():
     assert abs(discriminator(alike)[0] - discriminator(varied)[0]) > 1e-3
     features = torch.randn(3, 5, 2, 2)
     expected = features.numpy().std(0).mean()
-    assert dcgan._variety(features).shape == (3, 1, 2, 2)
-    torch.testing.assert_close(dcgan._variety(features)[1, 0, 0, 0].item(), float(expected), atol=1e-6, rtol=1e-5)
+    assert dcgan.Variety()(features).shape == (3, 1, 2, 2)
+    torch.testing.assert_close(dcgan.Variety()(features)[1, 0, 0, 0].item(), float(expected), atol=1e-6, rtol=1e-5)
 
 
 def test_spectral_norm_bounds_every_layer_and_survives_a_deep_copy():

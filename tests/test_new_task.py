@@ -20,7 +20,7 @@ from faceforge.studio.card import make_card
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
 from faceforge.studio.translate import from_lines
-from faceforge.studio.web.server import _offer
+from faceforge.studio.web.work import _offer
 
 MINE = ("test_new_task",)
 

@@ -109,6 +109,8 @@ def test_what_version_1_began_without_has_its_default():
         "channels_last": False,
         "compile": False,
         "max_wait": 10,
+        "accumulate": 1,
+        "sync_batchnorm": False,
         "extra": {},
     }
     assert now["config"]["model"]["reuse_fakes"] is False

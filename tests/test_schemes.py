@@ -53,7 +53,8 @@ def alone(module):
     module.optimizers = lambda use_pl_optimizer=True: made
 
     def step(optimizer, loss, clip_norm, meanwhile=None):
-        loss.backward()
+        for share in module._shares(loss):
+            share.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return meanwhile and meanwhile()

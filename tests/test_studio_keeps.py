@@ -4,15 +4,20 @@ import ast
 import dataclasses
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import psutil
 import pytest
+import requests
 import torch
 from PIL import Image
 from test_every_pair import FACES, SMALL
+from test_studio_web import until
+from test_studio_workers import app, family
 
 from faceforge import config
 from faceforge.cut import framing
@@ -25,8 +30,9 @@ from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.studio import command, edit, export, onnx_use, output, photo, translate, upscale
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
-from faceforge.studio.web import handlers, server
+from faceforge.studio.web import handlers, work
 from faceforge.studio.web.handlers import Ask
+from faceforge.studio.web.server import make_app
 
 RUNS = {
     "grey": ["model=latent_editor", *FACES, *SMALL["latent_editor"], "data.channels=1", "data.source.count=80"],
@@ -203,8 +209,8 @@ def test_whatever_uses_a_run_opens_nothing_that_it_names(place, tmp_path, trap, 
         command.export(Request(run, None, False), made / f"{run.name}.safetensors")
     for run in (grey, made / "bad-grey.safetensors"):
         model = open_model(run)
-        server._warm(model)
-        server.make_app([model])
+        work._warm(model)
+        make_app(work.Alone([model]))
         words = {"changes": f"{name}=1", "way": "latent", "seconds": "0.5", "kind": "gif"}
         for function in ("generate", "translate", "edit", "faces", "average", "walk", "morph"):
             handlers.answer(function, model, Ask(words, [png(picture(seed=n)) for n in range(2)]))
@@ -235,6 +241,61 @@ def test_a_file_may_not_name_what_opens_paths(place, tmp_path, trap, where, targ
     with pytest.raises(BadInput, match=r"must be a network, loss, module or task"):
         open_model(changed(place / "sr", tmp_path / "bad", change))
     assert SEEN == []
+
+
+# Nothing of a photo stays, with any number of workers
+
+
+def memory(process):
+    """Resident MiB of a process and its children."""
+    return sum(each.memory_info().rss for each in family(process)) / 2**20
+
+
+def test_workers_keep_nothing_of_what_they_are_sent(tmp_path):
+    """Not on disk, even if one is killed in the middle of a video, not in memory, and not in what is printed."""
+    marker = b"nothing else says this"
+    with app(tmp_path, "--workers", "2") as (process, page, _):
+
+        def ask(name, *sent, **words):
+            words = {"run": 0, "sizes": ",".join(str(len(photo)) for photo in sent), **words}
+            return requests.post(f"{page}/api/{name}", params=words, data=b"".join(sent), timeout=60)
+
+        assert ask("edit", png(picture()), whole=1).ok  # libraries keep files of their own from here on
+        before, (first, second) = files(tmp_path), (png(picture(seed=n)) + marker for n in range(2))
+        for name, photos, words in [
+            *(("edit", [first], {"whole": 1}), ("faces", [first], {}), ("average", [first, second], {"way": "latent"})),
+            *(("walk", [], {"seconds": 0.5}), ("walk", [], {"kind": "gif"}), ("morph", [first, second], {})),
+            *(("edit", [marker], {}), ("edit", [first], {"changes": marker.decode()})),
+        ]:
+            assert ask(name, *photos, **words).status_code in (200, 422)
+        with ThreadPoolExecutor(1) as aside:
+            video = aside.submit(ask, "walk", seconds=12, faces=12)
+            until(lambda: (path := find(tmp_path / "tmp", "walk")) and worker_of(process, path).kill() is None)
+            assert "another takes its place" in video.result().json()["says"]
+        large = bytes(np.random.default_rng(0).integers(0, 255, 6_000_000, np.uint8))
+        grown = []
+        for _ in range(12):
+            assert ask("edit", large + marker, whole=1).status_code == 422
+            grown.append(memory(process))
+        assert max(grown[6:]) - grown[5] < 12  # MiB: two uploads
+        assert files(tmp_path) == before
+        assert all(marker not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert not any("torch" in each.path for each in psutil.Process(process.pid).memory_maps())  # workers have it
+
+
+def files(folder):
+    """Files, without the log of the command."""
+    return {path for path in folder.rglob("*") if path.is_file()} - {folder / "log"}
+
+
+def find(folder, name):
+    return next((path for path in folder.rglob("*") if name in path.name), None)
+
+
+def worker_of(process, path):
+    """The worker process that writes a temporary file."""
+    (worker,) = [each for each in family(process) if any(path.name in argument for argument in each.cmdline())]
+    return worker.parent()
 
 
 # A grey model leaves the colours of a photo

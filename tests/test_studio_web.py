@@ -35,7 +35,9 @@ from faceforge.io.images import ImageError, decode
 from faceforge.studio import command, export, onnx_use, output, photo
 from faceforge.studio.model import WATCH, open_model
 from faceforge.studio.web import handlers, server
-from faceforge.studio.web.server import DRAWN, Limits, make_app
+from faceforge.studio.web.access import access
+from faceforge.studio.web.server import Limits, Settings, make_app
+from faceforge.studio.web.work import DRAWN, Alone
 
 RUNS = {
     "gan": [*TINY, "data.size=16"],
@@ -48,10 +50,11 @@ NAMES = ["drawn", *RUNS]
 
 
 @contextmanager
-def serving(models, limits=None):
-    """The address of a page over some models, in this process."""
+def serving(models, limits=None, crew=None, allowed=None):
+    """The address of a page over some models or workers, in this process."""
     place = socket.create_server(("127.0.0.1", 0))
-    made = uvicorn.Server(uvicorn.Config(make_app(models, limits), log_level="warning", access_log=False))
+    app = make_app(crew or Alone(models), limits, allowed)
+    made = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     thread = threading.Thread(target=made.run, kwargs={"sockets": [place]})
     thread.start()
     try:
@@ -472,7 +475,7 @@ def test_behind_a_proxy_its_address_alone_is_accepted(url, inner, origin, status
         **{"type": "http", "method": "GET", "path": "/api/studio", "query_string": b"", "root_path": ""},
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
-    asyncio.run(server.make_app([], public_url=url)(scope, None, send))
+    asyncio.run(make_app(Alone([]), access=access("127.0.0.1", url))(scope, None, send))
     assert sent[0]["status"] == status
 
 
@@ -481,7 +484,7 @@ def test_behind_a_proxy_its_address_alone_is_accepted(url, inner, origin, status
 )
 def test_an_outer_address_that_is_none_is_one_line(url):
     with pytest.raises(BadInput, match=f"--public-url {re.escape(url)}: must be https://HOST") as refused:
-        server.serve([DRAWN], "127.0.0.1", 0, public_url=url)
+        server.serve([DRAWN], Settings(port=0, public_url=url))
     assert "\n" not in str(refused.value)
 
 
@@ -492,8 +495,10 @@ def test_the_outer_address_is_told(command_):
 
 
 def test_the_page_may_ask_nothing_from_anywhere_else(page):
+    requests.get(page, timeout=60)
     response = requests.get(page, timeout=60)
     policy = response.headers["content-security-policy"]
+    assert policy.count("default-src") == 1  # however often the page is asked for
     assert "default-src 'none'" in policy
     assert "connect-src 'self'" in policy
     assert "http" not in policy
@@ -589,9 +594,9 @@ def test_a_port_that_is_taken_and_a_run_that_is_none_are_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(BadInput, match=f"--port {port}: .*; --port 0 picks a free port"):
-            server.serve([DRAWN], "127.0.0.1", port)
+            server.serve([DRAWN], Settings(port=port))
     with pytest.raises(BadInput, match="none: no such run folder"):
-        server.serve([tmp_path / "none"], "127.0.0.1", 0)
+        server.serve([tmp_path / "none"], Settings(port=0))
 
 
 def test_words_are_read_strictly():

@@ -142,7 +142,7 @@ def test_ranks_are_ended_and_no_other_child(sleeper, tmp_path):
     """Libraries keep workers too, and some of them cannot be killed by this call."""
     stranger, ranks = sleeper(), [sleeper(), sleeper()]
     trainer = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(procs=ranks)))
-    give_up(tmp_path, Signals(2), trainer, "a rank waits")
+    give_up(tmp_path, Signals(2), trainer, None, "a rank waits")
     assert [rank.join(60) or rank.exitcode for rank in ranks] == [-signal.SIGKILL] * 2
     assert stranger.is_alive()
 

@@ -53,7 +53,8 @@ from benchmarks.speed.pace import (
 )
 from faceforge.data import cache
 from faceforge.data.datamodule import FaceData
-from faceforge.data.framing import frame
+from faceforge.data.framing import Recipe, frame
+from faceforge.data.listing import digests_of
 from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
@@ -427,7 +428,7 @@ def feed(rounds: Rounds = 7, place: Place = None) -> None:
         tell("starved", ratio, **about)
 
 
-RECIPE = cache.Recipe("center", (64, 64), 3)
+RECIPE = Recipe("center", (64, 64), 3)
 RECIPE_PARTS = RECIPE.crop, RECIPE.size, RECIPE.channels
 
 
@@ -435,7 +436,7 @@ def first_packing(faces: Path, root: Path) -> cache.Packed:
     """As a first training packs a folder: listed, hashed, decoded, cropped, resized, written, synced."""
     shutil.rmtree(root, ignore_errors=True)
     source = Crops(str(faces))
-    return cache.pack(source, RECIPE, root, cache.digests_of(source, root, False), False)
+    return cache.pack(source, RECIPE, root, digests_of(source, root, False), False)
 
 
 @contextmanager

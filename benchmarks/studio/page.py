@@ -2,16 +2,19 @@
 
     python -m benchmarks.studio.page load [RUN] --clients 20 --seconds 120
     python -m benchmarks.studio.page fuzz [RUN] --count 500
+    python -m benchmarks.studio.page workers [RUN] --count 2
 
 ``load`` asks for nine faces of ever new seeds: one client alone, then all at once. ``fuzz`` sends damaged and lying
 files to every function that takes a photo; each has to get a sentence, and the page has to go on. Both start
-`faceforge app` as a process of its own and print lines ``name value``.
+`faceforge app` as a process of its own and print lines ``name value``. ``workers`` counts the answers of one worker and
+of several, in turns, each with one thread; four clients ask at a time.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import re
 import statistics
@@ -62,12 +65,13 @@ class Page:
 
 
 @contextmanager
-def served(runs: list[Path], log: Path) -> Iterator[Page]:
-    """`faceforge app` with some runs; what it says on stderr goes to a file."""
-    command = [*FACEFORGE, "app", *map(str, runs), "--port", "0"]
+def served(runs: list[Path], log: Path, *words: str, threads: int | None = None) -> Iterator[Page]:
+    """`faceforge app` with some runs; what it says on stderr goes to a file. ``threads``: of torch in each process."""
+    command = [*FACEFORGE, "app", *map(str, runs), "--port", "0", *words]
+    environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     with (
         log.open("w") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process,
     ):
         try:
             assert process.stdout is not None
@@ -134,6 +138,25 @@ def _timed(page: Page, seed: int) -> tuple[float, str | None]:
     except requests.RequestException as failure:
         error = str(failure)
     return time.perf_counter() - before, error
+
+
+def answers(page: Page, clients: int, seconds: float) -> float:
+    """Answers per second while some clients ask for 36 faces again and again."""
+    counts = [0] * clients
+    start = time.monotonic()
+
+    def client(number: int) -> None:
+        while time.monotonic() - start < seconds:
+            response = page.ask("generate", count=36, seed=1000 * number + counts[number])
+            assert response.ok, response.text
+            counts[number] += 1
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.monotonic() - start)
 
 
 # ---------------------------------------------------------------------------------------------------------------- fuzz
@@ -281,6 +304,31 @@ def load_(runs: Run = None, clients: int = 20, seconds: float = 120.0) -> None:
         print(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}")
     names = [run.name for run in runs or []] or ["drawn"]
     print(records.keep("studio_load", {"runs": names, "clients": clients, "seconds": seconds, **row}))
+
+
+@app.command("workers")
+def workers_(runs: Run = None, count: int = 2, seconds: float = 10.0, rounds: int = 5) -> None:
+    """Answers per second of several workers over those of one."""
+    log = Path("/tmp/studio_page")
+    several = ("--workers", str(count))
+    with (
+        served(runs or [], log.with_suffix(".one.log"), threads=1) as one,
+        served(runs or [], log.with_suffix(".many.log"), *several, threads=1) as many,
+    ):
+        pages = {"one": one, "many": many}
+        found: dict[str, list[float]] = {name: [] for name in pages}
+        for page in pages.values():
+            answers(page, 4, 1.0)
+        for _ in range(rounds):
+            for name, page in pages.items():
+                found[name].append(answers(page, 4, seconds))
+    ratio = statistics.median(b / a for a, b in zip(found["one"], found["many"], strict=True))
+    print(f"workers_over_one {ratio:.3f}  ({count} workers)")
+    for name, rates in found.items():
+        print(f"answers_per_second_of_{name} {statistics.median(rates):.3g}")
+    names = [run.name for run in runs or []] or ["drawn"]
+    row = {"runs": names, "workers": count, "seconds": seconds, "over_one": ratio, "answers_per_second": found}
+    print(records.keep("studio_workers", row))
 
 
 @app.command("fuzz")

@@ -8,10 +8,12 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from faceforge import launch, words
+from faceforge import words
+from faceforge.engine import cluster
 from faceforge.errors import BadInput
 from faceforge.fetch import command as data_command
 from faceforge.io.storage import lend_home
+from faceforge.runs import command as runs_command
 from faceforge.studio import cli as studio_cli
 
 OLDER_FLAGS = {"--whole": "--no-detect", "--way": "--method", "--teach": "--learn"}  # still understood
@@ -22,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_command.app, name="data")
+app.add_typer(runs_command.app, name="runs")
 app.add_typer(studio_cli.app)
 
 
@@ -150,7 +153,7 @@ def run() -> NoReturn:
     lend_home()
     sys.argv[1:] = words.expanded(map(_present, sys.argv[1:]))
     try:
-        with launch.own_ranks():
+        with cluster.own_ranks():
             code = app(standalone_mode=False)
     except BadInput as error:
         _fail(str(error))

@@ -19,9 +19,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf
 
-from faceforge import config, launch, words
+from faceforge import config, words
 from faceforge.config import composing, multirun
-from faceforge.engine import jobs
+from faceforge.engine import cluster, jobs, requeue
+from faceforge.engine.cluster import Launch
 from faceforge.engine.jobs import tell
 from faceforge.engine.study import Options, Outcome
 from faceforge.engine.sweep import Sweep, job_name, score, stop_file, swept
@@ -33,8 +34,32 @@ from faceforge.types import JobRow
 def main() -> None:
     """Check the command line, then pass it to Hydra. Exits 2 with one line per problem."""
     lend_home()
-    with launch.own_ranks():
-        _main()
+    with cluster.own_ranks() as launch:
+        if launch.rank:
+            sys.exit(_follow(launch))
+        code: object = 1
+        try:
+            _main()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+            raise
+        finally:
+            if launch.world > 1:
+                _release(launch, code if isinstance(code, int) else int(bool(code)))
+
+
+def _follow(launch: Launch) -> int:
+    from faceforge.engine import training
+
+    return training.follow(launch)
+
+
+def _release(launch: Launch, code: int) -> None:
+    """End ranks that wait for this one, where it has ended before it joined them."""
+    from faceforge.engine import group
+
+    group.release(launch, code)
 
 
 def _main() -> None:
@@ -54,6 +79,8 @@ def _main() -> None:
         _fail("sweep: a search space needs -m")
     tell("\n".join(library.notices))
     sys.argv[1:] = flags + overrides  # Hydra accepts flags before or after overrides, not between them
+    if many and cluster.current().world > 1:
+        _fail(f"-m: {cluster.current().by} started several ranks, which train one run; start a sweep with python")
     if first and not arguments.cfg:
         _sweep(overrides, first, [flag for flag in flags if flag not in ("-m", "--multirun")])
     else:
@@ -125,9 +152,11 @@ def _sweep(overrides: list[str], first: DictConfig, flags: list[str]) -> None:
     named = None if all_jobs is None else {_place(job, constant): swept(job, constant) for job in all_jobs}
     try:
         with Sweep(folder, named, multirun.is_local(first)) as sweep:
+            requeue.prepare({"trainer": first.trainer, "run_dir": folder, "resume": None})
             code = _run_sweep(sweep, _task(sweep, overrides, first, flags))
             print(sweep.table(), flush=True)
             sweep.write()
+            requeue.at_end(code)
     except BadInput as error:
         _fail(str(error))
     if code:
@@ -214,6 +243,7 @@ def _prepared(cfg: object, whole: object, run_dir: str, sweep: str, prunes: bool
     setup_globals()
     HydraConfig.instance().cfg = OmegaConf.create(whole)  # type: ignore[assignment]  (for ${hydra:...} in a yaml)
     plain = {**_plain(OmegaConf.create(cfg)), "run_dir": run_dir}  # type: ignore[arg-type]
+    plain["trainer"] = {**plain["trainer"], "requeue": False}  # the sweep or its launcher requeues the job
     plain["logger"] = {**plain["logger"], "group": plain["logger"].get("group") or sweep}
     return {**plain, "callbacks": jobs.with_pruning(plain["callbacks"])} if prunes else plain
 

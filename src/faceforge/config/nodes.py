@@ -29,7 +29,9 @@ class TrainerOptions:
     """The ``trainer`` node as given. Limits and intervals count real images drawn; null is no limit."""
 
     gpus: int | None
-    processes: int
+    processes: int | None
+    nodes: int | None
+    requeue: Literal["auto", False]
     precision: Literal["auto", "32", "bf16", "16", 32, 16]
     max_images: int | None
     max_epochs: int | None
@@ -42,11 +44,14 @@ class TrainerOptions:
     deterministic: bool
     channels_last: bool
     compile: bool
+    accumulate: int
+    sync_batchnorm: bool
     extra: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "sample_every", "checkpoint_every", "processes"):
-            if getattr(self, name) < 1:
+        for name in ("log_every", "sample_every", "checkpoint_every", "processes", "nodes", "accumulate"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
                 raise BadInput(f"trainer.{name}: {getattr(self, name)} must be at least 1")
         for name in ("max_images", "max_epochs", "max_steps", "max_minutes"):
             limit = getattr(self, name)

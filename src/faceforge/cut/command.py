@@ -13,12 +13,12 @@ from pathlib import Path
 from faceforge import words
 from faceforge.cut import identity_clusters
 from faceforge.cut.detect import DetectorName, find_yunet
-from faceforge.cut.engine import EngineName
 from faceforge.cut.fit import Fit
 from faceforge.cut.job import Execution, Summary, run
 from faceforge.cut.work import REVIEW, Job, Settings
 from faceforge.errors import BadInput
 from faceforge.io.archives import FileStore, Folder, image_names, open_store, pictures
+from faceforge.io.engines import EngineName
 from faceforge.io.kinds import told
 from faceforge.io.manifest import NAME, VERDICTS
 from faceforge.io.workers import cores

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,15 @@ from tqdm import tqdm
 from faceforge.cut import fit as fit_framing
 from faceforge.cut import identity_clusters, near_duplicates, prune
 from faceforge.cut.edits import FRAME, Edits, Ledger, applied
-from faceforge.cut.engine import EngineName, spread
 from faceforge.cut.fit import Fit
 from faceforge.cut.journal import Journal
 from faceforge.cut.pages import write_pages
-from faceforge.cut.work import REVIEW, TOO_TIGHT, Job, Photo, Settings, Task, place, reframe, thumb
+from faceforge.cut.work import REVIEW, TOO_TIGHT, Job, Photo, Settings, Task, place, reframe, thumb, work
 from faceforge.errors import BadInput
 from faceforge.io import manifest
 from faceforge.io.archives import FileStore
 from faceforge.io.attributes import read_attributes
+from faceforge.io.engines import EngineName, spread
 from faceforge.io.files import atomic_path
 from faceforge.io.manifest import VERDICTS, Row
 from faceforge.io.portable import Held, locked
@@ -162,7 +163,7 @@ def _settle_framing(job: Job, journal: Journal, fit: Fit, execution: Execution) 
         if any(row.zoom not in (None, job.settings.zoom) for row in photo.rows)
     ]
     with _bar("framing anew", len(todo), 0, execution) as bar:
-        for photos in spread(job, todo, execution.engine, execution.processes, reframe):
+        for photos in spread(partial(reframe, job), todo, execution.engine, execution.processes):
             for photo in photos:
                 _forget_old(job.target, journal, photo)
                 journal.add(photo) if photo.rows else None
@@ -196,7 +197,7 @@ def _process(job: Job, journal: Journal, names: Sequence[str], execution: Execut
     ]
     faces = 0
     with _bar("cutting faces", len(names), len(names) - len(tasks), execution) as bar:
-        for photos in spread(job, tasks, execution.engine, execution.processes):
+        for photos in spread(partial(work, job), tasks, execution.engine, execution.processes):
             for photo in photos:
                 if photo.rows:
                     _forget_old(job.target, journal, photo)
@@ -254,7 +255,7 @@ def _settle_crops(job: Job, journal: Journal, edits: Edits, execution: Execution
         if missing:
             todo.append(Task(photo.name, photo.stamp, photo.sha256, tuple(missing)))
     with _bar("cutting again", len(todo), 0, execution) as bar:
-        for photos in spread(job, todo, execution.engine, execution.processes):
+        for photos in spread(partial(work, job), todo, execution.engine, execution.processes):
             for photo in photos:
                 recut.note(photo.rows, journal.photo(photo.name).rows)
                 summary.lost += not photo.rows
@@ -266,8 +267,9 @@ def _settle_crops(job: Job, journal: Journal, edits: Edits, execution: Execution
 def _cluster_people(job: Job, rows: Iterator[Row], execution: Execution) -> dict[str, str]:
     with closing(identity_clusters.Descriptions(job.target / REVIEW / identity_clusters.NAME)) as known:
         todo = known.missing(job, rows)
+        describe = partial(identity_clusters.describe, job)
         with _bar("telling people apart", len(todo), 0, execution, " faces") as bar:
-            for descriptions in spread(job, todo, execution.engine, execution.processes, identity_clusters.describe):
+            for descriptions in spread(describe, todo, execution.engine, execution.processes):
                 known.add(descriptions)
                 bar.update(len(descriptions))
         return known.settle()

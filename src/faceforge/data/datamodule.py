@@ -17,7 +17,8 @@ from faceforge import counter_rng
 from faceforge.clock import Clock
 from faceforge.data import cache
 from faceforge.data.augment import Augment
-from faceforge.data.framing import check_crop
+from faceforge.data.framing import Recipe, check_crop
+from faceforge.data.listing import listing_of, sha256
 from faceforge.data.sources.base import Face, Files, Source
 from faceforge.data.splits import SPLITS, cautions, share_of, split_by, split_faces
 from faceforge.data.subsets import Partners
@@ -26,7 +27,7 @@ from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes, merge, read_attributes
 from faceforge.io.images import from_uint8
 from faceforge.io.storage import cache_root
-from faceforge.io.workers import leave_to_parent
+from faceforge.io.workers import leave_to_parent, without_collection
 from faceforge.types import Json
 
 Batch = dict[str, Tensor]
@@ -60,6 +61,7 @@ class FaceData(pl.LightningDataModule):
         cache: str | None,
         seed: int,
         task: Task,
+        engine: Literal["auto", "loky", "ray", "dask"] = "auto",  # runs of earlier versions name none
     ) -> None:
         super().__init__()
         self._source, self.root, self._labels = source, root, attributes
@@ -68,6 +70,7 @@ class FaceData(pl.LightningDataModule):
         self.fraction, self.split, self.shares = fraction, split, (val_fraction, test_fraction)
         self.flip, self.workers, self.max_corrupt_fraction = flip, workers, max_corrupt_fraction
         self.cache, self.seed, self.task = cache, seed, task
+        self.engine: cache.Packer = engine
         self._check()
         wanted = None if augment is None else (self.height, self.width)
         self._augment = None if wanted is None else Augment(augment or [], seed, wanted, channels)
@@ -101,31 +104,33 @@ class FaceData(pl.LightningDataModule):
         """
         if self._ready:
             return
-        source = self._source(root=self.root)
-        self._pack(source, progress)
-        faces = self._keep(source)
-        self._people = [face.identity for face in faces]
-        self._split(faces)
-        self._pair(faces)
-        self._describe(source, faces)
+        with without_collection():
+            source = self._pack(progress)
+            faces = self._keep(source)
+            self._people = [face.identity for face in faces]
+            self._split(faces)
+            self._pair(faces)
+            self._describe(source, faces)
         self._ready = True
 
     def setup(self, stage: str) -> None:
         """Called by Lightning in each process; everything is already done."""
         self.prepare(progress=False)
 
-    def _pack(self, source: Source, progress: bool) -> None:
-        recipe = cache.Recipe(self.crop, (self.height, self.width), self.channels)
-        root = cache_root(self.cache)
-        digests = cache.digests_of(source, root, progress)
+    def _pack(self, progress: bool) -> Source:
+        recipe = Recipe(self.crop, (self.height, self.width), self.channels)
+        listing = listing_of(self._source, self.root, self.cache, progress)
+        source, self.manifest = listing.source, listing.manifest
         self.protocol = recipe.protocol(source.name)
-        self.manifest = cache.manifest_of(source, digests)
-        self._packed = cache.pack(source, recipe, root, digests, progress)
+        self._packed = cache.pack(
+            source, recipe, cache_root(self.cache), listing.digests, progress, self.manifest, self.engine
+        )
         self.skipped = self._packed.skipped()
         total = len(source.faces)
         if len(self.skipped) > self.max_corrupt_fraction * total:
             limit = f"more than data.max_corrupt_fraction={self.max_corrupt_fraction} allows"
             raise BadInput(f"data.root={self.root}: {cache.refusal(self.skipped, total)}, {limit}")
+        return source
 
     def _keep(self, source: Source) -> list[Face]:
         """The faces of the packed cache, in its order, with their attributes."""
@@ -153,7 +158,7 @@ class FaceData(pl.LightningDataModule):
 
     def _pair(self, faces: list[Face]) -> None:
         """Partners for tasks whose target is another face of the same split and subset."""
-        labels = self.task.labels(self._packed.array, faces, self._attributes)
+        labels = self.task.labels(self._packed.rows, faces, self._attributes)
         self._partners: dict[str, Partners] = {}
         if labels is None:
             return
@@ -166,7 +171,7 @@ class FaceData(pl.LightningDataModule):
         self._summary = {
             "source": source.name,
             "protocol": self.protocol,
-            "protocol_hash": cache.sha256(self.protocol),
+            "protocol_hash": sha256(self.protocol),
             "manifest": self.manifest,
             "counts": self.counts,
             "identities": {name: len(found) for name, found in people.items()},
@@ -223,7 +228,7 @@ class FaceData(pl.LightningDataModule):
         return rows if indices is None else rows[np.asarray(indices, dtype=np.int64)]
 
     def _faces(self, rows: np.ndarray) -> Tensor:
-        return from_uint8(torch.from_numpy(_gather(self._packed.array, rows)))
+        return from_uint8(torch.from_numpy(self._packed.rows.take(rows)))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches from the clock's position.
@@ -299,7 +304,7 @@ class TrainFaces(Dataset[Batch]):
 
     def _faces(self, rows: np.ndarray, positions: range) -> np.ndarray:
         """Faces as augmented at the positions, uint8 (B, C, H, W)."""
-        faces = _gather(self.packed.array, rows)
+        faces = self.packed.rows.take(rows)
         if self.augment:
             for n, position in enumerate(positions):
                 faces[n] = self.augment(faces[n], position)
@@ -324,14 +329,6 @@ class ClockSampler(Sampler[range]):
         while True:
             yield range(first, first + self.share)
             first += self.batch_size
-
-
-def _gather(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A copy of rows of a mapped array, read in file order, which is faster on disks."""
-    order = np.argsort(rows, kind="stable")
-    gathered = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
-    gathered[order] = array[rows[order]]
-    return gathered
 
 
 def _shares(attributes: Attributes | None) -> dict[str, float | None]:

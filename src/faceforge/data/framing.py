@@ -7,13 +7,15 @@ different protocols are not comparable.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from faceforge.errors import BadInput
-from faceforge.io.images import ImageError
+from faceforge.io.images import DECODE, ImageError
 
 RESIZE = "torch-bicubic-antialiased/1"  # part of the protocol: change it whenever frame() changes a pixel
 PUBLISHED_BOX = (20, 45, 150, 185)  # left, top, right, bottom in a 178x218 CelebA image: 130x140
@@ -118,3 +120,23 @@ def _interpolated(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     planes = torch.from_numpy(np.require(pixels, requirements="W")).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(planes, size=size, mode="bicubic", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The processing of an image on its way into the packed cache."""
+
+    crop: str
+    size: tuple[int, int]
+    channels: int
+
+    @property
+    def bytes(self) -> int:
+        """The shape of one face."""
+        return self.channels * self.size[0] * self.size[1]
+
+    def protocol(self, source: str) -> dict[str, Any]:
+        """Its name (celeba-c140-64x64x3) and steps as plain data; caches with equal protocols are comparable."""
+        name = protocol_name(source, self.crop, self.size, self.channels)
+        steps = {"name": name, "source": source, "decode": DECODE, "crop": self.crop, "resize": RESIZE}
+        return {**steps, "size": list(self.size), "channels": self.channels}

@@ -77,6 +77,8 @@ def cautions(faces: Sequence[Face], rows: Mapping[str, np.ndarray], by: str) -> 
 
 def share_of(ids: Sequence[str], fraction: float, seed: int) -> np.ndarray:
     """Positions of the ids that a fraction keeps, at least one, by hash: a smaller fraction is a subset of a larger."""
+    if fraction == 1:
+        return np.arange(len(ids))
     hashes = _hashes(ids, seed, "fraction")
     return np.flatnonzero((hashes < fraction) | (hashes == hashes.min()))
 

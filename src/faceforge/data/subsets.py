@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,19 @@ from faceforge.io.attributes import Attributes
 CHUNK = 1024  # faces per chunk
 MAX_VALUES = 50  # an attribute with more different values is continuous
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+
+
+class Pixels(Protocol):
+    """Packed faces, uint8 (N, C, H, W), in slices: an array, or one that is larger than memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N, channels, height, width."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
 
 
 def identities(faces: Sequence[Face]) -> np.ndarray:
@@ -40,14 +54,14 @@ def values_of(attributes: Attributes | None, name: str | None) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
-def brightness(packed: np.ndarray) -> np.ndarray:
+def brightness(packed: Pixels) -> np.ndarray:
     """The tercile of each face's mean luma among all, uint8 (N, C, H, W) to int64 (N,): dark 0, middle 1, bright 2."""
     means = channel_means(packed)
     luma = means @ np.array(LUMA) if means.shape[1] == 3 else means[:, 0]
     return np.searchsorted(np.quantile(luma, [1 / 3, 2 / 3]), luma, side="right").astype(np.int64)
 
 
-def colours(packed: np.ndarray) -> np.ndarray:
+def colours(packed: Pixels) -> np.ndarray:
     """The channel with the largest mean, uint8 (N, 3, H, W) to int64 (N,): red 0, green 1, blue 2; ties: the first.
 
     The published routine does the same but names them from a list in which blue and green are swapped; the
@@ -58,7 +72,7 @@ def colours(packed: np.ndarray) -> np.ndarray:
     return channel_means(packed).argmax(axis=1)
 
 
-def channel_means(packed: np.ndarray) -> np.ndarray:
+def channel_means(packed: Pixels) -> np.ndarray:
     """Mean of each channel of each face: uint8 (N, C, H, W) to float64 (N, C) in [0, 255], exact sums."""
     parts = [packed[n : n + CHUNK].sum(axis=(2, 3), dtype=np.int64) for n in range(0, len(packed), CHUNK)]
     return np.concatenate(parts) / (packed.shape[2] * packed.shape[3])

@@ -21,7 +21,7 @@ from torchvision.transforms.functional import gaussian_blur
 from faceforge import counter_rng_torch
 from faceforge.data import filters, subsets
 from faceforge.data.sources.base import Face
-from faceforge.data.subsets import LUMA
+from faceforge.data.subsets import LUMA, Pixels
 from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes
 from faceforge.io.images import from_uint8, to_uint8
@@ -68,7 +68,7 @@ class Task(ABC):
         """Raise BadInput if the task cannot be applied to faces of this size and channels."""
         return
 
-    def labels(self, packed: np.ndarray, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray | None:
+    def labels(self, packed: Pixels, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray | None:
         """The subset, int64 (N,), of each packed face if targets are other faces of the same subset; else None."""
         return None
 
@@ -303,7 +303,7 @@ class Average(Task):
         if self.subset == "colour" and channels != 3:
             raise BadInput(f"data.channels={channels}: task.subset=colour needs data.channels=3")
 
-    def labels(self, packed: np.ndarray, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray:
+    def labels(self, packed: Pixels, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray:
         """The subset of each packed face, int64 (N,). Raises BadInput if the dataset lacks the information."""
         if self.subset == "identity":
             return subsets.identities(faces)

@@ -130,6 +130,9 @@ def find(run: str | Path, name: str = "last") -> Path:
     for candidate in (name, "last", "previous"):
         if (path / "checkpoints" / f"{candidate}.ckpt").is_file():
             return path / "checkpoints" / f"{candidate}.ckpt"
+    if (path / "checkpoints" / "best.ckpt").is_file():
+        new = f"{words.shown('init_from', path)} starts a new run from its best weights"
+        raise BadInput(f"{path}: holds only checkpoints/best.ckpt and cannot be continued; {new}")
     begun = (path / "config.yaml").is_file()
     again = f"training had not started; start it again with {words.shown('run_dir', path)}"
     raise BadInput(f"{path}: holds no checkpoints/last.ckpt; {again if begun else 'name a run folder or a .ckpt file'}")

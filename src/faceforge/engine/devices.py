@@ -20,6 +20,7 @@ import torch
 from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 
+from faceforge.engine.cluster import Launch
 from faceforge.errors import BadInput
 
 Devices = int | str | list[int]  # how many, or which
@@ -42,6 +43,12 @@ def count() -> int:
 def best() -> torch.device:
     """The device for inference: the accelerator, else the CPU."""
     return accelerator() or CPU
+
+
+def take(number: int) -> None:
+    """Make an accelerator the current one, for process ``number`` of several that share them all."""
+    if found := count():
+        torch.accelerator.set_device_index(number % found)
 
 
 def _module() -> ModuleType:
@@ -72,6 +79,34 @@ def gpus(asked: int | None, batch_size: int) -> int:
             + " (the CPU)" * (not found)
         )
     return asked
+
+
+def gpus_of_ranks(asked: int | None, launch: Launch) -> int:
+    """How many accelerators the ranks of each machine use, one each, 0 for the CPU. Raises BadInput.
+
+    A scheduler may show each rank one GPU of its own.
+    """
+    found, started = count(), launch.processes
+    asked = (started if found else 0) if asked is None else asked
+    if asked and asked != started:
+        each = f"{launch.by} started {started} process{'es' * (started > 1)} on each machine, each for one GPU"
+        either = f"use {launch.option}={asked} or trainer.gpus={started}"
+        raise BadInput(f"trainer.gpus: {asked} requested, but {each}; {either}")
+    if asked and not (found == 1 or found >= started):
+        each = f"{launch.by} started {started} processes on a machine with {found} GPUs"
+        raise BadInput(f"trainer.gpus: {each}; start at most one per GPU, or use trainer.gpus=0 (the CPU)")
+    return asked
+
+
+def index(launch: Launch) -> int:
+    """The accelerator of a process: its rank on this machine, or the only one that a scheduler shows it."""
+    return 0 if count() == 1 else launch.local_rank
+
+
+def identity(device: torch.device) -> str:
+    """What tells an accelerator from all others of this machine; empty for the CPU, or if torch cannot tell."""
+    about = getattr(_module(), "get_device_properties", None) if device.type != "cpu" else None
+    return str(getattr(about(device.index), "uuid", "")) if about else ""
 
 
 def precision(asked: str, number: int) -> Resolved:

@@ -25,6 +25,7 @@ from faceforge.types import JobRow, Json
 RUNNING = "running"
 PRUNED = "pruned"
 STOPPED = 128  # exit codes above this: ended by a signal
+SAVING = 60.0  # seconds that a job may take to end after a signal
 TRIAL = "FACEFORGE_TRIAL"  # environment: the Optuna trial that a run belongs to, as JSON
 LOST = "failed: its process was killed ({}), as the system does with what takes too much memory"
 
@@ -111,7 +112,7 @@ def run(job: Job) -> JobRow:
         process.start()
     job.record.keep(replace(job.row, outcome=RUNNING, process=process.pid or 0, host=HOST))
     _wait(process, job.watched)
-    row = job.record.of(job.row.folder)
+    row = _ended(job, process.pid or 0)
     if row is None or row.outcome == RUNNING:
         row = _lost(job.row, process.exitcode or 0)
         job.record.keep(row)
@@ -123,7 +124,17 @@ def _wait(process: BaseProcess, watched: Sequence[int]) -> None:
         process.join(1.0)
         if not all(map(is_alive, watched)):
             process.terminate()
-            process.join(60)
+            process.join(SAVING)
+
+
+def _ended(job: Job, process: int) -> JobRow | None:
+    """The last row of a job; it may still be saving where a signal has ended the process that would tell of its end."""
+    end = time.monotonic() + SAVING
+    while (row := job.record.of(job.row.folder)) and row.outcome == RUNNING and time.monotonic() < end:
+        if not is_alive(process):
+            return job.record.of(job.row.folder)
+        time.sleep(0.1)
+    return row
 
 
 def _lost(row: JobRow, code: int) -> JobRow:

@@ -86,5 +86,6 @@ def filter_warnings() -> None:
         ".*IterableDataset.*__len__.*",
         ".*`max_epochs` was not set.*",
         ".*LeafSpec.*is deprecated.*",
+        ".*`srun` command is available.*",  # who starts the ranks is decided in engine/cluster.py
     ):
         warnings.filterwarnings("ignore", message=expected)

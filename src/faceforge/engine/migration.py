@@ -8,7 +8,7 @@ from typing import Any
 from faceforge.config import composing
 from faceforge.types import Json
 
-VERSION = 3  # of checkpoints and exports
+VERSION = 4  # of checkpoints and exports
 MOVED = {  # module paths of version 1
     "loggers": "engine.loggers",
     "modules.adversarial": "schemes.adversarial",
@@ -35,6 +35,10 @@ ABSENT = {
     "channels_last": False,
     "compile": False,
     "max_wait": 10,
+    "accumulate": 1,
+    "sync_batchnorm": False,
+    "nodes": None,
+    "requeue": "auto",
     "extra": {},
 }  # of the trainer
 GUARD = {"_target_": "faceforge.config.nodes.Guard", "action": "stop", "every": 25, "rollbacks": 3}
@@ -58,7 +62,10 @@ def migrate(checkpoint: Json) -> Json:
     if checkpoint["version"] == 1:
         checkpoint = _from_1(checkpoint)
     if checkpoint["version"] < VERSION:
-        checkpoint = {**checkpoint, "config": migrate_config(checkpoint["config"]), "version": VERSION}
+        config = migrate_config(checkpoint["config"])
+        if isinstance(config.get("trainer"), Mapping):
+            config["trainer"] = {**ABSENT, **config["trainer"]}
+        checkpoint = {**checkpoint, "config": config, "version": VERSION}
     return checkpoint
 
 
@@ -66,8 +73,6 @@ def _from_1(checkpoint: dict[str, Any]) -> dict[str, Any]:
     config = {"guard": GUARD, "callbacks": CALLBACKS, **migrate_config(checkpoint["config"])}
     if isinstance(config.get("logger"), Mapping):
         config["logger"] = {"also": {}, **config["logger"]}
-    if isinstance(config.get("trainer"), Mapping):
-        config["trainer"] = {**ABSENT, **config["trainer"]}
     means = checkpoint.get("means")
     if isinstance(means, Mapping):
         means = {"pending": {}, **means}

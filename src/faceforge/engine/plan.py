@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ import torch
 
 from faceforge import config as configuration
 from faceforge.config.nodes import Guard, TrainerOptions
-from faceforge.engine import devices
+from faceforge.engine import cluster, devices
+from faceforge.engine.cluster import Launch
 from faceforge.errors import BadInput
 
 CLOCK = "faceforge.engine.callbacks.clock.Clock"
 # arguments of Lightning's Trainer
 DECIDED = {"accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic", "plugins", "logger"}
 DECIDED |= {"callbacks", "max_epochs", "max_steps", "max_time", "enable_checkpointing", "use_distributed_sampler"}
-DECIDED |= {"fast_dev_run"}
+DECIDED |= {"fast_dev_run", "accumulate_grad_batches", "sync_batchnorm"}
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,20 @@ class Plan:
     config: Mapping[str, Any]
     options: TrainerOptions
     guard: Guard
-    gpus: int  # accelerators in use; 0: the CPU
+    gpus: int  # accelerators in use on each machine; 0: the CPU
     precision: devices.Resolved
     resume: Path | None = None  # the checkpoint to resume
+    launch: Launch = field(default_factory=cluster.current)
 
     @property
     def world(self) -> int:
-        """The number of processes: one per GPU, or ``trainer.processes`` on the CPU."""
-        return self.gpus or self.options.processes
+        """The number of processes: those started from outside, else one per GPU, or ``trainer.processes``."""
+        return self.launch.world if self.launch.outside else self.gpus or self.options.processes or 1
 
     @property
     def device(self) -> torch.device:
-        """The device of the first process."""
-        return torch.device(devices.best().type, 0) if self.gpus else devices.CPU
+        """The device of this process if it was started from outside, else of the first process."""
+        return torch.device(devices.best().type, devices.index(self.launch)) if self.gpus else devices.CPU
 
     def limit_images(self, epoch: int, batch: int) -> int | None:
         """The number of images at which the run ends, with ``epoch`` images per epoch and ``batch`` per step."""
@@ -69,14 +71,35 @@ def make_plan(config: Mapping[str, Any], resumed: Path | None = None) -> Plan:
     options: TrainerOptions = configuration.build(config["trainer"], at="trainer")
     _try_extra(options.extra)
     batch_size = config["data"]["batch_size"]
-    gpus = devices.gpus(options.gpus, batch_size)
+    gpus = _count(options, batch_size)
     precision = devices.precision("32" if resumed and not gpus else str(options.precision), gpus)
     kept = config if resumed else {**config, "trainer": {**config["trainer"], "precision": precision}}
     _try_callbacks(config)
     plan = Plan(kept, options, guard, gpus, precision, resume=resumed)
     if batch_size % plan.world:
         raise BadInput(f"data.batch_size: {batch_size} cannot be shared evenly by {plan.world} processes")
+    if batch_size // plan.world % options.accumulate:
+        share = f"data.batch_size={batch_size}" + (f" on {plan.world} processes" if plan.world > 1 else "")
+        raise BadInput(f"{share}: cannot be divided into trainer.accumulate={options.accumulate} equal micro-batches")
     return plan
+
+
+def _count(options: TrainerOptions, batch_size: int) -> int:
+    """The accelerators on each machine, where all counts agree with who starts the processes. Raises BadInput."""
+    launch = cluster.current()
+    if not launch.outside:
+        if (options.nodes or 1) > 1:
+            raise BadInput(f"trainer.nodes: {options.nodes} requested; start one process per GPU with torchrun or srun")
+        return devices.gpus(options.gpus, batch_size)
+    if not launch.even:
+        raise BadInput(f"{launch.by}: every machine must start the same number of processes")
+    if options.nodes not in (None, launch.nodes):
+        raise BadInput(f"trainer.nodes: {options.nodes} requested, {launch.by} started {launch.nodes}")
+    gpus = devices.gpus_of_ranks(options.gpus, launch)
+    if not gpus and options.processes not in (None, launch.processes):
+        each = f"{launch.by} started {launch.processes} on each machine"
+        raise BadInput(f"trainer.processes: {options.processes} requested, {each}")
+    return gpus
 
 
 def _check(config: Mapping[str, Any]) -> None:

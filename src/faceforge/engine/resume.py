@@ -17,9 +17,11 @@ from faceforge.errors import BadInput
 from faceforge.types import Json
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
-PLACES = ("data.root", "data.cache", "data.workers", "data.attributes")  # the manifest and the labels prove the faces
+# the manifest and the labels prove the faces
+PLACES = ("data.root", "data.cache", "data.workers", "data.engine", "data.attributes")
 FILES = ("root", "attributes", "cache", "augment")  # keys of ``data`` that name files
-RESUMABLE = (*LIMITS, "trainer.gpus", "trainer.processes", "trainer.max_wait", *PLACES)
+COUNTS = ("trainer.gpus", "trainer.processes", "trainer.nodes")
+RESUMABLE = (*LIMITS, *COUNTS, "trainer.max_wait", "trainer.requeue", *PLACES)
 WHOLE = ("logger", "guard", "callbacks")  # nodes that may change
 OF_COMMAND = ("resume", "run_dir", "trusted_packages")  # say nothing about the run itself
 NAMED = 6  # keys that differ, in a message

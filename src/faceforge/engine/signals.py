@@ -1,4 +1,7 @@
-"""Ends a run before its image limit: by a signal, or by its time limit. All ranks end after the same step."""
+"""Ends a run before its image limit: by a signal, or by its time limit. All ranks end after the same step.
+
+Ranks that this program started share memory; those started from outside agree by messages.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from multiprocessing import get_context
 from types import FrameType
 from typing import Literal
 
+import torch
+from torch import Tensor, distributed
+
 from faceforge.io.portable import LISTENED, Handler
 
 Why = Literal["signal", "time"]
@@ -17,12 +23,14 @@ PHASES = ("starting", "training", "waiting", "validating", "sampling", "saving",
 
 
 class Signals:
-    """Ctrl-C, SIGTERM or SIGUSR1 (sent by batch systems before a time limit) requests a stop. A second Ctrl-C stops at
-    once; repeated signals of a scheduler change nothing.
+    """Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 (sent by batch systems before a time limit) requests a stop. A second Ctrl-C
+    stops at once; repeated signals of a scheduler change nothing.
 
     Rank 0 decides for all ranks. Its decision, and the phase of each rank, are in memory shared by the ranks and their
     parent.
     """
+
+    impatient = True  # a second Ctrl-C comes from a person
 
     def __init__(self, world: int = 1) -> None:
         self.world = world
@@ -102,7 +110,59 @@ class Signals:
             self._wakeup = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._heard and number == signal.SIGINT:
+        if self._heard and number == signal.SIGINT and self.impatient:
             raise KeyboardInterrupt
         self._heard = True
         self._number.value = self._number.value or number
+
+
+class AgreedSignals(Signals):
+    """Of ranks started from outside, which share no memory: a signal to any of them, and the time limit on rank 0.
+
+    Beside every ``every``-th step all ranks exchange what each knows, and read it after the next one, so that no step
+    waits for it. torchrun and srun may pass a Ctrl-C on more than once.
+    """
+
+    impatient = False
+
+    def __init__(self, world: int, device: torch.device, every: int) -> None:
+        super().__init__(world)
+        self.device, self.every = device, every
+        self._sent: tuple[Tensor, distributed.Work] | None = None
+
+    def begin(self) -> None:
+        """Forget the steps of an earlier fit, and what was exchanged last."""
+        super().begin()
+        self._read()
+
+    def restore(self) -> None:
+        """Nothing: when one rank has failed, all are sent SIGTERM, and must still say which one it was."""
+
+    def ends(self, rank: int, step: int, late: bool = False) -> Why | None:
+        """Why training ends after this step, the same for all ranks; None to continue."""
+        number, is_late = self._read()
+        if number:
+            self._number.value = number
+            return "signal"
+        if is_late:
+            return "time"
+        if step % self.every == 0:
+            known = torch.tensor([self._number.value, late and rank == 0], dtype=torch.int32, device=self.device)
+            sent = distributed.all_reduce(known, distributed.ReduceOp.MAX, async_op=True)
+            assert sent is not None
+            self._sent = known, sent
+        return None
+
+    def _read(self) -> tuple[int, int]:
+        if self._sent is None:
+            return 0, 0
+        known, sent = self._sent
+        self._sent = None
+        sent.wait()
+        number, late = known.tolist()
+        return number, late
+
+    def hear(self, rank: int, step: int, phase: str, received: int) -> None:
+        """Take over the phase of another rank, and the signal that it received."""
+        self.beat(rank, step, phase)
+        self._number.value = self._number.value or received

@@ -1,15 +1,21 @@
-"""Training with several processes: how they start, share gradients, and report a process that died."""
+"""Training with several processes: how Lightning sees them, and how a process that died is reported."""
 
 from __future__ import annotations
 
 import re
 
 import torch
-from pytorch_lightning.strategies import DDPStrategy
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from faceforge.engine.cluster import Launch
+from faceforge.engine.group import Group
 from faceforge.engine.guard import NotFinite
+from faceforge.engine.plan import Plan
 from faceforge.errors import BadInput, GuardStop
 
 
@@ -27,6 +33,99 @@ class Ranks(DDPStrategy):
 
     def configure_ddp(self) -> None:
         """Nothing to broadcast: all ranks have the same weights, from the seed or a checkpoint."""
+
+
+class Outside(LightningEnvironment):
+    """What Lightning asks of the place where ranks were started. Named explicitly, else it believes any variable, and
+    under SLURM saves and requeues within a signal handler.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        super().__init__()
+        self.launch = launch
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Yes."""
+        return True
+
+    def global_rank(self) -> int:
+        """The rank among all."""
+        return self.launch.rank
+
+    def local_rank(self) -> int:
+        """The rank on this machine."""
+        return self.launch.local_rank
+
+    def node_rank(self) -> int:
+        """The number of this machine."""
+        return self.launch.node
+
+    def world_size(self) -> int:
+        """The number of all ranks."""
+        return self.launch.world
+
+    def set_global_rank(self, rank: int) -> None:
+        """Given from outside."""
+
+    def set_world_size(self, size: int) -> None:
+        """Given from outside."""
+
+
+class OutsideRanks(Ranks):
+    """A rank that was started from outside: this process, with the one device that it uses."""
+
+    def __init__(self, device: torch.device, group: Group) -> None:
+        super().__init__(device)
+        self.group = group
+
+    @property
+    def root_device(self) -> torch.device:
+        """The device of this process, the only one that its Trainer knows."""
+        assert self.parallel_devices is not None
+        return self.parallel_devices[0]
+
+    def set_world_ranks(self) -> None:
+        """Who logs."""
+        rank_zero_only.rank = self.global_rank  # pyright: ignore[reportFunctionMemberAccess]
+
+    def _configure_launcher(self) -> None:
+        """None: the ranks run already."""
+
+    def setup_distributed(self) -> None:
+        """Messages between the ranks begin once, also where a fit follows a rollback."""
+        self.set_world_ranks()
+        assert self.process_group_backend is not None
+        self.group.start_messages(self.process_group_backend, self.root_device)
+
+
+class NoHandlers(_SignalConnector):
+    """In place of Lightning's handlers, which broadcast between ranks, or save and requeue, in the middle of a step.
+
+    Ours only note the signal (engine/signals.py).
+    """
+
+    def register_signal_handlers(self) -> None:
+        """None."""
+
+
+def environment(plan: Plan) -> LightningEnvironment:
+    """Where the ranks of a plan were started; by this program unless from outside."""
+    return Outside(plan.launch) if plan.launch.outside else LightningEnvironment()
+
+
+def own_devices(plan: Plan) -> int | list[int]:
+    """Which devices the Trainer of this process uses: those of all ranks that it starts, or the one of its own."""
+    if not plan.launch.outside:
+        return plan.world
+    return [plan.device.index] if plan.gpus else 1
+
+
+def strategy(plan: Plan, group: Group | None) -> Strategy:
+    """How the ranks of a plan train together; ``group`` where they were started from outside."""
+    if group is not None:
+        return OutsideRanks(plan.device, group)
+    return Ranks(plan.device) if plan.world > 1 else SingleDeviceStrategy(plan.device)
 
 
 def raised_in_rank(error: ProcessRaisedException) -> Exception:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,25 +14,27 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import yaml
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from faceforge import config as configuration
-from faceforge import counter_rng, launch, words
+from faceforge import counter_rng, words
 from faceforge.data.datamodule import FaceData
-from faceforge.engine import checkpoint, devices, messages, resume
+from faceforge.engine import checkpoint, cluster, devices, messages, requeue, resume
 from faceforge.engine.callbacks.checkpointing import end_run
 from faceforge.engine.callbacks.session import Session
+from faceforge.engine.cluster import Launch
+from faceforge.engine.group import Ended, Group, RankLost, Word, joined
 from faceforge.engine.guard import NotFinite, go_back
 from faceforge.engine.loggers.metrics_csv import MetricsCsv
 from faceforge.engine.loop import LeanLoop, needs_lightnings_loop
 from faceforge.engine.plan import Plan, make_callbacks, make_plan
 from faceforge.engine.run import Run, lock_run, make_folder, now, write_end
-from faceforge.engine.signals import Signals
-from faceforge.engine.strategy import Ranks, killed, raised_in_rank
+from faceforge.engine.signals import AgreedSignals, Signals
+from faceforge.engine.strategy import NoHandlers, environment, killed, own_devices, raised_in_rank, strategy
 from faceforge.engine.watchdog import Unanswered, Watchdog, give_up, unanswered
 from faceforge.errors import BadInput, GuardStop
 from faceforge.report import write_report
@@ -45,16 +47,32 @@ def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
     Raises BadInput before anything is written if the request is invalid, GuardStop if a value is NaN or infinite.
     """
     messages.filter_warnings()
-    rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  (else what the environment said)
     try:
-        with launch.own_ranks(), ExitStack() as stack:
-            return _resume(config, overrides, stack) if resume.goes_on(config) else _start(config, stack)
+        with cluster.own_ranks() as launch:
+            rank_zero_only.rank = launch.rank  # pyright: ignore[reportFunctionMemberAccess]  (else the environment's)
+            return follow(launch) if launch.rank else _lead(launch, config, overrides)
+    except Ended as end:
+        return end.exit_code
     except OSError as error:  # during start-up; later, _fit says how to continue
         place = error.filename or config["resume"] or config["run_dir"] or "runs"
         raise BadInput(f"{place}: cannot be read or written ({error.strerror or error}); nothing is lost") from error
 
 
-def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
+def _lead(launch: Launch, config: Mapping[str, Any], overrides: Iterable[str]) -> int:
+    """Train as the only process, as the parent of others, or as rank 0 of those that were started with this one."""
+    with ExitStack() as stack:
+        group = stack.enter_context(joined(launch, 60 * config["trainer"]["max_wait"])) if launch.world > 1 else None
+        config = {**config, "run_dir": cluster.recalled(launch) or config["run_dir"]}
+        requeue.prepare(config)
+        going_on = resume.goes_on(config)
+        code = _resume(config, overrides, stack, group) if going_on else _start(config, stack, group)
+        if group:
+            group.end(code)
+    requeue.at_end(code)
+    return code
+
+
+def _start(config: Mapping[str, Any], stack: ExitStack, group: Group | None) -> int:
     plan = make_plan(config)
     module, data = build(plan.config)
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
@@ -67,10 +85,10 @@ def _start(config: Mapping[str, Any], stack: ExitStack) -> int:
     if matched:
         print(matched)
         run.update(init_from=matched)
-    return _fit(plan, run, module, data)
+    return _fit(plan, run, module, data, group)
 
 
-def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack) -> int:
+def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack, group: Group | None) -> int:
     plan, run, saved = resume.reopen(config, overrides, stack)
     finished = resume.is_finished(plan, run.record["data"]["counts"]["train"], saved)
     if finished and run.record["status"] == "finished":
@@ -87,7 +105,7 @@ def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStac
         torch.set_num_threads(run.record["threads"])  # float sums depend on it
     run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
     run.write_config(plan.config)
-    return _fit(plan, run, module, data)
+    return _fit(plan, run, module, data, group)
 
 
 def _finish(run: Run, module: Scheme, data: FaceData, saved: Mapping[str, Any]) -> None:
@@ -115,6 +133,8 @@ def build(config: Mapping[str, Any], starts: Sequence[Path] = ()) -> tuple[Schem
     if config["trainer"]["channels_last"]:
         module.to(memory_format=torch.channels_last)
     module.compiles = config["trainer"]["compile"]
+    module.syncs_statistics = config["trainer"]["sync_batchnorm"]
+    module.divide(config["trainer"]["accumulate"])
     return module, configuration.build(resume.located(config["data"], starts), trusted, "data")
 
 
@@ -123,6 +143,7 @@ def make_trainer(
     callbacks: Sequence[pl.Callback],
     module: Scheme | None = None,
     loggers: Sequence[Logger] = (),
+    group: Group | None = None,
 ) -> pl.Trainer:
     """Lightning's Trainer for a plan: one endless epoch, which the clock callback ends.
 
@@ -132,17 +153,22 @@ def make_trainer(
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's default opens a library at every optimiser step
     trainer = pl.Trainer(
         accelerator=devices.lightning_accelerator(plan.gpus),
-        devices=plan.world,
-        strategy=Ranks(plan.device) if plan.world > 1 else SingleDeviceStrategy(plan.device),
+        devices=own_devices(plan),
+        strategy=strategy(plan, group),
         deterministic=plan.options.deterministic or None,
         max_epochs=-1,
         logger=list(loggers),
         callbacks=list(callbacks),
-        plugins=[checkpoint.AtomicCheckpointIO(), devices.lightning_precision(plan.precision, plan.gpus)],
+        plugins=[
+            checkpoint.AtomicCheckpointIO(),
+            devices.lightning_precision(plan.precision, plan.gpus),
+            environment(plan),
+        ],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),  # else Lightning adds one
         use_distributed_sampler=False,
         **{"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1, **plan.options.extra},
     )
+    trainer._signal_connector = NoHandlers(trainer)
     lean = not plan.options.extra and not needs_lightnings_loop(module, callbacks)
     if module is not None:
         module.lean = lean
@@ -154,14 +180,15 @@ def make_trainer(
 # ------------------------------------------------------------------------------------------------------- one run
 
 
-def _fit(plan: Plan, run: Run, module: Scheme, data: FaceData) -> int:
+def _fit(plan: Plan, run: Run, module: Scheme, data: FaceData, group: Group | None) -> int:
     device, threads = devices.name(plan.gpus), torch.get_num_threads()
     run.update(device=device, threads=threads, precision=plan.precision, data=data.summary())
     print(messages.greeting(run), flush=True)
-    signals = Signals(plan.world)
+    cluster.remember(plan.launch, run.folder)
+    signals = _signals(plan, group)
     status, code = "failed", 1
     try:
-        _train_through_faults(plan, run, module, data, signals)
+        _train_through_faults(plan, run, module, data, signals, group)
         status, code = ("interrupted", 128 + signals.received) if signals.received else ("finished", 0)
     except (KeyboardInterrupt, SystemExit):
         status, code = "interrupted", 128 + (signals.received or signal.SIGINT)
@@ -182,11 +209,15 @@ def _fit(plan: Plan, run: Run, module: Scheme, data: FaceData) -> int:
     return code
 
 
-def _train_through_faults(plan: Plan, run: Run, module: Scheme, data: FaceData, signals: Signals) -> None:
+def _train_through_faults(
+    plan: Plan, run: Run, module: Scheme, data: FaceData, signals: Signals, group: Group | None
+) -> None:
     """Train to the end; on NaN or infinite values, from the last checkpoint, as often as the guard allows."""
     while True:
+        if group:
+            group.lead(run.folder, plan.resume, plan.gpus, devices.identity(plan.device))
         try:
-            _train(plan, Session(plan, run, signals), module, data)
+            _train(plan, Session(plan, run, signals), module, data, group)
             return
         except NotFinite as error:
             run, path = go_back(plan.guard, Run.reopen(run.folder), error)
@@ -211,15 +242,18 @@ def _loggers(plan: Plan, run: Run, kind: str) -> list[Logger]:
     return [MetricsCsv(run.folder), *others]
 
 
-def _train(plan: Plan, session: Session, module: Scheme, data: FaceData) -> None:
+def _train(plan: Plan, session: Session, module: Scheme, data: FaceData, group: Group | None) -> None:
     """Train to the end, or raise the error that ended any of the processes."""
     signals, folder = session.signals, session.run.folder
     signals.begin()
     signals.install()
     callbacks = make_callbacks(plan.config["callbacks"], plan.config, session=session)
-    trainer = make_trainer(plan, callbacks, module, _loggers(plan, session.run, module.shows))
-    watchdog = Watchdog(signals, 60 * plan.options.max_wait, partial(give_up, folder, signals, trainer))
-    watchdog.start()
+    trainer = make_trainer(plan, callbacks, module, _loggers(plan, session.run, module.shows), group)
+    watchdog = Watchdog(signals, 60 * plan.options.max_wait, partial(give_up, folder, signals, trainer, group))
+    if not plan.launch.rank:
+        watchdog.start()
+    if group:
+        group.watch(session.signals, folder)
     try:
         path = None if plan.resume is None else str(plan.resume)
         trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
@@ -227,5 +261,69 @@ def _train(plan: Plan, session: Session, module: Scheme, data: FaceData) -> None
         if watchdog.why:
             raise unanswered(watchdog.asked, watchdog.why, folder) from error
         raise (raised_in_rank(error) if isinstance(error, ProcessRaisedException) else killed(error)) from error
+    except RuntimeError as error:
+        raise (group.broken(error) if group else error) from error
     finally:
         watchdog.stop()
+        if group:
+            group.watch(None, folder)
+
+
+# ------------------------------------------------------------------------- ranks from outside, all but the first
+
+
+def follow(launch: Launch) -> int:
+    """Train as one of the ranks that rank 0 leads; the exit code of all. Only an error of its own is printed."""
+    messages.filter_warnings()
+    rank_zero_only.rank = launch.rank  # pyright: ignore[reportFunctionMemberAccess]
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+        try:
+            return _follow(stack.enter_context(joined(launch)))
+        except Ended as end:
+            return end.exit_code
+
+
+def _follow(group: Group) -> int:
+    while isinstance(word := group.follow(), Word):
+        try:
+            plan, run, module, data = _opened(group, word)
+        except (BadInput, OSError) as error:
+            group.begin(str(error))
+            raise
+        group.begin(None, devices.identity(plan.device))
+        try:
+            _train(plan, Session(plan, run, _signals(plan, group)), module, data, group)
+        except NotFinite:
+            continue  # rank 0 decides whether the run goes back to a checkpoint
+        except (BadInput, GuardStop, OSError) as error:
+            code = GuardStop.exit_code if isinstance(error, GuardStop) else BadInput.exit_code
+            group.end(code, str(error) if isinstance(error, RankLost) else f"{group.host(group.rank)}: {error}")
+            raise Ended(code) from error
+    return word
+
+
+def _opened(group: Group, word: Word) -> tuple[Plan, Run, Scheme, FaceData]:
+    """What rank 0 has begun, as this rank sees it. Raises BadInput."""
+    sys.path += [path for path in word.paths if path not in sys.path]
+    folder = group.seen(word)
+    run = Run.reopen(folder)
+    torch.set_num_threads(run.record["threads"])
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    plan = make_plan(config, Path(word.resume) if word.resume else None)
+    if plan.gpus != word.gpus:
+        raise BadInput(f"trainer.gpus: {plan.gpus} here, {word.gpus} on rank 0's machine; all must have as many")
+    module, data = build(plan.config, run.starts)
+    if config["init_from"] and not word.resume:
+        checkpoint.initialise(module, config["init_from"])
+    group.after_first_of_machine(partial(data.prepare, progress=False))
+    if data.manifest != run.record["data"]["manifest"]:
+        raise BadInput("data.root: these are other faces than on rank 0's machine")
+    return plan, run, module, data
+
+
+def _signals(plan: Plan, group: Group | None) -> Signals:
+    """Who asks for an end: ranks on the CPU exchange it at every step, others where the guard waits for the device."""
+    if group is None:
+        return Signals(plan.world)
+    return AgreedSignals(plan.world, plan.device, plan.guard.every if plan.gpus else 1)

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from faceforge import words
+from faceforge.engine import requeue
+from faceforge.engine.group import Group, RankLost
 from faceforge.engine.run import write_end
 from faceforge.engine.signals import Signals
 from faceforge.errors import GuardStop
@@ -86,8 +88,8 @@ class Watchdog:
         return f"{at} for {', '.join(others) or 'the other ranks, which wait as well'}"
 
 
-def give_up(folder: Path, signals: Signals, trainer: pl.Trainer, why: str) -> None:
-    """Terminate the hanging processes: the ranks, or this one."""
+def give_up(folder: Path, signals: Signals, trainer: pl.Trainer, group: Group | None, why: str) -> None:
+    """Terminate the hanging processes: the ranks, or this one and those that were started with it."""
     ranks = getattr(trainer.strategy.launcher, "procs", [])  # not all children: a library may have its own workers
     for rank in ranks:
         rank.kill()
@@ -95,7 +97,13 @@ def give_up(folder: Path, signals: Signals, trainer: pl.Trainer, why: str) -> No
         error = unanswered(signals.received, why, folder)
         write_end(folder, "interrupted" if signals.received else "failed")
         print(f"\nfaceforge: {error}", file=sys.stderr, flush=True)
-        os._exit(128 + (signals.received or signal.SIGTERM))
+        code = 128 + (signals.received or signal.SIGTERM)
+        if group:
+            code = code if signals.received else RankLost.exit_code
+            group.end(code)
+            group.close()
+        requeue.now(code)
+        os._exit(code)
 
 
 def unanswered(asked: int | None, why: str, folder: Path) -> Exception:

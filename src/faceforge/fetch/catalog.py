@@ -240,15 +240,15 @@ def _fetch(data: DataSet, file: File, folder: Path) -> Path:
 
 def _attributes(data: DataSet, root: Path, folder: Path, say: Say) -> None:
     """Download the attributes of LFW, which no copy of the images contains, if the set is in ``folder``."""
-    from faceforge.data.sources.lfw import TABLE, read_table
+    from faceforge.data.sources.lfw import WANTED, read_table
 
     inside = folder.resolve() in (root.resolve(), *root.resolve().parents)
-    target = folder / TABLE
+    target = folder / WANTED[0]
     if data.name != "lfw" or not inside or target.exists():
         return
     try:
         fetch(mirror("FACEFORGE_LFW_ATTRIBUTES"), target)
-        read_table(TABLE, target.read_bytes(), [])
+        read_table(WANTED[0], target.read_bytes(), [])
     except BadInput as error:
         if target.exists() and not isinstance(error, DownloadError):
             target.unlink()  # downloaded now, but not a valid table

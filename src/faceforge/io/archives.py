@@ -231,7 +231,7 @@ def find_tables(
         places.setdefault(PurePosixPath(name).name.lower(), (store, name))
     found = {}
     for name in wanted:
-        place, inside = places.get(name.lower()) or _above(Path(root or "").expanduser().absolute(), name) or (None, "")
+        place, inside = places.get(name.lower()) or _above(root, name) or (None, "")
         if place is None:
             continue
         try:
@@ -241,12 +241,16 @@ def find_tables(
     return found
 
 
-def _above(root: Path, name: str) -> tuple[Folder, str] | None:
+def around(root: str | Path | None, name: str) -> Iterator[Path]:
+    """Where a table called ``name`` may lie around ``root``, in the order in which it is looked for."""
+    root = Path(root or "").expanduser().absolute()
     for folder in [root.parent / inside for root in [root, *root.parents[:2]] for inside in ("", *TABLE_FOLDERS)]:
-        for shown in {name, name.lower()}:
-            if (folder / shown).is_file():
-                return Folder(folder), shown
-    return None
+        yield from (folder / shown for shown in dict.fromkeys((name, name.lower())))
+
+
+def _above(root: str | Path | None, name: str) -> tuple[Folder, str] | None:
+    found = next((path for path in around(root, name) if path.is_file()), None)
+    return None if found is None else (Folder(found.parent), found.name)
 
 
 def _is_tar(path: Path) -> bool:

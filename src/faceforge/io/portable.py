@@ -1,6 +1,6 @@
 """Differences between operating systems and file systems: locks, process checks, signals.
 
-This is the only module that imports ``fcntl``, so that all others can be imported on Windows.
+This is the only module that imports ``fcntl`` and ``resource``, so that all others can be imported on Windows.
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ import errno
 import os
 import platform
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import IO
 
 try:
     import fcntl
+    import resource
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = resource = None
 
 HOST = platform.node() or "localhost"
-# Batch systems send the last one before a time limit; Windows has none.
-LISTENED = tuple(number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGUSR1"))
+# Batch systems send the last two before a time limit or a preemption; Windows has neither.
+LISTENED = tuple(number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"))
 Handler = Callable[[int, FrameType | None], object] | int | None
 LACKING = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}  # errors of a missing function
 NO_LOCKS = {errno.ENOLCK, *LACKING}  # of a file system without flock
@@ -58,6 +60,29 @@ def is_alive(process: int) -> bool:
     return True
 
 
+def ancestors() -> Iterator[tuple[int, list[str]]]:
+    """Id and command line of this process and of those above it, as far as the system tells."""
+    process = os.getpid()
+    while process > 0:
+        try:
+            words, process_above = _about(process)
+        except (OSError, ValueError, IndexError):
+            return
+        yield process, words
+        process = process_above
+
+
+def _about(process: int) -> tuple[list[str], int]:
+    """The command line of a process, and the process that started it."""
+    place = Path("/proc", str(process))
+    if place.is_dir():
+        above = (place / "stat").read_text().rpartition(")")[2].split()[1]
+        return (place / "cmdline").read_bytes().decode(errors="replace").split("\0"), int(above)
+    asked = ["ps", "-o", "ppid=,command=", "-p", str(process)]  # systems without /proc, such as macOS
+    above, *words = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+    return words, int(above)
+
+
 def _is_alive_on_windows(process: int) -> bool:
     import ctypes
 
@@ -84,6 +109,51 @@ def own_session() -> None:
             os.setsid()
 
 
+def write_no_core_files() -> None:
+    """Keep this process from writing its memory to disk if it crashes."""
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def private_mebibytes() -> int | None:
+    """The memory of this process that it shares with no other, in MiB; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) // 1024
+
+
+def memory_bytes() -> float:
+    """The memory that this process may fill: the machine's, a container's limit, or the limit of its addresses."""
+    limits = [float("inf")]
+    with suppress(OSError, ValueError, AttributeError):  # AttributeError: Windows
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in _limit_files():
+        with suppress(OSError, ValueError):  # a group without a limit says max
+            limits.append(int(file.read_text()))
+    if resource is not None and (most := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        limits.append(max(0, most - _addresses_in_use()))
+    return min(limits)
+
+
+def _limit_files() -> Iterator[Path]:
+    """Files with the memory limits of the control groups of this process and of those above them (Linux)."""
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            if kinds in ("", "memory"):
+                root, name = ("memory", "memory.limit_in_bytes") if kinds else ("", "memory.max")
+                path = PurePosixPath(group)
+                yield from (Path(f"/sys/fs/cgroup/{root}/{part}/{name}") for part in (path, *path.parents))
+
+
+def _addresses_in_use() -> int:
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
 # --------------------------------------------------------------------------------------------------------- locks
 
 
@@ -108,6 +178,23 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         _give_back(beside)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on ``path``, or may hold it; nothing is created."""
+    beside = path.with_name(f"{path.name}.pid")
+    if beside.exists() and not _is_left_over(beside):
+        return True
+    if fcntl is None or not path.exists():
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:  # a file system without flock, where the file beside it is the lock
+        return False
+    return False
 
 
 def _flock(file: IO[str], wait: bool) -> bool:

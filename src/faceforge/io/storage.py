@@ -16,21 +16,30 @@ LIBRARIES = {"MPLCONFIGDIR": "matplotlib", "WANDB_CACHE_DIR": "wandb", "WANDB_CO
 def cache_root(cache: str | None = None) -> Path:
     """The folder for packed data: data.cache, else $FACEFORGE_CACHE, else ~/.cache/faceforge.
 
-    If the home is not writable, a private temporary folder is used. Raises BadInput if a requested folder is not
-    writable.
+    A folder that can only be read serves with what it holds. If the home is not writable, a private temporary folder
+    is used. Raises BadInput if a requested folder is neither there nor can be made.
     """
     for asked, source in ((cache, "data.cache"), (os.environ.get("FACEFORGE_CACHE"), "FACEFORGE_CACHE")):
         if asked:
             folder = Path(asked).expanduser()
-            if not _writable(folder):
+            if not (is_writable(folder) or (os.access(folder, os.R_OK | os.X_OK) and folder.is_dir())):
                 raise BadInput(f"{source}={asked}: not writable; name another folder")
             return folder
+    return _own_root()
+
+
+def _own_root() -> Path:
     home = Path(os.path.expanduser("~")) / ".cache" / "faceforge"  # noqa: PTH111  (Path.home raises without one)
-    if _writable(home):
+    if is_writable(home):
         return home
     folder = _temporary_root()
     warn_once(folder, f"{home}: not writable; packed data goes to {folder}; name a folder with data.cache=FOLDER")
     return folder
+
+
+def places_for_notes(cache: Path) -> list[Path]:
+    """Where notes on a data set may lie: the cache and, if it can only be read, the user's own."""
+    return [cache] if is_writable(cache) else [cache, _own_root()]
 
 
 def lend_home() -> None:
@@ -40,7 +49,8 @@ def lend_home() -> None:
             os.environ.setdefault(variable, str(_temporary_root() / name))
 
 
-def _writable(folder: Path) -> bool:
+def is_writable(folder: Path) -> bool:
+    """Whether a folder, made if missing, can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain, islice
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
@@ -22,6 +25,7 @@ Work = Callable[[Sequence[int]], list[T]]
 
 PARALLEL_SECONDS = 6.0  # shorter work finishes before a second process has loaded its modules
 CHUNK = 64
+LAST_SECONDS = 60  # of a worker after SIGTERM
 
 
 def cores() -> int:
@@ -30,16 +34,17 @@ def cores() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
-def in_order(work: Work[T], faces: Sequence[int]) -> Iterator[T]:
+def in_order(work: Work[T], faces: Sequence[int], chunk: int | None = None) -> Iterator[T]:
     """The results of ``work`` for ``faces``, in order; the first ones are timed to decide on more processes.
 
-    ``work`` takes several faces at a time, here or in another process, and must be picklable. If other processes die,
-    this one does the rest.
+    ``work`` takes several faces (``chunk``) at a time, here or in another process, and must be picklable. If other
+    processes die, this one does the rest.
     """
-    spans = [faces[first : first + CHUNK] for first in range(0, len(faces), CHUNK)]
+    chunk = chunk or CHUNK
+    spans = [faces[first : first + chunk] for first in range(0, len(faces), chunk)]
     begun = time.perf_counter()
     yield from chain.from_iterable(map(work, spans[:1]))
-    alone = (time.perf_counter() - begun) * (len(faces) / CHUNK - 1)
+    alone = (time.perf_counter() - begun) * (len(faces) / chunk - 1)
     processes = min(cores(), 8) if alone > PARALLEL_SECONDS else 1
     rest = spans[1:]
     yield from chain.from_iterable(map(work, rest) if processes == 1 else _by_processes(work, rest, processes))
@@ -122,8 +127,25 @@ def _do(span: Sequence[int]) -> list[Any]:
     return _work(span)
 
 
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No search for garbage: with hundreds of thousands of faces it takes longer than making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def leave_to_parent() -> None:
-    """Initialise a forked worker: its parent handles Ctrl-C."""
+    """Initialise a forked worker: its parent handles signals, which batch systems send to all processes of a job.
+
+    SIGTERM leaves it time to deliver what the parent needs for its last step.
+    """
     signal.set_wakeup_fd(-1)
     for number in LISTENED:
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(LAST_SECONDS))

@@ -197,6 +197,7 @@ class ConventionalDiscriminator(nn.Module):
         doublings, seed = seed_of(size)
         widths = [channels, *_widths(doublings, width, max_width)]
         self.halvings = nn.Sequential(*(layer for a, b in pairwise(widths) for layer in _halve(a, b)))
+        self.variety = Variety()
         # no bias: it would cancel in a relativistic loss and get no gradient
         self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1, bias=False)
         self._initialise()
@@ -207,7 +208,7 @@ class ConventionalDiscriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B,) from images (B, channels, height, width) in [-1, 1]."""
         features = self.halvings(images)
-        return self.judge(torch.cat([features, _variety(features)], 1).flatten(1)).flatten()
+        return self.judge(torch.cat([features, self.variety(features)], 1).flatten(1)).flatten()
 
     def _initialise(self) -> None:
         for module in self.halvings:
@@ -237,12 +238,17 @@ def _added(image: Tensor | None, finer: Tensor) -> Tensor:
     return finer + interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _variety(features: Tensor) -> Tensor:
-    """(B, 1, h, w) filled with the batch's standard deviation, averaged over features and positions."""
-    features32 = features.float()
-    variance = (features32 - features32.mean(0)).square().mean(0)  # torch.var(0) is several times slower here
-    spread = (variance + 1e-8).sqrt().mean()
-    return spread.to(features.dtype).expand(len(features), 1, *features.shape[-2:])
+class Variety(nn.Module):
+    """The standard deviation of features over their batch, averaged over features and positions."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, 1, h, w), all the same number, from (B, C, h, w)."""
+        spread = (self.variance(features.float()) + 1e-8).sqrt().mean()
+        return spread.to(features.dtype).expand(len(features), 1, *features.shape[-2:])
+
+    def variance(self, features: Tensor) -> Tensor:
+        """(C, h, w): the variance over the batch, not the unbiased one."""
+        return (features - features.mean(0)).square().mean(0)  # torch.var(0) is several times slower here
 
 
 def _normal(layer: nn.Conv2d | nn.ConvTranspose2d, std: float) -> None:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from faceforge.networks.blocks import Norm, Upsampling, doubler, keras_norm, norm_of, pix2pix_init, scale_
+from faceforge.networks.recompute import Recomputing
 from faceforge.networks.sizes import Size, halvings_of, multiple_of
 
 
-class PublishedUNet(nn.Module):
+class PublishedUNet(Recomputing):
     """The generator of the published face transformations: 29,247,491 parameters in colour.
 
     Six halvings (kernel 4, stride 2, LeakyReLU 0.2): 64 without norm, 128, 256, 512 and 512 with norm, then 512
@@ -28,8 +29,16 @@ class PublishedUNet(nn.Module):
     input_range = (-1.0, 1.0)
     output_range = (-1.0, 1.0)
 
-    def __init__(self, size: Size = (320, 256), channels: int = 3, in_channels: int = 3, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        size: Size = (320, 256),
+        channels: int = 3,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        gradient_checkpointing: bool = False,
+    ) -> None:
         super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
         multiple_of(size, 64, "the published U-Net halves six times: both sides must be multiples of 64")
         widths = [64, 128, 256, 512, 512]
         first = nn.Sequential(nn.Conv2d(in_channels, 64, 4, 2, 1), nn.LeakyReLU(0.2))
@@ -44,11 +53,11 @@ class PublishedUNet(nn.Module):
         """Images (B, channels, H, W) from (B, in_channels, H, W), both in [-1, 1]."""
         skips = []
         for down in self.down:
-            x = down(x)
+            x = self.run(down, x)
             skips.append(x)
-        x = self.bottleneck(x)
+        x = self.run(self.bottleneck, x)
         for up, skip in zip(self.up, reversed(skips), strict=True):
-            x = torch.relu(torch.cat([up(x), skip], 1))
+            x = torch.relu(torch.cat([self.run(up, x), skip], 1))
         return self.last(x)
 
     @staticmethod
@@ -60,7 +69,7 @@ class PublishedUNet(nn.Module):
         return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), keras_norm(outputs))
 
 
-class UNet(nn.Module):
+class UNet(Recomputing):
     """Halvings (kernel 4, stride 2, LeakyReLU 0.2) to a few positions and upsampling back, with skip connections.
 
     Channels: ``width`` at half the size, doubling at every halving, at most ``max_width``. The depth follows the size,
@@ -84,8 +93,10 @@ class UNet(nn.Module):
         upsampling: Upsampling = "nearest",
         norm: Norm = "instance",
         dropout: float = 0.0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
         halvings = self._depth(size, depth)
         widths = [min(width * 2**i, max_width) for i in range(halvings)]
         self.down = nn.ModuleList(
@@ -106,10 +117,10 @@ class UNet(nn.Module):
         """Images (B, channels, H, W) from (B, in_channels, H, W), both in [-1, 1]."""
         skips = [x]
         for down in self.down:
-            skips.append(down(skips[-1]))
+            skips.append(self.run(down, skips[-1]))
         y = skips.pop()
         for up in self.up:
-            y = torch.cat([up(y), skips.pop()], 1)
+            y = torch.cat([self.run(up, y), skips.pop()], 1)
         return torch.tanh(self.last(y))
 
     @staticmethod

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceforge.networks.blocks import Residual
+from faceforge.networks.recompute import Recomputing
 from faceforge.networks.sizes import Size, as_pair, halvings_of, multiple_of
 
 
-class PublishedCnnGenerator(nn.Module):
+class PublishedCnnGenerator(Recomputing):
     """The "CNN" generator of the published GAN: 1,961,859 parameters; 395,395 in its first, ``depthwise`` form.
 
     Convolutions that keep the size: 3x3 to 64, 5x5 to 128, 7x7 to 256 with LeakyReLU 0.01, 3x3 to 64 and to RGB
@@ -31,8 +32,11 @@ class PublishedCnnGenerator(nn.Module):
     latent = "uniform"
     output_range = (0.0, inf)
 
-    def __init__(self, size: Size = 64, channels: int = 3, depthwise: bool = False) -> None:
+    def __init__(
+        self, size: Size = 64, channels: int = 3, depthwise: bool = False, gradient_checkpointing: bool = False
+    ) -> None:
         super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
         self.latent_shape = (3, *multiple_of(size, 1, "both sides must be at least 1"))
         widest = [nn.Conv2d(128, 128, 7, padding=3, groups=128), nn.Conv2d(128, 256, 1)]
         self.layers = nn.Sequential(
@@ -45,10 +49,14 @@ class PublishedCnnGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Images (B, channels, height, width) in [0, inf) from z (B, 3, height, width) in [0, 1)."""
-        return self.layers(z)
+        if not self.gradient_checkpointing:
+            return self.layers(z)
+        for first in range(0, len(self.layers), 2):
+            z = self.run(self.layers[first : first + 2], z)
+        return z
 
 
-class CnnGenerator(nn.Module):
+class CnnGenerator(Recomputing):
     """The wide generator made trainable: the same image of noise, at every resolution.
 
     Noise has no large structures that convolutions could find: its block means vanish with the block size. So each
@@ -67,8 +75,10 @@ class CnnGenerator(nn.Module):
         width: int = 32,
         max_width: int = 256,
         latent: Literal["normal", "uniform"] = "normal",
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.gradient_checkpointing = gradient_checkpointing
         height, breadth = as_pair(size)
         halvings = halvings_of(size)
         self.seed = (height >> halvings, breadth >> halvings)
@@ -87,9 +97,9 @@ class CnnGenerator(nn.Module):
         """Images (B, channels, height, width) in [-1, 1] from z (B, 3, height, width) of the ``latent`` kind."""
         noise = self._pyramid(z)
         features = self.layout(noise.pop().flatten(1)).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
-        features = self.first(features)
+        features = self.run(self.first, features)
         for growth in self.growth:
-            features = growth(features, noise.pop())
+            features = self.run(growth, features, noise.pop())
         return torch.tanh(self.last(features) + self.grain(noise.pop()))
 
     def _pyramid(self, z: Tensor) -> list[Tensor]:

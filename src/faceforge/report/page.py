@@ -9,11 +9,12 @@ from typing import Any
 
 from faceforge import words
 from faceforge.io.files import replacing
+from faceforge.io.record import Record
 from faceforge.metrics.table import MEASURES, WAYS, Table, tables
 from faceforge.report import diagram, pictures
 from faceforge.report.charts import Chart, chart
 from faceforge.report.diagnosis import FIGURES
-from faceforge.report.facts import Facts, Record
+from faceforge.report.facts import Facts
 from faceforge.report.html import SHARED, Pages, Share, duration, grouped
 
 PAGES = Pages(SHARED, "page.js", "data:", "faceforge", sheets=diagram.sheets)

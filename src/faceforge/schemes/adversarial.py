@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import ClassVar
 
 import torch
@@ -87,23 +88,38 @@ class AdversarialModule(Samples):
         position, images = self.positions(len(real)), len(real) * self.world
         step = self.clock.images // images
         generates = (step + 1) % self.discriminator_steps == 0
+        parts = list(self.micro_batches(len(real)))
         with torch.set_grad_enabled(generates and self.reuse_fakes):
-            fake = self._faces("z/discriminator", position)
-        others = partial(self._faces, "z/generator", position) if generates and not self.reuse_fakes else None
-        made = self._discriminator_step(real, fake.detach(), position, step % self.penalty_every == 0, others)
+            fakes = [self._faces("z/discriminator", position, rows, shared=True) for rows in parts]
+        fresh = generates and not self.reuse_fakes
+        first = partial(self._faces, "z/generator", position, parts[0]) if fresh else None
+        made = self._discriminator_step(real, fakes, position, step % self.penalty_every == 0, first)
         self.clock.images += images
         if generates:
-            self._generator_step(real, fake if made is None else made, position)
+            others = (self._faces("z/generator", position, rows) for rows in parts[1:])
+            self._generator_step(real, fakes if made is None else chain([made], others), position)
             keep = ema.decay(images * self.discriminator_steps, self.clock.images, self.ema_half_life, self.ema_ramp)
             ema.update(self.average, self.generator, keep)
 
     def _discriminator_step(
-        self, real: Tensor, fake: Tensor, position: range, penalise: bool, meanwhile: Callable[[], Tensor] | None
+        self,
+        real: Tensor,
+        fakes: Sequence[Tensor],
+        position: range,
+        penalise: bool,
+        meanwhile: Callable[[], Tensor] | None,
     ) -> Tensor | None:
         """The result of ``meanwhile``, which runs while ranks average their gradients."""
         self.discriminator.requires_grad_(True)
+        parts = zip(self.micro_batches(len(real)), fakes, strict=True)
+        losses = (self._discriminator_loss(real, fake.detach(), position, rows, penalise) for rows, fake in parts)
+        _, optimizer = self.raw_optimizers()
+        return self.step_optimizer(optimizer, losses, self.clip_norm, meanwhile)
+
+    def _discriminator_loss(self, real: Tensor, fake: Tensor, position: range, rows: slice, penalise: bool) -> Tensor:
         judge = self.compiled(self.discriminator)
-        real_seen, fake_seen = self._seen(real, "real", position), self._seen(fake, "fake", position)
+        real_seen = self._seen(real[rows], "real", position, rows)
+        fake_seen = self._seen(fake, "fake", position, rows)
         real_logits, fake_logits = judge(real_seen), judge(fake_seen)
         loss = discriminator_loss(self.objective, real_logits, fake_logits)
         self.means.add(**{"loss/discriminator": loss})
@@ -113,31 +129,39 @@ class AdversarialModule(Samples):
                 penalty = gradient_penalty(self.discriminator, seen)  # not compiled: it is differentiated twice
                 self.means.add(**{f"penalty/{name}": penalty})
                 loss = loss + 0.5 * gamma * self.penalty_every * penalty
-        _, optimizer = self.raw_optimizers()
-        return self.step_optimizer(optimizer, loss, self.clip_norm, meanwhile)
+        return loss
 
-    def _generator_step(self, real: Tensor, fake: Tensor, position: range) -> None:
+    def _generator_step(self, real: Tensor, fakes: Iterable[Tensor], position: range) -> None:
         self.discriminator.requires_grad_(False)
-        judge = self.compiled(self.discriminator)
-        fake_logits, real_logits = judge(self._seen(fake, "generator", position)), None
-        if self.paired:
-            with torch.no_grad():
-                real_logits = judge(self._seen(real, "real", position))
-        loss = generator_loss(self.objective, fake_logits, real_logits)
-        self.means.add(**{"loss/generator": loss})
+        parts = zip(self.micro_batches(len(real)), fakes, strict=True)
+        losses = (self._generator_loss(real, fake, position, rows) for rows, fake in parts)
         optimizer, _ = self.raw_optimizers()
-        self.step_optimizer(optimizer, loss, self.clip_norm)
+        self.step_optimizer(optimizer, losses, self.clip_norm)
         self.clock.generator_steps += 1
 
-    def _faces(self, purpose: str, position: range) -> Tensor:
-        """Generated faces, in [-1, 1] if the generator is bounded."""
-        return out_of(self.generator, self.compiled(self.generator)(self._z(purpose, position)))
+    def _generator_loss(self, real: Tensor, fake: Tensor, position: range, rows: slice) -> Tensor:
+        judge = self.compiled(self.discriminator)
+        fake_logits, real_logits = judge(self._seen(fake, "generator", position, rows)), None
+        if self.paired:
+            with torch.no_grad():
+                real_logits = judge(self._seen(real[rows], "real", position, rows))
+        loss = generator_loss(self.objective, fake_logits, real_logits)
+        self.means.add(**{"loss/generator": loss})
+        return loss
 
-    def _seen(self, images: Tensor, purpose: str, position: range) -> Tensor:
-        """The discriminator's input: augmented, in its own range."""
+    def _faces(self, purpose: str, position: range, rows: slice, shared: bool = False) -> Tensor:
+        """Faces generated for some rows of a batch, in [-1, 1] if the generator is bounded.
+
+        ``shared``: for the steps of both networks.
+        """
+        network, z = self.compiled(self.generator), self._z(purpose, position)[rows]
+        return out_of(self.generator, self.kept(network, z) if shared else network(z))
+
+    def _seen(self, images: Tensor, purpose: str, position: range, rows: slice) -> Tensor:
+        """The discriminator's input for some rows of a batch: augmented, in its own range."""
         if self._augment_draws:
             uniforms = self.noise(f"augment/{purpose}", position, (self._augment_draws,), "uniform")
-            images = augment(images, self.augment_policy, uniforms)
+            images = augment(images, self.augment_policy, uniforms[rows])
         return into(self.discriminator, images)
 
     def _z(self, purpose: str, counters: range | Tensor) -> Tensor:

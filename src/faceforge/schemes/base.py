@@ -18,6 +18,9 @@ from torch import Tensor, distributed, nn
 from faceforge import counter_rng, counter_rng_torch
 from faceforge.clock import Clock
 from faceforge.data.datamodule import FaceData
+from faceforge.errors import BadInput
+from faceforge.networks.recompute import recomputed, rewind, snapshot
+from faceforge.schemes.batch_statistics import release, synchronise
 from faceforge.schemes.running_means import RunningMeans
 from faceforge.types import Json
 
@@ -51,6 +54,8 @@ class Scheme(pl.LightningModule):
         self.end: str | None = None  # why the run stopped before its limits
         self.tell: Callable[[str], None] = _tell_nobody  # reports this rank's phase to the watchdog
         self.compiles = False
+        self.syncs_statistics = False
+        self.accumulate = 1  # micro-batches of a batch; set by ``divide``
         self.lean = True  # no Lightning hooks around backward passes and optimiser steps
         self._compiled: dict[nn.Module, nn.Module] = {}
         self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.BatchedDraws] = {}
@@ -65,18 +70,42 @@ class Scheme(pl.LightningModule):
         raise NotImplementedError
 
     def on_fit_start(self) -> None:
-        """Compile, if requested, in the training process; saved and sampled networks stay uncompiled."""
+        """Compile and synchronise batch norm, if requested; only networks in training do either."""
         self.means.to(self.device)
+        if self.syncs_statistics and self.world > 1:
+            synchronise(self.trained())
         if self.compiles:
             self._compiled = {network: torch.compile(network) for network in self.trained()}  # type: ignore[misc]
 
     def on_fit_end(self) -> None:
-        """Drop the compiled networks."""
+        """Drop the compiled networks; each process normalises alone again."""
         self._compiled = {}
+        release(self.trained())
 
     def compiled(self, network: nn.Module) -> nn.Module:
         """A network, compiled if requested. Not for networks that are differentiated twice."""
         return self._compiled.get(network, network)
+
+    def divide(self, parts: int) -> None:
+        """Compute the gradients of each batch in ``parts`` equal micro-batches. Raises BadInput if a loss forbids it:
+        the mean of the micro-batches' losses must be the loss of the batch.
+        """
+        self.accumulate = parts
+
+    def micro_batches(self, count: int) -> Iterator[slice]:
+        """The rows of each micro-batch of a batch of ``count`` images. All find the buffers of the networks (spectral
+        norm's vectors) as the first does; only batch norm's running statistics move with each.
+        """
+        size = count // self.accumulate
+        before = snapshot(*self.trained(), but=BATCH_NORM) if self.accumulate > 1 else []
+        for first in range(0, size * self.accumulate, size):
+            if first:
+                rewind(before)
+            yield slice(first, first + size)
+
+    def kept(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """Outputs that two optimiser steps use. Of micro-batches only the outputs are kept, not how they were made."""
+        return network(*inputs) if self.accumulate == 1 else recomputed(network, *inputs)
 
     def reseed(self) -> None:
         """Seed torch's generators (dropout and the like) from the clock, with a separate stream per rank."""
@@ -114,27 +143,24 @@ class Scheme(pl.LightningModule):
     def step_optimizer(
         self,
         optimizer: torch.optim.Optimizer,
-        loss: Tensor,
+        loss: Tensor | Iterable[Tensor],
         clip_norm: float | None,
         meanwhile: Callable[[], Tensor] | None = None,
     ) -> Tensor | None:
         """Backward, unscale, clip, step, and clear the gradients.
 
+        ``loss`` is that of the batch, or yields that of each micro-batch in turn: the gradient is that of their mean.
         While ranks average their gradients they run ``meanwhile``, whose result is returned: a part of this step that
         needs neither these gradients nor the weights that they change. Optimisers and scaler are called directly:
         Lightning does not clip under manual optimisation, and its wrapper would unscale a second time.
         """
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is None and self.lean:
-            loss.backward()  # Lightning's own call costs the host as much again
-        else:
-            self.manual_backward(loss)
-        receive = share_gradients(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
-        made = meanwhile() if meanwhile else None
-        if receive:
-            self.tell("waiting")
-            receive()
-            self.tell("training")
+        for share in self._shares(loss):
+            if scaler is None and self.lean:
+                share.backward()  # Lightning's own call costs the host as much again
+            else:
+                self.manual_backward(share)
+        made = self._exchange(optimizer, meanwhile)
         if scaler is not None:
             scaler.unscale_(optimizer)
         if clip_norm is not None:
@@ -149,6 +175,28 @@ class Scheme(pl.LightningModule):
         if not self.lean:
             self._call_hooks("on_before_zero_grad", optimizer)
         optimizer.zero_grad(set_to_none=True)
+        return made
+
+    def _shares(self, loss: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
+        """What each micro-batch adds to the loss of its batch."""
+        if self.accumulate == 1:
+            yield from (loss,) if isinstance(loss, Tensor) else loss
+        elif isinstance(loss, Tensor):
+            raise BadInput(
+                f"trainer.accumulate={self.accumulate}: {type(self).__name__} computes one loss for the whole batch; "
+                "it must give step_optimizer the loss of each micro-batch, or trainer.accumulate must be 1"
+            )
+        else:
+            yield from (part / self.accumulate for part in loss)
+
+    def _exchange(self, optimizer: torch.optim.Optimizer, meanwhile: Callable[[], Tensor] | None) -> Tensor | None:
+        """Average gradients over ranks. The result of ``meanwhile``, which runs while they travel."""
+        receive = share_gradients(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
+        made = meanwhile() if meanwhile else None
+        if receive:
+            self.tell("waiting")
+            receive()
+            self.tell("training")
         return made
 
     def _call_hooks(self, name: str, optimizer: torch.optim.Optimizer) -> None:

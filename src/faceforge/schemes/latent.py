@@ -68,6 +68,13 @@ class LatentModule(ReconstructionModule, Encodes):
         self.kl_weight, self.kl_anneal, self.free_nats = kl_weight, kl_anneal, free_nats
         self.reduction, self.freeze_statistics = reduction, freeze_statistics
 
+    def divide(self, parts: int) -> None:
+        """As Scheme.divide; ``free_nats`` bound the mean divergence of the whole batch."""
+        if parts > 1 and self.free_nats:
+            found = f"trainer.accumulate={parts}: model.free_nats={self.free_nats:g} compares means of the whole batch"
+            raise BadInput(f"{found}; free_nats must be 0 or accumulate 1")
+        super().divide(parts)
+
     @property
     def latent_size(self) -> int:
         """As Encodes.latent_size."""
@@ -82,25 +89,26 @@ class LatentModule(ReconstructionModule, Encodes):
         """Encoder, code and decoder."""
         return list(self.network.children())
 
-    def objective(self, batch: Batch) -> Tensor:
-        """The training loss, a scalar."""
+    def objective(self, batch: Batch, rows: slice = slice(None)) -> Tensor:
+        """As ReconstructionModule.objective."""
+        inputs, targets = batch["input"][rows], batch["target"][rows]
         if self.freeze_statistics is not None and self.clock.images >= self.freeze_statistics:
             for norm in (module for module in self.network.modules() if isinstance(module, BATCH_NORM)):
                 norm.eval()
-        code = self._code(self.network, batch["input"])
+        code = self._code(self.network, inputs)
         if isinstance(code, Tensor):
             z = code
         else:
             mean, log_variance = code
-            noise = self.noise("posterior", self.positions(len(mean)), (mean.shape[1],))
+            noise = self.noise("posterior", self.positions(len(batch["input"])), (mean.shape[1],))[rows]
             z = mean + (0.5 * log_variance).exp() * noise
-        loss = self.loss(self._decoded(self.network, z, UNIT), (batch["target"] + 1) / 2)
+        loss = self.loss(self._decoded(self.network, z, UNIT), (targets + 1) / 2)
         self.means.add(**{"loss/train": loss})
         if isinstance(code, Tensor):
             return loss
         units = kl_units(*code)
         self.means.add(**{"loss/kl": units.sum()})
-        return self._weighed(loss, kl_loss(units, self.free_nats), values=batch["target"][0].numel())
+        return self._weighed(loss, kl_loss(units, self.free_nats), values=targets[0].numel())
 
     def _weighed(self, loss: Tensor, divergence: Tensor, values: int) -> Tensor:
         grown = min(1.0, self.clock.images / self.kl_anneal) if self.kl_anneal else 1.0

@@ -46,19 +46,19 @@ class ReconstructionModule(PairedScheme):
         """One training step."""
         self.reseed()
         images = len(batch["target"]) * self.world
-        loss = self.objective(batch)
+        losses = (self.objective(batch, rows) for rows in self.micro_batches(len(batch["target"])))
         (optimizer,) = self.raw_optimizers()
-        self.step_optimizer(optimizer, loss, self.clip_norm)
+        self.step_optimizer(optimizer, losses, self.clip_norm)
         self.after_step()
         self.clock.images += images
         self.clock.generator_steps += 1
         keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
         ema.update(self.average, self.network, keep)
 
-    def objective(self, batch: Batch) -> Tensor:
-        """The training loss, a scalar."""
-        made = self._outputs(self.compiled(self.network), batch["input"], UNIT)
-        loss = self.loss(made, (batch["target"] + 1) / 2)
+    def objective(self, batch: Batch, rows: slice = slice(None)) -> Tensor:
+        """The training loss of some rows of a batch, a scalar."""
+        made = self._outputs(self.compiled(self.network), batch["input"][rows], UNIT)
+        loss = self.loss(made, (batch["target"][rows] + 1) / 2)
         self.means.add(**{"loss/train": loss})
         return loss
 

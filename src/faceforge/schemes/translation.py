@@ -3,7 +3,7 @@ pixel loss."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -22,6 +22,7 @@ from faceforge.schemes.scales import into, out_of
 from faceforge.schemes.supervised import PairedScheme
 
 DROPOUT = (nn.Dropout, nn.Dropout2d)
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # of inputs, targets and outputs
 
 
 class TranslationModule(PairedScheme):
@@ -81,31 +82,42 @@ class TranslationModule(PairedScheme):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One training step: the discriminator, then the generator, on the same outputs."""
         self.reseed()
-        source, target = batch["input"], batch["target"]
-        images = len(target) * self.world
-        judge = self.compiled(self.discriminator)
+        images = len(batch["target"]) * self.world
         optimizer_g, optimizer_d = self.raw_optimizers()
-        made = self._translate(self.compiled(self.generator), source)
-        shown, right, wrong = (into(self.discriminator, pictures) for pictures in (source, target, made))
-
+        made = [self._translated(batch["input"][rows]) for rows in self.micro_batches(len(batch["target"]))]
         self.discriminator.requires_grad_(True)
-        real_logits, fake_logits = judge(shown, right), judge(shown, wrong.detach())
-        loss = discriminator_loss(self.objective, real_logits, fake_logits)
-        self.means.add(**{"loss/discriminator": loss})
-        self.means.keep("logits", real_logits, fake_logits)
-        self.step_optimizer(optimizer_d, self.discriminator_weight * loss, self.clip_norm)
-
+        self.step_optimizer(optimizer_d, self._losses(self._discriminator_loss, batch, made), self.clip_norm)
         self.discriminator.requires_grad_(False)
-        adversarial = generator_loss(self.objective, judge(shown, wrong))
-        pixels = self.loss((made + 1) / 2, (target + 1) / 2)
-        self.means.add(**{"loss/generator": adversarial, "loss/train": pixels})
-        loss = self.adversarial_weight * adversarial + self.loss_weight * pixels
-        self.step_optimizer(optimizer_g, loss, self.clip_norm)
-
+        self.step_optimizer(optimizer_g, self._losses(self._generator_loss, batch, made), self.clip_norm)
         self.clock.images += images
         self.clock.generator_steps += 1
         keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
         ema.update(self.average, self.generator, keep)
+
+    def _translated(self, source: Tensor) -> Tensor:
+        """Outputs for the steps of both networks."""
+        generator = self.generator
+        return out_of(generator, self.kept(self.compiled(generator), into(generator, source)))
+
+    def _losses(self, loss: Loss, batch: Batch, made: Iterable[Tensor]) -> Iterator[Tensor]:
+        for rows, outputs in zip(self.micro_batches(len(batch["target"])), made, strict=True):
+            yield loss(batch["input"][rows], batch["target"][rows], outputs)
+
+    def _discriminator_loss(self, source: Tensor, target: Tensor, made: Tensor) -> Tensor:
+        judge = self.compiled(self.discriminator)
+        shown, right, wrong = (into(self.discriminator, pictures) for pictures in (source, target, made.detach()))
+        real_logits, fake_logits = judge(shown, right), judge(shown, wrong)
+        loss = discriminator_loss(self.objective, real_logits, fake_logits)
+        self.means.add(**{"loss/discriminator": loss})
+        self.means.keep("logits", real_logits, fake_logits)
+        return self.discriminator_weight * loss
+
+    def _generator_loss(self, source: Tensor, target: Tensor, made: Tensor) -> Tensor:
+        shown, wrong = into(self.discriminator, source), into(self.discriminator, made)
+        adversarial = generator_loss(self.objective, self.compiled(self.discriminator)(shown, wrong))
+        pixels = self.loss((made + 1) / 2, (target + 1) / 2)
+        self.means.add(**{"loss/generator": adversarial, "loss/train": pixels})
+        return self.adversarial_weight * adversarial + self.loss_weight * pixels
 
     def _translate(self, generator: nn.Module, source: Tensor) -> Tensor:
         return out_of(generator, generator(into(generator, source)))

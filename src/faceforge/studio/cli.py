@@ -196,15 +196,30 @@ def app_(
         str, typer.Option(help="Address to listen on; any other address than the default is open to the network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 7860,
-    public_url: Annotated[
-        str | None, typer.Option(help="Address behind a proxy, such as https://faces.example.com.")
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT|FILE",
+            help="Answer only those who have this token, or the one in this file. Default: $FACEFORGE_TOKEN.",
+        ),
     ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="Address behind a proxy, such as https://faces.example.com/studio.")
+    ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(help="Path of the page behind a proxy, such as /studio; default: that of --public-url."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that answer requests; each opens the models. At most one per core.")
+    ] = 1,
     trusted: Trusted = None,
 ) -> None:
     """Open the studio: all of these commands in the browser."""
-    from faceforge.studio.web.server import serve
+    from faceforge.studio.web import server
 
-    serve(runs or [], host, port, tuple(trusted or ()), public_url)
+    settings = server.Settings(host, port, tuple(trusted or ()), public_url, root_path, token, workers)
+    server.serve(runs or [], settings)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 from unicodedata import normalize
 
 import numpy as np
@@ -58,10 +58,13 @@ class Files:
     """A source whose faces are image files: face i is the file ``names[i]``.
 
     ``told`` says how many images each table of the dataset matched. If the store has a ``SHA256SUMS``, the files
-    that it lists are verified when read.
+    that it lists are verified when read. A class whose faces depend on nothing but its parameters, the files below
+    ``root`` and the ``tables`` around it may set ``remembered``: it is then not built again while these are unchanged.
     """
 
     name = "files"
+    remembered: ClassVar[bool] = False
+    tables: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, store: FileStore, names: Sequence[str], faces: Sequence[Face]) -> None:
         self.store = store

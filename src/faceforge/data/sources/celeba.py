@@ -21,7 +21,7 @@ from faceforge.io.tables import Images, Line
 
 ZIPS = ("img_align_celeba.zip", "img_celeba_dataset.zip")  # the official one, and the published GAN's
 TABLES = ("list_attr_celeba", "identity_CelebA", "list_eval_partition")
-ENDINGS = ("txt", "csv")
+WANTED = tuple(f"{stem}.{ending}" for ending in ("txt", "csv") for stem in TABLES)
 FOLDERS = ("img_align_celeba", "img_align_celeba_png", "img_celeba_dataset")  # the first that is there is read
 PARTITION = {"0": "train", "1": "val", "2": "test", **SPLITS}
 NUMBERED = re.compile(r"(.*/)?\d{6}\.(jpg|png)", re.IGNORECASE)
@@ -37,6 +37,8 @@ class Celeba(Files):
     """
 
     name = "celeba"
+    remembered = True
+    tables = WANTED
 
     def __init__(self, root: str | None, cache: str | None = None) -> None:
         place = open_store(root, cache)
@@ -104,7 +106,7 @@ class _Read(Generic[T]):
 
 def _tables(root: str | None, place: FileStore, listed: list[str]) -> dict[str, Table]:
     """The tables found, in the dataset itself or around it."""
-    files = find_tables(root, place, listed, [f"{stem}.{ending}" for ending in ENDINGS for stem in TABLES])
+    files = find_tables(root, place, listed, WANTED)
     found: dict[str, Table] = {}
     for name, data in files.items():
         stem = name.rpartition(".")[0]

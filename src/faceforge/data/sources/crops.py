@@ -45,6 +45,7 @@ class Crops(Files):
     """
 
     name = "crops"
+    remembered = True
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from faceforge.errors import BadInput
 from faceforge.io import tables
 from faceforge.io.archives import find_tables, image_names, open_store
 
-TABLE = "lfw_attributes.txt"
+WANTED = ("lfw_attributes.txt", "lfw_attributes.csv")
 
 
 class Lfw(Files):
@@ -24,6 +24,8 @@ class Lfw(Files):
     """
 
     name = "lfw"
+    remembered = True
+    tables = WANTED
 
     def __init__(self, root: str | None, cache: str | None = None) -> None:
         store = open_store(root, cache)
@@ -37,7 +39,7 @@ class Lfw(Files):
         names = sorted(found, key=lambda name: found[name].id)
         super().__init__(store, names, [found[name] for name in names])
         self._attributes = None
-        for table, data in list(find_tables(root, store, listed, (TABLE, TABLE.replace(".txt", ".csv"))).items())[:1]:
+        for table, data in list(find_tables(root, store, listed, WANTED).items())[:1]:
             self._attributes = read_table(f"{root}: {table}", data, self.faces, self.told)
 
     def attributes(self) -> tuple[list[str], np.ndarray] | None:

@@ -1,58 +1,41 @@
 """The studio as a web app: a small server without storage.
 
-Photos arrive as request bodies and stay in memory until the answer: no upload touches a disk or a log. One worker
-thread processes the requests in turn, so memory stays bounded; the queue is bounded too. The page loads nothing from
-other hosts, and other pages cannot use it.
+Photos arrive as request bodies and stay in memory until the answer: no upload touches a disk or a log. One thread, or
+one process for each of several workers, takes the requests in turn: all limits are here and hold for all workers
+together. The page loads nothing from other hosts, and other pages cannot use it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
-from urllib.parse import urlsplit
 
 import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from faceforge.errors import BadInput
-from faceforge.schemes.latent_space import Density
-from faceforge.studio import photo as photos
-from faceforge.studio.average import ways_of
-from faceforge.studio.model import WATCH, Model, open_model
-from faceforge.studio.translate import takes_lines
-from faceforge.studio.web.handlers import ANSWERS, MOST_FACES, MOST_SECONDS, Answer, Ask, answer
-from faceforge.types import Json
+from faceforge.io import portable
+from faceforge.io.workers import cores
+from faceforge.studio.web.access import LOOPBACK, Access, AccessMiddleware, TokenMiddleware, access, drain, said
+from faceforge.studio.web.workers import Crew, Ended, Job, Reply, Stopped, Workers
 
 PAGE = Path(__file__).parent / "page"
-DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the default model
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-PORTS = {"http": 80, "https": 443}
-EVERYWHERE = ("0.0.0.0", "::", "")
-DRAIN_SECONDS = 5.0
-HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
-}
 
 
 @dataclass(frozen=True)
@@ -67,10 +50,6 @@ class Limits:
     work_seconds: float = 60.0
 
 
-class Stopped(Exception):
-    """The work took too long, or the client has disconnected."""
-
-
 class Refused(Exception):
     """A rejected request: its status and a sentence."""
 
@@ -80,24 +59,24 @@ class Refused(Exception):
 
 
 class WorkQueue:
-    """Admits requests within limits and processes them one at a time."""
+    """Admits requests within limits and has them done, as many at a time as there are workers."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.worker = ThreadPoolExecutor(1, "studio")
+    def __init__(self, crew: Crew, limits: Limits) -> None:
+        self.crew, self.limits = crew, limits
+        self.threads = ThreadPoolExecutor(crew.count, "studio")
         self.waiting = self.held = 0
 
-    async def work(self, request: Request, job: Callable[[list[bytes]], Answer]) -> Answer:
-        """The answer of ``job`` for the photos of a request. Raises Refused, Stopped or what the job raises."""
+    async def work(self, request: Request, name: str, words: dict[str, str]) -> Reply:
+        """The reply of a function to a request and its photos. Raises Refused, Stopped or Ended."""
         try:
             size = self._admitted(request)
         except Refused:
-            await _drain(request)
+            await drain(request)
             raise
         self.waiting, self.held = self.waiting + 1, self.held + size
         try:
             uploads = await self._uploads(request, size)
-            return await self._worked(request, lambda: job(uploads))
+            return await self._worked(request, Job(name, words, uploads))
         finally:
             self.waiting, self.held = self.waiting - 1, self.held - size
 
@@ -132,16 +111,16 @@ class WorkQueue:
         ends = [sum(lengths[: n + 1]) for n in range(len(lengths))]
         return [bytes(body[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
 
-    async def _worked(self, request: Request, job: Callable[[], Answer]) -> Answer:
+    async def _worked(self, request: Request, job: Job) -> Reply:
         gone = threading.Event()
         leaving = asyncio.ensure_future(_until_gone(request))
         leaving.add_done_callback(lambda _: gone.set())
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.worker, self._watched, job, gone)
+            return await asyncio.get_running_loop().run_in_executor(self.threads, self._watched, job, gone)
         finally:
             leaving.cancel()
 
-    def _watched(self, job: Callable[[], Answer], gone: threading.Event) -> Answer:
+    def _watched(self, job: Job, gone: threading.Event) -> Reply:
         end = time.monotonic() + self.limits.work_seconds
 
         def watch() -> None:
@@ -150,12 +129,8 @@ class WorkQueue:
             if time.monotonic() > end:
                 raise Stopped(f"That took longer than {self.limits.work_seconds:.0f} seconds; ask for less at once.")
 
-        token = WATCH.set(watch)
-        try:
-            watch()
-            return job()
-        finally:
-            WATCH.reset(token)
+        watch()
+        return self.crew.do(job, watch)
 
 
 async def _until_gone(request: Request) -> None:
@@ -163,185 +138,99 @@ async def _until_gone(request: Request) -> None:
         pass
 
 
-async def _drain(request: Request) -> None:
-    """Read the rest of the request for a limited time, so that the client receives the answer."""
-    with anyio.move_on_after(DRAIN_SECONDS):
-        while (await request.receive()).get("more_body"):
-            pass
+# ------------------------------------------------------------------------------------------------------------- the app
 
 
-class SameOriginMiddleware:
-    """Rejects requests from other origins and adds the security headers.
-
-    ``hosts`` are the allowed host names, against DNS rebinding; empty allows any. ``public`` is the origin of the page
-    behind a proxy. What a proxy adds (X-Forwarded-...) is never trusted, since anyone can send it.
-    """
-
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], public: str | None = None) -> None:
-        self.app, self.hosts, self.public = app, hosts, public
-        self.public_host = urlsplit(public).hostname if public else None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        names = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = names.get(b"origin")
-
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            await send(message)
-
-        if self.hosts and _hostname(names.get(b"host", "")) not in self.hosts:
-            await _said("This host name is not allowed.", 400)(scope, receive, sent)
-        elif origin is not None and not self._is_own(origin, names.get(b"host", "")):
-            await _said("Requests from other pages are not allowed.", 403)(scope, receive, sent)
-        else:
-            await self.app(scope, receive, sent)
-
-    def _is_own(self, origin: str, host: str) -> bool:
-        """Whether the page of this server sent a request: by the public address, or by the address that was asked."""
-        if self.public and (origin == self.public or _hostname(host) == self.public_host):
-            return origin == self.public
-        return origin.partition("://")[2] == host
+def make_app(crew: Crew, limits: Limits | None = None, access: Access | None = None) -> Starlette:
+    """The app of some workers."""
+    access, desk = access or Access(), WorkQueue(crew, limits or Limits())
+    routes = [
+        Mount("/api", routes=_routes(crew, desk, access)),
+        Route("/", _page(access.root), methods=["GET"]),
+        Mount("/", StaticFiles(directory=PAGE)),
+    ]
+    app = Starlette(routes=routes, middleware=[Middleware(AccessMiddleware, access)])
+    app.router.redirect_slashes = False  # it would name the address that the proxy sees
+    return app
 
 
-def public_origin(url: str) -> str:
-    """The origin of an address as browsers send it. Raises BadInput."""
-    wrong = BadInput(f"--public-url {url}: must be https://HOST or http://HOST, optionally with a port and a path")
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-    except ValueError:
-        raise wrong from None
-    if not host or parts.scheme not in PORTS or parts.query or parts.fragment or parts.username is not None:
-        raise wrong
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, PORTS[parts.scheme]) else "")
+def _page(root: str) -> HTMLResponse:
+    """The page; below a path its links are absolute, since it is also asked for without a final slash."""
+    text = (PAGE / "index.html").read_text(encoding="utf-8")
+    return HTMLResponse(text.replace('"./', f'"{root}/') if root else text)
 
 
-def _hostname(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
-
-
-def make_app(
-    models: Sequence[Model], limits: Limits | None = None, host: str = "127.0.0.1", public_url: str | None = None
-) -> Starlette:
-    """The app for some models; ``public_url`` is its address behind a proxy. Raises BadInput."""
-    desk = WorkQueue(limits or Limits())
-    offered = _offers(models, desk.limits)
+def _routes(crew: Crew, desk: WorkQueue, access: Access) -> list[Route]:
+    limits = {"photos": desk.limits.photos, "bytes": desk.limits.upload_bytes, **crew.offer.limits}
+    offered = {"models": crew.offer.models, "limits": limits}
 
     async def offers(request: Request) -> Response:
         return JSONResponse(offered)
 
+    async def remembered(request: Request) -> Response:
+        response = said("The token is right.", 200)
+        if access.token is not None:
+            access.remember(response)
+        return response
+
     async def asked(request: Request) -> Response:
-        words, name = dict(request.query_params), request.path_params["name"]
-        try:
-            if name not in ANSWERS:
-                raise Refused(404, f"Unknown function {name[:40]!r}.")
-            model = _chosen(models, words.pop("run", ""))
-            made = await desk.work(request, lambda uploads: answer(name, model, Ask(words, uploads)))
-        except Refused as refused:
-            return _said(str(refused), refused.status)
-        except BadInput as error:
-            return _said(str(error), 422)
-        except Stopped as error:
-            return _said(str(error), 504)
-        except ClientDisconnect:
-            return _said("The client has disconnected.", 408)
-        except Exception:  # the server must survive any error; a traceback contains no upload
-            traceback.print_exc()
-            return _said("An internal error occurred, not caused by your photo; see the terminal for details.", 500)
-        return JSONResponse(made.told())
+        name = request.path_params["name"]
+        if name not in crew.offer.functions:
+            return said(f"Unknown function {name[:40]!r}.", 404)
+        return await _answered(desk, request, name)
 
-    routes = [
-        Route("/api/studio", offers),
-        Route("/api/{name}", asked, methods=["POST"]),
-        Mount("/", StaticFiles(directory=PAGE, html=True)),
+    guard = [Middleware(TokenMiddleware, access)]
+    return [
+        Route("/studio", offers, middleware=guard),
+        Route("/token", remembered, methods=["POST"], middleware=guard),
+        Route("/{name}", asked, methods=["POST"], middleware=guard),
     ]
-    hosts = [] if host in EVERYWHERE else [*LOOPBACK, host.lower()]
-    public = public_origin(public_url) if public_url else None
-    if public and hosts:
-        hosts.append(urlsplit(public).hostname or "")
-    return Starlette(routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts, public)])
 
 
-def _said(sentence: str, status: int) -> Response:
-    return JSONResponse({"says": sentence}, status)
-
-
-def _chosen(models: Sequence[Model], word: str) -> Model | None:
-    """The model with a number; None for an empty word."""
-    if not word:
-        return None
-    if not (word.isascii() and word.isdigit() and len(word) < 6 and int(word) < len(models)):
-        raise BadInput(f"run {word[:40]!r}: must be from 0 to {len(models) - 1}")
-    return models[int(word)]
-
-
-def _offers(models: Sequence[Model], limits: Limits) -> Json:
-    """The data for the page: the models with their abilities, and the limits."""
-    return {
-        "models": [_offer(model) for model in models],
-        "limits": {
-            "photos": limits.photos,
-            "bytes": limits.upload_bytes,
-            "faces": MOST_FACES,
-            "seconds": MOST_SECONDS,
-        },
-    }
-
-
-def _offer(model: Model) -> Json:
-    task = model.task
-    return {
-        "name": model.name,
-        "task": task.name,
-        "label": task.label or task.name.replace("_", " "),
-        "words": task.words and [word or task.name for word in task.words],
-        "can": model.abilities,
-        "height": model.size[0],
-        "width": model.size[1],
-        "drawn": model.path == DRAWN,
-        "lines": takes_lines(model),
-        "attributes": list(model.space.names) if model.has_codes else [],
-        "densities": sorted(get_args(Density)) if model.has_codes else [],
-        "ways": ways_of(model),
-    }
+async def _answered(desk: WorkQueue, request: Request, name: str) -> Response:
+    try:
+        status, body = await desk.work(request, name, dict(request.query_params))
+    except Refused as refused:
+        return said(str(refused), refused.status)
+    except Stopped as error:
+        return said(str(error), 504)
+    except Ended as error:
+        return said(str(error), 500)
+    except ClientDisconnect:
+        return said("The client has disconnected.", 408)
+    except Exception:  # the server must survive any error; a traceback contains no upload
+        traceback.print_exc()
+        return said("An internal error occurred, not caused by your photo; see the terminal for details.", 500)
+    return Response(body, status, media_type="application/json")
 
 
 # ------------------------------------------------------------------------------------------------------------- serving
 
 
-def serve(
-    runs: Sequence[Path], host: str, port: int, trusted: Sequence[str] = (), public_url: str | None = None
-) -> None:
-    """Serve the app until interrupted. Raises BadInput if a run or the address cannot be used."""
-    if public_url:
-        public_origin(public_url)  # refused before models are loaded
-    models = [open_model(run, None, trusted) for run in runs or [DRAWN]]
-    for model in models:
-        if not model.abilities:
-            raise BadInput(f"{model.path}: this run supports none of the app's features")
-        _warm(model)
-    if not runs:
-        _tell("no run was given: using a small model of drawn faces; `faceforge app RUN` uses your own model")
-    with _listening(host, port) as place:
-        address = f"[{host}]" if ":" in host else host or "0.0.0.0"
-        if host not in LOOPBACK:
-            _tell(
-                f"{host or 'every address'} is reachable from other machines: anyone there may use these models and "
-                "this machine, and photos are sent unencrypted; use 127.0.0.1 to restrict it to this machine"
-            )
-        seen = f", seen as {public_url}" if public_url else ""
-        _tell(f"listening on http://{address}:{place.getsockname()[1]}{seen} (Ctrl-C to stop)")
-        settings = uvicorn.Config(
-            make_app(models, host=host, public_url=public_url),
+@dataclass(frozen=True)
+class Settings:
+    """The options of `faceforge app`."""
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    trusted: Sequence[str] = ()
+    public_url: str | None = None
+    root_path: str | None = None
+    token: str | None = None
+    workers: int = 1
+
+
+def serve(runs: Sequence[Path], settings: Settings) -> None:
+    """Serve the app until interrupted. Raises BadInput if an option, a run or the address cannot be used."""
+    allowed = access(settings.host, settings.public_url, settings.root_path, settings.token)
+    if not 1 <= settings.workers <= cores():
+        raise BadInput(f"--workers {settings.workers}: must be from 1 to {cores()}, the cores of this machine")
+    portable.write_no_core_files()
+    with _ending_in_order(), _listening(settings.host, settings.port) as place, closing(_crew(runs, settings)) as crew:
+        _tell_what(runs, settings, crew)
+        _tell_where(settings, allowed, place.getsockname()[1])
+        uvicorn_settings = uvicorn.Config(
+            make_app(crew, access=allowed),
             proxy_headers=False,
             log_level="warning",
             access_log=False,
@@ -349,7 +238,47 @@ def serve(
             timeout_graceful_shutdown=2,
         )
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(settings).run(sockets=[place])
+            uvicorn.Server(uvicorn_settings).run(sockets=[place])
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, so that workers and temporary files go with it; exit code 143."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _crew(runs: Sequence[Path], settings: Settings) -> Crew:
+    if settings.workers > 1:
+        return Workers(runs, settings.trusted, settings.workers)
+    from faceforge.studio.web.work import Alone, open_models  # torch; workers import it themselves
+
+    return Alone(open_models(runs, settings.trusted))
+
+
+def _tell_what(runs: Sequence[Path], settings: Settings, crew: Crew) -> None:
+    if not runs:
+        _tell("no run was given: using a small model of drawn faces; `faceforge app RUN` uses your own model")
+    if crew.count > 1:
+        memory = f", each with about {crew.offer.mebibytes} MiB of its own" if crew.offer.mebibytes else ""
+        _tell(f"{crew.count} workers{memory}")
+
+
+def _tell_where(settings: Settings, allowed: Access, port: int) -> None:
+    host, address = settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host or "0.0.0.0"
+    if host not in LOOPBACK:
+        who = "anyone there" if allowed.token is None else "whoever has the token"
+        _tell(
+            f"{host or 'every address'} is reachable from other machines: {who} may use these models and this machine, "
+            "and photos are sent unencrypted; "
+            + ("--token asks for a token, and " if allowed.token is None else "")
+            + "127.0.0.1 restricts it to this machine"
+        )
+    seen = f", seen as {settings.public_url}" if settings.public_url else ""
+    _tell(f"listening on http://{address}:{port}{allowed.root}{seen} (Ctrl-C to stop)")
 
 
 def _tell(line: str) -> None:
@@ -367,11 +296,3 @@ def _listening(host: str, port: int) -> socket.socket:
         place.close()
         raise BadInput(f"--host {host} --port {port}: {error.strerror or error}; --port 0 picks a free port") from None
     return place
-
-
-def _warm(model: Model) -> None:
-    """Run the slow first call before the first request."""
-    if "generate" in model.abilities:
-        model.decode(model.codes(1))
-    if {"edit", "translate", "upscale"} & set(model.abilities):
-        photos.finder()

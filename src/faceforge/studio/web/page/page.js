@@ -1,8 +1,43 @@
 // The page of `faceforge app`. Photos and results stay in this window; the server stores nothing.
 
-const offers = await (await fetch("api/studio")).json();
+const api = (name) => new URL(`api/${name}`, import.meta.url); // also where the page has no final slash
+const offers = await opened();
 const gallery = [];
 const names = new Map();
+
+async function opened() {
+  for (;;) {
+    const response = await fetch(api("studio"));
+    if (response.ok) return response.json();
+    if (response.status !== 401) throw new Error(`The server answered with status ${response.status}.`);
+    await tokenGiven();
+  }
+}
+
+// The server answers with a cookie that scripts cannot read; the token itself is not kept.
+function tokenGiven() {
+  const field = el("input", { type: "password", name: "token", autocomplete: "current-password", required: true });
+  const says = el("p", { className: "says", role: "status" });
+  const form = el("form", { className: "controls" }, labelled("Token", field), el("button", { className: "main" }, "Open"), says);
+  const hint = el("p", { className: "hint" }, "You get it from the person who runs this app. It is asked for once, until the browser is closed.");
+  document.getElementById("panels").replaceChildren(el("section", { id: "token" }, el("h2", {}, "This app asks for a token"), hint, form));
+  field.focus();
+  return new Promise((given) => form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    let response = null;
+    try {
+      response = await fetch(api("token"), { method: "POST", headers: { authorization: `Bearer ${field.value.trim()}` } });
+    } catch { /* letters that no token has, or no server */ }
+    if (response?.ok) {
+      document.getElementById("panels").replaceChildren();
+      given();
+      return;
+    }
+    says.className = "says problem";
+    says.textContent = response && response.status !== 401 ? `The server answered with status ${response.status}.` : "This is not the token.";
+    field.select();
+  }));
+}
 
 // ------------------------------------------------------------------------------------------------------------ elements
 
@@ -62,7 +97,7 @@ async function ask(name, words, photos = []) {
   if (photos.length) query.set("sizes", photos.map((photo) => photo.size).join(","));
   let response;
   try {
-    response = await fetch(`api/${name}?${query}`, {
+    response = await fetch(`${api(name)}?${query}`, {
       method: "POST",
       headers: { "content-type": "application/octet-stream" },
       body: photos.length ? new Blob(photos) : new Blob([]),
@@ -70,7 +105,7 @@ async function ask(name, words, photos = []) {
   } catch {
     throw new Error("The server does not answer; is it still running?");
   }
-  const answer = await response.json().catch(() => ({ says: "The answer could not be read." }));
+  const answer = await response.json().catch(() => ({ says: `The answer could not be read (status ${response.status}).` }));
   if (!response.ok) throw new Error(answer.says);
   for (const files of Object.values(answer.files)) {
     for (const file of files) {
