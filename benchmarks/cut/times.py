@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated as Arg
 from typing import Any
@@ -36,12 +37,13 @@ from benchmarks.cut.annotated import (
     read_photo,
 )
 from benchmarks.cut.scenes import foliage
-from faceforge.cut import command, engine, frame, work
+from faceforge.cut import command, frame, work
 from faceforge.cut.detect import SURE_SCORE, DetectorName, find_yunet, make_detector
 from faceforge.cut.frame import Box
 from faceforge.cut.work import Job, Settings, Task
 from faceforge.errors import BadInput
 from faceforge.io.archives import Folder
+from faceforge.io.engines import spread
 from faceforge.io.images import decode, jpeg_size
 
 QUIET = 0.15  # cores that others may keep busy during a turn that counts
@@ -147,7 +149,7 @@ def through_engine(folder: Path) -> dict[str, list[tuple[int, ...]]]:
     """bare() of a folder over two processes, by the engine of `faceforge cut`."""
     tasks = [Task(name, "") for name in sorted(path.name for path in folder.iterdir())]
     job = Job(Folder(folder), folder, settings("haar"), None, os.getpid())
-    chunks: Iterator[Any] = engine.spread(job, tasks, "loky", PROCESSES, bare)
+    chunks = spread(partial(bare, job), tasks, "loky", PROCESSES)
     return dict(pair for chunk in chunks for pair in chunk)
 
 

@@ -62,9 +62,8 @@ def show(
         _tell(table.remarks(found))
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(
-        "\n".join([*(table.lines(entries, width) if entries else []), _summary(entries, found), *table.remarks(found)])
-    )
+    lines = table.lines(entries, width) if entries else []
+    print("\n".join([*lines, _summary(entries, found), *table.remarks(found)]))
 
 
 @app.command()
@@ -75,7 +74,7 @@ def prune(
         typer.Option(help="best: only the best checkpoint stays, the run cannot be continued. last: all but previous."),
     ] = "last",
     state: Annotated[
-        str, typer.Option(help="Of which runs: finished, interrupted, failed, stopped; commas.")
+        str, typer.Option(help="States, with commas: finished, interrupted, failed, stopped.")
     ] = "finished",
     older: Annotated[str | None, typer.Option(help="Only runs created at least so long ago, such as 30d.")] = None,
     filters: Filter = None,
@@ -125,9 +124,8 @@ def _line(step: pruning.Step, names: Sequence[str], size: int, why: str | None) 
 
 
 def _summary(entries: Sequence[Entry], found: Found) -> str:
-    shown = (
-        _runs(len(entries)) if len(entries) == len(found.entries) else f"{len(entries)} of {_runs(len(found.entries))}"
-    )
+    some = len(entries) != len(found.entries)
+    shown = f"{len(entries)} of " * some + _runs(len(found.entries))
     return f"{shown}, {table.in_bytes(sum(entry.size for entry in entries))}"
 
 

@@ -39,7 +39,7 @@ class Entry:
     def config(self) -> Record:
         """config.yaml."""
         try:
-            return Record.of(yaml.load(text_of(self.path / "config.yaml"), Loader))  # noqa: S506  (a safe loader)
+            return Record.of(yaml.load(text_of(self.path / "config.yaml"), Loader))
         except (yaml.YAMLError, ValueError, RecursionError):
             return Record()
 
@@ -157,6 +157,6 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
     for place, _, names in os.walk(folder):
         for name in names:
             try:
-                yield os.lstat(os.path.join(place, name))  # noqa: PTH116, PTH118  (Path is half as fast here)
+                yield os.lstat(os.path.join(place, name))  # noqa: PTH118  (Path is half as fast here)
             except OSError:  # removed meanwhile
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from faceforge.errors import BadInput
 from faceforge.io.files import sync
 from faceforge.io.portable import Held, locked
 from faceforge.runs.found import LOCK, Entry
-from faceforge.runs.table import amount, duration, in_bytes
+from faceforge.runs.table import amount, duration
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 REMOVED: dict[str, tuple[str, ...]] = {"best": (LAST, PREVIOUS), "last": (PREVIOUS,)}

@@ -43,9 +43,7 @@ def _test(text: str) -> Callable[[Entry], bool]:
         raise BadInput(f"--filter {text}: must be KEY=VALUE, or with != < <= > >= between them")
     key, sign, wanted = parts.groups()
     if "." not in key and key not in COLUMNS:
-        raise BadInput(
-            f"--filter {text}: {key} must be one of {', '.join(COLUMNS)}, or a dotted key of the run's config"
-        )
+        raise BadInput(f"--filter {text}: {key} must be {', '.join(COLUMNS)}, or a dotted key of the config")
     number = amount(wanted, key)
     if number is None and sign not in ("=", "!="):
         raise BadInput(f"--filter {text}: {wanted!r} must be a number{_units(key)}")
