@@ -30,6 +30,11 @@ def test_a_scheme_trains_to_the_bits_of_the_cpu(place, scheme):
     same(place / scheme, on_cpu)
 
 
+def test_micro_batches_and_activations_computed_twice_train_to_the_bits_of_the_cpu(place):
+    words = ["trainer.accumulate=2", "model.generator.gradient_checkpointing=true", "model.generator.dropout=0"]
+    same(train("colour", place / "large", *ON_IT, *words), train("colour", place / "large-0", *words, "trainer.gpus=0"))
+
+
 @pytest.mark.parametrize("scheme", ["gan", "latent", "colour"])
 def test_resumed_is_the_same_as_never_stopped(place, scheme):
     parts = train(scheme, place / f"{scheme}-parts", *ON_IT, "trainer.max_images=8")

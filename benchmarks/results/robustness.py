@@ -51,6 +51,12 @@ SURVIVAL = [
         lambda r: f"{r['right']} of {len(r['preemptions'])}, {r['identical']} of {r['runs']} runs identical",
     ),
     Row(
+        "A sweep of 12 jobs of which 2 fail, all processes killed twice and the command typed again: 10 finished "
+        "exactly once, 2 named, no folder twice",
+        "survival_sweeps",
+        lambda r: ", ".join(f"{way} {'holds' if found['holds'] else 'fails'}" for way, found in r["ways"].items()),
+    ),
+    Row(
         "A valid checkpoint, at most two intervals old, at every instant: kills at each write, full, read-only and "
         "foreign disks, flipped bits, truncated files, two trainers in one folder",
         "survival_faults",

@@ -96,6 +96,19 @@ def _is_alive_on_windows(process: int) -> bool:
     return code.value == 259  # STILL_ACTIVE
 
 
+def send(process: int, number: int) -> None:
+    """Send a signal to a process of this user, if it still runs. Windows knows SIGTERM alone, which ends it at once."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(process, number)
+
+
+def own_session() -> None:
+    """Leave the terminal's group: its Ctrl-C then reaches only the process that started this one and passes it on."""
+    if sys.platform != "win32":
+        with suppress(PermissionError):  # it already leads a group
+            os.setsid()
+
+
 def write_no_core_files() -> None:
     """Keep this process from writing its memory to disk if it crashes."""
     if resource is not None:
@@ -119,9 +132,7 @@ def memory_bytes() -> float:
     for file in _limit_files():
         with suppress(OSError, ValueError):  # a group without a limit says max
             limits.append(int(file.read_text()))
-    if resource is not None and (most := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
-        limits.append(max(0, most - _addresses_in_use()))
-    return min(limits)
+    return min(*limits, address_room())
 
 
 def _limit_files() -> Iterator[Path]:
@@ -135,10 +146,14 @@ def _limit_files() -> Iterator[Path]:
                 yield from (Path(f"/sys/fs/cgroup/{root}/{part}/{name}") for part in (path, *path.parents))
 
 
-def _addresses_in_use() -> int:
+def address_room() -> float:
+    """The bytes that this process may still map (`ulimit -v`)."""
+    if resource is None or (most := resource.getrlimit(resource.RLIMIT_AS)[0]) == resource.RLIM_INFINITY:
+        return float("inf")
+    in_use = 0
     with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+        in_use = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return float(max(0, most - in_use))
 
 
 # --------------------------------------------------------------------------------------------------------- locks
