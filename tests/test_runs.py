@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from faceforge.runs import command, prune, table
-from faceforge.runs.found import Entry, find
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
 from faceforge.io.portable import HOST, is_held, locked
+from faceforge.runs import command, prune, table
+from faceforge.runs.found import Entry, find
 
 BEST = {"metric": "val/kid", "mode": "min", "value": 0.25, "images": 40}
 
