@@ -18,7 +18,7 @@ from conftest import ROOT, TINY
 from test_processes import SPIED
 
 from faceforge import config
-from faceforge.engine import checkpoint, cluster, group, training
+from faceforge.engine import checkpoint, cluster, group, resume, training
 from faceforge.engine.cluster import Launch, decide, first_host
 from faceforge.engine.group import Ended, Group, RankLost
 from faceforge.engine.signals import AgreedSignals
@@ -475,3 +475,24 @@ def test_a_sweep_is_not_begun_by_several_ranks(torchrun):
     _, err = agent.communicate(timeout=200)
     (line,) = [line for line in err.splitlines() if line.startswith("faceforge:")]
     assert "start a sweep with python" in line
+
+
+def test_a_run_continued_by_torchrun_takes_its_counts_unless_typed(started):
+    saved = {"trainer": {"gpus": 0, "processes": 4, "nodes": None}}
+    assert resume._as_started(saved, []) == saved
+    started(processes=2)
+    assert resume._as_started(saved, [])["trainer"] == {"gpus": 0, "processes": None, "nodes": None}
+    assert resume._as_started(saved, ["trainer.processes=4"]) == saved
+
+
+@pytest.mark.slow
+def test_all_ranks_go_back_to_the_last_checkpoint_together(torchrun, tiny, tmp_path):
+    whole = tiny("whole", "trainer.processes=2", "trainer.checkpoint_every=8")
+    fault = ["trusted_packages=[spies]", "model._target_=spies.NanOnce", "guard.action=rollback", "guard.every=1"]
+    words = [*TINY, *fault, "trainer.checkpoint_every=8", "run_dir=run"]
+    agent = torchrun(STANDALONE, *words, FACEFORGE_SPY=str(tmp_path))
+    out, err = agent.communicate(timeout=200)
+    assert agent.returncode == 0, err
+    assert out.count("back to image 16 (rollback 1 of 3)") == 1
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "finished"
+    assert same(whole, tmp_path / "run")

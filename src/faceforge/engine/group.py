@@ -329,9 +329,10 @@ def joined(launch: Launch, wait: float = JOIN_SECONDS) -> Iterator[Group]:
         yield group
     except BaseException as error:
         code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-        other = group.end(code)
-        if other is not None and not isinstance(error, Ended):
-            raise Ended(other) from error
+        line = str(error) if group.rank and isinstance(error, BadInput) else ""  # rank 0's caller prints its own
+        other = group.end(code, line)
+        if (other is not None or line) and not isinstance(error, Ended):
+            raise Ended(code if other is None else other) from error
         raise
     finally:
         group.close()

@@ -10,7 +10,7 @@ from typing import Any
 from faceforge import words
 from faceforge.config.checking import walk
 from faceforge.data.datamodule import FaceData
-from faceforge.engine import checkpoint
+from faceforge.engine import checkpoint, cluster
 from faceforge.engine.plan import Plan, make_plan
 from faceforge.engine.run import Run, holds_run, lock_run
 from faceforge.errors import BadInput
@@ -44,9 +44,19 @@ def reopen(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStack
     saved = checkpoint.read(path)
     _require_newest(path, saved)
     merge = merge_resumed if config["resume"] else merge_same
-    merged = merge(saved["config"], _seen_from(run.starts, config), overrides)
+    merged = _as_started(merge(saved["config"], _seen_from(run.starts, config), overrides), overrides)
     plan = make_plan({**merged, "trusted_packages": config["trusted_packages"]}, path)
     return plan, run, saved
+
+
+def _as_started(merged: Json, overrides: Iterable[str]) -> Json:
+    """A configuration without the counts of an earlier start, which torchrun or srun decide now unless typed."""
+    if not cluster.current().outside:
+        return merged
+    typed = {_key(override) for override in overrides}
+    left = [key.partition(".")[2] for key in COUNTS if key not in typed]
+    free = {name: None for name in left if merged["trainer"].get(name)}  # gpus=0 stays on the CPU
+    return {**merged, "trainer": {**merged["trainer"], **free}}
 
 
 def located(data: Mapping[str, Any], starts: Sequence[Path]) -> Mapping[str, Any]:

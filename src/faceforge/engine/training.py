@@ -284,6 +284,11 @@ def follow(launch: Launch) -> int:
             return _follow(stack.enter_context(joined(launch)))
         except Ended as end:
             return end.exit_code
+        except RankLost as error:  # it never joined
+            print(f"faceforge: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return 130
 
 
 def _follow(group: Group) -> int:
