@@ -76,7 +76,11 @@ class Fault:
     def loss(self, module: Any, batch: Any, go: Any) -> None:
         """Both losses."""
         backward = module.step_optimizer
-        module.step_optimizer = lambda optimizer, loss, *rest: backward(optimizer, loss * self.value, *rest)
+
+        def struck(optimizer: Any, losses: Any, *rest: Any) -> Any:
+            return backward(optimizer, (loss * self.value for loss in losses), *rest)
+
+        module.step_optimizer = struck
         go(batch)
         del module.step_optimizer
 
