@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from faceforge import counter_rng
 from faceforge.clock import Clock
@@ -26,9 +26,12 @@ from faceforge.data.tasks import Task
 from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes, merge, read_attributes
 from faceforge.io.images import from_uint8
+from faceforge.io.rows import MOST_AHEAD
 from faceforge.io.storage import cache_root
 from faceforge.io.workers import leave_to_parent, without_collection
 from faceforge.types import Json
+
+READ_AHEAD = 2**24  # bytes that are asked for before they are needed, of sets larger than memory
 
 Batch = dict[str, Tensor]
 Indices = Sequence[int] | NDArray[np.integer]
@@ -236,7 +239,9 @@ class FaceData(pl.LightningDataModule):
         ``target`` uint8, ``position``, ``index``, ``flip``, and ``input`` uint8 if workers compute it.
         """
         rows, partners = self.rows["train"], self._partners.get("train")
-        faces = TrainFaces(self._packed, rows, self.seed, self.flip, self._augment, self.task, partners)
+        faces = TrainFaces(
+            self._packed, rows, self.seed, self.flip, self._augment, self.task, partners, self.batch_size
+        )
         workers = self.workers if self._augment or self.task.by_opencv else 0
         return DataLoader(
             faces,
@@ -278,11 +283,15 @@ class TrainFaces(Dataset[Batch]):
         augment: Augment | None,
         task: Task,
         partners: Partners | None,
+        stride: int,
     ) -> None:
-        self.packed, self.rows = packed, rows
+        """``stride`` is the number of positions from a batch to the next one: the batch of all ranks."""
+        self.packed, self.rows, self.stride = packed, rows, stride
         self.augment, self.task, self.partners = augment, task, partners
         self._order = counter_rng.BatchedDraws(partial(counter_rng.order, seed, len(rows)))
         self._flip = counter_rng.BatchedDraws(partial(_flips, seed, 0.5 if flip else 0.0))
+        self._later = counter_rng.BatchedDraws(partial(counter_rng.order, seed, len(rows)))
+        self._asked = False
 
     def __getitems__(self, positions: range) -> Batch:
         """``index`` is the row in the packed cache; ``flip`` marks faces still to be mirrored on the device.
@@ -290,6 +299,8 @@ class TrainFaces(Dataset[Batch]):
         A partner used as target is augmented and mirrored like the input face, which ``index`` names. OpenCV filters
         receive mirrored faces: their lines differ from mirrored lines.
         """
+        if not self.packed.rows.mapped:
+            self._expect(positions)
         index, flip = self.rows[self._order(positions)], self._flip(positions)
         batch = {"target": self._faces(index, positions)}
         if self.partners:
@@ -301,6 +312,19 @@ class TrainFaces(Dataset[Batch]):
             flip = np.zeros_like(flip)
         batch |= {"position": np.arange(positions.start, positions.stop), "index": index, "flip": flip}
         return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+    def _expect(self, positions: range) -> None:
+        """Begin to read the batch that lies a few megabytes ahead; at first, all up to it."""
+        steps = min(MOST_AHEAD // 2, max(2, READ_AHEAD // (len(positions) * self.packed.rows.bytes)))
+        worker = get_worker_info()
+        for step in (steps,) if self._asked else range(1, steps + 1):
+            further = step * self.stride * (worker.num_workers if worker else 1)
+            later = range(positions.start + further, positions.stop + further)
+            index = self.rows[self._later(later)]
+            self.packed.rows.expect(index)
+            if self.partners:
+                self.packed.rows.expect(self.partners(index, later, "train"))
+        self._asked = True
 
     def _faces(self, rows: np.ndarray, positions: range) -> np.ndarray:
         """Faces as augmented at the positions, uint8 (B, C, H, W)."""

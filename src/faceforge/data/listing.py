@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from faceforge.data.sources.base import Face, Files, Source
 from faceforge.errors import BadInput
-from faceforge.io.archives import FileStore, around, known_hashes, open_store
+from faceforge.io.archives import FileStore, around, known_hashes
 from faceforge.io.attributes import Attributes
 from faceforge.io.files import atomic_path
 from faceforge.io.images import ImageError
@@ -66,7 +66,7 @@ def listing_of(make: Callable[..., Source], root: str | None, cache: str | None,
     """
     state = _state(make, root)
     for place in _places(state, cache) if state else ():
-        if state and (remembered := _recalled(place, state)):
+        if state and (remembered := _recalled(place, state, cache)):
             return remembered
     source = make(root=root)
     digests = digests_of(source, cache_root(cache), progress)
@@ -85,6 +85,7 @@ def _places(state: _State, cache: str | None) -> list[Path]:
 
 @dataclass(frozen=True)
 class _State:
+    kind: type[Files]
     name: str  # of the source: its class, its parameters and where it lies
     stamps: str  # a hash of all files' names and stamps
 
@@ -95,10 +96,11 @@ def _state(make: Callable[..., Source], root: str | None) -> _State | None:
     if root is None or not (isinstance(kind, type) and issubclass(kind, Files) and kind.remembered):
         return None
     given = make.keywords if isinstance(make, partial) else {}
-    place = Path(root).expanduser()
+    places = kind.places(root)
     files, total = _Stamps(), hashlib.sha256(_code())
     try:
-        files.add_all(place) if place.is_dir() else files.add(str(place), place.stat())
+        for place in places:
+            files.add_all(place) if place.is_dir() else files.add(str(place), place.stat())
         for path in (path for name in kind.tables for path in around(root, name) if path.is_file()):
             files.add(str(path), path.stat())
     except (OSError, _LinkedFolder):
@@ -107,9 +109,9 @@ def _state(make: Callable[..., Source], root: str | None) -> _State | None:
         return None
     total.update("\0".join(files.names).encode("utf-8", "surrogateescape"))
     total.update(files.numbers)
-    about = [kind.__module__, kind.__qualname__, str(place.resolve())]
+    about = [kind.__module__, kind.__qualname__, *(str(place.resolve()) for place in places)]
     key = sha256([*about, {name: value for name, value in given.items() if name != "cache"}])
-    return _State(f"{kind.name}-{key[:16]}", total.hexdigest())
+    return _State(kind, f"{kind.name}-{key[:16]}", total.hexdigest())
 
 
 class _LinkedFolder(Exception):
@@ -239,14 +241,14 @@ def _remember(places: Sequence[Path], state: _State, source: Files, listing: Lis
             return
 
 
-def _recalled(place: Path, state: _State) -> Listing | None:
+def _recalled(place: Path, state: _State, cache: str | None) -> Listing | None:
     """The listing from its notes; None if there are none, of another state, or damaged."""
     try:
         with np.load(place, allow_pickle=False) as file:
             notes = _Notes({name: file[name] for name in file.files})
             if notes.plain["state"] != state.stamps:
                 return None
-            source = Remembered(notes, open_store(notes.plain["store"], None))
+            source = Remembered(notes, state.kind.reopened(Path(notes.plain["store"]), cache))
             digests = notes.text("digests")
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, BadInput):
         return None

@@ -67,7 +67,7 @@ def gpus(asked: int | None, batch_size: int) -> int:
     """
     found = count()
     if asked is None:
-        most = min(found, 1) if getattr(sys, "ps1", None) is not None else found
+        most = min(found, 1) if interactive() else found
         return next((number for number in range(most, 0, -1) if batch_size % number == 0), 0)
     if asked < 0:
         raise BadInput(f"trainer.gpus: {asked} must be 0 (the CPU), a number of GPUs, or null for every GPU")
@@ -79,6 +79,11 @@ def gpus(asked: int | None, batch_size: int) -> int:
             + " (the CPU)" * (not found)
         )
     return asked
+
+
+def interactive() -> bool:
+    """Whether this is a notebook or a Python prompt, which cannot start processes that train."""
+    return getattr(sys, "ps1", None) is not None
 
 
 def gpus_of_ranks(asked: int | None, launch: Launch) -> int:

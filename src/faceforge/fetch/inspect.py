@@ -16,7 +16,9 @@ from faceforge.data.framing import PROTOCOLS
 from faceforge.data.sources.base import Face, Files
 from faceforge.data.sources.celeba import FOLDERS, NUMBERED, TABLES, ZIPS, Celeba
 from faceforge.data.sources.crops import Crops
+from faceforge.data.sources.hub import SAVED, Hub
 from faceforge.data.sources.lfw import Lfw, face_of
+from faceforge.data.sources.shards import Shards
 from faceforge.data.splits import SPLITS, so_what, split_by, split_faces
 from faceforge.errors import BadInput, to_install
 from faceforge.io import manifest
@@ -77,8 +79,12 @@ def check(path: Path) -> Finding:
 
     Raises BadInput, one line, if there is nothing that faceforge can use.
     """
+    if not path.exists() and re.search(r"\{.+\}|::", str(path)):
+        return _check_samples(path, Shards(str(path)))
     if not path.exists():
         raise BadInput(f"{path}: no such folder or file")
+    if any((path / name).is_file() for name in SAVED):
+        return _check_samples(path, Hub(str(path)))
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(4)
@@ -99,6 +105,8 @@ def _check_store(path: Path) -> Finding:
     if images <= FEW and isinstance(store, Folder):
         inner = [path / name for name in listed if name.lower().endswith(ARCHIVES)]
         known = {file.name.lower() for file in inner}.isdisjoint(ZIPS)
+        if len(inner) > 1 and not images and all(file.suffix == ".tar" for file in inner):
+            return _check_samples(path, Shards(str(path)))
         if len(inner) > 1 and known:
             raise BadInput(f"{path}: holds archives ({', '.join(file.name for file in inner[:3])}); choose one of them")
         if inner and known:
@@ -115,6 +123,18 @@ def _check_store(path: Path) -> Finding:
     lines += [_verdict_line(verdicts)] if verdicts else []
     finding = Finding(path, lines)
     _recommend(finding, source, sample, bool(verdicts))
+    return finding
+
+
+def _check_samples(path: Path, source: Shards | Hub) -> Finding:
+    """Samples with a row of values: shards, or a data set of `datasets`."""
+    sample = _sample(source)
+    if not sample.sizes:
+        raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
+    people = len({face.identity for face in source.faces} - {None})
+    counted = f"{len(source.faces):,} images" + (f", {people:,} people" if people else "")
+    finding = Finding(path, [f"{path}: {counted}", _sample_line(sample), *_metadata_lines(source, sample)])
+    _recommend(finding, source, sample, False)
     return finding
 
 
@@ -222,7 +242,7 @@ def _metadata_lines(source: Files, sample: Sample) -> list[str]:
     elif attributes:
         share = 1 - float(np.isnan(attributes[1]).all(axis=1).mean())
         lines.append(f"attributes: {len(attributes[0])}, for {share:.0%} of the images")
-    elif not isinstance(source, Crops):
+    elif source.name in _TABLES:
         lines.append(f"attributes: none ({_TABLES[source.name]} is neither in it nor beside it)")
     return [*lines, *_split_lines(source), *_pair_lines(source, sample), *_crop_lines(source, sample)]
 
@@ -280,7 +300,12 @@ def _left_out(store: FileStore, listed: Sequence[str]) -> list[str]:
     return [f"left out: {counted}"] if kinds else []
 
 
-_LAYOUTS = {"lfw": "that of LFW, Name/Name_0001.jpg", "celeba": "that of CelebA"}
+_LAYOUTS = {
+    "lfw": "that of LFW, Name/Name_0001.jpg",
+    "celeba": "that of CelebA",
+    "shards": "WebDataset shards",
+    "hub": "a data set of Hugging Face datasets",
+}
 _TABLES = {"lfw": "lfw_attributes.txt", "celeba": "list_attr_celeba.txt"}
 
 
@@ -351,7 +376,16 @@ def _parquet(path: Path, shards: Sequence[Path]) -> Finding:
         raise BadInput(f"{path}: damaged parquet ({str(error).splitlines()[0]})") from error
     name = "celeba" if "celeb_id" in columns else "lfw" if "filename" in columns else None
     if name is None or "image" not in columns:
-        names = ", ".join(columns[:5])
-        raise BadInput(f"{path}: parquet of {rows:,} rows ({names}), not a copy of CelebA or LFW; unpack its images")
+        return _other_parquet(path, rows, columns)
     line = f"{path}: parquet, {len(shards)} files of {rows:,} rows: a copy of {name}, must be unpacked"
     return Finding(path, [line], words.faceforge("data", "get", name, "--file", path))
+
+
+def _other_parquet(path: Path, rows: int, columns: Sequence[str]) -> Finding:
+    """Any other parquet: a data set of `datasets` if it has a column of pictures. Raises BadInput."""
+    try:
+        return _check_samples(path, Hub(str(path)))
+    except BadInput as error:
+        found = f"parquet of {rows:,} rows ({', '.join(columns[:5])}), not a copy of CelebA or LFW"
+        why = str(error).removeprefix(f"data.root={path}: ")
+        raise BadInput(f"{path}: {found}; data=hub cannot read it either ({why})") from error

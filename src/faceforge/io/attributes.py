@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ def read_attributes(file: str, ids: Sequence[str], told: list[str] | None = None
     if told is not None:
         told.append(match.told(where))
     return list(columns), np.stack(list(columns.values()), axis=1)
+
+
+def labels_of(where: str, columns: Mapping[str, Sequence[str]]) -> Attributes | None:
+    """The columns that are labels: numbers that are 0, 1 or -1, or at most ``MAX_TEXTS`` different texts; else None.
+
+    Values are as in ``read_attributes``; numbers of any other kind (sizes, row numbers) are no labels.
+    """
+    labels: dict[str, np.ndarray] = {}
+    for name, texts in columns.items():
+        with suppress(BadInput):
+            for label, values in _column(where, name, list(texts), list(range(len(texts)))):
+                if set(values[~np.isnan(values)].tolist()) <= {-1.0, 0.0, 1.0}:
+                    labels[label] = values.astype(np.float32)
+    return (list(labels), np.stack(list(labels.values()), axis=1)) if labels else None
 
 
 def merge(own: Attributes | None, added: Attributes | None) -> Attributes | None:

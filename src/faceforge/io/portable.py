@@ -132,9 +132,7 @@ def memory_bytes() -> float:
     for file in _limit_files():
         with suppress(OSError, ValueError):  # a group without a limit says max
             limits.append(int(file.read_text()))
-    if resource is not None and (most := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
-        limits.append(max(0, most - _addresses_in_use()))
-    return min(limits)
+    return min(*limits, address_room())
 
 
 def _limit_files() -> Iterator[Path]:
@@ -148,10 +146,14 @@ def _limit_files() -> Iterator[Path]:
                 yield from (Path(f"/sys/fs/cgroup/{root}/{part}/{name}") for part in (path, *path.parents))
 
 
-def _addresses_in_use() -> int:
+def address_room() -> float:
+    """The bytes that this process may still map (`ulimit -v`)."""
+    if resource is None or (most := resource.getrlimit(resource.RLIMIT_AS)[0]) == resource.RLIM_INFINITY:
+        return float("inf")
+    in_use = 0
     with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+        in_use = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return float(max(0, most - in_use))
 
 
 # --------------------------------------------------------------------------------------------------------- locks

@@ -6,12 +6,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 from unicodedata import normalize
 
 import numpy as np
 
-from faceforge.io.archives import known_hashes, pictures
+from faceforge.io.archives import known_hashes, open_store, pictures
 from faceforge.io.images import decode
 
 if TYPE_CHECKING:
@@ -72,6 +73,16 @@ class Files:
         self.known = known_hashes(store)
         self.told: list[str] = []
         self.faces = [_readable(face) for face in faces]
+
+    @classmethod
+    def places(cls, root: str) -> list[Path]:
+        """The files and folders that ``root`` names."""
+        return [Path(root).expanduser()]
+
+    @classmethod
+    def reopened(cls, root: Path, cache: str | None) -> FileStore:
+        """The store whose root is ``root``. Raises BadInput."""
+        return open_store(root, cache)
 
     def read(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """The decoded image in its own size: uint8 (H, W, 3) or (H, W). Raises ImageError."""
