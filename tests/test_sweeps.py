@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import ROOT, TINY
+from slurm import slurm  # noqa: F401
 
 from faceforge import config, main
 from faceforge.config import composing, multirun
@@ -375,3 +377,36 @@ def test_what_cannot_be_searched_is_one_line_before_a_job(command, tmp_path):
         assert (code, printed, lines.count("\n")) == (2, "", 1), (words, lines)
         assert lines.startswith(f"faceforge: {said}"), (words, lines)
         assert not list((tmp_path / "sweep").glob("*")), words
+
+
+# ------------------------------------------------------------------------------------------------ SLURM
+
+
+@pytest.mark.slow
+def test_jobs_of_a_real_slurm(slurm, tmp_path):  # noqa: F811
+    """Two jobs in the queue; then the command is killed while a third trains, and typed again waits for it."""
+    words = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=10", "hydra.launcher.cpus_per_task=1"]
+    words = [sys.executable, str(ROOT / "train.py"), "-m", *words, *QUICK, "run_dir=sweep"]
+    environment = {**slurm.environment, "FACEFORGE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+
+    def sweep(*more):
+        done = subprocess.run([*words, *more], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done.returncode, *rows_of(done.stdout)
+
+    done = sweep("seed=1,2")
+    assert done == (0, rows_of_both(tmp_path), "2 of 2 jobs finished.")
+    long = [*words, "seed=3", "trainer.max_images=2000"]
+    begun = subprocess.Popen(long, cwd=tmp_path, env=environment)
+    while not (running := [row for row in Record(tmp_path / "sweep/jobs.jsonl").rows() if row.outcome == jobs.RUNNING]):
+        time.sleep(0.2)
+    begun.kill()
+    begun.wait()
+    code, rows, _ = sweep("seed=3", "trainer.max_images=2000")
+    assert (code, rows[0][1], rows[0][3]) == (0, "-", "finished")  # one value is no sweep
+    record = json.loads((tmp_path / "sweep" / running[0].folder / "run.json").read_text())
+    assert (record["images"], record["resumed"]) == (2000, [])  # it was left alone
+
+
+def rows_of_both(tmp_path):
+    names = sorted(path.name for path in (tmp_path / "sweep").glob("seed=*"))
+    return [[str(n), f"seed={n + 1}", f"sweep/{name}", "finished"] for n, name in enumerate(names)]
