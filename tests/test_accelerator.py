@@ -10,8 +10,10 @@ from on_accelerator import LIMIT, ON_IT, SCHEMES, again, machine, place, record,
 from test_training import same
 
 from benchmarks.survival.guard import Fault
-from faceforge import counter_rng_torch
-from faceforge.engine import checkpoint, devices
+from faceforge import config, counter_rng_torch
+from faceforge.engine import checkpoint, cluster, devices, training
+from faceforge.engine.cluster import Launch
+from faceforge.engine.plan import make_plan
 from faceforge.errors import BadInput, GuardStop
 
 pytestmark = pytest.mark.simulated
@@ -26,6 +28,11 @@ def test_a_scheme_trains_to_the_bits_of_the_cpu(place, scheme):
     assert (about["device"], about["precision"], about["status"]) == ("1 x Simulated Accelerator", "32", "finished")
     on_cpu = train(scheme, place / f"{scheme}-cpu", "trainer.gpus=0")
     same(place / scheme, on_cpu)
+
+
+def test_micro_batches_and_activations_computed_twice_train_to_the_bits_of_the_cpu(place):
+    words = ["trainer.accumulate=2", "model.generator.gradient_checkpointing=true", "model.generator.dropout=0"]
+    same(train("colour", place / "large", *ON_IT, *words), train("colour", place / "large-0", *words, "trainer.gpus=0"))
 
 
 @pytest.mark.parametrize("scheme", ["gan", "latent", "colour"])
@@ -94,6 +101,43 @@ def test_null_takes_all_and_no_more_than_share_a_batch(monkeypatch):
     monkeypatch.setattr(torch.sim, "count", 4)
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     assert devices.gpus(None, 64) == 1
+
+
+def test_a_notebook_with_two_gpus_trains_on_one_and_says_what_to_type_for_both(monkeypatch, place, capsys):
+    monkeypatch.setattr(torch.sim, "count", 2)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    instead = r"a notebook trains in one process; type !python train\.py \.\.\. trainer\.gpus=2$"
+    with pytest.raises(BadInput, match=rf"^trainer\.gpus: 2 requested, but {instead}"):
+        train("gan", place / "both", "trainer.gpus=2")
+    capsys.readouterr()
+    train("gan", place / "notebook", "trainer.gpus=null", "trainer.precision=32")
+    said = capsys.readouterr().out
+    assert (
+        "This machine has 2 GPUs, a notebook trains on one; to use all, stop and type !python train.py resume=" in said
+    )
+
+
+def test_a_rank_from_outside_uses_the_gpu_of_its_local_rank(monkeypatch, place):
+    """Or the only one that a scheduler shows it; the device that its Trainer is given."""
+    monkeypatch.setattr(torch.sim, "count", 4)
+    ranks = [Launch("torchrun", local_rank=rank, processes=4) for rank in range(4)]
+    assert [devices.gpus_of_ranks(None, rank) for rank in ranks] == [4] * 4
+    assert [devices.index(rank) for rank in ranks] == [0, 1, 2, 3]
+    monkeypatch.setattr(cluster, "_in_force", ranks[2:3])
+    monkeypatch.setattr("torch.distributed.get_default_backend_for_device", lambda device: "gloo")
+    plan = make_plan(config.compose([*SCHEMES["gan"], LIMIT, "trainer.gpus=null", "trainer.precision=32"]))
+    trainer = training.make_trainer(plan, [], group=object())
+    assert (plan.world, trainer.strategy.root_device, trainer.num_devices) == (4, torch.device("sim", 2), 1)
+    with pytest.raises(
+        BadInput, match=r"trainer\.gpus: 2 requested, but torchrun started 4 .* use --nproc-per-node=2 or"
+    ):
+        devices.gpus_of_ranks(2, ranks[0])
+    monkeypatch.setattr(torch.sim, "count", 3)
+    with pytest.raises(BadInput, match=r"trainer\.gpus: torchrun started 4 processes on a machine with 3 GPUs"):
+        devices.gpus_of_ranks(None, ranks[0])
+    monkeypatch.setattr(torch.sim, "count", 1)
+    assert (devices.gpus_of_ranks(None, ranks[3]), devices.index(ranks[3])) == (4, 0)
+    assert devices.gpus_of_ranks(0, ranks[0]) == 0
 
 
 def test_more_than_there_are_is_one_line():

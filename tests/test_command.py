@@ -315,9 +315,8 @@ def test_a_sweep_leaves_whole_runs_and_readable_wandb_runs(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), *quick, *sweep]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
     jobs = sorted(p for p in (tmp_path / "sweep").iterdir() if p.is_dir())
-    assert [p.name for p in jobs] == [
-        f"{n}-model.optimizer_g.lr={lr}-seed={seed}"
-        for n, (lr, seed) in enumerate([(lr, s) for lr in ("0.001", "0.0005") for s in (1, 2)])
+    assert [p.name[:-9] for p in jobs] == [
+        f"model.optimizer_g.lr={lr}-seed={seed}" for lr in ("0.0005", "0.001") for seed in (1, 2)
     ]
     ids = set()
     for job in jobs:
@@ -332,7 +331,8 @@ def test_a_sweep_leaves_whole_runs_and_readable_wandb_runs(tmp_path):
         assert shown.returncode == 0, shown.stderr
         assert "loss/generator" in shown.stdout
         chosen = yaml.safe_load((job / "config.yaml").read_text())
-        assert job.name.endswith(f"lr={chosen['model']['optimizer_g']['lr']}-seed={chosen['seed']}")
+        assert job.name[:-9].endswith(f"lr={chosen['model']['optimizer_g']['lr']}-seed={chosen['seed']}")
+        assert chosen["logger"]["group"] == "sweep"  # one group a sweep
     assert len(ids) == 4
     again = [sys.executable, str(ROOT / "train.py"), f"resume={jobs[3]}", "trainer.max_images=12"]
     subprocess.run(again, check=True, capture_output=True, cwd=tmp_path, env=environment)

@@ -1,11 +1,8 @@
 """Configurations that are wrong, each answered in one line that names the key before any folder is made; and sweeps."""
 
 import inspect
-import json
-import math
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +11,9 @@ import pytest
 import yaml
 from conftest import TINY
 
-from faceforge import config, main
+from faceforge import config
 from faceforge.config import building, composing, parameters
 from faceforge.engine import training
-from faceforge.engine.sweep import Sweep
 from faceforge.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
@@ -265,138 +261,6 @@ def test_globs_and_ranges_name_their_jobs():
     everything = jobs_of("experiment=glob(*)")
     assert everything == [[f"experiment={name}"] for name in composing.Library().names("experiment")]
     assert jobs_of("data=glob(*)") == [["data=celeba"], ["data=crops"], ["data=drawn"], ["data=lfw"]]
-
-
-# ------------------------------------------------------------------------------------------------ a sweep's jobs
-
-
-def rows_of(printed):
-    lines = printed.splitlines()
-    first = next(n for n, line in enumerate(lines) if line.startswith("job  overrides"))
-    return [re.split(r"\s{2,}", line) for line in lines[first + 1 : -1]], lines[-1]
-
-
-def test_a_sweep_of_four_with_one_diverging_and_one_illegal(command, tmp_path):
-    quick = [o for o in TINY if not o.startswith("trainer.max_images")]
-    rates = "model.optimizer_g.lr=1e-3,1e30,-1,2e-3"
-    code, printed, said = command("-m", *quick, rates, "trainer.max_images=12", "guard.every=1", "run_dir=sweep")
-    assert code == 1
-    rows, last = rows_of(printed)
-    assert last == "2 of 4 jobs finished."
-    assert [row[1] for row in rows] == [f"model.optimizer_g.lr={rate}" for rate in ("0.001", "1e+30", "-1", "0.002")]
-    assert [row[3].split(":")[0] for row in rows] == ["finished", "failed", "failed", "finished"]
-    assert "NaN or infinite" in rows[1][3]
-    assert rows[2][2:] == ["-", "failed: model.optimizer_g: Invalid learning rate: -1"]
-    assert said.count("faceforge: ") == 2
-    assert "Traceback" not in said
-    records = (tmp_path / "sweep").glob("*/run.json")
-    runs = {int(path.parent.name[0]): json.loads(path.read_text())["status"] for path in records}
-    assert runs == {0: "finished", 1: "failed", 3: "finished"}
-    assert (tmp_path / "sweep" / "3-model.optimizer_g.lr=0.002").is_dir()
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """A training that does at once what is named for a seed: raises it, or returns it as the exit code."""
-    seeds = []
-
-    def use(ends):
-        def train(plain, overrides):
-            seeds.append(plain["seed"])
-            end = ends.get(plain["seed"], 0)
-            if isinstance(end, BaseException):
-                raise end
-            return end
-
-        monkeypatch.setattr(training, "train", train)
-        return seeds
-
-    return use
-
-
-def test_any_exception_is_a_row_and_keeps_its_traceback(command, trained, monkeypatch):
-    """And Hydra's sweepers get the score of each job."""
-    scores, job_of = [], main._job_of
-    monkeypatch.setattr(main, "_job_of", lambda *job: scores.append(job_of(*job)) or scores[-1])
-    monkeypatch.setattr("faceforge.engine.sweep._best", lambda folder: 0.5)
-    seeds = trained({1: RuntimeError("out of\nmemory"), 2: BadInput("data.root: nothing there")})
-    code, printed, said = command("-m", "seed=range(1,4)", "run_dir=sweep")
-    assert (code, seeds) == (1, [1, 2, 3])
-    rows, last = rows_of(printed)
-    assert [row[3] for row in rows] == [
-        "failed: RuntimeError: out of memory",
-        "failed: data.root: nothing there",
-        "finished",
-    ]
-    assert last == "1 of 3 jobs finished."
-    assert said.count("Traceback") == 1
-    assert "faceforge: data.root: nothing there\n" in said
-    assert [str(score) for score in scores] == ["nan", "nan", "0.5"]
-
-
-def test_a_sweep_of_which_all_fail_alike_ends_with_their_code(tmp_path):
-    def code(*ends):
-        with Sweep(None, [], tmp_path / "jobs.jsonl") as sweep:
-            for n, end in enumerate(ends):
-                sweep.run(n, [], tmp_path, lambda end=end: end)
-            return sweep.code
-
-    assert [code(0, 0), code(0, 2, 2), code(3, 0), code(2, 3)] == [0, 2, 3, 1]
-
-
-def test_a_signal_to_a_job_ends_the_whole_sweep(command, trained):
-    seeds = trained({2: 143})
-    ended, printed, _ = command("-m", "seed=range(1,4)", "run_dir=sweep")
-    assert (ended, seeds) == (143, [1, 2])
-    rows, last = rows_of(printed)
-    assert [row[1] for row in rows] == ["seed=1", "seed=2", "seed=3"]
-    assert [row[3] for row in rows] == ["finished", "stopped by SIGTERM", "not started"]
-    assert last == "1 of 3 jobs finished."
-
-
-@pytest.mark.parametrize("end", [130, KeyboardInterrupt()], ids=["while it trains", "before"])
-def test_ctrl_c_ends_the_whole_sweep(tmp_path, end):
-    def train():
-        if isinstance(end, BaseException):
-            raise end
-        return end
-
-    sweep = Sweep([["seed=1"], ["seed=2"]], [], tmp_path / "jobs.jsonl")
-    with pytest.raises(SystemExit) as ended:
-        sweep.run(0, ["seed=1"], tmp_path, train)
-    assert (ended.value.code, sweep.rows[0].outcome) == (130, "stopped by SIGINT")
-    assert sweep.table().count("not started") == 1
-
-
-@pytest.mark.slow
-def test_a_signal_between_two_trainings_ends_the_sweep_too(command, trained, monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
-    trained({})
-    told = []
-
-    def best(folder):
-        told.append(folder)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr("faceforge.engine.sweep._best", best)
-    code, printed, _ = command("-m", "seed=1,2,3", "run_dir=sweep")
-    assert (code, len(told)) == (143, 1)
-    assert printed.count("not started") == 2
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_the_score_of_a_job_is_its_best(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"best": {"metric": "val/mae", "value": 0.25, "images": 8}}))
-    sweep = Sweep(None, [], tmp_path / "jobs.jsonl")
-    assert sweep.run(0, ["seed=1"], tmp_path, lambda: 0) == 0.25
-    assert sweep.run(1, ["seed=2"], tmp_path / "none", lambda: 0) is None
-
-    def fail():
-        raise BadInput("no")
-
-    score = sweep.run(2, ["seed=3"], tmp_path, fail)
-    assert score is not None
-    assert math.isnan(score)
 
 
 # ------------------------------------------------------------------------------------------------ other systems

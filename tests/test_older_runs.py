@@ -109,6 +109,8 @@ def test_what_version_1_began_without_has_its_default():
         "channels_last": False,
         "compile": False,
         "max_wait": 10,
+        "nodes": None,
+        "requeue": "auto",
         "accumulate": 1,
         "sync_batchnorm": False,
         "extra": {},

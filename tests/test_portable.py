@@ -92,7 +92,7 @@ def test_only_one_module_asks_for_what_windows_lacks():
 def test_without_fork_workers_are_spawned(monkeypatch):
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
     workers.warm()
-    assert workers._forks().get_start_method() == "spawn"
+    assert workers.forks().get_start_method() == "spawn"
 
 
 # ----------------------------------------------------------------------------------------------------- processes

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
@@ -19,7 +20,7 @@ import yaml
 from conftest import ROOT
 from test_studio_browser import CHROMIUM, SIZES, chromium  # noqa: F401 (fixture)
 from test_studio_web import png, portrait, serving, until
-from test_studio_workers import app
+from test_studio_workers import app, family
 
 from faceforge.errors import BadInput
 from faceforge.studio.web import access as accesses
@@ -43,16 +44,16 @@ LINES = ("proxy_request_buffering off;", "proxy_max_temp_file_size 0;")  # that 
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory):
-    """The app with two workers and a token, for a proxy: its folder, its address, and the port of the proxy."""
+    """The app with two workers and a token, for a proxy: its process, its address, and the port of the proxy."""
     folder = tmp_path_factory.mktemp("app")
     (folder / "token.txt").write_text(f"{TOKEN}\n")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     outer = f"https://127.0.0.1:{port}{PREFIX}"
-    with app(folder, "--workers", "2", "--token", "token.txt", "--public-url", outer) as (_, address, said):
+    with app(folder, "--workers", "2", "--token", "token.txt", "--public-url", outer) as (process, address, said):
         assert f"listening on {address}{PREFIX}, seen as {outer} (Ctrl-C to stop)" in said
         assert TOKEN not in said
-        yield folder, address, port
+        yield process, address, port
     assert TOKEN not in (folder / "log").read_text()
 
 
@@ -182,6 +183,28 @@ def test_the_proxy_takes_what_the_app_takes_and_the_app_says_why_not(behind, cer
         assert (answer.status_code, "token is missing" in answer.json()["says"]) == (401, True)
         answer = session.post(url, headers={**BEARER, "origin": "https://evil.example"}, timeout=60)
         assert answer.status_code == 403
+
+
+@with_nginx
+def test_the_proxy_bounds_the_requests_of_one_address(behind, certificate, tmp_path):
+    process, address, port = behind
+    most = int(re.search(r"limit_conn studio (\d+);", SITE)[1])
+    workers = [each for each in family(process) if each.ppid() != process.pid and each.pid != process.pid]
+    assert len(workers) == 2
+    with nginx(tmp_path, certificate, address, port) as outer, ThreadPoolExecutor(most + 3) as clients:
+        url = f"{outer}{PREFIX}/api/generate?run=0&count=1"
+
+        def ask(_):
+            with visitor(certificate) as session:
+                return session.post(url, headers=BEARER, timeout=60).status_code
+
+        for worker in workers:
+            worker.suspend()
+        asked = [clients.submit(ask, number) for number in range(most + 3)]
+        until(lambda: sum(each.done() for each in asked) == 3)
+        for worker in workers:
+            worker.resume()
+        assert sorted(each.result() for each in asked) == [200] * most + [503] * 3
 
 
 @with_nginx
@@ -406,6 +429,14 @@ def started(monkeypatch):
         return got[0]
 
     return start
+
+
+def test_the_commands_of_the_documentation_are_commands_of_ours(started):
+    section = (ROOT / "docs/cluster.md").read_text().split("## The app for many people")[1]
+    (line,) = re.findall(r"^faceforge (app .*)$", section, re.MULTILINE)
+    runs, settings = started(*shlex.split(line))
+    assert (runs, settings.token, settings.workers) == ([Path("runs/GAN")], "token.txt", 2)
+    assert access(settings.host, settings.public_url).root == PREFIX
 
 
 def test_the_commands_of_the_examples_are_commands_of_ours(started):

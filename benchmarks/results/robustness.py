@@ -40,6 +40,23 @@ SURVIVAL = [
         lambda r: f"{r['in_time']} of {r['signals']}, {r['right']} with the right status",
     ),
     Row(
+        "Two ranks of torchrun, one or all of them killed, and the same command typed again: the bits of an "
+        "uninterrupted run",
+        "survival_torchrun",
+        lambda r: f"{r['kills']} kills, {r['identical']} of {r['runs']} runs identical",
+    ),
+    Row(
+        "A SLURM job that gets SIGUSR1, SIGUSR2 or SIGTERM is saved, requeued once and continued to the same bits",
+        "survival_requeue",
+        lambda r: f"{r['right']} of {len(r['preemptions'])}, {r['identical']} of {r['runs']} runs identical",
+    ),
+    Row(
+        "A sweep of 12 jobs of which 2 fail, all processes killed twice and the command typed again: 10 finished "
+        "exactly once, 2 named, no folder twice",
+        "survival_sweeps",
+        lambda r: ", ".join(f"{way} {'holds' if found['holds'] else 'fails'}" for way, found in r["ways"].items()),
+    ),
+    Row(
         "A valid checkpoint, at most two intervals old, at every instant: kills at each write, full, read-only and "
         "foreign disks, flipped bits, truncated files, two trainers in one folder",
         "survival_faults",
@@ -109,6 +126,7 @@ SPEED = {
     "ema_over_averagedmodel": "Time of torch's AveragedModel over our average, with `avg_fn`",
     "ema_over_averagedmodel.multi_avg_fn": "... with `multi_avg_fn`",
     "ranks2_over_1": "Images/s of two single-threaded processes over one",
+    "ranks2_over_1.torchrun": "... of two that torchrun started, over one",
     "ranks2_over_1.half_batch_alone": "... one process on half the batch, as each of the two has, over one",
 }
 
@@ -138,7 +156,7 @@ def page(records: Path) -> str:
         parts += [f"## {title}", table(["promise", "result", "record"], rows, left=3)]
     figures = read("speed")["figures"]
     parts += ["## Speed", "From `make bench`: ratios of CPU time on one thread unless processes are named."]
-    rows = [_figure(name, what, figures[name]) for name, what in SPEED.items()]
+    rows = [_figure(name, what, figures[name]) for name, what in SPEED.items() if name in figures]
     parts += [table(["figure", "meaning", "limit", "measured", "verdict"], rows, left=5), *_where_time_goes(figures)]
     return "\n\n".join(parts) + "\n"
 

@@ -79,6 +79,7 @@ LIMITS = {  # at least, or at most where the name is in MOST
     "step_over_tutorial": 1.05,
     "ema_over_averagedmodel": 5.0,
     "ranks2_over_1": 1.6,
+    "ranks2_over_1.torchrun": 1.6,
     "pack_memory_mib": 1024.0,
 }
 MOST = {"host_over_idiom", "starved", "pack_memory_mib"}
@@ -558,9 +559,12 @@ def memory(number: int = 200_000, place: Place = None) -> None:
 # -------------------------------------------------------------------------------------------------------- two processes
 
 
-def ranked(folder: Path, processes: int, batch: int, steps: int) -> tuple[float, float]:
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+
+
+def ranked(folder: Path, processes: int, batch: int, steps: int, by_torchrun: bool = False) -> tuple[float, float]:
     """Best images a second between two logs of a run with so many single-threaded processes; cores others used."""
-    name = f"ranks{processes}"
+    name = f"ranks{processes}{'-torchrun' * by_torchrun}"
     words = [*common(folder, name, 300), f"trainer.processes={processes}", f"trainer.max_images={batch * steps}"]
     words += [
         f"data.batch_size={batch}",
@@ -570,7 +574,8 @@ def ranked(folder: Path, processes: int, batch: int, steps: int) -> tuple[float,
     ]
     words += ["trainer.checkpoint_every=1000000"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*FACEFORGE, "train", *words]
+    agent = [*TORCHRUN, f"--nproc-per-node={processes}", str(ROOT / "train.py")]
+    command = [*(agent if by_torchrun else [*FACEFORGE, "train"]), *words]
 
     def work() -> None:
         subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -584,15 +589,16 @@ def ranked(folder: Path, processes: int, batch: int, steps: int) -> tuple[float,
 
 @app.command()
 def ranks(rounds: Rounds = 3, steps: int = 64, place: Place = None) -> None:
-    """ranks2_over_1: two single-threaded processes over one, images a second on the wall."""
-    works = {"one": (1, 32), "two": (2, 32), "one on a half": (1, 16)}  # processes, batch
+    """ranks2_over_1: two single-threaded processes over one, images a second on the wall, by us and by torchrun."""
+    works = {"one": (1, 32), "two": (2, 32), "two by torchrun": (2, 32), "one on a half": (1, 16)}  # processes, batch
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     with place_of(place) as folder:
         for _ in range(rounds):
             for name, (processes, batch) in works.items():
-                found[name].append(ranked(folder, processes, batch, steps))
+                found[name].append(ranked(folder, processes, batch, steps, "torchrun" in name))
     best = {name: max(rate for rate, _ in rates) for name, rates in found.items()}
     tell("ranks2_over_1", best["two"] / best["one"], images_per_second_and_others=found)
+    tell("ranks2_over_1.torchrun", best["two by torchrun"] / best["one"])
     tell("ranks2_over_1.half_batch_alone", best["one on a half"] / best["one"])
 
 

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from faceforge.config import parameters
 from faceforge.config.composing import Library, check_task, has_own_sweeper, parse, resolve, texts_of, values_of
+from faceforge.config.multirun import not_installed
 from faceforge.config.nodes import Guard, Root, TrainerOptions
 from faceforge.errors import BadInput
 
@@ -154,7 +155,9 @@ def _check_choice(override: Override, library: Library) -> Iterator[str]:
     if None in named or (override.is_delete() and "/" not in group and group != "experiment"):
         yield f"{group}: null cannot be chosen; {INSTEAD.get(group) or 'there are ' + ', '.join(names)}"
     for choice in named:
-        if choice is not None and str(choice) not in names:
+        if lacking := not_installed(group, str(choice)):
+            yield f"{group}: {choice} {lacking}"
+        elif choice is not None and str(choice) not in names:
             form = INSTEAD.get(group) if str(choice).lower() in OFF else library.choice_like(group, choice)
             yield f"{group}: there is no {choice!r}; {form or nearest(str(choice), names)}"
 

@@ -25,6 +25,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
 
 from faceforge import words
 from faceforge.config import parameters
@@ -98,6 +99,17 @@ class Library:
                 self._notice(old, OLDER[old])
         HydraConfig.instance().set_config(config)
         return config
+
+    def first_job(self, overrides: Iterable[str]) -> DictConfig | None:
+        """The groups and Hydra's own nodes as a sweep's first job has them; None if they cannot be composed."""
+        parsed, problems = parse(overrides)
+        kept = [o for o in parsed if o.is_hydra_override() or self.is_group(o.key_or_group)]
+        kept += [o for o in parsed if o.key_or_group == "trusted_packages"]
+        try:
+            chosen = [texts_of(o)[0] if o.is_sweep_override() else str(o.input_line) for o in kept]
+            return None if problems else self.compose(chosen)
+        except (HydraException, OmegaConfBaseException, ValueError, IndexError):
+            return None  # the check says why
 
     def _notice(self, old: str, new: str) -> None:
         line = f"{old} is called {new} now"
@@ -199,7 +211,7 @@ def plain(
     rename_older(plain_data, named)
     resolved = fitted(plain_data, parameters.of(Root))
     _expand_paths(resolved, start)
-    made = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+    made = {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/") and k != "sweep"}
     resolved["choices"] = {"experiment": None, **made}
     if problem := check_task(resolved, resolved["choices"]):
         raise BadInput(problem)
@@ -251,6 +263,17 @@ def parse(overrides: Iterable[str]) -> tuple[list[Override], list[str]]:
 def _parse_one(text: str) -> Override:
     """Cached: each override is parsed several times, and Hydra's grammar takes milliseconds."""
     return OverridesParser.create().parse_override(text)
+
+
+def with_space(overrides: Iterable[str], first: DictConfig) -> list[str]:
+    """Overrides with the sweeper and the search space that a yaml chose, unless the command line names them itself."""
+    words_of = list(overrides)
+    parsed, _ = parse(words_of)
+    given = {o.get_key_element().lstrip("+") for o in parsed} | {o.key_or_group for o in parsed}
+    space = [f"{key}={value}" for key, value in (first.hydra.sweeper.get("params") or {}).items() if key not in given]
+    sweeper = first.hydra.runtime.choices["hydra/sweeper"]
+    chosen = [f"hydra/sweeper={sweeper}"] if sweeper != "basic" and "hydra/sweeper" not in given else []
+    return [*words_of, *chosen, *space]
 
 
 def is_sweep(overrides: Iterable[str]) -> bool:

@@ -6,8 +6,10 @@ ROCm, Apple and Intel GPUs, and devices that a package adds to torch, share the 
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,7 @@ Devices = int | str | list[int]  # how many, or which
 Resolved = Literal["32", "bf16", "16"]
 MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "16": "16-mixed"}
 CPU = torch.device("cpu")
+SHOWN = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}  # ROCm, which is called cuda, reads it too
 
 
 def accelerator() -> torch.device | None:
@@ -64,7 +67,7 @@ def gpus(asked: int | None, batch_size: int) -> int:
     """
     found = count()
     if asked is None:
-        most = min(found, 1) if getattr(sys, "ps1", None) is not None else found
+        most = min(found, 1) if interactive() else found
         return next((number for number in range(most, 0, -1) if batch_size % number == 0), 0)
     if asked < 0:
         raise BadInput(f"trainer.gpus: {asked} must be 0 (the CPU), a number of GPUs, or null for every GPU")
@@ -76,6 +79,11 @@ def gpus(asked: int | None, batch_size: int) -> int:
             + " (the CPU)" * (not found)
         )
     return asked
+
+
+def interactive() -> bool:
+    """Whether this is a notebook or a Python prompt, which cannot start processes that train."""
+    return getattr(sys, "ps1", None) is not None
 
 
 def gpus_of_ranks(asked: int | None, launch: Launch) -> int:
@@ -142,6 +150,23 @@ def _cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return platform.processor() or platform.machine()
+
+
+def show_only(indices: Sequence[int]) -> None:
+    """Hide the other accelerators from this process, which must not have used any yet; all stay if none is named.
+
+    A variable that hides some already is narrowed. Kinds without such a variable have one accelerator at most.
+    """
+    kind = torch.accelerator.current_accelerator()  # asks no driver, which would read the variable now
+    name = SHOWN.get(kind.type) if kind else None
+    if name and len(indices):
+        there = os.environ[name].split(",") if os.environ.get(name) else None
+        os.environ[name] = ",".join(there[index] if there else str(index) for index in indices)
+
+
+def use_threads(number: int) -> None:
+    """Compute on this many cores."""
+    torch.set_num_threads(number)
 
 
 # ------------------------------------------------------------------------------------------------ what Lightning needs

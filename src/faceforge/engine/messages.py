@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faceforge import words
+from faceforge.engine import devices
 from faceforge.engine.run import Run
 from faceforge.io.kinds import told
 
@@ -25,6 +26,14 @@ def greeting(run: Run) -> str:
     if skipped:
         lines.append(f"{skipped:,} images could not be used; see {folder}/skipped.csv")
     return "\n".join([*lines, *told(data.get("left_out", {})), *data.get("tables", []), *data.get("cautions", [])])
+
+
+def left_idle(folder: Path, gpus: int) -> str | None:
+    """The line for a notebook on a machine with more GPUs than the one that it trains on; None elsewhere."""
+    if not devices.interactive() or gpus != 1 or devices.count() < 2:
+        return None
+    again = words.train(words.word("resume", words.relative(folder)))
+    return f"This machine has {devices.count()} GPUs, a notebook trains on one; to use all, stop and type !{again}"
 
 
 def farewell(run: Run, code: int, trusted: Sequence[str]) -> str:

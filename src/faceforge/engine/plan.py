@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from faceforge import config as configuration
+from faceforge import words
 from faceforge.config.nodes import Guard, TrainerOptions
 from faceforge.engine import cluster, devices
 from faceforge.engine.cluster import Launch
@@ -90,6 +91,7 @@ def _count(options: TrainerOptions, batch_size: int) -> int:
     if not launch.outside:
         if (options.nodes or 1) > 1:
             raise BadInput(f"trainer.nodes: {options.nodes} requested; start one process per GPU with torchrun or srun")
+        _allow_processes(options)
         return devices.gpus(options.gpus, batch_size)
     if not launch.even:
         raise BadInput(f"{launch.by}: every machine must start the same number of processes")
@@ -100,6 +102,14 @@ def _count(options: TrainerOptions, batch_size: int) -> int:
         each = f"{launch.by} started {launch.processes} on each machine"
         raise BadInput(f"trainer.processes: {options.processes} requested, {each}")
     return gpus
+
+
+def _allow_processes(options: TrainerOptions) -> None:
+    """Raises BadInput, with what to type instead, where a notebook asks for several processes."""
+    for key, number in {"gpus": options.gpus, "processes": options.processes}.items():
+        if devices.interactive() and (number or 0) > 1:
+            instead = words.train("...", f"trainer.{key}={number}")
+            raise BadInput(f"trainer.{key}: {number} requested, but a notebook trains in one process; type !{instead}")
 
 
 def _check(config: Mapping[str, Any]) -> None:

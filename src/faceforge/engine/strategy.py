@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from faceforge.engine import messages
 from faceforge.engine.cluster import Launch
 from faceforge.engine.group import Group
 from faceforge.engine.guard import NotFinite
@@ -30,6 +31,11 @@ class Ranks(DDPStrategy):
     def __init__(self, device: torch.device) -> None:
         backend = distributed.get_default_backend_for_device(device)
         super().__init__(start_method="spawn", process_group_backend=backend)
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """In a rank that was started: it has none of its parent's filters."""
+        super().__setstate__(state)
+        messages.filter_warnings()
 
     def configure_ddp(self) -> None:
         """Nothing to broadcast: all ranks have the same weights, from the seed or a checkpoint."""

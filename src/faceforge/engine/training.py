@@ -184,6 +184,8 @@ def _fit(plan: Plan, run: Run, module: Scheme, data: FaceData, group: Group | No
     device, threads = devices.name(plan.gpus), torch.get_num_threads()
     run.update(device=device, threads=threads, precision=plan.precision, data=data.summary())
     print(messages.greeting(run), flush=True)
+    if note := messages.left_idle(run.folder, plan.gpus):
+        print(note)
     cluster.remember(plan.launch, run.folder)
     signals = _signals(plan, group)
     status, code = "failed", 1

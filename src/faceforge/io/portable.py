@@ -96,6 +96,19 @@ def _is_alive_on_windows(process: int) -> bool:
     return code.value == 259  # STILL_ACTIVE
 
 
+def send(process: int, number: int) -> None:
+    """Send a signal to a process of this user, if it still runs. Windows knows SIGTERM alone, which ends it at once."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(process, number)
+
+
+def own_session() -> None:
+    """Leave the terminal's group: its Ctrl-C then reaches only the process that started this one and passes it on."""
+    if sys.platform != "win32":
+        with suppress(PermissionError):  # it already leads a group
+            os.setsid()
+
+
 def write_no_core_files() -> None:
     """Keep this process from writing its memory to disk if it crashes."""
     if resource is not None:

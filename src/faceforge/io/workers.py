@@ -52,7 +52,7 @@ def in_order(work: Work[T], faces: Sequence[int], chunk: int | None = None) -> I
 
 def warm() -> None:
     """Start other processes early, so that they load modules while this one does single-core work."""
-    if cores() > 1 and _forks().get_start_method() == "forkserver":
+    if cores() > 1 and forks().get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
         forkserver.ensure_running()
@@ -62,7 +62,7 @@ def _by_processes(work: Work[T], spans: Sequence[Sequence[int]], processes: int)
     """Results in order, by this process and a pool of others; by this one alone if the pool breaks."""
     to_start, done = iter(spans), 0
     waiting: deque[Future[list[T]]] = deque()
-    pool = ProcessPoolExecutor(processes - 1, _forks(), _begin_worker, (work,))
+    pool = ProcessPoolExecutor(processes - 1, forks(), _begin_worker, (work,))
     with ThreadPoolExecutor(1) as starter:
         try:
             started = starter.submit(pool.submit, _do, [])  # waits until modules are loaded
@@ -90,15 +90,15 @@ def _over(outcome: list[T]) -> Future[list[T]]:
     return future
 
 
-def _forks() -> BaseContext:
+def forks(*modules: str) -> BaseContext:
     """Workers are forked from a process that has only loaded modules, not from the trainer with its threads and locks.
 
-    Without fork (Windows) each worker loads its modules itself.
+    It loads ``modules`` too, if it has not begun. Without fork (Windows) each worker loads its modules itself.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "torch", "faceforge.data.cache"])
+    context.set_forkserver_preload(["__main__", "torch", "faceforge.data.cache", *modules])
     return context
 
 

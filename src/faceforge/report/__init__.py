@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from faceforge.report.charts import write_curves
     from faceforge.report.diagram import describe
     from faceforge.report.page import write_report
+    from faceforge.report.sweep import write_sweep
 
-__all__ = ["describe", "write_curves", "write_report"]
-_HOMES = {"describe": "diagram", "write_curves": "charts", "write_report": "page"}
+__all__ = ["describe", "write_curves", "write_report", "write_sweep"]
+_HOMES = {"describe": "diagram", "write_curves": "charts", "write_report": "page", "write_sweep": "sweep"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,16 @@ COLOURS = ("#0b6bcb", "#c4520a", "#0a7d5a", "#8a4fbf", "#8c6d00", "#b3316b")
 RULE = "#dfe3e8"  # of grids and axes
 STEPS = [1, 2, 2.5, 5, 10]  # between ticks
 _CLASSES = {colour: f"c{n}" for n, colour in enumerate(COLOURS)} | {RULE: "rule"}
-_KEPT = ("fill", "opacity", "stroke", "stroke-width", "stroke-linejoin", "stroke-linecap", "text-anchor")
+_KEPT = (
+    "fill",
+    "opacity",
+    "stroke",
+    "stroke-opacity",
+    "stroke-width",
+    "stroke-linejoin",
+    "stroke-linecap",
+    "text-anchor",
+)
 _DIGITS = re.compile(r"\d+\.\d{2,}")
 _BARE = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 

@@ -25,6 +25,8 @@ LIST = "list"
 class _Group(TyperGroup):
     """``runs FOLDER`` without the name of a command is ``runs list FOLDER``."""
 
+    # Any: the context's class depends on the version of typer
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args and args[0] in self.commands else [LIST, *args])
 

@@ -7,7 +7,7 @@ import time
 import pytorch_lightning as pl
 
 from faceforge.data.datamodule import FaceData
-from faceforge.engine import devices, messages
+from faceforge.engine import devices
 from faceforge.engine.callbacks.session import ClockCallback, parts
 from faceforge.schemes.base import Scheme
 from faceforge.types import Json
@@ -26,7 +26,6 @@ class Clock(ClockCallback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Connect the data to the module's clock before anything is drawn."""
-        messages.filter_warnings()  # a rank starts without its parent's filters
         module, data = parts(trainer, pl_module)
         data.clock, data.rank, data.world = module.clock, trainer.global_rank, trainer.world_size
         data.pin_memory = trainer.strategy.root_device.type != "cpu" and devices.can_pin()
