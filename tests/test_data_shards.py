@@ -1,7 +1,9 @@
 """WebDataset shards and Hugging Face data sets, both written here by their own libraries."""
 
+import http.server
 import json
 import sys
+import threading
 from functools import partial
 
 import numpy as np
@@ -120,6 +122,19 @@ def test_bad_roots_of_shards_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
     with pytest.raises(BadInput, match=r"^data=shards needs webdataset; .* pip install -e '\.\[shards\]'$"):
         Shards(str(tmp_path))
+
+
+def test_shards_of_a_server_are_downloaded_once(tmp_path):
+    write_shards(tmp_path / "served")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_address[1]}/faces-{{000..002}}.tar"
+        whole = Shards(root, cache=str(tmp_path / "c"))
+        with pytest.raises(BadInput, match=r"faces-003.tar: cannot be downloaded to .*shards \("):
+            Shards(root.replace("002", "003"), cache=str(tmp_path / "c"))
+        server.shutdown()
+    assert Shards(root, cache=str(tmp_path / "c")).faces == whole.faces == Shards(str(tmp_path / "served")).faces
 
 
 # ------------------------------------------------------------------------------------------------- data=hub

@@ -166,8 +166,7 @@ class Remembered(Files):
         plain = notes.plain
         self.name, self.told, self.store = plain["name"], plain["told"], store
         self.names: Sequence[str] = notes.text("names")
-        columns = (map(_known, notes.text(column)) for column in ("ids", "people", "splits"))
-        self.faces = [Face(face or "", person, split) for face, person, split in zip(*columns, strict=True)]
+        self.faces = list(map(Face, notes.text("ids"), notes.known("people"), notes.known("splits")))
         self._left_out = Counter(plain["left_out"])
         self._attributes = None if plain["columns"] is None else (plain["columns"], notes.attributes)
 
@@ -198,6 +197,12 @@ class _Notes:
         whole = self._arrays[name].tobytes().decode("utf-8", "surrogateescape")
         return whole.split("\0")
 
+    def known(self, name: str) -> list[str | None]:
+        """A column of texts, None where there is none."""
+        if not np.any(self._arrays[name] == ord(NOTHING)):
+            return [*self.text(name)]
+        return [None if text == NOTHING else text for text in self.text(name)]
+
 
 def _column(texts: Iterator[str | None]) -> np.ndarray:
     found = [NOTHING if text is None else text for text in texts]
@@ -205,10 +210,6 @@ def _column(texts: Iterator[str | None]) -> np.ndarray:
     if whole.count("\0") != len(found) - 1:
         raise ValueError("a text holds what lies between texts")
     return np.frombuffer(whole.encode("utf-8", "surrogateescape"), dtype=np.uint8)
-
-
-def _known(text: str) -> str | None:
-    return None if text == NOTHING else text
 
 
 def _remember(places: Sequence[Path], state: _State, source: Files, listing: Listing) -> None:
