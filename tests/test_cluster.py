@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -52,7 +53,7 @@ def above(monkeypatch):
 
 def test_this_process_has_ancestors():
     found = dict(ancestors())
-    assert "pytest" in " ".join(found[os.getpid()])
+    assert list(filter(None, found[os.getpid()])) == list(filter(None, psutil.Process().cmdline()))
     assert os.getppid() in found
 
 

@@ -260,7 +260,9 @@ def test_globs_and_ranges_name_their_jobs():
     assert named == [[experiment, f"seed={seed}"] for experiment in published for seed in (1, 2)]
     everything = jobs_of("experiment=glob(*)")
     assert everything == [[f"experiment={name}"] for name in composing.Library().names("experiment")]
-    assert jobs_of("data=glob(*)") == [["data=celeba"], ["data=crops"], ["data=drawn"], ["data=lfw"]]
+    assert jobs_of("data=glob(*)") == [
+        [f"data={name}"] for name in ("celeba", "crops", "drawn", "hub", "lfw", "shards")
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ other systems

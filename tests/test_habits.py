@@ -450,7 +450,9 @@ def test_a_run_without_a_home_says_it_in_one_line(tmp_path):
     quick = [*(w for w in TINY if not w.startswith(("logger", "trainer.max"))), "run_dir=run", "trainer.max_images=8"]
     done = run_python(TRAIN, tmp_path, *quick, **nowhere, FACEFORGE_CACHE="", WANDB_MODE="offline", XDG_CONFIG_HOME="")
     assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "none" in line]
+    said = [line for line in done.stderr.splitlines() if "none" in line]
+    assert len(said) == 1, done.stderr
+    (line,) = said
     assert "not writable; packed data goes to" in line
     assert "created a temporary cache directory" not in done.stderr
     assert "INFO" not in done.stderr

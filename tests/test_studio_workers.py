@@ -264,7 +264,9 @@ def app(folder, *words, **environment):
         try:
             until(lambda: process.poll() is not None or "Ctrl-C" in (folder / "log").read_text(), 60)
             said = (folder / "log").read_text()
-            yield process, re.search(r"http://127\.0\.0\.1:\d+", said)[0], said
+            address = re.search(r"http://127\.0\.0\.1:\d+", said)
+            assert address, (process.poll(), said)
+            yield process, address[0], said
         finally:
             process.kill()
             process.wait()

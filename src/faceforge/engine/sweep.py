@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from faceforge import words
+from faceforge import report, words
 from faceforge.engine.jobs import PRUNED, RUNNING, STOPPED, Record, run_record
 from faceforge.errors import BadInput
 from faceforge.io.files import short_name
 from faceforge.io.portable import HOST, LISTENED, Handler, Held, is_alive, locked, send
-from faceforge.report import write_sweep
 from faceforge.types import JobRow
 
 # An unswept override of these keys does not make another job: a resumed run may change them too.
@@ -149,7 +148,7 @@ class Sweep:
     def write(self) -> None:
         """Write sweep.csv and sweep.html. Raises BadInput."""
         try:
-            page = write_sweep(self.folder, self.rows)
+            page = report.write_sweep(self.folder, self.rows)
         except OSError as error:
             raise BadInput(
                 f"{self.folder}: sweep.html cannot be written ({error.strerror}); the jobs are whole"
