@@ -322,6 +322,7 @@ def weights(folder):
     return checkpoint.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
 
 
+@pytest.mark.slow
 def test_micro_batches_of_two_processes_add_up_to_their_batch(tiny, tmp_path, monkeypatch):
     """Whole runs in double precision; the networks note what they see, so each has a folder for it."""
     made = []

@@ -158,6 +158,7 @@ def test_a_launcher_of_ones_own_runs_a_sweep(faceforge, tmp_path):
     assert "2 of 2 jobs finished." in done.stdout
 
 
+@pytest.mark.slow
 def test_a_launcher_may_run_jobs_in_other_processes(faceforge, tmp_path):
     """joblib's: the table at the end has each job's outcome, wherever it ran."""
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "run_dir=sweep", "model.optimizer.lr=1e-3,-1"]

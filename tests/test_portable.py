@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -93,6 +94,19 @@ def test_without_fork_workers_are_spawned(monkeypatch):
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
     workers.warm()
     assert workers.forks().get_start_method() == "spawn"
+
+
+def test_where_a_socket_would_have_too_long_a_path_workers_are_spawned(monkeypatch, tmp_path):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    assert workers.forks().get_start_method() == "spawn"
+    ended = workers.forks().Process(target=os.getpid)
+    ended.start()
+    ended.join()
+    assert ended.exitcode == 0
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (workers.LONGEST_FOLDER - 1))
+    assert workers.forks().get_start_method() == "forkserver"
 
 
 # ----------------------------------------------------------------------------------------------------- processes

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -25,6 +26,7 @@ Work = Callable[[Sequence[int]], list[T]]
 
 PARALLEL_SECONDS = 6.0  # shorter work finishes before a second process has loaded its modules
 CHUNK = 64
+LONGEST_FOLDER = 70  # bytes; multiprocessing adds 32, and the path of a socket has at most 107
 LAST_SECONDS = 60  # of a worker after SIGTERM
 
 
@@ -91,14 +93,21 @@ def _over(outcome: list[T]) -> Future[list[T]]:
 
 
 def forks(*modules: str) -> BaseContext:
-    """Workers are forked from a process that has only loaded modules, not from the trainer with its threads and locks.
+    """Workers of a training: torch and the packed cache are loaded, and ``modules`` too, if it has not begun."""
+    return forked_with("torch", "faceforge.data.cache", *modules)
 
-    It loads ``modules`` too, if it has not begun. Without fork (Windows) each worker loads its modules itself.
+
+def forked_with(*modules: str) -> BaseContext:
+    """Workers are forked from a process that has only loaded modules, not from this one with its threads and locks.
+
+    Without fork (Windows), and where that process could not be reached (the folder of temporary files has a longer name
+    than the path of a socket may have), each worker loads its modules itself.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    folder = os.fsencode(tempfile.gettempdir())
+    if "forkserver" not in multiprocessing.get_all_start_methods() or len(folder) > LONGEST_FOLDER:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "torch", "faceforge.data.cache", *modules])
+    context.set_forkserver_preload(["__main__", *modules])
     return context
 
 

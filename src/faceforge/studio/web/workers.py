@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from faceforge.errors import BadInput
-from faceforge.io.workers import cores
+from faceforge.io.workers import cores, forked_with
 from faceforge.types import Json
 
 WORK = "faceforge.studio.web.work"
@@ -220,11 +220,8 @@ class Workers:
 
 def _process(pipe: Connection, setup: Setup, folder: Path) -> BaseProcess:
     """A process to start. Where there is fork, its modules are those of a process that has loaded nothing else."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn").Process(target=_run, args=(pipe, setup, folder), daemon=True)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", WORK])
-    return context.Process(target=_run, args=(pipe, setup, folder), daemon=True)
+    context = forked_with(WORK)
+    return context.Process(target=_run, args=(pipe, setup, folder), daemon=True)  # type: ignore[attr-defined]
 
 
 def _run(pipe: Connection, setup: Setup, folder: Path) -> None:
