@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from faceforge.errors import BadInput
@@ -25,3 +27,12 @@ def run(app: Callable[[], object]) -> None:
     except BadInput as error:
         print(f"{module().rpartition('.')[2]}: {error}", file=sys.stderr)
         sys.exit(BadInput.exit_code)
+
+
+@contextmanager
+def place_of(asked: Path | None) -> Iterator[Path]:
+    """A folder to write into, as an absolute path."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (asked or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder

@@ -23,7 +23,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ import typer
 from PIL import Image
 
 from benchmarks import records
-from benchmarks.command import ROOT, run
+from benchmarks.command import ROOT, place_of, run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 Rounds = Annotated[int, typer.Option(help="Of each side, in turns.")]
@@ -66,15 +65,6 @@ TrainFaces.__getitems__ = first
 from faceforge.main import main
 main()
 """
-
-
-@contextmanager
-def place_of(asked: Path | None) -> Iterator[Path]:
-    """A folder to write into."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = (asked or Path(temporary)).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
 
 
 def keep(name: str, value: float, holds: bool, about: dict[str, Any]) -> None:

@@ -19,7 +19,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +36,7 @@ from PIL import Image
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks import machine, records
-from benchmarks.command import FACEFORGE, ROOT
+from benchmarks.command import FACEFORGE, ROOT, place_of
 from benchmarks.speed import baselines
 from benchmarks.speed.pace import (
     LEAST,
@@ -107,15 +106,6 @@ def disturbed(about: Mapping[str, Any]) -> bool:
     if "rejected" in about:
         return about["turns"] - about["rejected"] < min(LEAST, about["turns"])
     return any(disturbed(part) for part in about.values() if isinstance(part, Mapping))
-
-
-@contextmanager
-def place_of(asked: Path | None) -> Iterator[Path]:
-    """A folder to write into, as an absolute path."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = (asked or Path(temporary)).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
 
 
 def common(folder: Path, name: str, faces: int) -> list[str]:

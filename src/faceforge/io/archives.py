@@ -60,6 +60,25 @@ class FileStore(Protocol):
         ...
 
 
+class InPieces:
+    """Base of stores whose files are parts of larger ones and are read whole. Only the source knows their names."""
+
+    def names(self) -> list[str]:
+        """None."""
+        return []
+
+    def read(self, name: str) -> bytes:
+        """As Store.read."""
+        raise NotImplementedError
+
+    def head(self, name: str) -> bytes:
+        """As Store.head."""
+        try:
+            return self.read(name)[:HEAD]
+        except ImageError:
+            return b""
+
+
 class Folder:
     """A folder and everything below it. Links to folders outside it are followed once."""
 

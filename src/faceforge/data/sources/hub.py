@@ -12,10 +12,9 @@ from faceforge.data.layout import SPLITS
 from faceforge.data.sources.base import Face, Files
 from faceforge.data.sources.columns import flat, people_and_labels
 from faceforge.errors import BadInput, to_install
-from faceforge.io.archives import MAX_FILE_BYTES, FileStore
+from faceforge.io.archives import MAX_FILE_BYTES, FileStore, InPieces
 from faceforge.io.attributes import Attributes
 from faceforge.io.images import ImageError
-from faceforge.io.kinds import HEAD
 from faceforge.io.storage import cache_root
 
 if TYPE_CHECKING:
@@ -131,17 +130,13 @@ def _values(part: Dataset, column: str) -> Sequence[dict[str, object]]:
     return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
 
 
-class Columns:
+class Columns(InPieces):
     """The pictures of a data set: a name is the split, the row and the column, with tabs between."""
 
     def __init__(self, root: Path, cache: str | None, parts: dict[str, Dataset] | None = None) -> None:
         self.root = root
         self.left_out: Counter[str] = Counter()
         self._cache, self._parts = cache, parts
-
-    def names(self) -> list[str]:
-        """None: only the source knows them."""
-        return []
 
     def read(self, name: str) -> bytes:
         """As Store.read."""
@@ -155,13 +150,6 @@ class Columns:
         if not data or len(data) > MAX_FILE_BYTES:
             raise ImageError("no picture in this row" if not data else f"must have at most {MAX_FILE_BYTES} bytes")
         return data
-
-    def head(self, name: str) -> bytes:
-        """As Store.head."""
-        try:
-            return self.read(name)[:HEAD]
-        except ImageError:
-            return b""
 
     def status(self, name: str) -> os.stat_result:
         """The status of the Arrow file that was written or downloaded last."""

@@ -14,10 +14,9 @@ from typing import IO, NamedTuple
 from faceforge.data.sources.base import Face, Files
 from faceforge.data.sources.columns import flat, people_and_labels
 from faceforge.errors import BadInput, to_install
-from faceforge.io.archives import IMAGES, MAX_FILE_BYTES, FileStore
+from faceforge.io.archives import IMAGES, MAX_FILE_BYTES, FileStore, InPieces
 from faceforge.io.attributes import Attributes
 from faceforge.io.images import ImageError
-from faceforge.io.kinds import HEAD
 from faceforge.io.storage import cache_root
 
 CLASS, DATA = "cls", "json"
@@ -168,16 +167,12 @@ def _values(file: IO[bytes], files: dict[str, tarfile.TarInfo]) -> dict[str, str
     return found
 
 
-class TarFiles:
+class TarFiles(InPieces):
     """Members of tars, read where they lie; a name is the tar, offset, size and member, with tabs between."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.left_out: Counter[str] = Counter()
-
-    def names(self) -> list[str]:
-        """None: only the source knows them."""
-        return []
 
     def read(self, name: str) -> bytes:
         """As Store.read."""
@@ -187,13 +182,6 @@ class TarFiles:
         if int(size) > MAX_FILE_BYTES:
             raise ImageError(f"must be a file of at most {MAX_FILE_BYTES} bytes")
         return self._part(path, int(start), int(size))
-
-    def head(self, name: str) -> bytes:
-        """As Store.head."""
-        try:
-            return self.read(name)[:HEAD]
-        except ImageError:
-            return b""
 
     def status(self, name: str) -> os.stat_result:
         """The status of the tar."""
