@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import sys
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -64,6 +65,12 @@ def test_every_cell_runs(path, tmp_path, monkeypatch):
             assert set(SMALLER[path.stem]) <= set(shell.user_ns)
             shell.push(SMALLER[path.stem])
     assert list(Path("runs").rglob("report.html"))
+
+
+@pytest.fixture(autouse=True)
+def _no_prompt_stays(monkeypatch):
+    """IPython's shell leaves a prompt behind, by which later tests of this process would be taken for a notebook."""
+    monkeypatch.setattr(sys, "ps1", None, raising=False)
 
 
 @pytest.fixture
