@@ -345,6 +345,7 @@ def distance(one, other):
     return max(float((value - second[name]).abs().max()) for name, value in first.items())
 
 
+@pytest.mark.slow
 def test_two_processes_with_shared_statistics_train_as_one(tiny):
     """Whole runs: the default networks, whose statistics are of the batch, and a batch of which each has a part."""
     two = tiny("two", *BATCH, "trainer.processes=2", "trainer.sync_batchnorm=true")

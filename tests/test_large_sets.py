@@ -88,6 +88,7 @@ print(packed.rows.mapped, [int(next(faces)["target"].sum()) for _ in range(4)])
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_map_the_set_feeds_it(tmp_path):
     file = np.lib.format.open_memmap(tmp_path / "faces.npy", mode="w+", dtype=np.uint8, shape=(50_000, 3, 64, 64))
     file[::97] = np.arange(0, 50_000, 97, dtype=np.int64).reshape(-1, 1, 1, 1) % 251  # most of it has no bytes on disk

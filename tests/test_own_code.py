@@ -141,6 +141,7 @@ class Backwards(Launcher):
 '''  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_launcher_of_ones_own_runs_a_sweep(faceforge, tmp_path):
     (tmp_path / "my_conf/hydra_plugins").mkdir()
     (tmp_path / "my_conf/hydra_plugins/backwards.py").write_text(LAUNCHER)
