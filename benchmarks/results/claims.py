@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from benchmarks.results.book import Book, names, spread, won_from
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics.table import measure as measure_of
 
 Verdict = Literal["holds", "does not hold", "depends on the seed", "not run yet"]
 Source = Literal["published", "aim", "check"]
@@ -63,7 +63,7 @@ class Asker:
         self, said: str, source: Source, better: str, worse: str, score: str, which: str = "model", **options: Any
     ) -> Claim:
         """One row has a better score than another."""
-        measure = MEASURES[score]
+        measure = measure_of(score)
         a, b = self.book.scores(better, score, which), self.book.scores(worse, score, which)
         label = f"{measure.label}:"
         found = (better, f"{label} {better}", a), (worse, worse, b)
@@ -82,7 +82,7 @@ class Asker:
         **more: Any,
     ) -> Claim:
         """A row's score is better than that of a baseline, by more than ``by``."""
-        measure = MEASURES[score]
+        measure = measure_of(score)
         a, b = self.book.scores(row, score), self.book.scores(row, score, other)
         found = (row, f"{measure.label}: {row}", a), (row, other, b)
         return self.paired(said, source, *found, lambda x, y: measure.rank(x) - measure.rank(y) > by, measure.digits,

@@ -13,7 +13,7 @@ from benchmarks.results.claims import SECTIONS, Claim
 from benchmarks.results.curves import svg
 from benchmarks.results.rows import Row, Size, Table
 from faceforge.errors import BadInput
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics.table import MEASURES, label, measure, metric_of
 
 MARKS = ("<!-- results: made by python -m benchmarks.results page -->", "<!-- end of results -->")
 TASKS = {"super_resolution": "super-resolution", "none": "generated faces"}
@@ -155,21 +155,24 @@ def problem(record: Record) -> str:
 
 def _table(entries: Sequence[tuple[Row, Size, Mapping[int, Record]]], kind: str) -> str:
     cells = [row for _, _, records in entries for r in records.values() for row in r["evaluation"]["rows"]]
-    scores = [name for name in MEASURES if any(c["table"] == kind and name in c["scores"] for c in cells)]
+    known = dict.fromkeys(name for c in cells if c["table"] == kind for name in c["scores"])
+    scores = [name for metric in MEASURES for name in known if metric_of(name) == metric]
     if not scores:
         return ""
     gap = kind == "images" and any("evaluation_train" in r for _, _, records in entries for r in records.values())
-    head = ["", *(_heading(name) for name in scores), *(["PSNR, training faces"] if gap else []), "images", "minutes",
-            "parameters", "seeds"]  # fmt: skip
+    head = ["", *(_heading(name, scores) for name in scores), *(["PSNR, training faces"] if gap else []),
+            "images", "minutes", "parameters", "seeds"]  # fmt: skip
     body = [line for entry in entries for line in _models(entry, kind, scores, gap)]
     body += _others(entries, kind, scores, len(head))
     return table_of(head, body)
 
 
-def _heading(name: str) -> str:
-    measure = MEASURES[name]
-    arrow = {"higher": "↑", "lower": "↓"}.get(measure.better, "→ 1")
-    return f"{measure.label}{f', {measure.unit}' * bool(measure.unit)} {arrow}"
+def _heading(name: str, scores: Sequence[str]) -> str:
+    """A column's head, with the extractor where two columns differ only in it."""
+    shown, alike = measure(name), [score for score in scores if metric_of(score) == metric_of(name)]
+    arrow = {"higher": "↑", "lower": "↓"}.get(shown.better, "→ 1")
+    words = label(name) if len(alike) > 1 else shown.label
+    return f"{words}{f', {shown.unit}' * bool(shown.unit)} {arrow}"
 
 
 def _models(
@@ -187,7 +190,7 @@ def _models(
 
 def _mean(values: Sequence[float | None], score: str) -> str:
     known = [value for value in values if value is not None]
-    return spread(known, MEASURES[score].digits)
+    return spread(known, measure(score).digits)
 
 
 def _cost(records: Mapping[int, Record]) -> list[str]:
