@@ -1,0 +1,177 @@
+"""Faces cut out as dlib's network was trained on them: by five points, to 150x150, differentiable in the pixels."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from faceforge.io import dlib_models
+
+SIDE = 150  # pixels of an aligned face
+# dlib's mean points (image_transforms/interpolation.h: get_face_chip_details) in the unit square, and what it adds on
+# each side: the outer and inner corner of the right eye of the picture, those of the left one, and below the nose
+CHIP_POINTS = (
+    (0.8595674595992, 0.2134981538014),
+    (0.6460604764104, 0.2289674387677),
+    (0.1205750620789, 0.2137274526848),
+    (0.3340850613712, 0.2290642403242),
+    (0.4901123135679, 0.6277975316475),
+)
+CHIP_PADDING = 0.25
+
+# A similarity z -> scale and turn z, then move: (N, 4) of p, q, x, y, where x' = p x - q y + x, y' = q x + p y + y
+
+
+def fitted(source: Tensor, target: Tensor) -> Tensor:
+    """The similarities (N, 4) that map points (P, 2) to points (N, P, 2) with least squares (Umeyama 1991)."""
+    centre, goal = source.mean(0), target.mean(1)
+    s, t = source - centre, target - goal[:, None]
+    total = s.square().sum()
+    p = (s * t).sum((1, 2)) / total
+    q = (s[:, 0] * t[..., 1] - s[:, 1] * t[..., 0]).sum(1) / total
+    x = goal[:, 0] - p * centre[0] + q * centre[1]
+    y = goal[:, 1] - q * centre[0] - p * centre[1]
+    return torch.stack([p, q, x, y], 1)
+
+
+def applied(similarity: Tensor, points: Tensor) -> Tensor:
+    """Points (N or 1, P, 2) mapped by similarities (N, 4)."""
+    p, q, x, y = (part[:, None] for part in similarity.unbind(1))
+    across, down = points.unbind(-1)
+    return torch.stack([p * across - q * down + x, q * across + p * down + y], -1)
+
+
+class Points(nn.Module):
+    """dlib's predictor of five points of a face (Kazemi and Sullivan 2014), for whole batches on any device."""
+
+    def __init__(self, forests: dlib_models.Forests) -> None:
+        super().__init__()
+        for name, values in vars(forests).items():
+            self.register_buffer(name, torch.from_numpy(values.copy()), persistent=False)
+        self.mean: Tensor
+        self.stages, self.trees, self.splits = forests.first.shape
+
+    @torch.no_grad()
+    def forward(self, grey: Tensor, boxes: Tensor) -> Tensor:
+        """Points (N, 5, 2) of faces in pictures (N, H, W) in [0, 255], in pixels whose centres are integers.
+
+        ``boxes`` (N, 4) are similarities that map the unit square to the box of each face.
+        """
+        shape = self.mean.expand(len(grey), -1, -1)
+        for stage in range(self.stages):
+            shape = shape + self._move(stage, grey, boxes, shape)
+        return applied(boxes, shape)
+
+    def _move(self, stage: int, grey: Tensor, boxes: Tensor, shape: Tensor) -> Tensor:
+        turn = fitted(self.mean, shape)
+        turn = torch.cat([turn[:, :2], torch.zeros_like(turn[:, 2:])], 1)
+        places = shape[:, self.anchors[stage]] + applied(turn, self.deltas[stage][None])
+        values = _nearest(grey, applied(boxes, places))
+        above = values[:, self.first[stage]] - values[:, self.second[stage]] > self.threshold[stage]
+        node = torch.zeros_like(above[..., :1], dtype=torch.long)
+        for _ in range(self.splits.bit_length()):
+            node = 2 * node + 2 - above.gather(2, node).long()
+        leaves = self.leaves[stage].flatten(0, 1)
+        first = torch.arange(self.trees, device=grey.device) * (self.splits + 1)
+        return leaves[first + node[..., 0] - self.splits].sum(1)
+
+
+def _nearest(grey: Tensor, places: Tensor) -> Tensor:
+    """Values (N, F) of the pixels (N, H, W) next to places (N, F, 2), 0 outside, as dlib rounds them."""
+    height, width = grey.shape[1:]
+    x, y = (places + 0.5).floor().long().unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    index = (y * width + x).where(inside, 0)
+    return grey.flatten(1).gather(1, index).where(inside, 0.0)
+
+
+def resized(images: Tensor, height: int, width: int) -> Tensor:
+    """Images (N, C, H, W) at another size, bicubic and antialiased, by two products of matrices.
+
+    `F.interpolate` has no deterministic gradient on GPUs, and trainer.deterministic would refuse it.
+    """
+    rows, columns = (_weights(a, b).to(images) for a, b in ((images.shape[2], height), (images.shape[3], width)))
+    return rows @ images @ columns.T
+
+
+@functools.lru_cache(maxsize=16)
+def _weights(length: int, wanted: int) -> Tensor:
+    """The matrix (wanted, length) that resizes a column of pixels."""
+    columns = torch.eye(length, dtype=torch.float64)[None, None]
+    return F.interpolate(columns, size=(wanted, length), mode="bicubic", antialias=True)[0, 0]
+
+
+def sampled(images: Tensor, places: Tensor) -> Tensor:
+    """Images (N, C, H, W) at places (N, P, 2), bilinear, the border repeated: (N, C, P).
+
+    By gathering, whose gradient is deterministic on GPUs where it is asked to be; that of `F.grid_sample` is not.
+    """
+    height, width = images.shape[2:]
+    x, y = places[..., 0].clamp(0, width - 1), places[..., 1].clamp(0, height - 1)
+    left, top = x.floor().clamp(max=max(0, width - 2)), y.floor().clamp(max=max(0, height - 2))
+    right, low = (x - left)[:, None], (y - top)[:, None]
+    flat, start = images.flatten(2), (top * width + left).long()
+    step, line = min(1, width - 1), width * min(1, height - 1)
+
+    def at(index: Tensor) -> Tensor:
+        return flat.gather(2, index[:, None].expand(-1, images.shape[1], -1))
+
+    upper = (1 - right) * at(start) + right * at(start + step)
+    lower = (1 - right) * at(start + line) + right * at(start + line + step)
+    return (1 - low) * upper + low * lower
+
+
+Framing = tuple[float, float, float]  # centre (x, y) and width of a face's Haar box, in widths and heights of a picture
+FRAMING: Framing = (0.5, 0.55, 0.6)
+# dlib predicts its points in a box as its own detector draws it; its side and its shift down in widths of the Haar box
+BOX_SIDE, BOX_SHIFT = 0.843, 0.073
+PASSES = 3
+
+
+class FaceChips(nn.Module):
+    """Aligned faces of pictures in a known framing."""
+
+    def __init__(self, framing: Framing = FRAMING, passes: int = PASSES) -> None:
+        super().__init__()
+        self.points = Points(dlib_models.forests(dlib_models.read(dlib_models.POINTS, "face descriptions")))
+        self.framing, self.passes = framing, passes
+        chip = (torch.tensor(CHIP_POINTS) + CHIP_PADDING) / (1 + 2 * CHIP_PADDING) * SIDE
+        self.register_buffer("chip", chip, persistent=False)
+        self.chip: Tensor
+        # of a chip, in sides of the points' box
+        self.side = float(fitted(self.points.mean, chip[None])[0, :2].norm())
+
+    protocol = {}
+
+    def forward(self, pictures):
+        large = [self.larger(p) for p in pictures]
+        places, found = self.places(large[0])
+        return [self.chips(p, places) for p in large], found
+
+    def larger(self, images):
+        h, w = images.shape[2:]
+        k = self.side / (BOX_SIDE * self.framing[2] * h)
+        return resized(images, round(h * k), round(w * k))
+
+    @torch.no_grad()
+    def places(self, images, mode="pred"):
+        grey = images.mean(1)
+        h, w = images.shape[2:]
+        x, y, r = self.framing
+        side = BOX_SIDE * r * h
+        box = torch.tensor([side, 0.0, x * w - side / 2 - 0.5, y * h + BOX_SHIFT * r * h - side / 2 - 0.5], device=images.device, dtype=images.dtype).expand(len(images), 4)
+        points = applied(box, self.points.mean[None])
+        self.history = [points]
+        for _ in range(self.passes):
+            points = self.points(grey, box)
+            box = fitted(self.points.mean, points)
+            self.history.append(points)
+        return fitted(self.chip, points), torch.ones(len(images), dtype=torch.bool)
+
+    def chips(self, images, places):
+        n = torch.arange(SIDE, device=images.device) * (SIDE / (SIDE - 1))
+        grid = torch.stack(torch.meshgrid(n, n, indexing="xy"), -1).flatten(0, 1)[None].to(images.dtype)
+        return sampled(images, applied(places, grid)).unflatten(2, (SIDE, SIDE)).expand(-1, 3, -1, -1)
