@@ -56,10 +56,13 @@ class Points(nn.Module):
 
     def __init__(self, forests: dlib_models.Forests) -> None:
         super().__init__()
-        for name, values in vars(forests).items():
-            self.register_buffer(name, torch.from_numpy(values.copy()), persistent=False)
-        self.mean: Tensor
         self.stages, self.trees, self.splits = forests.first.shape
+        for name, values in vars(forests).items():
+            tensor = torch.from_numpy(values.copy())
+            if name == "leaves":  # (stages, leaves of all trees, points, 2): no format of memory knows more dimensions
+                tensor = tensor.flatten(1, 2)
+            self.register_buffer(name, tensor, persistent=False)
+        self.mean: Tensor
 
     @torch.no_grad()
     def forward(self, grey: Tensor, boxes: Tensor) -> Tensor:
@@ -81,9 +84,8 @@ class Points(nn.Module):
         node = torch.zeros_like(above[..., :1], dtype=torch.long)
         for _ in range(self.splits.bit_length()):
             node = 2 * node + 2 - above.gather(2, node).long()
-        leaves = self.leaves[stage].flatten(0, 1)
-        first = torch.arange(self.trees, device=grey.device) * (self.splits + 1)
-        return leaves[first + node[..., 0] - self.splits].sum(1)
+        tree = torch.arange(self.trees, device=grey.device) * (self.splits + 1)
+        return self.leaves[stage][tree + node[..., 0] - self.splits].sum(1)
 
 
 def _nearest(grey: Tensor, places: Tensor) -> Tensor:
