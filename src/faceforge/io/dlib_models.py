@@ -208,19 +208,19 @@ class _Values:
 
 def _integers(data: bytes) -> np.ndarray:
     """All integers of a file that contains nothing else, int64."""
-    content = np.frombuffer(data, np.uint8)
-    following = (np.arange(1, len(content) + 1) + (content & 15)).tolist()
+    lengths = [1 + (control & 15) for control in range(256)]
     places, place = [], 0
-    while place < len(following):
+    while place < len(data):
         places.append(place)
-        place = following[place]
-    if place != len(following):
+        place += lengths[data[place]]
+    if place != len(data):
         raise ValueError("cut short")
+    content = np.frombuffer(data, np.uint8)
     starts = np.array(places)
     control, total = content[starts], np.zeros(len(starts), np.int64)
     for byte in range(int((control & 15).max())):
         longer = np.flatnonzero((control & 15) > byte)
-        total[longer] |= content[starts[longer] + 1 + byte].astype(np.int64) << (8 * byte)
+        total[longer] |= content[starts[longer] + byte + 1].astype(np.int64) << 8 * byte
     return np.where(control & 128, -total, total)
 
 

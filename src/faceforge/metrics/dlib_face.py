@@ -20,7 +20,7 @@ DOWN = (3, 7, 10, 13)  # the blocks that halve the picture, of 14
 
 
 class Network(nn.Module):
-    """The residual network of 29 convolutions of dlib's `dnn_face_recognition_ex.cpp` (King 2017, after He et al. 2015).
+    """The residual network of 29 convolutions of dlib's `dnn_face_recognition_ex.cpp` (King 2017; He et al. 2015).
 
     Each convolution has its affine layer folded in: the same function with half the layers. A 3x3 convolution that
     halves the picture has no padding, the other ones of the blocks have 1; a block that halves it averages 2x2 pixels

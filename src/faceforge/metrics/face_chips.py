@@ -80,12 +80,14 @@ class Points(nn.Module):
         turn = torch.cat([turn[:, :2], torch.zeros_like(turn[:, 2:])], 1)
         places = shape[:, self.anchors[stage]] + applied(turn, self.deltas[stage][None])
         values = _nearest(grey, applied(boxes, places))
-        above = values[:, self.first[stage]] - values[:, self.second[stage]] > self.threshold[stage]
+        one, other = (values.index_select(1, of[stage].flatten()) for of in (self.first, self.second))
+        above = (one - other).unflatten(1, (self.trees, self.splits)) > self.threshold[stage]
         node = torch.zeros_like(above[..., :1], dtype=torch.long)
         for _ in range(self.splits.bit_length()):
             node = 2 * node + 2 - above.gather(2, node).long()
         tree = torch.arange(self.trees, device=grey.device) * (self.splits + 1)
-        return self.leaves[stage][tree + node[..., 0] - self.splits].sum(1)
+        leaf = tree + node[..., 0] - self.splits
+        return self.leaves[stage].index_select(0, leaf.flatten()).unflatten(0, leaf.shape).sum(1)
 
 
 def _nearest(grey: Tensor, places: Tensor) -> Tensor:
@@ -153,8 +155,8 @@ class FaceChips(nn.Module):
     def protocol(self) -> dict[str, str]:
         """How faces are aligned, for the record of a score."""
         return {
-            "alignment": f"dlib's 5 points, predicted {PASSES} times from a box in the middle of the true face's picture; "
-            "a fixed cut where they do not settle",
+            "alignment": f"dlib's 5 points of the true face, predicted {PASSES} times from a box in the middle of its "
+            "picture; a fixed cut where they do not settle",
             "points_sha256": dlib_models.SHA256[dlib_models.POINTS],
         }
 
@@ -171,18 +173,20 @@ class FaceChips(nn.Module):
     @torch.no_grad()
     def places(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Similarities (N, 4) from chips to images (N, C, H, W) in [0, 255], and where points were found, bool (N,)."""
-        grey, (height, width) = images.mean(1), images.shape[2:]
-        side, shift = BOX[2] * height, -0.5 - BOX[2] * height / 2
-        middle = grey.new_tensor([side, 0.0, BOX[0] * width + shift, BOX[1] * height + shift]).expand(len(grey), 4)
+        grey, middle = images.mean(1), self.middle(images)
         box, points = middle, applied(middle, self.points.mean[None])
-        moved = points
+        expected = before = points
         for _ in range(PASSES):
-            points, moved = self.points(grey, box), points
+            points, before = self.points(grey, box), points
             box = fitted(self.points.mean, points)
-        steps = (points - moved).norm(dim=2).mean(1) / box[:, :2].norm(dim=1)
-        found = steps < SETTLED
-        mean = applied(middle, self.points.mean[None])
-        return fitted(self.goal, torch.where(found[:, None, None], points, mean)), found
+        found = (points - before).norm(dim=2).mean(1) < SETTLED * box[:, :2].norm(dim=1)
+        return fitted(self.goal, torch.where(found[:, None, None], points, expected)), found
+
+    def middle(self, images: Tensor) -> Tensor:
+        """The box in which points are searched first, as a similarity for each image (N, 4)."""
+        height, width = images.shape[2:]
+        x, y, side = BOX[0] * width, BOX[1] * height, BOX[2] * height
+        return images.new_tensor([side, 0.0, x - side / 2 - 0.5, y - side / 2 - 0.5]).expand(len(images), 4)
 
     def _cut(self, images: Tensor, places: Tensor) -> Tensor:
         line = torch.arange(SIDE, device=images.device, dtype=images.dtype) + 0.5  # as dlib counts
