@@ -139,7 +139,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME[:KEY=VALUE,...]",
-            help="An extractor for generated faces: lite0, squeezenet, inception; repeat it for several. "
+            help="An extractor for generated faces: lite0, squeezenet, inception, dlib; repeat it for several. "
             "Default: the run's own.",
         ),
     ] = None,
