@@ -35,6 +35,8 @@ MEASURES = {
     "mse": Measure("MSE", "lower", 5),
     "ciede2000": Measure("CIEDE2000", "lower", 2),
     "perceptual": Measure("perceptual", "lower", 4),
+    "identity": Measure("identity", "higher", 3),
+    "same_person": Measure("same person", "higher", 3),
     "kid": Measure("KID", "lower", 4),
     "swd": Measure("patch SWD", "lower", 1),
     "precision": Measure("precision", "higher", 3),
