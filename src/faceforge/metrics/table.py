@@ -47,6 +47,8 @@ MEASURES = {
     "mse": Measure("MSE", "lower", 5),
     "ciede2000": Measure("CIEDE2000", "lower", 2),
     "perceptual": Measure("perceptual", "lower", 4),
+    "identity": Measure("identity", "higher", 3),
+    "same_person": Measure("same person", "higher", 3),
     "fid": Measure("FID", "lower", 2),
     "kid": Measure("KID", "lower", 4),
     "swd": Measure("patch SWD", "lower", 1),
