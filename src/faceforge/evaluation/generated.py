@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,7 @@ from faceforge.evaluation.baselines import Fitting, Sampler
 from faceforge.evaluation.judged import Judged, Part, Tick, about
 from faceforge.metrics.diversity import diversity
 from faceforge.metrics.features import Features
-from faceforge.metrics.kid import kid
+from faceforge.metrics.kid import halves, kid
 from faceforge.metrics.precision_recall import precision_recall
 from faceforge.metrics.swd import patch_swd
 from faceforge.metrics.units import Groups, Score
@@ -24,6 +25,8 @@ from faceforge.schemes.latent_space import Density, LatentSpace
 from faceforge.types import Json
 
 AT_ONCE = 64  # codes decoded at a time
+OTHER_PEOPLE, FROM_TRAINING = "real faces of other people", "the run's own training faces"
+HALVES = "real faces, half against half"
 NEIGHBOURS = ["precision", "recall", "density", "coverage"]
 DENSITIES: dict[Density, str] = {
     "prior": "codes from N(0, 1), brought into their range",
@@ -36,16 +39,19 @@ DENSITIES: dict[Density, str] = {
 def score_generated(module: Generates, judged: Judged, others: Judged, fitting: Fitting, seed: int, tick: Tick) -> Part:
     """Scores of generated against real faces, for each density of codes.
 
-    The verdict is on the density with the lowest KID.
+    The verdict is on the density with the lowest KID. Where the run learned from another set (``fitting.data``), its
+    faces are a row as well, and half of the real faces against the other half is the floor.
     """
-    against = Reals(judged, module.device, seed, tick)
+    against = Reals(judged.images(), judged.groups, module.device, seed, tick)
     part = Part()
-    kinds = {"model": _samplers(module, judged.data, seed), "baseline": baselines.samplers(fitting, seed)}
+    kinds = {"model": _samplers(module, fitting.data, seed), "baseline": baselines.samplers(fitting, seed)}
     for kind, rows in kinds.items():
         part.rows += [against.row(row.name, kind, row.sample(len(judged.places))) for row in rows]
         part.how |= {row.name: row.how for row in rows}
-    if len(others.places):
-        part.rows.append(against.floor(others))
+    if others.data is not judged.data:
+        part.rows += [against.row(FROM_TRAINING, "floor", others.images(), others.groups), against.halves()]
+    elif len(others.places):
+        part.rows.append(against.row(OTHER_PEOPLE, "floor", others.images(), others.groups))
     part.protocols = against.protocols
     part.reasons = {name: why for name, why in against.reasons.items() if name not in part.protocols}
     models = [row for row in part.rows if row["kind"] == "model"]
@@ -93,12 +99,19 @@ def _flags(rows: Sequence[comparison.Row], model: comparison.Row) -> dict[str, c
 
 
 class Reals:
-    """Real faces with their features, the reference of all rows."""
+    """Real faces (N, C, H, W) in [-1, 1] with their features, the reference of all rows; ``groups`` are people."""
 
-    def __init__(self, judged: Judged, device: torch.device, seed: int, tick: Tick) -> None:
-        self.judged, self.device, self.seed, self.tick = judged, device, seed, tick
-        self.extractor = Features().to(device)
-        self.images = judged.data.images(judged.split, judged.places)
+    def __init__(
+        self,
+        images: Tensor,
+        groups: Groups,
+        device: torch.device,
+        seed: int,
+        tick: Tick,
+        extractor: Features | None = None,
+    ) -> None:
+        self.images, self.groups, self.device, self.seed, self.tick = images, groups, device, seed, tick
+        self.extractor = extractor or Features().to(device)
         self.features = self._features(self.images)
         self.protocols: dict[str, Json] = {}
         self.reasons: dict[str, str] = {}
@@ -116,7 +129,23 @@ class Reals:
 
     def row(self, name: str, kind: str, images: Tensor, groups: Groups | None = None) -> Json:
         """All scores of images (M, C, H, W) in [-1, 1]."""
-        features, who, stamp = self._features(images), self.judged.groups, self.extractor.protocol
+        return self._scored(name, kind, images, self._features(images), groups)
+
+    def halves(self) -> Json:
+        """The row of one half of these faces against the other, without common people: the floor of any model.
+
+        Its counts are half as large, which matters to all scores but KID and diversity.
+        """
+        first, second = halves(self.groups, self.seed)
+        half = copy.copy(self)
+        half.images, half.features, half.groups = self.images[first], self.features[first], self._of(first)
+        return half._scored(HALVES, "floor", self.images[second], self.features[second], self._of(second))
+
+    def _of(self, places: Sequence[int]) -> Groups:
+        return [self.groups[n] for n in places]
+
+    def _scored(self, name: str, kind: str, images: Tensor, features: Tensor, groups: Groups | None) -> Json:
+        who, stamp = self.groups, self.extractor.protocol
         cells = {}
         for names, score in (
             (["kid"], lambda: [kid(self.features, features, who, groups, stamp)]),
@@ -141,8 +170,3 @@ class Reals:
         self.protocols.setdefault(name, {**about(name), **score.protocol, "seed": self.seed})
         values = (("value", score.value), ("low", score.low), ("high", score.high))
         return {key: value if math.isfinite(value) else None for key, value in values}
-
-    def floor(self, others: Judged) -> Json:
-        """The row of real faces of other people: what a perfect model would reach at equal counts."""
-        images = others.data.images(others.split, others.places)
-        return self.row("real faces of other people", "floor", images, others.groups)

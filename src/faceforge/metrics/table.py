@@ -68,15 +68,15 @@ class Table:
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
-    """One table per kind of score in an evaluation.json; none for other data."""
+    """One table per kind of score in an evaluation.json; none for other data. Forced scores are called so."""
     listed = result.get("rows")
     rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
-    found = []
+    found, forced = [], ", forced: comparable with no others" if result.get("forced") else ""
     for kind, title in TITLES.items():
         here = [row for row in rows if row.get("table") == kind]
         scores = [name for name in MEASURES if any(name in _mapping(row.get("scores")) for row in here)]
         if here and scores:
-            found.append(Table(title, scores, here))
+            found.append(Table(title + forced, scores, here))
     return found
 
 

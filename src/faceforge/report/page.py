@@ -71,6 +71,12 @@ class Report(Facts):
         return tables(self.evaluation)
 
     @property
+    def others(self) -> list[tuple[str, Record, list[Table]]]:
+        """Of the evaluations on other sets: the set's name, all, and the tables."""
+        found = [(str(each.at("data.set") or each.at("data.source")), each) for each in self.other_evaluations]
+        return [(name, each, shown) for name, each in found if (shown := tables(each))]
+
+    @property
     def charts(self) -> list[Chart]:
         """The curves, all up to the same number of images."""
         end = max((series.end for panel in self.panels for series in panel.series), default=0.0)
