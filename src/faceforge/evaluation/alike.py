@@ -18,7 +18,7 @@ from faceforge.data.framing import Box, crop_box, frame
 from faceforge.data.sources.base import Source
 from faceforge.io.images import ImageError, from_uint8
 
-LOOKED_AT = 96  # pictures of a set
+LOOKED_AT = 64  # pictures of a set
 MOVED = 0.03  # of a side: by how much centres of faces may differ
 SCALED = 1.06  # by what factor their widths may differ, or their stretching
 ENLARGED = 1.25  # by what factor pictures may be enlarged more than those of training
@@ -34,8 +34,8 @@ class Sample:
 
     @classmethod
     def of(cls, source: Source, size: Size) -> Sample:
-        """From a source; what cannot be read is left out."""
-        total = len(source.faces)
+        """From a source, for faces of the aspect of ``size``; what cannot be read is left out."""
+        total, size = len(source.faces), _large(size)
         chosen = np.unique(np.linspace(0, total - 1, min(LOOKED_AT, total)).astype(int)).tolist()
         return cls([pixels for n in chosen if (pixels := _read(source, n, size)) is not None])
 
@@ -55,6 +55,11 @@ class Sample:
             return all(crop_box(crop, *picture, size) for picture in self.sizes)
         except ImageError:
             return False
+
+
+def _large(size: Size) -> Size:
+    """The size with this aspect at which faces are looked for, and drawn."""
+    return MEASURED_HEIGHT, max(1, round(MEASURED_HEIGHT * size[1] / size[0]))
 
 
 def _read(source: Source, index: int, size: Size) -> np.ndarray | None:
@@ -79,7 +84,7 @@ class Look:
         boxes = [crop_box(crop, *picture.shape[:2], size) for picture in sample.pictures]
         tall = float(np.median([size[0] / (bottom - top) for _, top, _, bottom in boxes]))
         wide = float(np.median([size[1] / (right - left) for left, _, right, _ in boxes]))
-        faces = np.stack([frame(picture, crop, size, 3) for picture in sample.pictures])
+        faces = np.stack([frame(picture, crop, _large(size), 3) for picture in sample.pictures])
         return cls(measure(from_uint8(torch.from_numpy(faces))), sample.grey, max(tall, wide), wide / tall)
 
 
@@ -123,17 +128,17 @@ def _placed(place: Framing) -> str:
 # -------------------------------------------------------------------------------------------------- the crop
 
 
-def choose_crop(sample: Sample, trained: Look, size: Size, published: Sequence[str]) -> tuple[str, Look]:
+def choose_crop(sample: Sample, trained: Look, size: Size, published: Sequence[str], boxes: bool) -> tuple[str, Look]:
     """The crop of a set that frames its faces as those of training, and how they look then.
 
-    The first of the ``published`` crops that does, else a fixed box (pictures of one size only), else the published one
-    that comes nearest. All must be known; those that do not lie inside the pictures are passed over.
+    The first of the ``published`` crops that does, else a fixed box (where ``boxes`` may be used and pictures have one
+    size), else the one that comes nearest. Crops that do not lie inside the pictures are passed over.
     """
     looks = {crop: Look.of(sample, crop, size) for crop in dict.fromkeys(published) if sample.takes(crop, size)}
     for crop, look in looks.items():
         if trained.place and look.place and _is_near(trained.place, look.place):
             return crop, look
-    box = _fitting_box(sample, trained, size)
+    box = _fitting_box(sample, trained, size) if boxes else None
     if box is not None:
         looks[box] = Look.of(sample, box, size)
     nearest = min(looks, key=lambda crop: _distance(trained.place, looks[crop].place))
@@ -149,8 +154,7 @@ def _fitting_box(sample: Sample, trained: Look, size: Size) -> str | None:
     if len(sample.sizes) != 1 or trained.place is None:
         return None
     (picture,) = sample.sizes
-    whole = (MEASURED_HEIGHT, max(1, round(MEASURED_HEIGHT * picture[1] / picture[0])))
-    place = Look.of(sample, "none", whole).place
+    place = Look.of(sample, "none", picture).place
     if place is None:
         return None
     left, top, right, bottom = mapped(place, picture, trained.place, size, trained.stretched)

@@ -100,7 +100,9 @@ def open_set(
     theirs = _node(named, split, node)
     ours = Look.of(_sample(node, trusted), trained.crop, size)
     own = [trained.crop] if trained.summary()["source"] == named.kind else []
-    crop, look = choose_crop(_sample(theirs, trusted), ours, size, [*own, *PUBLISHED.get(named.kind, FOLDERS)])
+    crop, look = choose_crop(
+        _sample(theirs, trusted), ours, size, [*own, *PUBLISHED.get(named.kind, FOLDERS)], boxes=named.root is not None
+    )
     data: FaceData = configuration.build({**theirs, "crop": crop}, trusted)
     data.prepare()
     whole = all_faces(data, split or "train")
