@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from faceforge.data.sources.drawn import Drawn
 from faceforge.data.sources.lfw import Lfw
 from faceforge.engine import training
 from faceforge.errors import BadInput
-from faceforge.evaluation import alike, another_set, command
+from faceforge.evaluation import alike, another_set, command, generated
 from faceforge.evaluation.alike import Look, Sample, differences, mapped
 from faceforge.evaluation.another_set import LeftOut, Named, apart
 from faceforge.evaluation.command import Options
@@ -24,6 +25,14 @@ from faceforge.evaluation.generated import FROM_TRAINING, HALVES
 from faceforge.evaluation.judged import all_faces
 
 ASKED = Options(Path(), None, "best", None, 0, None, False, None, ())
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Fewer pictures are looked at, and features are of small images."""
+    monkeypatch.setattr(alike, "LOOKED_AT", 24)
+    monkeypatch.setattr(generated, "Features", partial(generated.Features, 64))
+
 
 # What is typed
 
@@ -234,8 +243,8 @@ def test_a_run_on_drawn_faces_of_other_people(run, capsys):
     assert HALVES in page
 
 
-def test_its_own_split(run, tmp_path):
-    result = evaluated(run, "drawn=60", split="test", out=None)
+def test_its_own_split(run):
+    result = evaluated(run, "drawn=60", split="test")
     assert result["data"]["split"] == "test"
     assert result["data"]["faces"] == result["data"]["counts"]["test"] < 60
 
@@ -244,7 +253,7 @@ def test_a_folder_of_pictures_is_framed_as_the_run_or_refused(run, tmp_path, cap
     left, top, right, bottom = box = (61, 47, 191, 177)
     for n, scene in enumerate(scenes(30, box)):
         write(tmp_path / "scenes" / f"{n:03d}.png", encode(scene, "PNG"))
-    result = evaluated(run, str(tmp_path / "scenes"))
+    result = evaluated(run, str(tmp_path / "scenes"), count=9)
     found = [int(number) for number in result["data"]["protocol"]["crop"].split("-")[1:]]
     assert np.abs(np.subtract(found, box)).max() <= 6
     assert any("People are not known" in note for note in result["notes"])
@@ -253,7 +262,7 @@ def test_a_folder_of_pictures_is_framed_as_the_run_or_refused(run, tmp_path, cap
         write(tmp_path / "tight" / f"{n:03d}.png", encode(tight, "PNG"))
     with pytest.raises(BadInput, match=r"tight: its faces are .* those of training .*\. --force scores them"):
         evaluated(run, str(tmp_path / "tight"))
-    result = evaluated(run, str(tmp_path / "tight"), force=True)
+    result = evaluated(run, str(tmp_path / "tight"), force=True, count=9)
     assert len(result["forced"]) == 1
     assert result["verdict"][0].startswith("Forced, although its faces are ")
     assert "forced: comparable with no others" in capsys.readouterr().out
@@ -264,11 +273,11 @@ def test_two_folders_of_one_name_are_not_mixed_up(run, tmp_path):
     for n, scene in enumerate(scenes(12, (0, 0, 96, 96), 96, 96)):
         write(tmp_path / "a" / "faces" / f"{n:03d}.png", encode(scene, "PNG"))
         write(tmp_path / "b" / "faces" / f"{n:03d}.png", encode(scene[:, ::-1], "PNG"))
-    evaluated(run, str(tmp_path / "a" / "faces"), force=True)
-    evaluated(run, str(tmp_path / "a" / "faces"), force=True)
+    evaluated(run, str(tmp_path / "a" / "faces"), force=True, count=6)
+    evaluated(run, str(tmp_path / "a" / "faces"), force=True, count=6)
     with pytest.raises(BadInput, match="another set of this name"):
-        evaluated(run, str(tmp_path / "b" / "faces"), force=True)
-    evaluated(run, str(tmp_path / "b" / "faces"), force=True, overwrite=True)
+        evaluated(run, str(tmp_path / "b" / "faces"), force=True, count=6)
+    evaluated(run, str(tmp_path / "b" / "faces"), force=True, count=6, overwrite=True)
 
 
 def test_wrong_uses_are_one_line(run, tmp_path, monkeypatch, capsys):
@@ -278,8 +287,8 @@ def test_wrong_uses_are_one_line(run, tmp_path, monkeypatch, capsys):
     put({f"{n}.png": encode(picture(n), "PNG")[:80] for n in range(4)}, tmp_path / "damaged")
     write(tmp_path / "empty" / "notes.txt", b"nothing")
     shutil.copytree(run, tmp_path / "broken")
-    best = tmp_path / "broken" / "checkpoints" / "best.ckpt"
-    best.write_bytes(best.read_bytes()[:-1] + b"x")
+    last = tmp_path / "broken" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1] + b"x")
     shutil.copytree(run, tmp_path / "strange")
     (tmp_path / "strange" / "run.json").unlink()
     write(tmp_path / "out.json", b"{}")

@@ -78,7 +78,7 @@ def evaluate(asked: Options) -> None:
     node = _node(asked, folder, module.config, record)
     trained = _trained(asked, folder, node, record)
     scored = _other(asked, named, node, trained) if named else _own(asked, folder, trained)
-    if shown and named:
+    if shown and named and named.root:
         _require_same_set(own, scored, asked.overwrite)
     result = {**_about_run(folder, path, digest, module), **_score(asked, module, scored), **_stamp()}
     write_atomic(out, json.dumps(result, indent=1) + "\n")
@@ -160,7 +160,7 @@ def _other(asked: Options, named: Named, node: Mapping[str, Any], trained: FaceD
 
 
 def _require_same_set(path: Path, scored: Scored, overwrite: bool) -> None:
-    """Two folders may have one name: scores of another set are not replaced without being told. Raises BadInput."""
+    """Two sets may have one name: scores of another one are not replaced without being told. Raises BadInput."""
     there = Record.read(path).at("data.manifest")
     if there not in (None, scored.judged.data.manifest) and not overwrite:
         raise BadInput(f"{path}: holds scores of another set of this name; use --overwrite, or --out FILE")

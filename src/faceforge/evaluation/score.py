@@ -165,9 +165,9 @@ def _channels(pictures: Pictures, other: Pictures) -> torch.Tensor:
 
 def _verdict(row: Mapping[str, Any], floor: Mapping[str, Any]) -> list[str]:
     """Whether the generated pictures can be told from real ones, in scores that do not depend on counts."""
-    kids = [name for name in row["scores"] if name.split("@")[0] == "kid" and name in floor["scores"]]
-    said = []
-    for name in kids:
+    kids = [name for name in row["scores"] if name.split("@")[0] == "kid"]
+    said = [] if any(name in floor["scores"] for name in kids) else ["There are too few real pictures for a floor."]
+    for name in (name for name in kids if name in floor["scores"]):
         ours, theirs = row["scores"][name], floor["scores"][name]
         flag = comparison.of_intervals(name, ours, theirs)
         figures = f"KID {_interval(ours)}, real against real {_interval(theirs)}"

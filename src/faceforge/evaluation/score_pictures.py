@@ -200,7 +200,7 @@ def read_pictures(
             raise BadInput(_other_size(path, side, opened.names[n], one.box, first, crop))
         found.append((n, one))
     if not found:
-        raise BadInput(f"{side} {path}: none of {len(chosen):,} pictures can be read ({'; '.join(unreadable[0])})")
+        raise BadInput(f"{side} {path}: none of {len(chosen):,} pictures can be read ({': '.join(unreadable[0])})")
     return _together(path, opened, found, unreadable, there)
 
 

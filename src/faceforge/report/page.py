@@ -73,7 +73,7 @@ class Report(Facts):
     @property
     def others(self) -> list[tuple[str, Record, list[Table]]]:
         """Of the evaluations on other sets: the set's name, all, and the tables."""
-        found = [(str(each.at("data.set") or each.at("data.source")), each) for each in self.other_evaluations]
+        found = [(name, each) for each in self.other_evaluations if isinstance(name := each.at("data.set"), str)]
         return [(name, each, shown) for name, each in found if (shown := tables(each))]
 
     @property
