@@ -21,6 +21,7 @@ from faceforge.io.images import ImageError, from_uint8
 LOOKED_AT = 64  # pictures of a set
 MOVED = 0.03  # of a side: by how much centres of faces may differ
 SCALED = 1.06  # by what factor their widths may differ, or their stretching
+ROUNDS = 3  # of fitting a box
 ENLARGED = 1.25  # by what factor pictures may be enlarged more than those of training
 
 Size = tuple[int, int]  # height, width
@@ -135,30 +136,47 @@ def choose_crop(sample: Sample, trained: Look, size: Size, published: Sequence[s
     size), else the one that comes nearest. Crops that do not lie inside the pictures are passed over.
     """
     looks = {crop: Look.of(sample, crop, size) for crop in dict.fromkeys(published) if sample.takes(crop, size)}
-    for crop, look in looks.items():
-        if trained.place and look.place and _is_near(trained.place, look.place):
-            return crop, look
-    box = _fitting_box(sample, trained, size) if boxes else None
-    if box is not None:
-        looks[box] = Look.of(sample, box, size)
-    nearest = min(looks, key=lambda crop: _distance(trained.place, looks[crop].place))
-    return nearest, looks[nearest]
+    if boxes and not any(_alike(trained, look) for look in looks.values()):
+        looks |= _boxes(sample, trained, size)
+    chosen = next((crop for crop, look in looks.items() if _alike(trained, look)), None)
+    chosen = chosen or min(looks, key=lambda crop: _distance(trained.place, looks[crop].place))
+    return chosen, looks[chosen]
+
+
+def _alike(one: Look, other: Look) -> bool:
+    return one.place is not None and other.place is not None and _is_near(one.place, other.place)
 
 
 def _distance(a: Framing | None, b: Framing | None) -> float:
     return float("inf") if a is None or b is None else max(abs(a[0] - b[0]), abs(a[1] - b[1]), abs(np.log(a[2] / b[2])))
 
 
-def _fitting_box(sample: Sample, trained: Look, size: Size) -> str | None:
-    """The crop as a box in pictures of one size; None if they have several or no faces are found in them."""
+def _boxes(sample: Sample, trained: Look, size: Size) -> dict[str, Look]:
+    """Fixed boxes, each a better fit than the one before: what the cascade finds depends a little on the crop.
+
+    None for pictures of several sizes, or if no faces are found in them.
+    """
+    found: dict[str, Look] = {}
     if len(sample.sizes) != 1 or trained.place is None:
-        return None
+        return found
     (picture,) = sample.sizes
-    place = Look.of(sample, "none", picture).place
-    if place is None:
-        return None
-    left, top, right, bottom = mapped(place, picture, trained.place, size, trained.stretched)
-    return f"box-{left}-{top}-{right}-{bottom}"
+    box, look = (0, 0, picture[1], picture[0]), Look.of(sample, "none", picture)
+    for _ in range(ROUNDS):
+        if look.place is None:
+            break
+        box = mapped(_in_whole(look.place, box, picture), picture, trained.place, size, trained.stretched)
+        crop = "box-" + "-".join(map(str, box))
+        look = found[crop] = Look.of(sample, crop, size)
+        if _alike(trained, look):
+            break
+    return found
+
+
+def _in_whole(place: Framing, box: Box, picture: Size) -> Framing:
+    """A framing within a box as one within the whole picture."""
+    left, top, right, bottom = box
+    x, y = left + place[0] * (right - left), top + place[1] * (bottom - top)
+    return x / picture[1], y / picture[0], place[2] * (bottom - top) / picture[0]
 
 
 def mapped(place: Framing, picture: Size, wanted: Framing, size: Size, stretched: float = 1.0) -> Box:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -52,6 +53,9 @@ class Named:
         root = _existing(text, text)
         return cls(source_of(Path(root)).name, root)
 
+    def __str__(self) -> str:
+        return self.kind if self.root is None else (self.root if self.kind == "crops" else f"{self.kind}={self.root}")
+
     @property
     def label(self) -> str:
         """The part of the name of a file that tells it: lfw, celeba, drawn, or the name of a folder."""
@@ -96,22 +100,38 @@ def open_set(
     ``node`` is the run's data configuration and ``trained`` what it built. Without a ``split`` all faces are used.
     People and pictures of the training set are left out. Raises BadInput.
     """
-    size = trained.height, trained.width
-    theirs = _node(named, split, node)
+    theirs, size = _node(named, split, node), (trained.height, trained.width)
     ours = Look.of(_sample(node, trusted), trained.crop, size)
-    own = [trained.crop] if trained.summary()["source"] == named.kind else []
-    crop, look = choose_crop(
-        _sample(theirs, trusted), ours, size, [*own, *PUBLISHED.get(named.kind, FOLDERS)], boxes=named.root is not None
-    )
-    data: FaceData = configuration.build({**theirs, "crop": crop}, trusted)
-    data.prepare()
-    whole = all_faces(data, split or "train")
+    with _naming(named):
+        look, whole = _opened(named, theirs, trained, ours, split, trusted)
     judged, left = apart(whole, trained, _share_names(node, theirs))
     if not len(judged.places):
-        raise BadInput(f"--data {named.root or named.kind}: all {len(whole.places):,} faces are of the training set")
+        raise BadInput(f"--data {named}: all {len(whole.places):,} faces are of the training set")
     framing = {"training": asdict(ours), "here": asdict(look)}
     about = {"set": named.label, "framing": framing, "left_out": asdict(left), "cautions": _cautions(whole, trained)}
     return AnotherSet(judged, about, differences(ours, look, trained.channels), _notes(left))
+
+
+def _opened(
+    named: Named, node: Mapping[str, Any], trained: FaceData, ours: Look, split: str | None, trusted: Sequence[str]
+) -> tuple[Look, Judged]:
+    """How the faces of the set look under the crop that suits them, and all of them."""
+    own = [trained.crop] if trained.summary()["source"] == named.kind else []
+    crops, size = [*own, *PUBLISHED.get(named.kind, FOLDERS)], (trained.height, trained.width)
+    crop, look = choose_crop(_sample(node, trusted), ours, size, crops, boxes=named.root is not None)
+    data: FaceData = configuration.build({**node, "crop": crop}, trusted)
+    data.prepare()
+    return look, all_faces(data, split or "train")
+
+
+@contextmanager
+def _naming(named: Named) -> Iterator[None]:
+    """Errors of the data's keys are those of --data."""
+    try:
+        yield
+    except BadInput as error:
+        plain = re.sub(r"^data\.root(=[^:]*)?: ", "", str(error))
+        raise BadInput(str(error) if plain == str(error) else f"--data {named}: {plain}") from error
 
 
 def _node(named: Named, split: str | None, node: Mapping[str, Any]) -> Json:
