@@ -295,7 +295,7 @@ def test_wrong_uses_are_one_line(run, tmp_path, monkeypatch, capsys):
     for words, line in (
         ([run, "--data", "lfv=faces"], "--data lfv=faces: unknown source lfv"),
         ([run, "--data", "nowhere"], "--data nowhere: nowhere: no such folder or file"),
-        ([run, "--data", "empty"], "--data empty: no images"),
+        ([run, "--data", "empty"], "empty: no images"),
         ([run, "--data", "damaged"], "damaged: none of its pictures can be read"),
         ([run, "--data", "lfw=damaged"], "--data lfw=damaged: no Name/Name_0001.jpg"),
         ([run, "--force"], "--force: scores another set although its faces differ; name one with --data"),
