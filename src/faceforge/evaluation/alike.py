@@ -82,7 +82,7 @@ class Look:
     @classmethod
     def of(cls, sample: Sample, crop: str, size: Size) -> Look:
         """Of a set's sample under a crop that lies inside its pictures."""
-        boxes = [crop_box(crop, *picture.shape[:2], size) for picture in sample.pictures]
+        boxes = [crop_box(crop, picture.shape[0], picture.shape[1], size) for picture in sample.pictures]
         tall = float(np.median([size[0] / (bottom - top) for _, top, _, bottom in boxes]))
         wide = float(np.median([size[1] / (right - left) for left, _, right, _ in boxes]))
         faces = np.stack([frame(picture, crop, _large(size), 3) for picture in sample.pictures])

@@ -25,7 +25,8 @@ def score_paired(
     """``part`` with a row of image scores, with intervals over people: pictures ``made`` (N, C, H, W) in [-1, 1]
     against ``real`` ones, at the places of ``pairs``.
     """
-    scores = ImageScores(*real.shape[1:], device)
+    channels, height, width = real.shape[1:]
+    scores = ImageScores(channels, height, width, device)
     places = torch.tensor(pairs)
     found: dict[str, list[Tensor]] = {name: [] for name in scores.names}
     for some in places.split(max(1, min(MOST, PIXELS // real[0, 0].numel()))):

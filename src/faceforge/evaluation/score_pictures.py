@@ -216,15 +216,16 @@ def _read_one(opened: Opened, crop: str, size: Size | None, index: int) -> _One 
     """A picture, or why it cannot be used."""
     try:
         picture, kind = opened.read(index)
-        left, top, right, bottom = crop_box(crop, *picture.shape[:2], size or picture.shape[:2])
+        whole = picture.shape[0], picture.shape[1]
+        left, top, right, bottom = crop_box(crop, *whole, size or whole)
         box = (bottom - top, right - left)
         pixels = frame(picture, crop, size or box, 3)
     except ImageError as error:
         return str(error)
     grey = picture.ndim == 2 or bool((picture == picture[..., :1]).all())
-    whole = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
-    digests = (_hash(np.ascontiguousarray(whole.transpose(2, 0, 1))), _hash(pixels))
-    return _One(pixels, (picture.shape[0], picture.shape[1]), box, kind, grey, digests)
+    colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
+    digests = (_hash(np.ascontiguousarray(colour.transpose(2, 0, 1))), _hash(pixels))
+    return _One(pixels, whole, box, kind, grey, digests)
 
 
 def _hash(pixels: np.ndarray) -> str:
