@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,13 @@ from faceforge.data.sources.drawn import Drawn
 from faceforge.data.sources.lfw import Lfw
 from faceforge.engine import training
 from faceforge.errors import BadInput
-from faceforge.evaluation import alike, another_set, command, generated
+from faceforge.evaluation import alike, another_set, command, extractors
 from faceforge.evaluation.alike import Look, Sample, differences, mapped
 from faceforge.evaluation.another_set import LeftOut, Named, apart
 from faceforge.evaluation.command import Options
 from faceforge.evaluation.generated import FROM_TRAINING, HALVES
 from faceforge.evaluation.judged import all_faces
+from faceforge.metrics.features import Features
 
 ASKED = Options(Path(), None, "best", None, 0, None, False, None, ())
 
@@ -31,7 +31,7 @@ ASKED = Options(Path(), None, "best", None, 0, None, False, None, ())
 def _quick(monkeypatch):
     """Fewer pictures are looked at, and features are of small images."""
     monkeypatch.setattr(alike, "LOOKED_AT", 24)
-    monkeypatch.setattr(generated, "Features", partial(generated.Features, 64))
+    monkeypatch.setattr(extractors, "build", lambda *asked: [Features(64)])
 
 
 # What is typed

@@ -151,6 +151,14 @@ def evaluate(
         typer.Option(help="A JSON file; default: RUN/evaluation.json or RUN/evaluation-SET.json, replaced."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="An extractor for generated faces: lite0, squeezenet, inception; repeat it for several. "
+            "Default: the run's own.",
+        ),
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     trusted_packages: Annotated[
         list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
@@ -159,8 +167,8 @@ def evaluate(
     """Score a run and baselines on held-out faces, with confidence intervals; the report page shows the table."""
     from faceforge.evaluation import command
 
-    trusted = tuple(trusted_packages or ())
-    where = (out, overwrite, data_root, trusted, data, force)
+    trusted, chosen = tuple(trusted_packages or ()), tuple(features or ())
+    where = (out, overwrite, data_root, trusted, chosen, data, force)
     command.evaluate(command.Options(run, split, checkpoint, count, seed, *where))
 
 
@@ -171,7 +179,11 @@ def score(
     ],
     real: Annotated[Path, typer.Argument(metavar="REAL", help="The same of real ones; LFW and CelebA tell people.")],
     features: Annotated[
-        list[str] | None, typer.Option(help="Extractor of features, may be repeated; default: lite0.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="An extractor: lite0 (default), squeezenet, inception; repeat it for several.",
+        ),
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Resize all pictures to SIZE x SIZE, antialiased; needed where sizes differ.")

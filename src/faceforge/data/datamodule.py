@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -213,6 +214,11 @@ class FaceData(pl.LightningDataModule):
         """SHA-256 (hex) of the pixels of some rows of the packed cache: of faces as cropped and resized."""
         parts = (self._packed.rows.take(rows[first : first + HASHED]) for first in range(0, len(rows), HASHED))
         return [hashlib.sha256(face.tobytes()).hexdigest() for faces in parts for face in faces]
+
+    @property
+    def packed_folder(self) -> Path:
+        """The folder of the packed cache, for what is computed from these faces; it may be read-only."""
+        return self._packed.folder
 
     def images(self, split: str, indices: Indices | None = None) -> Tensor:
         """Faces of a split, or at ``indices`` within it, float32 (N, C, H, W) in [-1, 1], not augmented."""

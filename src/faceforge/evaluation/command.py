@@ -19,10 +19,12 @@ from faceforge.engine.progress import Progress
 from faceforge.engine.resume import located
 from faceforge.engine.run import Run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
+from faceforge.evaluation import extractors, scoring, written
 from faceforge.evaluation import judged as faces
-from faceforge.evaluation import scoring, written
 from faceforge.evaluation.another_set import AnotherSet, Named, open_set
+from faceforge.evaluation.generated import row_count
 from faceforge.io.record import Record
+from faceforge.metrics.features import Extractor
 from faceforge.report import write_report
 from faceforge.schemes.base import Scheme
 from faceforge.types import Json
@@ -44,6 +46,7 @@ class Options:
     overwrite: bool
     data_root: Path | None
     trusted: Sequence[str]
+    features: Sequence[str] = ()
     data: str | None = None
     force: bool = False
 
@@ -75,12 +78,13 @@ def evaluate(asked: Options) -> None:
         raise BadInput(f"{out}: already exists; use --overwrite to replace it")
     digest = _digest(path)
     module = checkpoint.load(path, asked.trusted)
+    features = _extractors(asked, module)
     node = _node(asked, folder, module.config, record)
     trained = _trained(asked, folder, node, record)
     scored = _other(asked, named, node, trained) if named else _own(asked, folder, trained)
     if shown and named and named.root:
         _require_same_set(own, scored, asked.overwrite)
-    result = {**_about_run(folder, path, digest, module), **_score(asked, module, scored), **_stamp()}
+    result = {**_about_run(folder, path, digest, module), **_score(asked, module, scored, features), **_stamp()}
     write_atomic(out, json.dumps(result, indent=1) + "\n")
     if shown:
         if not named:
@@ -169,9 +173,20 @@ def _require_same_set(path: Path, scored: Scored, overwrite: bool) -> None:
 # ------------------------------------------------------------------------------------------------- scoring
 
 
-def _score(asked: Options, module: Scheme, scored: Scored) -> Json:
+def _extractors(asked: Options, module: Scheme) -> list[Extractor]:
+    """Of generated faces: those that are asked for, else that of the run's configuration. Raises BadInput."""
+    if not row_count(module):
+        if asked.features:
+            raise BadInput(f"--features {asked.features[0]}: {asked.run} generates no faces, so nothing uses it")
+        return []
+    node = module.config.get("evaluation")
+    own = node.get("features") if isinstance(node, Mapping) else None
+    return extractors.build(asked.features, devices.best(), own, asked.trusted)
+
+
+def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor]) -> Json:
     judged = scored.judged if asked.count is None else scored.judged.some(asked.count, asked.seed)
-    part = _part(asked, module, judged, scored.others)
+    part = _part(asked, module, judged, scored.others, features)
     data = judged.data
     about = {**_about_data(data, judged), **scored.about}
     return {
@@ -189,10 +204,12 @@ def _score(asked: Options, module: Scheme, scored: Scored) -> Json:
     }
 
 
-def _part(asked: Options, module: Scheme, judged: faces.Judged, others: faces.Judged) -> faces.Part:
+def _part(
+    asked: Options, module: Scheme, judged: faces.Judged, others: faces.Judged, features: Sequence[Extractor]
+) -> faces.Part:
     """The scores, with a bar."""
     module.to(devices.best())
-    progress = Progress(scoring.work(module, judged, asked.count))
+    progress = Progress(scoring.work(module, judged, asked.count, len(features)))
     progress.start()
     done = 0
 
@@ -203,7 +220,7 @@ def _part(asked: Options, module: Scheme, judged: faces.Judged, others: faces.Ju
 
     progress.note("fitting baselines")
     try:
-        return scoring.evaluate(module, judged, others, asked.count, asked.seed, tick)
+        return scoring.evaluate(module, judged, others, asked.count, asked.seed, tick, features)
     finally:
         progress.close()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import comparison
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics import table
 from faceforge.metrics.units import Groups
 from faceforge.types import Json
 
@@ -39,6 +41,19 @@ class Judged:
         if count >= len(self.places):
             return self
         return self.only(np.sort(counter_rng.permutation(seed, "evaluate/faces", 0, len(self.places))[:count]))
+
+    @property
+    def key(self) -> Mapping[str, str]:
+        """What tells these faces from others."""
+        summary = self.data.summary()
+        places = hashlib.sha256(self.places.astype("<i8").tobytes()).hexdigest()
+        known = {name: str(summary[name]) for name in ("source", "manifest", "protocol_hash")}
+        return {**known, "split": self.split, "positions": places}
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the packed faces."""
+        return self.data.packed_folder
 
     def images(self) -> Tensor:
         """The faces (N, C, H, W) in [-1, 1]."""
@@ -88,5 +103,5 @@ def chunk_size(data: FaceData) -> int:
 
 def about(score: str) -> Json:
     """The direction and the unit of a score."""
-    measure = MEASURES[score]
-    return {"better": measure.better, **({"unit": measure.unit} if measure.unit else {})}
+    shown = table.measure(score)
+    return {"better": shown.better, **({"unit": shown.unit} if shown.unit else {})}

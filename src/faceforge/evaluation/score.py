@@ -34,6 +34,10 @@ from faceforge.evaluation.score_pictures import (
     repeated,
 )
 from faceforge.io.images import DECODE, from_uint8
+from faceforge.io.storage import cache_root
+from faceforge.metrics.features import Extractor
+from faceforge.metrics.table import label, metric_of
+from faceforge.metrics.units import Groups
 from faceforge.types import Json
 
 MOST = 5000  # pictures a side, unless told
@@ -72,7 +76,7 @@ def score(asked: Options) -> None:
     if differences and not asked.force:
         raise BadInput(f"{asked.generated}: {'; '.join(differences)}. --force scores them all the same and says so")
     pairs = matched(made, real) if asked.paired else []
-    part = _scored(asked, made, real, found[0], device)
+    part = _scored(asked, made, real, found, device)
     if pairs:
         part = score_paired(part, _channels(made, real), _channels(real, made), pairs, real.people, asked.seed, device)
     result = _result(asked, made, real, part, differences)
@@ -132,11 +136,38 @@ def unlike(made: Pictures, real: Pictures) -> list[str]:
 # ------------------------------------------------------------------------------------------------- scoring
 
 
+@dataclass(frozen=True)
+class AsFaces:
+    """Real pictures as faces that are scored against; their features are kept in the cache."""
+
+    pictures: Pictures
+    tensor: torch.Tensor
+
+    @property
+    def groups(self) -> Groups:
+        """As RealFaces.groups."""
+        return self.pictures.people
+
+    @property
+    def key(self) -> Mapping[str, str]:
+        """As RealFaces.key; the pixels are hashed as well."""
+        return {"source": "pictures", "manifest": manifest_of(self.pictures), "resize": RESIZE}
+
+    @property
+    def folder(self) -> Path:
+        """As RealFaces.folder."""
+        return cache_root(None)
+
+    def images(self) -> torch.Tensor:
+        """As RealFaces.images."""
+        return self.tensor
+
+
 def _scored(
-    asked: Options, made: Pictures, real: Pictures, extractor: extractors.Features, device: torch.device
+    asked: Options, made: Pictures, real: Pictures, features: Sequence[Extractor], device: torch.device
 ) -> Part:
     """The rows of the generated pictures and of half of the real ones against the other half."""
-    progress, done = Progress(len(made.names) + len(real.names)), 0
+    progress, done = Progress(len(features) * (len(made.names) + len(real.names))), 0
 
     def tick(count: int) -> None:
         nonlocal done
@@ -145,7 +176,7 @@ def _scored(
 
     progress.start()
     try:
-        against = Reals(_channels(real, made), real.people, device, asked.seed, tick, extractor)
+        against = Reals(AsFaces(real, _channels(real, made)), features, device, asked.seed, tick)
         row = against.row("generated", "model", _channels(made, real))
     finally:
         progress.close()
@@ -165,12 +196,12 @@ def _channels(pictures: Pictures, other: Pictures) -> torch.Tensor:
 
 def _verdict(row: Mapping[str, Any], floor: Mapping[str, Any]) -> list[str]:
     """Whether the generated pictures can be told from real ones, in scores that do not depend on counts."""
-    kids = [name for name in row["scores"] if name.split("@")[0] == "kid"]
+    kids = [name for name in row["scores"] if metric_of(name) == "kid"]
     said = [] if any(name in floor["scores"] for name in kids) else ["There are too few real pictures for a floor."]
     for name in (name for name in kids if name in floor["scores"]):
         ours, theirs = row["scores"][name], floor["scores"][name]
         flag = comparison.of_intervals(name, ours, theirs)
-        figures = f"KID {_interval(ours)}, real against real {_interval(theirs)}"
+        figures = f"{label(name)} {_interval(ours)}, real against real {_interval(theirs)}"
         end = "can be told from real ones" if flag is False else "cannot be told from real ones by this many pictures"
         said.append(f"The generated pictures {end} ({figures}).")
     return said

@@ -11,6 +11,7 @@ from faceforge.cut.framing import measure
 from faceforge.evaluation.alike import LOOKED_AT, framed_otherwise
 from faceforge.evaluation.score_pictures import Pictures, copies, repeated
 from faceforge.io.images import from_uint8
+from faceforge.metrics.table import metric_of
 
 FID_COUNT = 50_000  # pictures, the usual
 OF_COUNTS = ("precision", "recall", "density", "coverage", "swd")  # scores that depend on counts
@@ -36,7 +37,7 @@ def cautions(made: Pictures, real: Pictures, names: Sequence[str]) -> list[str]:
 
 
 def _count_cautions(made: int, real: int, names: Sequence[str]) -> list[str]:
-    metrics = {name.split("@")[0] for name in names}
+    metrics = {metric_of(name) for name in names}
     counts, said = f"{made:,} generated and {real:,} real pictures", []
     if "fid" in metrics and min(made, real) < FID_COUNT:
         said.append(

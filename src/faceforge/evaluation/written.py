@@ -30,10 +30,10 @@ def tables_said(result: Mapping[str, Any]) -> list[str]:
     """The tables, the verdict, notes, and which scores are left out."""
     lines: list[str] = []
     for found in table.tables(result):
-        ways = [f"{table.MEASURES[name].label} {ARROWS[table.MEASURES[name].better]}" for name in found.scores]
+        ways = [f"{table.measure(name).label} {ARROWS[table.measure(name).better]}" for name in found.scores]
         lines += ["", f"{found.title} ({', '.join(ways)}; {table.BEST} the best)", *table.lines(found)]
     lines += ["", *result["verdict"], *result["notes"]]
-    return lines + [f"{table.MEASURES[name].label} is left out: {why}." for name, why in result["reasons"].items()]
+    return lines + [f"{table.label(name)} is left out: {why}." for name, why in result["reasons"].items()]
 
 
 def forced(differences: Sequence[str]) -> list[str]:
