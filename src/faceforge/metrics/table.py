@@ -146,15 +146,16 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     """One table per kind of score and extractor in an evaluation.json; none for other data.
 
     Images have one table. Of generated faces each extractor has its own, and what needs none stands in the first.
+    Forced scores are called so.
     """
     listed = current(result).get("rows")
     rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
-    found = []
+    found, forced = [], ", forced: comparable with no others" if result.get("forced") else ""
     for kind, title in TITLES.items():
         here = [row for row in rows if row.get("table") == kind]
         known = {str(name): None for row in here for name in _mapping(row.get("scores"))}
         parts = _by_extractor([name for name in known if metric_of(name) in MEASURES], kind == "generated")
-        found += [Table(_titled(title, extractor, scores), scores, here) for extractor, scores in parts.items()]
+        found += [Table(_titled(title, key, scores) + forced, scores, here) for key, scores in parts.items()]
     return found
 
 

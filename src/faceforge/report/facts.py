@@ -35,6 +35,11 @@ class Facts:
         return Record(current(Record.read(self.folder / "evaluation.json")))
 
     @cached_property
+    def other_evaluations(self) -> list[Record]:
+        """evaluation-<data>.json of other sets, by name."""
+        return [Record.read(path) for path in sorted(self.folder.glob("evaluation-*.json"))]
+
+    @cached_property
     def config_text(self) -> str:
         """config.yaml as it stands there."""
         return text_of(self.folder / "config.yaml")

@@ -80,6 +80,12 @@ class Report(Facts):
         return tables(self.evaluation)
 
     @property
+    def others(self) -> list[tuple[str, Record, list[Table]]]:
+        """Of the evaluations on other sets: the set's name, all, and the tables."""
+        found = [(name, each) for each in self.other_evaluations if isinstance(name := each.at("data.set"), str)]
+        return [(name, each, shown) for name, each in found if (shown := tables(each))]
+
+    @property
     def charts(self) -> list[Chart]:
         """The curves, all up to the same number of images."""
         end = max((series.end for panel in self.panels for series in panel.series), default=0.0)
