@@ -123,19 +123,31 @@ def filters(
     print(f"{count} panel{'s' * (count != 1)}: {where}")
 
 
+AnotherSet = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SET",
+        help="Score on another set: lfw=PATH, celeba=PATH, a folder or archive of faces, or drawn[=COUNT].",
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Score faces although they are unlike in size, crop or colour, and say so.")
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:KEY=VALUE,...]",
+        help="An extractor for generated faces: lite0, squeezenet, inception, dlib; repeat it for several. "
+        "Default: the run's own, or lite0.",
+    ),
+]
+
+
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SET",
-            help="Score on another set: lfw=PATH, celeba=PATH, a folder or archive of faces, or drawn[=COUNT].",
-        ),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Score another set although its faces are unlike those of training.")
-    ] = False,
+    data: AnotherSet = None,
+    force: Force = False,
     split: Annotated[
         Literal["test", "val", "train"] | None,
         typer.Option(help="Which split; default: test, and all faces of another set."),
@@ -151,14 +163,7 @@ def evaluate(
         typer.Option(help="A JSON file; default: RUN/evaluation.json or RUN/evaluation-SET.json, replaced."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:KEY=VALUE,...]",
-            help="An extractor for generated faces: lite0, squeezenet, inception, dlib; repeat it for several. "
-            "Default: the run's own.",
-        ),
-    ] = None,
+    features: Features = None,
     data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     trusted_packages: Annotated[
         list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
@@ -178,13 +183,7 @@ def score(
         Path, typer.Argument(metavar="GENERATED", help="A folder, zip or tar of pictures, or an .npz of uint8.")
     ],
     real: Annotated[Path, typer.Argument(metavar="REAL", help="The same of real ones; LFW and CelebA tell people.")],
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:KEY=VALUE,...]",
-            help="An extractor: lite0 (default), squeezenet, inception; repeat it for several.",
-        ),
-    ] = None,
+    features: Features = None,
     size: Annotated[
         int | None, typer.Option(help="Resize all pictures to SIZE x SIZE, antialiased; needed where sizes differ.")
     ] = None,
@@ -196,7 +195,7 @@ def score(
     paired: Annotated[
         bool, typer.Option("--paired", help="Also score each picture against the one of the same name.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Score pictures although they are unlike.")] = False,
+    force: Force = False,
     out: Annotated[Path | None, typer.Option(help="A JSON file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
 ) -> None:
