@@ -126,15 +126,39 @@ def filters(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
-    split: Annotated[Literal["test", "val", "train"], typer.Option(help="Which split of the run's data.")] = "test",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SET",
+            help="Score on another set: lfw=PATH, celeba=PATH, a folder or archive of faces, or drawn[=COUNT].",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Score another set although its faces are unlike those of training.")
+    ] = False,
+    split: Annotated[
+        Literal["test", "val", "train"] | None,
+        typer.Option(help="Which split; default: test, and all faces of another set."),
+    ] = None,
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which checkpoint of the run.")] = "best",
     count: Annotated[
         int | None,
         typer.Option("--count", "-n", help="Maximum number of faces; default: all, or 1,000 generated ones."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of generated faces, subsets and intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="A JSON file; default: RUN/evaluation.json, replaced.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A JSON file; default: RUN/evaluation.json or RUN/evaluation-SET.json, replaced."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="An extractor for generated faces: lite0, squeezenet, inception, dlib; repeat it for several. "
+            "Default: the run's own.",
+        ),
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     trusted_packages: Annotated[
         list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
@@ -143,9 +167,44 @@ def evaluate(
     """Score a run and baselines on held-out faces, with confidence intervals; the report page shows the table."""
     from faceforge.evaluation import command
 
-    command.evaluate(
-        command.Options(run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()))
-    )
+    trusted, chosen = tuple(trusted_packages or ()), tuple(features or ())
+    where = (out, overwrite, data_root, trusted, chosen, data, force)
+    command.evaluate(command.Options(run, split, checkpoint, count, seed, *where))
+
+
+@app.command()
+def score(
+    generated: Annotated[
+        Path, typer.Argument(metavar="GENERATED", help="A folder, zip or tar of pictures, or an .npz of uint8.")
+    ],
+    real: Annotated[Path, typer.Argument(metavar="REAL", help="The same of real ones; LFW and CelebA tell people.")],
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="An extractor: lite0 (default), squeezenet, inception; repeat it for several.",
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Resize all pictures to SIZE x SIZE, antialiased; needed where sizes differ.")
+    ] = None,
+    crop: Annotated[
+        str, typer.Option(help="Of REAL's pictures first: none, center, c140, c150, ... as in data.crop.")
+    ] = "none",
+    count: Annotated[int, typer.Option("--count", "-n", help="Maximum number of pictures a side.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Seed of subsets, halves and intervals.")] = 0,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Also score each picture against the one of the same name.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Score pictures although they are unlike.")] = False,
+    out: Annotated[Path | None, typer.Option(help="A JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+) -> None:
+    """Score generated pictures of any model against real ones, both as files; needs no run."""
+    from faceforge.evaluation import score as pictures
+
+    named = tuple(features or ())
+    pictures.score(pictures.Options(generated, real, named, size, crop, count, seed, paired, force, out, overwrite))
 
 
 def run() -> NoReturn:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -31,6 +33,7 @@ from faceforge.io.storage import cache_root
 from faceforge.io.workers import leave_to_parent, without_collection
 from faceforge.types import Json
 
+HASHED = 256  # faces whose pixels are hashed at a time
 READ_AHEAD = 2**24  # bytes that are asked for before they are needed, of sets larger than memory
 
 Batch = dict[str, Tensor]
@@ -201,6 +204,21 @@ class FaceData(pl.LightningDataModule):
     def people(self) -> list[str | None]:
         """The identity of each row of the packed cache; None if unknown."""
         return self._people
+
+    def digests_of(self, rows: np.ndarray) -> list[str]:
+        """SHA-256 (hex) of the files of some rows of the packed cache, or of the definitions of drawn faces."""
+        digests = self._packed.digests()
+        return [digests[row] for row in rows]
+
+    def pixel_digests(self, rows: np.ndarray) -> list[str]:
+        """SHA-256 (hex) of the pixels of some rows of the packed cache: of faces as cropped and resized."""
+        parts = (self._packed.rows.take(rows[first : first + HASHED]) for first in range(0, len(rows), HASHED))
+        return [hashlib.sha256(face.tobytes()).hexdigest() for faces in parts for face in faces]
+
+    @property
+    def packed_folder(self) -> Path:
+        """The folder of the packed cache, for what is computed from these faces; it may be read-only."""
+        return self._packed.folder
 
     def images(self, split: str, indices: Indices | None = None) -> Tensor:
         """Faces of a split, or at ``indices`` within it, float32 (N, C, H, W) in [-1, 1], not augmented."""

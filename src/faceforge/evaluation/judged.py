@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import comparison
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics import table
 from faceforge.metrics.units import Groups
 from faceforge.types import Json
 
@@ -37,7 +40,28 @@ class Judged:
         """At most this many of them, a keyed subset."""
         if count >= len(self.places):
             return self
-        chosen = np.sort(counter_rng.permutation(seed, "evaluate/faces", 0, len(self.places))[:count])
+        return self.only(np.sort(counter_rng.permutation(seed, "evaluate/faces", 0, len(self.places))[:count]))
+
+    @property
+    def key(self) -> Mapping[str, str]:
+        """What tells these faces from others."""
+        summary = self.data.summary()
+        places = hashlib.sha256(self.places.astype("<i8").tobytes()).hexdigest()
+        known = {name: str(summary[name]) for name in ("source", "manifest", "protocol_hash")}
+        return {**known, "split": self.split, "positions": places}
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the packed faces."""
+        return self.data.packed_folder
+
+    def images(self) -> Tensor:
+        """The faces (N, C, H, W) in [-1, 1]."""
+        return self.data.images(self.split, self.places)
+
+    def only(self, kept: np.ndarray) -> Judged:
+        """Those at some indices (or where a mask is true)."""
+        chosen = np.arange(len(self.places))[kept]
         return Judged(self.data, self.split, self.places[chosen], [self.groups[n] for n in chosen])
 
     def chunks(self, size: int) -> list[np.ndarray]:
@@ -69,7 +93,7 @@ def other_people(judged: Judged) -> Judged:
     split = max((name for name in judged.data.counts if name != judged.split), key=judged.data.counts.__getitem__)
     pool, known = all_faces(judged.data, split), {group for group in judged.groups if group is not None}
     apart = np.array([n for n, group in enumerate(pool.groups) if group not in known], dtype=np.int64)
-    return Judged(pool.data, split, pool.places[apart], [pool.groups[n] for n in apart])
+    return pool.only(apart)
 
 
 def chunk_size(data: FaceData) -> int:
@@ -79,5 +103,5 @@ def chunk_size(data: FaceData) -> int:
 
 def about(score: str) -> Json:
     """The direction and the unit of a score."""
-    measure = MEASURES[score]
-    return {"better": measure.better, **({"unit": measure.unit} if measure.unit else {})}
+    shown = table.measure(score)
+    return {"better": shown.better, **({"unit": shown.unit} if shown.unit else {})}

@@ -13,7 +13,9 @@ from faceforge.errors import BadInput
 from faceforge.losses import Perceptual
 from faceforge.metrics import identity, pairs
 from faceforge.metrics.dlib_face import DlibFace
-from faceforge.metrics.features import FeatureMaps
+from faceforge.metrics.features.base import Maps
+from faceforge.metrics.features.squeezenet import SqueezeNetMaps
+from faceforge.metrics.table import full_name, metric_of
 from faceforge.metrics.units import Groups
 
 HOW = {
@@ -58,9 +60,10 @@ class ImageScores:
         if min(height, width) < pairs.LEAST_SSIM:
             self.reasons["ssim"] = f"needs {pairs.LEAST_SSIM} pixels a side, the targets have {min(height, width)}"
 
-    def _feature_maps(self) -> FeatureMaps | None:
+    def _feature_maps(self) -> Maps | None:
+        """Not of EfficientNet-lite0, with which perceptual losses train: a model learns to please its own."""
         try:
-            return FeatureMaps().to(self.device)
+            return SqueezeNetMaps().to(self.device)
         except BadInput as error:  # without its weights the other scores remain valid
             self.reasons["perceptual"] = str(error)
             return None
@@ -78,15 +81,20 @@ class ImageScores:
     @property
     def names(self) -> list[str]:
         """The scores that are computed."""
-        return [name for name in HOW if name not in self.reasons]
+        return [self._named(name) for name in HOW if name not in self.reasons]
+
+    def _named(self, metric: str) -> str:
+        """The full name of a score, with its network where it has one."""
+        return full_name(metric, self._maps.key) if metric == "perceptual" and self._maps else metric
 
     def protocol(self, name: str) -> dict[str, Any]:
         """The protocol of a score."""
-        extra: dict[str, Any] = self._maps.protocol if name == "perceptual" and self._maps else {}
-        if name in identity.HOW and self._faces:
+        metric = metric_of(name)
+        extra: dict[str, Any] = self._maps.protocol if metric == "perceptual" and self._maps else {}
+        if metric in identity.HOW and self._faces:
             faces = sum(map(len, self._descriptions))
             extra = {**self._faces.protocol, "not_aligned": faces - self._aligned, "threshold": identity.THRESHOLD}
-        return {"metric": HOW[name], **extra, "outputs": "clamped to [0, 1], not rounded"}
+        return {"metric": HOW[metric], **extra, "outputs": "clamped to [0, 1], not rounded"}
 
     def between_people(self, groups: Groups) -> dict[str, Any]:
         """`identity.between_people` of all targets so far, of whom ``groups`` names the people; empty without it."""
@@ -119,7 +127,9 @@ class ImageScores:
         if "ciede2000" not in self.reasons:
             scores["ciede2000"] = colour_error(made, right)
         if self._maps is not None and maps is not None:
-            scores["perceptual"] = perceptual(self._maps(made.float().to(self.device)), maps).cpu().double()
+            scores[self._named("perceptual")] = (
+                perceptual(self._maps(made.float().to(self.device)), maps).cpu().double()
+            )
         return scores
 
 

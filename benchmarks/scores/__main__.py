@@ -1,0 +1,8 @@
+import torch
+
+from benchmarks.command import run
+from benchmarks.scores.cost import app
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run(app)
