@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faceforge import words
 from faceforge.evaluation.compare import curves, grids, text, verdict
-from faceforge.evaluation.compare.comparison import Against, Block, Comparison, Row
+from faceforge.evaluation.compare.comparison import Against, Block, Comparison, Row, Stat
 from faceforge.evaluation.compare.sheets import label, measure
 from faceforge.io.files import replacing
 from faceforge.metrics.table import WAYS
@@ -115,10 +115,13 @@ class Page:
 
     def gain(self, part: Against) -> tuple[str, str, str]:
         """Better, worse, level or bare; the gain; its interval."""
-        n, span = len(part.parts), part.span
-        kind = "better" if part.better == n else "worse" if part.worse == n else "level" if part.judged else "bare"
-        around = f"{verdict.shown(part.score, span[0])} to {verdict.shown(part.score, span[1])}" if span else ""
-        return kind, f"{'+' if part.gain > 0 else ''}{verdict.shown(part.score, part.gain)}", around
+        kind = {"+": "better", "-": "worse", " ": "bare"}.get(text.mark(part), "level")
+        gain, *ends = verdict.texts(part)
+        return kind, f"{'+' if part.gain > 0 else ''}{gain}", " to ".join(ends)
+
+    def deviation(self, stat: Stat) -> str:
+        """Of several seeds; empty for one."""
+        return "" if stat.deviation is None else verdict.precise(stat.score, stat.deviation)[0]
 
     def seeds(self, part: Against) -> str:
         """In how many seeds, if there are several."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from faceforge.evaluation.compare import verdict
 from faceforge.evaluation.compare.comparison import Against, Block, Comparison, Row
@@ -11,7 +11,6 @@ from faceforge.metrics.table import BEST, aligned
 from faceforge.report.html import duration
 
 ARROWS = {"higher": "up", "lower": "down", "one": "1"}
-SIGNS = {True: "+", False: "-", "unclear": "="}
 
 
 def lines(comparison: Comparison) -> list[str]:
@@ -40,12 +39,8 @@ def _table(block: Block) -> Iterator[list[str]]:
         marks = [BEST if stat.mean == block.best(stat.score) and len(block.rows) > 1 else " " for stat in stats]
         yield [row.name, *(measure(s.score).text(s.mean) + m for s, m in zip(stats, marks, strict=True)), *effort(row)]
         if len(row.setting.runs) > 1:
-            yield [
-                f"  +- of {len(row.setting.runs)} seeds",
-                *(f"{measure(s.score).text(s.deviation)} " for s in stats),
-                "",
-                "",
-            ]
+            spreads = [verdict.precise(s.score, s.deviation or 0.0)[0] for s in stats]
+            yield [f"  +- of {len(row.setting.runs)} seeds", *(f"{spread} " for spread in spreads), "", ""]
             yield ["  worst", *(f"{measure(s.score).text(s.worst)} " for s in stats), "", ""]
         elif any(stat.cells[0].low is not None for stat in stats):
             cells = [(measure(stat.score), stat.cells[0]) for stat in stats]
@@ -68,31 +63,26 @@ def _differences(block: Block) -> list[str]:
     """By how much each row is better than its reference: + better, - worse, = cannot be told apart."""
     names = ", ".join(dict.fromkeys(row.name for row in block.references.values()))
     several = any(len(part.parts) > 1 for row in block.rows for part in row.against.values())
-    spans = "least and greatest of the seeds" if several else "95 %, paired"
+    spans = "least, greatest" if several else "95 %, paired"
     body = [["", *(f"{label(score)} " for score in block.scores)]]
     for row in block.rows:
         if row.against:
             found = [row.against[score] for score in block.scores]
-            body += [[row.name, *map(difference, found)], [f"  {spans}", *map(_span, found)]]
-    return [f"Better (+) or worse (-) than {names} by (= cannot be told apart):", *aligned(body)]
+            body += [[row.name, *map(_gain, found)], [f"  {spans}", *map(_span, found)]]
+    some = "~ in some seeds, " if several else ""
+    return [f"Better (+) or worse (-) than {names} by ({some}= cannot be told apart):", *aligned(body)]
 
 
-def difference(part: Against) -> str:
-    """The gain, marked if its interval excludes zero in every pair."""
-    n = len(part.parts)
-    flag = True if part.better == n else False if part.worse == n else "unclear"
-    return f"{verdict.shown(part.score, part.gain)}{SIGNS[flag] if part.judged else ' '}"
+def mark(part: Against) -> str:
+    """Better or worse in every pair, in some, or in none; a space without an interval."""
+    n, some = len(part.parts), part.better or part.worse
+    return " " if not part.judged else "+" if part.better == n else "-" if part.worse == n else "~" if some else "="
+
+
+def _gain(part: Against) -> str:
+    return verdict.texts(part)[0] + mark(part)
 
 
 def _span(part: Against) -> str:
-    return (
-        ""
-        if part.span is None
-        else f"{verdict.shown(part.score, part.span[0])}..{verdict.shown(part.score, part.span[1])} "
-    )
-
-
-def closing(comparison: Comparison) -> Sequence[str]:
-    """Nothing is hidden: how many intervals there are, of which some exclude zero by chance."""
-    count = sum(part.judged * len(part.parts) for b in comparison.blocks for r in b.rows for part in r.against.values())
-    return [f"Each of these {count} intervals misses the truth in one of 20 cases."] if count > 1 else []
+    _, *ends = verdict.texts(part)
+    return f"{'..'.join(ends)} " if ends else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from faceforge.evaluation.compare.comparison import VALIDATION, Against, Block, Comparison, Row
@@ -25,7 +26,7 @@ def _alone(row: Row, scores: Sequence[str]) -> str:
     parts = []
     for score in scores:
         stat, how = row.stats[score], measure(score)
-        spread = "" if stat.deviation is None else f" +- {how.text(stat.deviation)}"
+        spread = "" if stat.deviation is None else f" +- {precise(score, stat.deviation)[0]}"
         parts.append(f"{label(score)} {how.text(stat.mean)}{spread} (worst {how.text(stat.worst)})")
     return f"{row.name}, over {len(row.setting.runs)} seeds: {', '.join(parts)}."
 
@@ -99,18 +100,24 @@ def _counted(part: Against, n: int) -> str:
 
 def by(part: Against) -> str:
     """Such as ``PSNR by 0.40 dB (0.20 to 0.61)``; for several seeds their mean, least and greatest."""
-    how, span = measure(part.score), part.span
+    how, (gain, *ends) = measure(part.score), [text.removeprefix("-") for text in texts(part)]
     unit = f" {how.unit}" if how.unit else ""
     closer = ", closer to 1," if how.better == "one" else ""
-    ends = sorted(abs(end) for end in span) if span and span[0] * span[1] > 0 else span
-    around = f" ({shown(part.score, ends[0])} to {shown(part.score, ends[1])})" if ends else ""
-    return f"{label(part.score)}{closer} by {shown(part.score, abs(part.gain))}{unit}{around}"
+    around = f" ({' to '.join(sorted(ends, key=float))})" if ends else ""
+    return f"{label(part.score)}{closer} by {gain}{unit}{around}"
 
 
-def shown(score: str, value: float) -> str:
-    """A difference with the digits of its score, or with more where these would show zero."""
-    text = measure(score).text(value)
-    return f"{value:.2g}" if value and not float(text) else text
+def texts(part: Against) -> list[str]:
+    """The gain and the ends of its span."""
+    return precise(part.score, part.gain, *(part.span or ()))
+
+
+def precise(score: str, *values: float) -> list[str]:
+    """Values with the digits of a score, or with more where the largest would show only one that is not zero."""
+    largest, digits = max(map(abs, values)), measure(score).digits
+    if largest > 0:
+        digits = min(9, max(digits, 1 - math.floor(math.log10(largest))))
+    return [f"{value:.{digits}f}" for value in values]
 
 
 def listed(parts: Iterable[str]) -> str:
