@@ -546,6 +546,27 @@ def test_a_refusal_has_a_line_for_each_run_and_the_command_that_mends_it(tmp_pat
     )
 
 
+def test_another_file_of_a_run_is_not_evaluated_by_the_plain_command(tmp_path):
+    a, b = (
+        make(tmp_path / "a", {"psnr": values(0)}),
+        make(tmp_path / "b", {"psnr": values(1)}, data={"faces": 4}, keep=False),
+    )
+    for folder in (a, b):
+        for end in ("json", "npz"):
+            if (folder / f"evaluation.{end}").exists():
+                (folder / f"evaluation.{end}").rename(folder / f"evaluation-lfw.{end}")
+    first, _ = refused(a / "evaluation-lfw.json", b / "evaluation-lfw.json")
+    assert first == "b/evaluation-lfw: not scored as a/evaluation-lfw: data.faces 4 instead of 40"
+    found = compared(a / "evaluation-lfw.json", b / "evaluation-lfw.json", force=True)
+    assert found.blocks[0].notes[-1].endswith("no interval; type: faceforge evaluate RUN")
+
+
+def test_an_evaluation_that_was_forced_is_stamped_here_too(tmp_path):
+    a = make(tmp_path / "a", {"psnr": values(0)})
+    b = make(tmp_path / "b", {"psnr": values(1)}, result={"forced": ["another crop"]})
+    assert compared(a, b).forced == ["b: another crop"]
+
+
 def test_seeds_of_a_setting_must_be_scored_alike(tmp_path):
     a, b = seeds_of(tmp_path, "a", [0, 1])
     result = json.loads((b / "evaluation.json").read_text())

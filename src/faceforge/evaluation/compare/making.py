@@ -10,7 +10,7 @@ from faceforge.errors import BadInput
 from faceforge.evaluation.compare import sheets as reading
 from faceforge.evaluation.compare.comparison import Against, Block, Comparison, Options, Row, Stat
 from faceforge.evaluation.compare.differences import Differences
-from faceforge.evaluation.compare.runs import Run
+from faceforge.evaluation.compare.runs import EVALUATION, Run
 from faceforge.evaluation.compare.settings import Setting, paired, settings
 from faceforge.evaluation.compare.sheets import VALIDATION, Sheet, label, measure
 from faceforge.metrics.table import MEASURES, TITLES
@@ -27,7 +27,8 @@ def compare(runs: Sequence[Run], options: Options) -> Comparison:
     _require_known(options, blocks)
     chosen = [block for block in (_chosen(block, options) for block in blocks) if block.scores]
     notes = [f"{run.name} is not evaluated yet; type: {run.command()}" for run in runs if not run.result]
-    return Comparison(runs, making.settings, chosen, [*notes, *making.notes], making.forced)
+    forced = [f"{run.name}: {line}" for run in runs for line in map(str, run.result.listed("forced"))]
+    return Comparison(runs, making.settings, chosen, [*notes, *making.notes], [*forced, *making.forced])
 
 
 def _require_one_task(runs: Sequence[Run]) -> None:
@@ -130,7 +131,8 @@ class _Making:
 
 def _line(one: Run, run: Run, having: Mapping[Path, Sheet], seeds: bool) -> str:
     said = reading.unlike(having[one.file], having[run.file], seeds)
-    typed = f"; type: {reading.to_score_alike(run, one)}" if said.keys() <= set(reading.REPEATABLE) else ""
+    plain = one.file.name == run.file.name == EVALUATION and said.keys() <= set(reading.REPEATABLE)
+    typed = f"; type: {reading.to_score_alike(run, one)}" if plain else ""
     return f"{run.name}: not scored as {one.name}: {', '.join(said.values())}{typed}" if said else ""
 
 

@@ -71,7 +71,10 @@ class Run:
         return None if seen is None else int(seen)
 
     def command(self, *options: str) -> str:
-        """What to type to evaluate it."""
+        """What to type to evaluate it; what was typed for a file with a name of its own."""
+        typed = self.result.get("command")
+        if self.file.name != EVALUATION and not options and isinstance(typed, str):
+            return printable(typed)
         return words.faceforge("evaluate", Path(words.relative(self.folder)), *options)
 
 
