@@ -164,7 +164,7 @@ def test_the_same_faces_are_shown_in_rows_and_others_are_not(tmp_path, pair):
     assert not found.as_rows
     assert found.remark == "Not of the same faces: the inputs of these runs differ."
     shutil.rmtree(a / "samples")
-    assert [row.label for row in shown(a, b).shown] == ["b, 1,000 images"]
+    assert [row.label for row in shown(a, b).shown] == ["input", "b, 1,000 images", "target"]
     (b / "samples/000001000.png").write_bytes(b"no picture")
     assert shown(a, b) is None
 
@@ -233,7 +233,9 @@ def test_the_page_in_a_browser(tmp_path, chromium, width, scheme):
             scores = {"psnr": values(level, seed), "ssim": values(0) / 100, "mae": -values(level), "mse": values(1)}
             made.append(faces(make(tmp_path / f"{name}-s{seed}", scores, seed=seed, config=config), 2 * level + seed))
     path = write(compare(read(made), Options()), tmp_path / "compared.html")
-    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    context = chromium.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
+    )
     tab, complaints = context.new_page(), []
     tab.on("console", lambda message: complaints.append(message.text))
     tab.on("pageerror", lambda error: complaints.append(str(error)))

@@ -11,8 +11,8 @@ from typing import Literal
 from faceforge.evaluation.compare.differences import Difference
 from faceforge.evaluation.compare.runs import Run
 from faceforge.evaluation.compare.settings import Setting, differing
-from faceforge.evaluation.compare.sheets import VALIDATION, Cell, measure
-from faceforge.metrics.table import TITLES
+from faceforge.evaluation.compare.sheets import VALIDATION, Cell
+from faceforge.metrics.table import TITLES, measure
 
 ALL_TITLES = {**TITLES, VALIDATION: "Validation during training"}
 Reference = Literal["first", "best"]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faceforge.evaluation.compare.sheets import Sheet, measure
+from faceforge.evaluation.compare.sheets import Sheet
 from faceforge.evaluation.comparison import Flag, of_gain
 from faceforge.evaluation.kept import OF
 from faceforge.metrics.bootstrap import Resamples
+from faceforge.metrics.table import measure
 
 Numbers = NDArray[np.float64]
 DEVIATIONS = 1.96

@@ -12,8 +12,8 @@ from faceforge.evaluation.compare.comparison import Against, Block, Comparison, 
 from faceforge.evaluation.compare.differences import Differences
 from faceforge.evaluation.compare.runs import EVALUATION, Run
 from faceforge.evaluation.compare.settings import Setting, paired, settings
-from faceforge.evaluation.compare.sheets import VALIDATION, Sheet, label, measure
-from faceforge.metrics.table import MEASURES, TITLES
+from faceforge.evaluation.compare.sheets import VALIDATION, Sheet
+from faceforge.metrics.table import MEASURES, TITLES, label, measure, metric_of
 
 FORCE = "what was scored differs; --force compares all the same, and says so in the tables"
 
@@ -150,7 +150,7 @@ def _stats(setting: Setting, model: str, scores: Sequence[str], having: Mapping[
 
 def matching(wanted: str, scores: Sequence[str]) -> list[str]:
     """The scores of that name, with or without the extractor."""
-    return [score for score in scores if wanted in (score, score.partition("@")[0])]
+    return [score for score in scores if wanted in (score, metric_of(score))]
 
 
 def _sort_score(options: Options, scores: Sequence[str]) -> str | None:
@@ -190,7 +190,7 @@ def _about(kind: str, used: Sequence[Sheet]) -> str:
 def _left_out(used: Sequence[Sheet], scores: Sequence[str]) -> list[str]:
     """Scores that some run lacks."""
     every = {score for sheet in used for row in sheet.rows.values() for score in row}
-    missing = sorted(label(score) for score in every - set(scores) if score.partition("@")[0] in MEASURES)
+    missing = sorted(label(score) for score in every - set(scores) if metric_of(score) in MEASURES)
     return [f"Left out, since not every run has it: {', '.join(missing)}."] if missing else []
 
 

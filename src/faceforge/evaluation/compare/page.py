@@ -9,13 +9,19 @@ from pathlib import Path
 from faceforge import words
 from faceforge.evaluation.compare import curves, grids, text, verdict
 from faceforge.evaluation.compare.comparison import Against, Block, Comparison, Row, Stat
-from faceforge.evaluation.compare.sheets import label, measure
 from faceforge.io.files import replacing
-from faceforge.metrics.table import WAYS
+from faceforge.metrics.table import WAYS, extractor_of, in_words, label, measure
 from faceforge.report.charts import Chart
 from faceforge.report.html import SHARED, Pages
 
-PAGES = Pages(SHARED, "page.js", "data:", "faceforge", label=label, measure=measure)
+
+def _network(score: str) -> str:
+    """What a score's features are of, if it has any."""
+    extractor = extractor_of(score)
+    return in_words(extractor) if extractor else ""
+
+
+PAGES = Pages(SHARED, "page.js", "data:", "faceforge", label=label, measure=measure, network=_network)
 
 
 def render(comparison: Comparison) -> str:

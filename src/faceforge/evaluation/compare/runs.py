@@ -17,6 +17,7 @@ from faceforge.evaluation import kept
 from faceforge.evaluation.kept import Kept
 from faceforge.io.metrics_csv import read_rows
 from faceforge.io.record import Record
+from faceforge.metrics import table
 from faceforge.runs.found import Entry
 from faceforge.runs.table import printable
 
@@ -145,7 +146,7 @@ def _evaluation(path: Path) -> Record:
         return Record()
     rows = found.listed("rows")
     whole = found.part("data").get("split") and found.part("checkpoint") and rows and all(map(_is_row, rows))
-    return found if whole else Record()
+    return Record(table.current(found)) if whole else Record()
 
 
 def _is_row(row: object) -> bool:

@@ -9,7 +9,7 @@ from faceforge.evaluation.compare.runs import Run
 from faceforge.evaluation.compare.settings import leaves
 from faceforge.evaluation.kept import Kept
 from faceforge.io.record import Record
-from faceforge.metrics.table import MEASURES, Measure
+from faceforge.metrics.table import MEASURES, extractor_of, label, metric_of
 
 VALIDATION = "validation"
 VALIDATED = ("psnr", "ssim", "mae", "mse", "kid")  # columns val/... of metrics.csv
@@ -50,24 +50,12 @@ class Sheet:
     seed: int = 0
 
 
-def measure(score: str) -> Measure:
-    """How a score is shown; after an @ stands the extractor of its features."""
-    return MEASURES[score.partition("@")[0]]
-
-
-def label(score: str) -> str:
-    """A score in words, such as KID (lite0, bicubic224)."""
-    name, _, extractor = score.partition("@")
-    network, *_, resize = extractor.split("-") if extractor.count("-") > 1 else (extractor, "")
-    return MEASURES[name].label + (f" ({network}, {resize})" if resize else f" ({network})" if network else "")
-
-
 def common_scores(rows: Sequence[Mapping[str, Cell]]) -> list[str]:
     """The scores that every row has and the package knows, in the order of the tables."""
     known = set.intersection(*map(set, rows)) if rows else set()
     order = list(MEASURES)
-    found = [score for score in known if score.partition("@")[0] in order]
-    return sorted(found, key=lambda score: (order.index(score.partition("@")[0]), score))
+    found = [score for score in known if metric_of(score) in order]
+    return sorted(found, key=lambda score: (extractor_of(score), order.index(metric_of(score))))
 
 
 # ------------------------------------------------------------------------------------------------------- evaluation

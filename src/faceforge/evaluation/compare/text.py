@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from faceforge.evaluation.compare import verdict
 from faceforge.evaluation.compare.comparison import Against, Block, Comparison, Row
-from faceforge.evaluation.compare.sheets import label, measure
-from faceforge.metrics.table import BEST, aligned
+from faceforge.metrics.table import BEST, aligned, label, measure
 from faceforge.report.html import duration
 
 ARROWS = {"higher": "up", "lower": "down", "one": "1"}

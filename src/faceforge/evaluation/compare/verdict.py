@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from faceforge.evaluation.compare.comparison import VALIDATION, Against, Block, Comparison, Row
-from faceforge.evaluation.compare.sheets import label, measure
+from faceforge.metrics.table import label, measure
 
 
 def sentences(comparison: Comparison) -> list[str]:
