@@ -595,6 +595,27 @@ def test_unlike_tasks_are_refused_even_by_force(tmp_path):
         assert line == "b: task colorize, a has super_resolution; unlike tasks cannot be compared"
 
 
+def test_noise_of_another_seed_is_another_input(tmp_path):
+    """The inputs of some tasks are drawn, with the run's seed."""
+    settings_ = (("a", 4, 0), ("b", 8, 1), ("c", 4, 1))
+    configs = [(name, {"model.network.width": width, "task.seed": seed}, seed) for name, width, seed in settings_]
+    a, b, c = (make(tmp_path / name, {"psnr": values(0)}, config=config, seed=seed) for name, config, seed in configs)
+    assert refused(a, b)[0].startswith("b: not scored as a: task.seed 1 instead of 0")
+    assert len(compared(a, c).settings) == 1
+
+
+def test_a_score_that_is_best_at_one_is_judged_by_its_distance(tmp_path):
+    name = "diversity@lite0-57934424-bicubic224"
+
+    def generated(value):
+        return {name: {"value": value, "without_real": np.linspace(-1e-4, 1e-4, 10), "without_fake": np.zeros(5)}}
+
+    a = make(tmp_path / "a", generated=generated(0.9))
+    b = make(tmp_path / "b", generated=generated(1.2), config={"model.network.width": 8})
+    (said,) = verdict.sentences(compared(a, b))
+    assert said.startswith("b is worse than a in diversity by lite0 (distance to 1) by 0.100 (")
+
+
 def test_how_a_network_is_given_its_input_is_no_other_task(tmp_path):
     a = make(tmp_path / "a", {"psnr": values(0)})
     b = make(tmp_path / "b", {"psnr": values(1)}, config={"task.input_factor": 1})

@@ -25,9 +25,9 @@ from faceforge.errors import BadInput
 LIMIT = 20.0  # seconds
 WIDTHS, SEEDS = (8, 24), (0, 1, 2)
 TRAINED = [
-    *("model=conv_superres", "data.size=64", "trainer.gpus=0", "logger.mode=disabled", "data.source.count=1500"),
-    *("data.test_fraction=0.3", "trainer.max_images=4800", "trainer.log_every=16", "trainer.sample_every=480"),
-    *("trainer.checkpoint_every=480", "model.network.blocks=2"),
+    *("model=conv_superres", "data.size=32", "trainer.gpus=0", "logger.mode=disabled", "data.source.count=1200"),
+    *("data.test_fraction=0.4", "trainer.max_images=3200", "trainer.log_every=16", "trainer.sample_every=320"),
+    *("trainer.checkpoint_every=320", "model.network.blocks=2"),
 ]
 
 

@@ -102,7 +102,7 @@ def by(part: Against) -> str:
     """Such as ``PSNR by 0.40 dB (0.20 to 0.61)``; for several seeds their mean, least and greatest."""
     how, (gain, *ends) = measure(part.score), [text.removeprefix("-") for text in texts(part)]
     unit = f" {how.unit}" if how.unit else ""
-    closer = ", closer to 1," if how.better == "one" else ""
+    closer = " (distance to 1)" if how.better == "one" else ""
     around = f" ({' to '.join(sorted(ends, key=float))})" if ends else ""
     return f"{label(part.score)}{closer} by {gain}{unit}{around}"
 
