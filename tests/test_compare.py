@@ -1,7 +1,10 @@
 """`faceforge compare`: intervals against independent computations, seeds, refusals, and what it says."""
 
 import json
+import os
 import random
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compared_runs import make, of_people
+from conftest import ROOT
 
 from faceforge.errors import BadInput
 from faceforge.evaluation import kept
@@ -644,13 +648,35 @@ ROW = '{"name": "m", "kind": "model", "table": "images", "scores": {"psnr": {"va
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[1]", "{}", '{"rows": 3}', f'{{"rows": [1], {WHOLE}}}', f'{{"rows": [{ROW}], {WHOLE}}}'],
+    [
+        "",
+        "{",
+        "[1]",
+        "{}",
+        '{"rows": 3}',
+        f'{{"rows": [1], {WHOLE}}}',
+        f'{{"rows": [{ROW.replace("x", "1")}], {WHOLE}}}'.replace('"1"', "9" * 400),
+        f'{{"rows": [{ROW}], {WHOLE}}}',
+    ],
 )
 def test_a_damaged_evaluation_is_one_line(tmp_path, content):
     a, b = make(tmp_path / "a", {"psnr": values(0)}), make(tmp_path / "b", {"psnr": values(0)})
     (b / "evaluation.json").write_text(content)
     (line,) = refused(a, b)
     assert "evaluation.json: damaged, or not written by faceforge evaluate; type: faceforge evaluate" in line
+
+
+def test_what_files_say_moves_no_cursor(tmp_path):
+    escape = "\x1b[2J"
+    a = make(tmp_path / f"a{escape}", {"psnr": values(0)}, config={f"model.{escape}": escape})
+    b = make(
+        tmp_path / "b", {"psnr": values(1), f"psnr@{escape}": values(0)}, result={"forced": [escape], "command": escape}
+    )
+    result = json.loads((a / "evaluation.json").read_text())
+    result["data"]["source"] = escape
+    (a / "evaluation.json").write_text(json.dumps(result))
+    assert escape[0] not in refused(a, b)[0]
+    assert escape[0] not in "".join(text.lines(compared(a, b, force=True)))
 
 
 # ------------------------------------------------------------------------------------------------------- validation
@@ -745,3 +771,21 @@ def test_what_is_wrong_on_the_command_line(tmp_path):
     assert (tmp_path / "x.html").read_text() == "mine"
     assert typed(a, b, "--force", "--overwrite", "--html", tmp_path / "x.html")[0] == 0
     assert "<!doctype html>" in (tmp_path / "x.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_example_of_the_documentation_runs(tmp_path):
+    page = (ROOT / "docs/compare.md").read_text()
+    (script,) = re.findall(r"```\n(python train\.py.*?)```", page, re.DOTALL)
+    script = script.replace("python train.py", f"python {shlex.quote(str(ROOT / 'train.py'))}")
+    place = {"FACEFORGE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT / "src")}
+    place["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=tmp_path, env={**os.environ, **place}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout[done.stdout.rindex("Outputs compared") :]
+    shown = page.split("```\n")[3]
+    kinds = [re.sub(r"[\d.]+", "0", line.split("  ")[0]) for line in shown.splitlines() if line[:1].isalpha()]
+    assert [kind for kind in kinds[:3] if kind not in re.sub(r"[\d.]+", "0", said)] == []
+    assert (tmp_path / "runs/widths.html").is_file()

@@ -68,11 +68,11 @@ class Against:
     @property
     def span(self) -> tuple[float, float] | None:
         """The interval of a single pair, or the least and the greatest gain of several; None without either."""
-        if len(self.parts) > 1:
+        first, *others = self.parts
+        if others:
             gains = [part.gain for part in self.parts]
             return min(gains), max(gains)
-        low, high = self.parts[0].low, self.parts[0].high
-        return None if low is None or high is None else (low, high)
+        return None if first.low is None or first.high is None else (first.low, first.high)
 
     @property
     def judged(self) -> bool:

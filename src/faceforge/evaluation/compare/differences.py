@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from faceforge.evaluation.compare.sheets import Sheet
 from faceforge.evaluation.comparison import Flag, of_gain
-from faceforge.evaluation.kept import OF
+from faceforge.evaluation.kept import OF, Values
 from faceforge.metrics.bootstrap import Resamples
 from faceforge.metrics.table import measure
 
@@ -57,19 +57,16 @@ class Differences:
         """None where values of single faces are missing, or are not of the same faces."""
         if sheet.kept is None or other.kept is None or sheet.kept.faces != other.kept.faces:
             return None
-        mine, theirs = (
+        own, others = (
             {of: found.kept.values.get((row, score, of)) for of in OF} for found in (sheet, other) if found.kept
         )
-        pairs = {of: (a, b) for of in OF if (a := mine[of]) is not None and (b := theirs[of]) is not None}
+        pairs = {of: (a, b) for of in OF if (a := own[of]) is not None and (b := others[of]) is not None}
         if not pairs or any(len(a) != len(b) for a, b in pairs.values()):
             return None
         if "without_real" in pairs:
-            values = [found.rows[row][score].value for found in (sheet, other)]
-            ranks = [
-                [_ranks(score, value + part) for value, part in zip(values, pair, strict=True)]
-                for pair in pairs.values()
-            ]
-            return jackknifed(gain, [a - b for a, b in ranks])
+            mine, theirs = (found.rows[row][score].value for found in (sheet, other))
+            parts = [_ranks(score, mine, a) - _ranks(score, theirs, b) for a, b in pairs.values()]
+            return jackknifed(gain, parts)
         of, (a, b) = next(iter(pairs.items()))
         people = np.arange(len(a)) if of == "fake" else sheet.kept.people
         if len(np.unique(people)) < 2:
@@ -84,8 +81,9 @@ class Differences:
         return self._known[key]
 
 
-def _ranks(score: str, values: Numbers) -> Numbers:
-    return np.array([measure(score).rank(value) for value in values])
+def _ranks(score: str, value: float, changes: Values) -> Numbers:
+    """The rank of a value with each change, in float64: changes may be in its last digits."""
+    return np.array([measure(score).rank(value + float(change)) for change in changes])
 
 
 def jackknifed(gain: float, without: Sequence[Numbers]) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from faceforge.evaluation.compare.runs import EVALUATION, Run
 from faceforge.evaluation.compare.settings import Setting, paired, settings
 from faceforge.evaluation.compare.sheets import VALIDATION, Sheet
 from faceforge.metrics.table import MEASURES, TITLES, label, measure, metric_of
+from faceforge.runs.table import printable
 
 FORCE = "what was scored differs; --force compares all the same, and says so in the tables"
 
@@ -27,7 +28,7 @@ def compare(runs: Sequence[Run], options: Options) -> Comparison:
     _require_known(options, blocks)
     chosen = [block for block in (_chosen(block, options) for block in blocks) if block.scores]
     notes = [f"{run.name} is not evaluated yet; type: {run.command()}" for run in runs if not run.result]
-    forced = [f"{run.name}: {line}" for run in runs for line in map(str, run.result.listed("forced"))]
+    forced = [printable(f"{run.name}: {line}") for run in runs for line in map(str, run.result.listed("forced"))]
     return Comparison(runs, making.settings, chosen, [*notes, *making.notes], [*forced, *making.forced])
 
 
@@ -181,16 +182,19 @@ def _about(kind: str, used: Sequence[Sheet]) -> str:
     """Which faces, in words."""
     first = used[0].conditions
     if kind == VALIDATION:
-        return f"val split of {first['data.source']}, {first['data.counts.val']} faces; each run at its best validation"
+        said = f"val split of {first['data.source']}, {first['data.counts.val']} faces; each run at its best validation"
+        return printable(said)
     faces = sorted({n for sheet in used if isinstance(n := sheet.conditions["data.faces"], int)})
     count = f"{faces[0]:,}" if len(faces) == 1 else f"{faces[0]:,} to {faces[-1]:,}" if faces else "unknown"
-    return f"{first['data.split']} split of {first['data.source']}, {count} faces; checkpoint {first['checkpoint']}"
+    which = f"{first['data.split']} split of {first['data.source']}"
+    return printable(f"{which}, {count} faces; checkpoint {first['checkpoint']}")
 
 
 def _left_out(used: Sequence[Sheet], scores: Sequence[str]) -> list[str]:
     """Scores that some run lacks."""
     every = {score for sheet in used for row in sheet.rows.values() for score in row}
-    missing = sorted(label(score) for score in every - set(scores) if metric_of(score) in MEASURES)
+    known = {score for score in every if metric_of(score) in MEASURES and score.isprintable()}
+    missing = sorted(map(label, known - set(scores)))
     return [f"Left out, since not every run has it: {', '.join(missing)}."] if missing else []
 
 

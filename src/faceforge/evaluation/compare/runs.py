@@ -115,10 +115,9 @@ def _names(places: Sequence[tuple[Path, str]]) -> list[str]:
     """The shortest ends of the paths that tell the runs apart; another evaluation file is named as well."""
     whole = [[*folder.resolve().parts, *([] if file == EVALUATION else [Path(file).stem])] for folder, file in places]
     least = [1 if file == EVALUATION else 2 for _, file in places]
-    for length in range(max(map(len, whole))):
-        names = ["/".join(parts[-(length + n) :]) for parts, n in zip(whole, least, strict=True)]
-        if max(Counter(names).values()) == 1:
-            break
+    lengths = range(max(map(len, whole)))
+    tried = (["/".join(parts[-(more + n) :]) for parts, n in zip(whole, least, strict=True)] for more in lengths)
+    names = next((names for names in tried if max(Counter(names).values()) == 1), ["/".join(parts) for parts in whole])
     return [printable(name) for name in names]
 
 
@@ -142,10 +141,10 @@ def _evaluation(path: Path) -> Record:
     """An evaluation with sound rows; empty if the file holds none."""
     try:
         found = Record.of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
+        rows = found.listed("rows")
+        whole = found.part("data").get("split") and found.part("checkpoint") and rows and all(map(_is_row, rows))
+    except (OSError, ValueError, RecursionError, OverflowError):
         return Record()
-    rows = found.listed("rows")
-    whole = found.part("data").get("split") and found.part("checkpoint") and rows and all(map(_is_row, rows))
     return Record(table.current(found)) if whole else Record()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from faceforge.evaluation.compare.runs import Run
+from faceforge.runs.table import printable
 
 SEEDS = ("seed", "data.seed", "data.task.seed", "task.seed", "model.seed")  # those that follow the run's
 LIMITS = tuple(f"trainer.max_{name}" for name in ("images", "epochs", "steps", "minutes"))
@@ -116,8 +117,11 @@ def differing(found: Sequence[Setting]) -> list[tuple[str, list[str]]]:
         for key in unlike
         if _tells(key) and not any(key == group or key.startswith(f"{group}.") for group in groups)
     ]
-    shown = [(key.removeprefix("choices."), [str(config.get(key)) for config in configs]) for key in [*chosen, *single]]
-    return shown[:SHOWN]
+    shown = [*chosen, *single][:SHOWN]
+    return [
+        (printable(key.removeprefix("choices.")), [printable(str(config.get(key))) for config in configs])
+        for key in shown
+    ]
 
 
 def paired(first: Setting, other: Setting) -> list[tuple[Run, Run]]:

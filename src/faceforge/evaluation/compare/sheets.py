@@ -10,6 +10,7 @@ from faceforge.evaluation.compare.settings import leaves
 from faceforge.evaluation.kept import Kept
 from faceforge.io.record import Record
 from faceforge.metrics.table import MEASURES, extractor_of, label, metric_of
+from faceforge.runs.table import printable
 
 VALIDATION = "validation"
 VALIDATED = ("psnr", "ssim", "mae", "mse", "kid")  # columns val/... of metrics.csv
@@ -54,7 +55,7 @@ def common_scores(rows: Sequence[Mapping[str, Cell]]) -> list[str]:
     """The scores that every row has and the package knows, in the order of the tables."""
     known = set.intersection(*map(set, rows)) if rows else set()
     order = list(MEASURES)
-    found = [score for score in known if metric_of(score) in order]
+    found = [score for score in known if metric_of(score) in order and score.isprintable()]
     return sorted(found, key=lambda score: (extractor_of(score), order.index(metric_of(score))))
 
 
@@ -72,7 +73,7 @@ def _sheet(run: Run, table: str, rows: Sequence[Record]) -> Sheet:
     kept, seed = run.kept.get(table), run.result.number("seed")
     protocols = {score: Record.of(about) for score, about in run.result.part("protocols").items()}
     return Sheet(
-        {str(row["name"]): _cells(row.part("scores")) for row in rows},
+        {printable(str(row["name"])): _cells(row.part("scores")) for row in rows},
         _conditions(run, kept),
         {
             score: {key: about[key] for key in about if key not in ("better", "unit")}
@@ -111,7 +112,7 @@ def _task(task: Record) -> dict[str, object]:
 
 def _splitting(run: Run) -> dict[str, object]:
     data = run.entry.config.part("data")
-    return {f"data.{key}": data.get(key) for key in SPLITTING if key != "split"} | {"splitting": data.get("split")}
+    return {**{f"data.{key}": data.get(key) for key in SPLITTING if key != "split"}, "splitting": data.get("split")}
 
 
 # -------------------------------------------------------------------------------------------------------- validation
@@ -187,7 +188,7 @@ def _differs(key: str, there: object, here: object) -> str:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = printable(str(value))
     return "unknown" if value is None else f"{text[:8]}..." if isinstance(value, str) and len(text) == 64 else text
 
 
