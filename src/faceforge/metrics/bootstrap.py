@@ -21,9 +21,14 @@ class Resamples:
 
     def __init__(self, groups: Groups, seed: int) -> None:
         """``groups``: the person of each image; None counts as its own person."""
-        self.unit = units(groups, len(groups)).numpy()
+        self.unit = self.units(groups)
         self.images = np.bincount(self.unit).astype(np.float64)
         self._weights = self._draw(len(self.images), seed)
+
+    @staticmethod
+    def units(groups: Groups) -> NDArray[np.int64]:
+        """The number of each image's person (N,)."""
+        return units(groups, len(groups)).numpy()
 
     @property
     def people(self) -> int:
@@ -41,6 +46,11 @@ class Resamples:
         means = (self._weights @ sums) / (self._weights @ self.images)
         low, high = np.quantile(means, [0.025, 0.975])
         return float(low), float(high)
+
+    def means(self, values: NDArray[np.floating], among: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The mean of values (N,) over the images ``among`` (N,), in each resample (RESAMPLES,); nan where none is."""
+        sums = np.bincount(self.unit, np.where(among, values, 0.0), minlength=self.people)
+        return (self._weights @ sums) / (self._weights @ np.bincount(self.unit, among, minlength=self.people))
 
     @staticmethod
     def _draw(people: int, seed: int) -> NDArray[np.float32]:

@@ -86,11 +86,15 @@ class Pixels:
     """
 
     name = "pixels"
-    protocol: Json = {
-        "distance": "Euclidean, of luma less its fitted plane, of norm 1",
-        "resize": f"mean of areas, to {SIDE}x{SIDE}",
-        "tried": f"mirrored, crops of {', '.join(f'{share:.0%}' for share in SHARES)} at 5 places",
-    }
+
+    @property
+    def protocol(self) -> Json:
+        """How vectors are made."""
+        return {
+            "distance": "Euclidean, of luma less its fitted plane, of norm 1",
+            "resize": f"mean of areas, to {SIDE}x{SIDE}",
+            "tried": f"mirrored, crops of {', '.join(f'{share:.0%}' for share in SHARES)} at 5 places",
+        }
 
     def pool(self, images: Tensor) -> Tensor:
         """(11, N, 576) of (N, 1|3, H, W) in [-1, 1]."""

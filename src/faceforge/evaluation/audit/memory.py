@@ -139,7 +139,10 @@ def _space(look: Look, spaces: int) -> Json:
         "copies": int((look.log_chance + math.log(spaces) <= math.log(ALARM)).sum()),
         "copy_below_ratio": math.exp(look.tail.threshold(limit)),
         "compared_held_out_faces": look.tail.scores,
-        "median_distance": {"training": float(look.distances[0].median()), "held_out": float(look.distances[1].median())},
+        "median_distance": {
+            "training": float(look.distances[0].median()),
+            "held_out": float(look.distances[1].median()),
+        },
         "ratio_to_chance": look.closeness.ratio,
         "p": look.closeness.p,
     }
@@ -174,5 +177,7 @@ def sentences(about: Json) -> list[str]:
                 f"({p}): the generator fits its training people better than others."
             )
         else:
-            said.append(f"In {name}, generated faces as a set are no nearer to training faces than chance allows ({p}).")
+            said.append(
+                f"In {name}, generated faces as a set are no nearer to training faces than chance allows ({p})."
+            )
     return said

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from faceforge.cut import near_duplicates as alike
@@ -18,6 +19,7 @@ from faceforge.io.images import to_uint8
 from faceforge.metrics.units import units
 from faceforge.types import Json
 
+Places = NDArray[np.int64]
 HELD_OUT = ("val", "test")
 CHUNK = 64
 MOST_WITH_ONE_PRINT = 8  # faces with one fingerprint that are compared
@@ -40,11 +42,11 @@ class Real:
     within: np.ndarray
 
     @classmethod
-    def of(cls, data: FaceData, without: Sequence[int] = ()) -> Real:
-        """All training faces, and all held-out ones but for people of the training set and the rows ``without``."""
+    def of(cls, data: FaceData, without: Sequence[int] = (), held_out: Sequence[str] = HELD_OUT) -> Real:
+        """All training faces, and those of the splits ``held_out``, but for training people and rows ``without``."""
         trained = {data.people[row] for row in data.rows["train"]} - {None}
         split, within, left_out = ["train"] * data.counts["train"], list(range(data.counts["train"])), set(without)
-        for name in HELD_OUT:
+        for name in held_out:
             for place, row in enumerate(data.rows[name]):
                 if data.people[row] not in trained and int(row) not in left_out:
                     split.append(name)
