@@ -21,14 +21,9 @@ class Resamples:
 
     def __init__(self, groups: Groups, seed: int) -> None:
         """``groups``: the person of each image; None counts as its own person."""
-        self.unit = self.units(groups)
+        self.unit = units(groups, len(groups)).numpy()
         self.images = np.bincount(self.unit).astype(np.float64)
         self._weights = self._draw(len(self.images), seed)
-
-    @staticmethod
-    def units(groups: Groups) -> NDArray[np.int64]:
-        """The number of each image's person (N,)."""
-        return units(groups, len(groups)).numpy()
 
     @property
     def people(self) -> int:

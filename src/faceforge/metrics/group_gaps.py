@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceforge.metrics.bootstrap import RESAMPLES, Resamples
-from faceforge.metrics.units import Groups
+from faceforge.metrics.units import Groups, units
 
 FEWEST = 10  # people on each side of a comparison
 LEVEL = 0.95
@@ -47,7 +47,7 @@ def sides(values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 def people_on(side: NDArray[np.floating], groups: Groups) -> tuple[int, int]:
     """How many people have faces with an attribute, and without it."""
-    unit = Resamples.units(groups)
+    unit = units(groups, len(groups)).numpy()
     return len(np.unique(unit[side == 1])), len(np.unique(unit[side == 0]))
 
 
