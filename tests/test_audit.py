@@ -415,7 +415,7 @@ def test_planted_copies_of_drawn_faces_are_found(tmp_path, monkeypatch):
     drawn = benchmark.Set("drawn", ["data=drawn", "data.source.count=500", "data.size=32"], 1)
     found = benchmark.measure(drawn, tmp_path, [Pixels()])
     assert benchmark.holds({"drawn": found}), found
-    worse = {**found, "alarms": {"strangers": {"copies": 1}}}
+    worse = {**found, "alarms": {"strangers": {"hits": 1}}}
     assert not benchmark.holds({"drawn": worse})
 
 

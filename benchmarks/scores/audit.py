@@ -4,9 +4,9 @@
     python -m benchmarks.scores.audit --sets drawn            # one of them
 
 Of each set, training people are what a generator has seen, test people are the held-out faces of the audit, and
-validation people are strangers to both. Planted among strangers are copies of training faces, one kind at a time, as if
-a generator had made them. What a generator makes without copying must raise no alarm either: a Gaussian of principal
-components, blurred near-mean faces, blurred strangers.
+validation people are strangers to both. Copies of training faces are planted among strangers and what a generator
+makes without copying, which must raise no alarm: a Gaussian of principal components, blurred near-mean faces, blurred
+strangers, noise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from faceforge.evaluation.audit import memory, spaces
 from faceforge.evaluation.audit.people import Real, near_duplicates
 from faceforge.evaluation.baselines import Fitting, samplers
 from faceforge.io.images import from_uint8, to_uint8
-from faceforge.metrics.copies import Pixels, Space
+from faceforge.metrics.copies import Pixels, Space, closeness
 
 PLANTED, STRANGERS, MADE = 50, 300, 300  # copies of each kind, strangers beside them, faces of other controls
 LEAST_RECALL = 0.95
@@ -137,45 +137,46 @@ def measure(chosen: Set, root: Path, looked: Sequence[Space]) -> dict[str, Any]:
     began, seed, data = time.monotonic(), chosen.seed, faces_of(chosen, root)
     twins = near_duplicates(data)
     both = {twin.held_out for twin in twins}
-    real, others = Real.of(data, sorted(both), ["test"]), Real.of(data, sorted(both), ["val"])
-    apart = others.held_out[np.sort(counter_rng.permutation(seed, "audit/strangers", 0, len(others.held_out)))]
-    strangers = others.images(apart[:STRANGERS])
+    real, apart = Real.of(data, sorted(both), ["test"]), Real.of(data, sorted(both), ["val"])
+    order = counter_rng.permutation(seed, "audit/strangers", 0, len(apart.held_out))
+    strangers = apart.images(apart.held_out[order[:STRANGERS]])
     sources = counter_rng.permutation(seed, "audit/planted", 0, data.counts["train"])
-
-    def asked(faces: Tensor) -> memory.Memory:
-        return memory.remember(looked, from_uint8(to_uint8(faces)), real, seed, lambda count: None)
 
     ways = kinds(seed)
     copied = [sources[n * PLANTED : (n + 1) * PLANTED] for n in range(len(ways))]
-    planted = [way(data.images("train", rows)) for way, rows in zip(ways.values(), copied, strict=True)]
-    known = asked(torch.cat([*planted, strangers]))
-    parts = known.copies.split([*(len(rows) for rows in copied), len(strangers)])
-    result = {
-        "counts": {**data.counts, "near_duplicates": len(twins), "compared": int((~real.training).sum())},
+    planted = {name: ways[name](data.images("train", rows)) for name, rows in zip(ways, copied, strict=True)}
+    others = {"strangers": strangers, **controls(data, strangers, seed)}
+    faces = from_uint8(to_uint8(torch.cat([*planted.values(), *others.values()])))
+    known = memory.remember(looked, faces, real, seed, lambda count: None)
+    ends = np.cumsum([len(part) for part in (*planted.values(), *others.values())])
+    parts = dict(zip((*planted, *others), map(slice, [0, *ends], ends), strict=True))
+    found = {name: records.share(int(known.copies[part].sum()), part.stop - part.start) for name, part in parts.items()}
+    return {
+        "counts": {**data.counts, "near_duplicates": len(twins), "compared": len(real.held_out)},
         "size": [data.height, data.width],
-        "recall": {name: records.share(int(part.sum()), len(part)) for name, part in zip(ways, parts, strict=False)},
-        "alarms": {"strangers among copies": _alarms(known, parts[-1])},
+        "recall": {name: found[name] for name in planted},
+        "alarms": {name: {**found[name], "as a set": _as_a_set(known, parts[name], seed)} for name in others},
         "below": {look.space.name: float(np.exp(look.tail.threshold(_limit(known)))) for look in known.looks},
+        "seconds": round(time.monotonic() - began, 1),
     }
-    for name, faces in {"strangers": strangers, **controls(data, strangers, seed)}.items():
-        known = asked(faces)
-        result["alarms"][name] = _alarms(known, known.copies)
-    return {**result, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _as_a_set(known: memory.Memory, part: slice, seed: int) -> dict[str, Any]:
+    found = {}
+    for look in known.looks:
+        near = closeness(look.found.of(part), known.real.training, known.real.people, seed)
+        found[look.space.name] = {"ratio": near.ratio, "p": near.p}
+    return found
 
 
 def _limit(known: memory.Memory) -> float:
     return float(np.log(memory.ALARM / len(known.looks) / len(known.log_chance)))
 
 
-def _alarms(known: memory.Memory, copies: Tensor) -> dict[str, Any]:
-    sets = {look.space.name: {"ratio": look.closeness.ratio, "p": look.closeness.p} for look in known.looks}
-    return {"copies": int(copies.sum()), "of": len(copies), "as a set": sets}
-
-
 def holds(sets: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether recall of the figure's kinds is at least 0.95 in every set, and no other face is called a copy."""
     found = all(result["recall"][kind]["share"] >= LEAST_RECALL for result in sets.values() for kind in FIGURE)
-    return found and all(alarm["copies"] == 0 for result in sets.values() for alarm in result["alarms"].values())
+    return found and all(alarm["hits"] == 0 for result in sets.values() for alarm in result["alarms"].values())
 
 
 @app.command()
@@ -191,7 +192,7 @@ def audit(
     for chosen in [chosen for chosen in SETS if chosen.name in names]:
         found[chosen.name] = result = measure(chosen, faces, looked)
         recall = ", ".join(f"{kind} {part['hits']}/{part['total']}" for kind, part in result["recall"].items())
-        alarms = ", ".join(f"{kind} {part['copies']}/{part['of']}" for kind, part in result["alarms"].items())
+        alarms = ", ".join(f"{kind} {part['hits']}/{part['total']}" for kind, part in result["alarms"].items())
         print(f"{chosen.name}: found {recall}; alarms {alarms}; {result['seconds']} s", flush=True)
     about = {"spaces": {space.name: space.protocol for space in looked}, "left_out": reasons, "rate": memory.ALARM}
     print(records.keep(record, {**about, "holds": holds(found), "sets": found}))

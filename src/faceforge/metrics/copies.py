@@ -1,7 +1,7 @@
 """Copies of training faces among generated ones.
 
-A generated face is compared with its nearest training face and with its nearest held-out face, which no generator has
-seen. Its score is the logarithm of the ratio of the two distances. Blurred faces are near to all faces, and noise is
+A generated face is compared with its nearest training face and with the nearest held-out faces, which no generator has
+seen. Its score is the logarithm of the ratio of these distances. Blurred faces are near to all faces, and noise is
 far from all: both distances change alike, and the ratio stays. A copy is near to one training face alone.
 
 - `Tail`: a test of each face. The scores of held-out people against other held-out people say how small a ratio is by
@@ -17,7 +17,7 @@ faces. It asks the same, but calls blurred faces copies, since they are nearer t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,15 +31,15 @@ from torch import Tensor
 from faceforge import counter_rng
 from faceforge.types import Json
 
-SIDE = 24  # pixels a side at which faces are compared; a blurred copy is still one there
-SHARES = (0.95, 0.9)  # of each side that a crop keeps
-PLACES = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))  # of a crop: down and across, of the rest
-WINDOWS = ((1.0, 0.0, 0.0), *((share, *place) for share in SHARES for place in PLACES))
+SIDE = 16  # pixels a side at which faces are compared; a blurred copy is still one there
+NEARBY = 8  # nearest faces of each kind that are compared again, closer
+HELD = 5  # nearest held-out faces whose mean is the measure: one alone varies more
 FAINT = 0.02  # standard deviation, range -1 to 1, below which a picture counts as empty
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 LEAST = 30  # held-out faces that a tail needs
 PART = 0.1  # of the scores are its tail
 MOST = 4096  # neighbours kept
+PART_OF_POOL = 64  # faces whose variants are in memory together
 DIVISIONS = 1999  # of the permutation test
 NEAR = 1e-3  # of the median distance of held-out faces: smaller distances are equal
 
@@ -55,6 +55,18 @@ class Extractor(Protocol):
     def __call__(self, images: Tensor) -> Tensor:
         """(N, D) float32."""
         ...
+
+
+Window = tuple[float, float, float]  # the share of both sides that a crop keeps, and its place, down and across
+
+
+def _windows(shares: Sequence[float], places: int) -> list[Window]:
+    """The whole picture, and crops of some shares at ``places`` x ``places`` places."""
+    at = [n / (places - 1) for n in range(places)]
+    return [(1.0, 0.0, 0.0), *((share, down, across) for share in shares for down in at for across in at)]
+
+
+COARSE, FINE = _windows((0.95, 0.9), 3), _windows((0.975, 0.95, 0.925, 0.9), 5)
 
 
 class Space(Protocol):
@@ -74,15 +86,20 @@ class Space(Protocol):
         """(V, N, D) of faces (N, C, H, W) in [-1, 1] among which neighbours are sought."""
         ...
 
+    def closer(self, images: Tensor) -> Tensor | None:
+        """(V, N, D) of the few nearest faces, in more variants; None if there are no more."""
+        ...
+
     def query(self, images: Tensor) -> Tensor:
         """(W, N, D) of faces whose neighbours are sought."""
         ...
 
 
 class Pixels:
-    """Luma at 24 x 24, less its plane of light, of norm 1: gain, offset and a gradient of light change nothing.
+    """Luma at 16 x 16, less its plane of light, of norm 1: gain, offset and a gradient of light change nothing.
 
-    Neighbours are also tried cropped to 95 and 90 % of their sides at five places, and mirrored.
+    Neighbours are also tried mirrored and cropped, the nearest of them in small steps: at 16 pixels a side, a crop by
+    5 % at another place differs by a fraction of a pixel, which matters as much as another face does.
     """
 
     name = "pixels"
@@ -92,17 +109,21 @@ class Pixels:
         """How vectors are made."""
         return {
             "distance": "Euclidean, of luma less its fitted plane, of norm 1",
-            "resize": f"mean of areas, to {SIDE}x{SIDE}",
-            "tried": f"mirrored, crops of {', '.join(f'{share:.0%}' for share in SHARES)} at 5 places",
+            "resize": f"triangular filter, to {SIDE}x{SIDE}",
+            "tried": "mirrored; crops of 95 and 90 % at 9 places, of the nearest faces of 97.5, 95, 92.5, 90 % at 25",
         }
 
     def pool(self, images: Tensor) -> Tensor:
-        """(11, N, 576) of (N, 1|3, H, W) in [-1, 1]."""
-        return torch.stack([_vectors(images, *window) for window in WINDOWS])
+        """(19, N, 256) of (N, 1|3, H, W) in [-1, 1]."""
+        return torch.stack([_vectors(images, *window) for window in COARSE])
+
+    def closer(self, images: Tensor) -> Tensor:
+        """(101, N, 256) of (N, 1|3, H, W) in [-1, 1]."""
+        return torch.stack([_vectors(images, *window) for window in FINE])
 
     def query(self, images: Tensor) -> Tensor:
-        """(2, N, 576) of (N, 1|3, H, W) in [-1, 1]."""
-        whole = WINDOWS[0]
+        """(2, N, 256) of (N, 1|3, H, W) in [-1, 1]."""
+        whole = COARSE[0]
         return torch.stack([_vectors(images, *whole), _vectors(images.flip(-1), *whole)])
 
 
@@ -121,13 +142,16 @@ class Extracted:
         """(1, N, D) of (N, 1|3, H, W) in [-1, 1]."""
         return self.extractor(images.to(self.device)).float().cpu()[None]
 
+    def closer(self, images: Tensor) -> None:
+        """None."""
+
     def query(self, images: Tensor) -> Tensor:
         """(2, N, D) of (N, 1|3, H, W) in [-1, 1]."""
         return torch.cat([self.pool(images), self.pool(images.flip(-1))])
 
 
 def _vectors(images: Tensor, share: float, down: float, across: float) -> Tensor:
-    """(N, 576) of a window of images."""
+    """(N, 256) of a window of images."""
     weights = images.new_tensor(LUMA if images.shape[1] == 3 else (1.0,))
     light = (images * weights[:, None, None]).sum(1)
     rows, columns = _means(light.shape[1], share, down), _means(light.shape[2], share, across)
@@ -140,12 +164,15 @@ def _vectors(images: Tensor, share: float, down: float, across: float) -> Tensor
 
 
 def _means(length: int, share: float, at: float) -> Tensor:
-    """(SIDE, length): means of SIDE equal parts of a window that has a share of the length and lies at ``at``."""
-    edges = length * ((1 - share) * at + share * torch.linspace(0, 1, SIDE + 1, dtype=torch.float64))
-    pixel = torch.arange(length)
-    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
-    overlap = overlap.clamp(min=0)
-    return (overlap / overlap.sum(1, keepdim=True)).float()
+    """(SIDE, length): weighted means around SIDE places of a window that has a share of the length and lies at ``at``.
+
+    The weights are a triangle two parts wide, and end at the picture's border.
+    """
+    part = length * share / SIDE
+    centres = length * (1 - share) * at + part * (torch.arange(SIDE, dtype=torch.float64) + 0.5)
+    pixels = torch.arange(length) + 0.5
+    weights = (1 - (pixels - centres[:, None]).abs() / max(part, 1.0)).clamp(min=0)
+    return (weights / weights.sum(1, keepdim=True)).float()
 
 
 # ----------------------------------------------------------------------------------------------------------- distances
@@ -158,16 +185,18 @@ class Neighbours:
     distance: Tensor
     place: Tensor
 
-    def first(self, allowed: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance (N,) and place (N,) of the nearest allowed one, ``allowed`` bool (pool,) or (N, K).
+    def few(self, allowed: Tensor) -> Neighbours:
+        """The nearest `NEARBY` allowed ones, ``allowed`` bool (pool,) or (N, K).
 
-        If no kept one is allowed, the distance of the last one, which is too small, and -1.
+        If fewer of the kept ones are allowed, the rest are at the distance of the last one, which is too small, and at
+        place -1.
         """
         allowed = allowed if allowed.ndim == 2 else allowed[self.place]
-        column, found = allowed.int().argmax(1), allowed.any(1)
-        column = torch.where(found, column, self.place.shape[1] - 1)[:, None]
-        place = torch.where(found, self.place.gather(1, column)[:, 0], -1)
-        return self.distance.gather(1, column)[:, 0], place
+        last = self.place.shape[1] - 1
+        columns = torch.where(allowed, torch.arange(last + 1), last + 1)
+        columns = F.pad(columns, (0, NEARBY), value=last + 1).topk(NEARBY, largest=False, sorted=True).values
+        place = torch.where(columns <= last, self.place.gather(1, columns.clamp(max=last)), -1)
+        return Neighbours(self.distance.gather(1, columns.clamp(max=last)), place)
 
     def of(self, rows: slice) -> Neighbours:
         """Those of some of the faces."""
@@ -199,12 +228,31 @@ def to_keep(training: int, held_out: int) -> int:
     return min(whole, MOST, math.ceil(20 * whole / max(1, min(training, held_out))))
 
 
-def log_ratio(training: Tensor, held_out: Tensor, least: float) -> Tensor:
-    """The score (N,) of distances (N,) to the nearest training and the nearest held-out face; a copy's is far below 0.
+def closer(queries: Tensor, found: Neighbours, pool: Callable[[Tensor], Tensor | None]) -> Neighbours:
+    """A few neighbours (N, K) of queries (W, N, D) compared again, nearest first.
 
-    Distances below ``least`` count as that.
+    ``pool`` gives the variants (V, n, D) of places (n,); neighbours at place -1 stay where they are.
     """
-    return (training.clamp(min=least) / held_out.clamp(min=least)).log()
+    distance = found.distance.clone()
+    for part in found.place[found.place >= 0].unique().split(PART_OF_POOL):
+        variants = pool(part)
+        if variants is None:
+            return found
+        for n, place in enumerate(part.tolist()):
+            face, column = (found.place == place).nonzero(as_tuple=True)
+            near = torch.cdist(queries[:, face].flatten(0, 1), variants[:, n]).amin(1)
+            distance[face, column] = torch.minimum(distance[face, column], near.view(len(queries), -1).amin(0))
+    distance, order = distance.sort(1)
+    return Neighbours(distance, found.place.gather(1, order))
+
+
+def log_ratio(training: Tensor, held_out: Tensor, least: float) -> Tensor:
+    """The score (N,) from ascending distances (N, K) to training and to held-out faces; a copy's is far below 0.
+
+    The nearest training face over the geometric mean of the nearest `HELD` held-out ones. Distances below ``least``
+    count as that.
+    """
+    return training[:, 0].clamp(min=least).log() - held_out[:, :HELD].clamp(min=least).log().mean(1)
 
 
 # --------------------------------------------------------------------------------------------------------------- tests

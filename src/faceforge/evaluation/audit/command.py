@@ -146,7 +146,7 @@ def _same_people(data: FaceData, extractor: spaces.Extractor, seed: int) -> Json
     real = people.Real.of(data)
     some = counter_rng.permutation(seed, "audit/embedded", 0, len(real.rows))[:EMBEDDED]
     embeddings = torch.cat([extractor(real.images(part)).cpu() for part in _parts(some)])
-    groups = people.alike_on_both_sides(embeddings, real.training[torch.from_numpy(some)])
+    groups = people.alike_on_both_sides(embeddings, real.training[torch.from_numpy(some.copy())])
     files = [[data.ids[real.rows[some[n]]] for n in group] for group in groups]
     return {"groups": files, "faces": len(some), "protocol": extractor.protocol}
 

@@ -13,7 +13,18 @@ from torch import Tensor
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation.audit.people import CHUNK, Real
-from faceforge.metrics.copies import NEAR, Closeness, Space, Tail, closeness, log_ratio, nearest, to_keep
+from faceforge.metrics.copies import (
+    NEAR,
+    Closeness,
+    Neighbours,
+    Space,
+    Tail,
+    closeness,
+    closer,
+    log_ratio,
+    nearest,
+    to_keep,
+)
 from faceforge.schemes.abilities import Encodes, Generates, Samples
 from faceforge.schemes.latent_space import LatentSpace
 from faceforge.types import Json
@@ -37,11 +48,14 @@ def sampled(module: Generates, data: FaceData, count: int, seed: int) -> Tensor:
 @dataclass(frozen=True)
 class Look:
     """The comparison in one space, of N faces: distances (N,) to the nearest training and held-out face, and these
-    faces' places (N,) among the real ones; scores (N,) and the logarithm of their chance, corrected for N."""
+    faces' places (N,) among the real ones; scores (N,) and the logarithm of their chance, corrected for N.
+
+    ``found`` are neighbours of all kinds as first found, before the nearest were compared closer."""
 
     space: Space
-    distances: tuple[Tensor, Tensor]
-    places: tuple[Tensor, Tensor]
+    found: Neighbours
+    distances: Sequence[Tensor]
+    places: Sequence[Tensor]
     scores: Tensor
     log_chance: Tensor
     tail: Tail
@@ -94,16 +108,19 @@ def _look(space: Space, faces: Tensor, real: Real, some: np.ndarray, seed: int, 
     asked = torch.cat([_counted(space.query(part), tick) for part in queries.split(CHUNK)], dim=1)
     pool = (_counted(space.pool(part), tick) for part in real.chunks())
     found = nearest(asked, pool, to_keep(int(training.sum()), int((~training).sum())))
-    ours, theirs = found.of(slice(count)), found.of(slice(count, None))
-    to_train, to_held = ours.first(training), ours.first(~training)
-    stranger = people[theirs.place] != people[torch.from_numpy(some)][:, None]
-    held = [theirs.first(kind[theirs.place] & stranger)[0] for kind in (training, ~training)]
-    least = NEAR * float(torch.cat(held).median()) + 1e-9 if len(some) else 0.0
-    tail = Tail.fit(log_ratio(held[0], held[1], least))
-    scores = log_ratio(to_train[0], to_held[0], least)
-    chance = (tail.log_chance(scores) + math.log(count)).clamp(max=0)
-    near = closeness(ours, training, people, seed)
-    return Look(space, (to_train[0], to_held[0]), (to_train[1], to_held[1]), scores, chance, tail, near)
+    person = torch.cat([torch.full((count,), -1), people[torch.from_numpy(some)]])
+    strangers = people[found.place] != person[:, None]
+    kinds = (training[found.place], ~training[found.place])
+    near = [
+        closer(asked, found.few(kind & strangers), lambda p: space.closer(real.images(p.numpy()))) for kind in kinds
+    ]
+    least = NEAR * float(torch.cat([each.distance[count:, 0] for each in near]).median()) + 1e-9 if len(some) else 0.0
+    scores = log_ratio(near[0].distance, near[1].distance, least)
+    tail = Tail.fit(scores[count:])
+    chance = (tail.log_chance(scores[:count]) + math.log(count)).clamp(max=0)
+    distances, places = ([getattr(each, part)[:count, 0] for each in near] for part in ("distance", "place"))
+    all_near = closeness(found.of(slice(count)), training, people, seed)
+    return Look(space, found.of(slice(count)), distances, places, scores[:count], chance, tail, all_near)
 
 
 def _counted(vectors: Tensor, tick: Tick) -> Tensor:
@@ -124,8 +141,8 @@ def plain(memory: Memory) -> Json:
         "copies": int(memory.copies.sum()),
         "false_alarm_rate": ALARM,
         "rate_of": "any of the generated faces being called a copy in error",
-        "test": "log ratio of distances to the nearest training and held-out face; exponential tail of held-out faces' "
-        "scores (Davison and Smith 1990), upper 95 % limit of its mean; Bonferroni over faces and spaces",
+        "test": "log ratio of distances to the nearest training face and to 5 held-out faces; exponential tail of the "
+        "scores of held-out faces (Davison and Smith 1990), upper 95 % limit; Bonferroni over faces and spaces",
         "closeness_test": "mean score, permutation of people between training and held-out faces",
         "spaces": {look.space.name: _space(look, len(memory.looks)) for look in memory.looks},
         "pairs": [_pair(memory, n) for n in memory.order()[:SHOWN]],

@@ -38,8 +38,10 @@ class Served:
     def worse(self) -> list[Gap]:
         """Of each attribute the clearest gap whose interval excludes 0, the clearest attribute first."""
         clear = [gap for gap in self.gaps if gap.low > 0 or gap.high < 0]
-        clear.sort(key=lambda gap: -abs(gap.t))
-        return list({gap.attribute: gap for gap in reversed(clear)}.values())[::-1]
+        clearest: dict[str, Gap] = {}
+        for gap in sorted(clear, key=lambda gap: -abs(gap.t)):
+            clearest.setdefault(gap.attribute, gap)
+        return list(clearest.values())
 
 
 def of_images(module: PairedScheme, judged: Judged, tick: Tick) -> tuple[Values, Json]:
