@@ -1,7 +1,10 @@
 import torch
 
 from benchmarks.command import run
+from benchmarks.scores.audit import audit
 from benchmarks.scores.cost import app
+
+app.command()(audit)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -33,6 +33,7 @@ from faceforge.types import Json
 
 SIDE = 16  # pixels a side at which faces are compared; a blurred copy is still one there
 NEARBY = 8  # nearest faces of each kind that are compared again, closer
+SPANNED = 4  # variants between whose steps a face may lie
 HELD = 5  # nearest held-out faces whose mean is the measure: one alone varies more
 FAINT = 0.02  # standard deviation, range -1 to 1, below which a picture counts as empty
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
@@ -40,7 +41,7 @@ LEAST = 30  # held-out faces that a tail needs
 PART = 0.1  # of the scores are its tail
 MOST = 4096  # neighbours kept
 PART_OF_POOL = 64  # faces whose variants are in memory together
-DIVISIONS = 1999  # of the permutation test
+DIVISIONS = 999  # of the permutation test
 NEAR = 1e-3  # of the median distance of held-out faces: smaller distances are equal
 
 
@@ -240,10 +241,20 @@ def closer(queries: Tensor, found: Neighbours, pool: Callable[[Tensor], Tensor |
             return found
         for n, place in enumerate(part.tolist()):
             face, column = (found.place == place).nonzero(as_tuple=True)
-            near = torch.cdist(queries[:, face].flatten(0, 1), variants[:, n]).amin(1)
+            near = _to_span(queries[:, face].flatten(0, 1), variants[:, n])
             distance[face, column] = torch.minimum(distance[face, column], near.view(len(queries), -1).amin(0))
     distance, order = distance.sort(1)
     return Neighbours(distance, found.place.gather(1, order))
+
+
+def _to_span(queries: Tensor, variants: Tensor) -> Tensor:
+    """Distances (M,) of queries (M, D) to the span of the `SPANNED` variants (V, D) nearest to each.
+
+    Between two steps of a crop lies nearly a sum of both, as in the tangent distance of Simard et al. 1993.
+    """
+    best = torch.cdist(queries, variants).topk(min(SPANNED, len(variants)), largest=False).indices
+    basis = torch.linalg.qr(variants[best].transpose(1, 2)).Q
+    return (queries - (basis @ (basis.transpose(1, 2) @ queries[..., None]))[..., 0]).norm(dim=1)
 
 
 def log_ratio(training: Tensor, held_out: Tensor, least: float) -> Tensor:

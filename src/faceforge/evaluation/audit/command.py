@@ -27,6 +27,7 @@ from faceforge.evaluation.judged import Judged, Tick
 from faceforge.io.images import write_png
 from faceforge.io.storage import is_writable
 from faceforge.metrics.copies import Extracted
+from faceforge.metrics.features import Extractor
 from faceforge.report import write_report
 from faceforge.schemes.abilities import Generates
 from faceforge.schemes.base import Scheme
@@ -35,7 +36,6 @@ from faceforge.types import Json
 
 FOLDER, NAME, SHEET = "audit", "audit.json", "sheet.png"
 GENERATED, FEWEST = 1000, 20
-EMBEDDED = 4000  # faces described to find people on both sides
 Options = evaluating.Options
 
 
@@ -133,7 +133,7 @@ def _both_sides(found: Findings, data: FaceData, seed: int) -> list[people.Twins
         else "No name is on both sides of the split."
     )
     try:
-        about["people_by_embedding"] = embedded = _same_people(data, spaces.face_embedding(devices.best()), seed)
+        about["people_by_embedding"] = embedded = _same_people(data, devices.best(), seed)
         count = len(embedded["groups"])
         said.append(f"By face embedding, {count:,} groups of pictures of one person lie on both sides of the split.")
     except BadInput as error:
@@ -142,10 +142,11 @@ def _both_sides(found: Findings, data: FaceData, seed: int) -> list[people.Twins
     return twins
 
 
-def _same_people(data: FaceData, extractor: spaces.Extractor, seed: int) -> Json:
+def _same_people(data: FaceData, device: torch.device, seed: int) -> Json:
+    extractor = spaces.face_embedding(device)
     real = people.Real.of(data)
-    some = counter_rng.permutation(seed, "audit/embedded", 0, len(real.rows))[:EMBEDDED]
-    embeddings = torch.cat([extractor(real.images(part)).cpu() for part in _parts(some)])
+    some = counter_rng.permutation(seed, "audit/embedded", 0, len(real.rows))[: spaces.EMBEDDED]
+    embeddings = torch.cat([extractor(real.images(part).to(device)).cpu() for part in _parts(some)])
     groups = people.alike_on_both_sides(embeddings, real.training[torch.from_numpy(some.copy())])
     files = [[data.ids[real.rows[some[n]]] for n in group] for group in groups]
     return {"groups": files, "faces": len(some), "protocol": extractor.protocol}
@@ -167,9 +168,9 @@ def _generated(
     data, device = judged.data, module.device
     count = asked.count or GENERATED
     faces = memory.sampled(module, data, count, asked.seed)
-    looked, reasons = spaces.all_spaces(device)
-    found.reasons |= reasons
     real = people.Real.of(data, duplicates)
+    looked, reasons = spaces.all_spaces(device, len(real.rows))
+    found.reasons |= reasons
     try:
         known = memory.remember(looked, faces, real, asked.seed, tick)
         found.parts["memorisation"] = about = memory.plain(known) | {"seed": asked.seed, "density": "mixture"}
@@ -177,11 +178,12 @@ def _generated(
         found.trios = _trios(known, faces)
     except ValueError as error:
         found.reasons["copies of training faces"] = str(error)
-    extracted = next((space for space in looked if isinstance(space, Extracted)), None)
-    if extracted is not None:
+    extractors = (space.extractor for space in looked if isinstance(space, Extracted))
+    features = next((extractor for extractor in extractors if isinstance(extractor, Extractor)), None)
+    if features is not None:
         some = judged.some(count, asked.seed)
         try:
-            values, how = served.of_generated(faces[: len(some.places)], some, extracted.extractor, device, tick)
+            values, how = served.of_generated(faces[: len(some.places)], some, features, device, tick)
             _served(found, served.by_attribute(values, how, some, "generated", asked.seed))
         except RuntimeError as error:
             found.reasons["coverage by attribute"] = str(error)

@@ -13,11 +13,11 @@ from torch import Tensor
 from faceforge.evaluation.audit.memory import Tick
 from faceforge.evaluation.images import predict
 from faceforge.evaluation.judged import Judged, chunk_size
-from faceforge.metrics.copies import Extractor
+from faceforge.metrics.features import Extractor
 from faceforge.metrics.group_gaps import FEWEST, LEVEL, Gap, gaps, people_on, sides
 from faceforge.metrics.image_scores import ImageScores
 from faceforge.metrics.precision_recall import K_DENSITY, K, hits, radii
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics.table import MEASURES, full_name, metric_of
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.types import Json
 
@@ -78,6 +78,7 @@ def of_generated(
     covered, recalled = hits(y, x, radii(x, K_DENSITY))[1] > 0, hits(x, y, radii(y, K))[0] > 0
     about = {**extractor.protocol, "real": len(x), "fake": len(y)}
     ways = {"coverage": (covered, K_DENSITY), "recall": (recalled, K)}
+    ways = {full_name(name, extractor.key): way for name, way in ways.items()}
     return {n: v.double().numpy() for n, (v, _) in ways.items()}, {n: {"k": k, **about} for n, (_, k) in ways.items()}
 
 
@@ -132,7 +133,7 @@ def sentences(served: Served) -> list[str]:
 
 
 def _sentence(gap: Gap, what: str) -> str:
-    measure = MEASURES[gap.score]
+    measure = MEASURES[metric_of(gap.score)]
     lower_with = gap.difference < 0
     whose = "with" if lower_with == (measure.better == "higher") else "without"
     with_it, without = measure.text(gap.with_it), measure.text(gap.without)
