@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from faceforge.metrics import copies
-from faceforge.metrics.copies import LEAST, Neighbours, Pixels, Tail, closeness, log_ratio, nearest, to_keep
+from faceforge.metrics.copies import LEAST, Neighbours, Pixels, Tail, closeness, closer, log_ratio, nearest, to_keep
 
 
 def pictures(count, channels=3, height=48, width=48, seed=0):
@@ -24,22 +24,26 @@ def pictures(count, channels=3, height=48, width=48, seed=0):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_vector_is_luma_without_a_plane_fitted_by_least_squares(channels):
     image = pictures(1, channels)
-    weights = torch.tensor((0.299, 0.587, 0.114) if channels == 3 else (1.0,))
-    luma = (image[0] * weights[:, None, None]).sum(0)
-    small = F.adaptive_avg_pool2d(luma[None], 24)[0].double().numpy()
-    y, x = np.mgrid[0:24, 0:24]
-    plane = np.stack([np.ones(576), y.ravel(), x.ravel()], 1)
+    weights = np.array((0.299, 0.587, 0.114) if channels == 3 else (1.0,))
+    luma = (image[0].double().numpy() * weights[:, None, None]).sum(0)
+    small = np.zeros((16, 16))
+    for down, across in itertools.product(range(16), range(16)):  # triangles of 6 pixels around the middle of each 3
+        rows, columns = (np.maximum(0, 1 - np.abs(np.arange(48) - 3 * at - 1) / 3) for at in (down, across))
+        weight = np.outer(rows, columns)
+        small[down, across] = (weight * luma).sum() / weight.sum()
+    y, x = np.mgrid[0:16, 0:16]
+    plane = np.stack([np.ones(256), y.ravel(), x.ravel()], 1)
     rest = small.ravel() - plane @ np.linalg.lstsq(plane, small.ravel(), rcond=None)[0]
     assert np.allclose(Pixels().query(image)[0, 0], rest / np.linalg.norm(rest), atol=1e-5)
 
 
 def test_means_of_a_window_are_those_of_its_pixels():
-    found = copies._means(60, 0.8, 0.5)  # 48 pixels from the 7th on: two to a part
-    right = torch.zeros(24, 60)
-    for part in range(24):
-        right[part, 6 + 2 * part : 8 + 2 * part] = 0.5
+    found = copies._means(40, 0.8, 0.5)  # 32 pixels from the 5th on: two to a part, the triangle over four
+    right = torch.zeros(16, 40)
+    for part in range(16):
+        right[part, 3 + 2 * part : 7 + 2 * part] = torch.tensor([1.0, 3, 3, 1]) / 8
     assert torch.allclose(found, right, atol=1e-6)
-    assert torch.allclose(copies._means(7, 1.0, 0.0).sum(1), torch.ones(24))  # fewer pixels than parts
+    assert torch.allclose(copies._means(7, 1.0, 0.0).sum(1), torch.ones(16))  # fewer pixels than parts
 
 
 def test_gain_offset_and_a_gradient_of_light_change_nothing():
@@ -56,10 +60,13 @@ def test_an_empty_picture_is_as_far_from_all():
 
 def test_mirrored_and_cropped_pictures_are_near():
     images = pictures(9)
-    plain, crops = Pixels().query(images)[0], F.interpolate(images[..., 2:-3, 0:-5].flip(-1), (48, 48), mode="bilinear")
-    found = nearest(Pixels().query(crops), [Pixels().pool(images)], 9)
-    assert found.place[:, 0].tolist() == list(range(9))
-    assert float(found.distance[:, 0].max()) < 0.3 * float(torch.cdist(plain, plain)[0, 1:].min())
+    crops = F.interpolate(images[..., 2:-1, 0:-3].flip(-1), (48, 48), mode="bicubic")
+    space, asked = Pixels(), Pixels().query(crops)
+    found = nearest(asked, [space.pool(images)], 9).few(torch.ones(9, dtype=torch.bool))
+    close = closer(asked, found, lambda places: space.closer(images[places]))
+    assert close.place[:, 0].tolist() == list(range(9))
+    assert bool((close.distance <= found.distance + 1e-3).all())
+    assert float((close.distance[:, 0] / close.distance[:, 1]).max()) < 0.1
 
 
 # Neighbours
@@ -83,13 +90,24 @@ def test_neighbours_are_those_of_a_full_search(sizes):
     assert np.allclose(found.distance.numpy(), np.sort(every, 1)[:, :4], atol=1e-4)
 
 
-def test_the_first_allowed_neighbour():
+def test_the_few_nearest_that_are_allowed(monkeypatch):
+    monkeypatch.setattr(copies, "NEARBY", 2)
     found = Neighbours(torch.tensor([[1.0, 2, 3], [1, 2, 3]]), torch.tensor([[2, 0, 1], [1, 2, 3]]))
-    distance, place = found.first(torch.tensor([True, False, False, False]))
-    assert distance.tolist() == [2, 3]  # none of the kept is allowed: the last distance, a bound from below
-    assert place.tolist() == [0, -1]
-    assert found.first(torch.tensor([[False, False, True], [True, True, True]]))[1].tolist() == [1, 1]
+    few = found.few(torch.tensor([True, True, False, False]))
+    assert few.place.tolist() == [[0, 1], [1, -1]]
+    assert few.distance.tolist() == [[2, 3], [1, 3]]  # none other of the kept is allowed: a bound from below
+    assert found.few(torch.tensor([[False, False, True], [True, True, True]])).place.tolist() == [[1, -1], [1, 2]]
     assert found.of(slice(1, None)).place.tolist() == [[1, 2, 3]]
+
+
+def test_neighbours_are_compared_again_in_the_span_of_more_variants(monkeypatch):
+    monkeypatch.setattr(copies, "SPANNED", 2)
+    variants = torch.tensor([[[1.0, 0, 0], [0, 0, 3]], [[0, 1, 0], [0, 2, 2]], [[9, 9, 9], [9, 9, 9]]])
+    found = Neighbours(torch.tensor([[0.7, 0.9, 5.0]]), torch.tensor([[1, 0, -1]]))
+    close = closer(torch.tensor([[[0.5, 0.5, 0.1]]]), found, lambda places: variants[:, places])
+    assert close.place.tolist() == [[0, 1, -1]]
+    assert close.distance[0].tolist() == pytest.approx([0.1, 0.5, 5.0], abs=1e-6)
+    assert closer(torch.ones(1, 1, 3), found, lambda places: None) is found
 
 
 def test_enough_neighbours_are_kept():
@@ -100,8 +118,9 @@ def test_enough_neighbours_are_kept():
 
 
 def test_the_score():
-    score = log_ratio(torch.tensor([1.0, 0.0, 1e-9]), torch.tensor([2.0, 1.0, 0.0]), 0.01)
-    assert score.tolist() == pytest.approx([-math.log(2), math.log(0.01), 0.0])
+    held_out = torch.tensor([[1.0, 2, 4, 8, 16, 99], [0, 0, 0, 0, 0, 9]])
+    score = log_ratio(torch.tensor([[2.0, 3.0], [1e-9, 1.0]]), held_out, 0.01)
+    assert score.tolist() == pytest.approx([-math.log(2), 0.0])
 
 
 # The test of each face
