@@ -202,7 +202,7 @@ class FaceData(pl.LightningDataModule):
 
     @property
     def ids(self) -> list[str]:
-        """The id of each row of the packed cache."""
+        """The id of each row of the packed cache: the file, where there is one."""
         return self._ids
 
     @property

@@ -56,6 +56,11 @@ class Resamples:
         low, high = np.quantile(means, [0.025, 0.975])
         return float(low), float(high)
 
+    def means(self, values: NDArray[np.floating], among: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The mean of values (N,) over the images ``among`` (N,), in each resample (RESAMPLES,); nan where none is."""
+        sums = np.bincount(self.unit, np.where(among, values, 0.0), minlength=self.people)
+        return (self._weights @ sums) / (self._weights @ np.bincount(self.unit, among, minlength=self.people))
+
     @staticmethod
     def _draw(people: int, seed: int) -> NDArray[np.float32]:
         """The count of each person in each resample: (RESAMPLES, people)."""
