@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def tables_said(result: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for found in table.tables(result):
         ways = [f"{table.measure(name).label} {ARROWS[table.measure(name).better]}" for name in found.scores]
-        lines += ["", f"{found.title} ({', '.join(ways)}; {table.BEST} the best)", *table.lines(found)]
+        told = textwrap.wrap(f"{', '.join(ways)}; {table.BEST} the best", table.WIDTH)
+        lines += ["", found.title, *told, *table.lines(found)]
     lines += ["", *result["verdict"], *result["notes"]]
     return lines + [f"{table.label(name)} is left out: {why}." for name, why in result["reasons"].items()]
 
