@@ -32,7 +32,7 @@ def tables_said(result: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for found in table.tables(result):
         ways = [f"{table.measure(name).label} {ARROWS[table.measure(name).better]}" for name in found.scores]
-        told = textwrap.wrap(f"{', '.join(ways)}; {table.BEST} the best", table.WIDTH)
+        told = textwrap.wrap(f"{table.BEST} the best; {', '.join(ways)}", table.WIDTH)
         lines += ["", found.title, *told, *table.lines(found)]
     lines += ["", *result["verdict"], *result["notes"]]
     return lines + [f"{table.label(name)} is left out: {why}." for name, why in result["reasons"].items()]
