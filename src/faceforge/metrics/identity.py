@@ -35,6 +35,8 @@ class Similarity(nn.Module):
     frozen.
     """
 
+    name, weights_sha256 = DlibFace.name, DlibFace.weights_sha256
+
     def __init__(self) -> None:
         super().__init__()
         self.faces = DlibFace()
