@@ -142,6 +142,16 @@ def test_archives_and_arrays_hold_the_same_pictures(quick, sides, tmp_path):
     assert array["generated"]["kinds"] == {"npz": 12}
 
 
+def test_several_extractors_have_a_table_each(sides, tmp_path, capsys):
+    made, real, *_ = sides
+    result = scored(made, real, tmp_path, features=("lite0:size=64", "squeezenet:size=64"))
+    kids = [name for name in result["rows"][0]["scores"] if metric_of(name) == "kid"]
+    assert [name.partition("@")[2].partition("-")[0] for name in kids] == ["lite0", "squeezenet"]
+    said = capsys.readouterr().out
+    assert said.count("Generated faces compared with real faces, features of ") == 2
+    assert ["KID by lite0" in result["verdict"][0], "KID by squeezenet" in result["verdict"][1]] == [True, True]
+
+
 def test_the_same_seed_gives_the_same_figures_and_a_part_is_keyed(quick, sides, tmp_path):
     made, real, *_ = sides
     first, again, other = (scored(made, real, tmp_path, count=8, seed=seed) for seed in (0, 0, 1))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from faceforge.evaluation.judged import MOST, PIXELS, Part, about
+from faceforge.metrics import identity
 from faceforge.metrics.bootstrap import Resamples
 from faceforge.metrics.image_scores import ImageScores
 from faceforge.metrics.units import Groups
@@ -32,7 +33,8 @@ def score_paired(
     for some in places.split(max(1, min(MOST, PIXELS // real[0, 0].numel()))):
         for name, values in scores({"generated": made[some[:, 0]]}, real[some[:, 1]])["generated"].items():
             found[name].append(values)
-    who = Resamples([people[n] for n in places[:, 1].tolist()], seed)
+    groups = [people[n] for n in places[:, 1].tolist()]
+    who = Resamples(groups, seed)
     cells = {}
     for name, parts in found.items():
         values = torch.cat(parts).numpy()
@@ -40,6 +42,8 @@ def score_paired(
         cells[name] = {"value": float(values.mean()), "low": low, "high": high}
         stamp = {"interval": who.protocol, "images": len(values), "people": who.people, "seed": seed}
         part.protocols[name] = {**about(name), **scores.protocol(name), **stamp}
+    for name in identity.HOW.keys() & cells.keys():
+        part.protocols[name]["between_people"] = scores.between_people(groups)
     part.rows.insert(0, {"name": "generated", "kind": "model", "table": "images", "scores": cells})
     part.reasons |= scores.reasons
     return part
