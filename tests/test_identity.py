@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from test_evaluate import ASKED
 from test_every_pair import FACES, SMALL
 from torch import nn
@@ -504,3 +505,22 @@ def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch):
     assert between["another_picture"]["identity"] > between["stranger"]["identity"]
     assert between["another_picture"]["pairs"] == result["data"]["faces"] - result["data"]["people"]
     assert result["protocols"]["same_person" + ON]["threshold"] == identity.THRESHOLD
+
+
+def test_the_page_says_what_the_record_says():
+    page, record = ((ROOT / "docs" / name).read_text() for name in ("identity.md", "results/records/identity.json"))
+    found = json.loads(record)
+    lfw, celeba = found["lfw c150"], found["celeba c140"]
+    assert found["threshold"] == identity.THRESHOLD == round(found["fitted"], 2)
+    at = f"at {identity.THRESHOLD:.2f}"
+    for side in ("16", "24", "32", "64", "64, grey", "128"):
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {side} |")]
+        one, strangers, alike, apart = (cell.strip().replace(" %", "").split(", ") for cell in row.split("|")[2:6])
+        for n, of in enumerate((lfw[side], celeba[side])):
+            told = [float(cells[n]) for cells in (one, strangers, alike, apart)]
+            passed = [100 * of[f"{who} {at}"]["share"] for who in ("same person", "strangers")]
+            means = [of[f"mean, {who}"] for who in ("same person", "strangers")]
+            assert told == pytest.approx([*passed, *means], rel=0.05, abs=0.006)
+    for label, of in found["strangers of a group, celeba c140, 64"].items():
+        if label in ("Male", "not Male", "Young", "not Young", "Eyeglasses", "not Eyeglasses"):
+            assert f"{of['hits']} of {of['total']:,}" in page
