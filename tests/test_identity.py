@@ -343,7 +343,10 @@ def test_between_people_by_hand():
     assert found["another_picture"] == {"identity": pytest.approx(1 - (3 + 0.25) / 2), "same_person": 0.5, "pairs": 2}
     strangers = [1, 10, 10.25, 2, 7, 7.25, 9, 9.25]
     assert found["stranger"] == {"identity": pytest.approx(1 - np.mean(strangers)), "same_person": 0.0, "pairs": 8}
+    words = "Identity among these faces: another picture of the same person has -0.625, a stranger has -5.969; 0.0% of"
+    assert identity.in_words(found) == [f"{words} strangers pass as the same person."]
     assert between_people(numbers, [None] * 6) == {}
+    assert identity.in_words({}) == []
     assert set(between_people(numbers[:2], [1, 2])) == {"stranger"}
     assert between_people(numbers[:1], ["a"]) == {}
 
@@ -479,7 +482,7 @@ def test_on_an_accelerator_it_is_the_same(sim):
 # ---------------------------------------------------------------------------------------------------- the whole way
 
 
-def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch):
+def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "run"
@@ -503,6 +506,7 @@ def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch):
     between = result["protocols"]["identity" + ON]["between_people"]
     assert result["rows"][0]["trained_on"] == ["identity" + ON, "same_person" + ON]
     assert between["another_picture"]["identity"] > between["stranger"]["identity"]
+    assert "Identity among these faces: another picture of the same person has" in capsys.readouterr().out
     assert between["another_picture"]["pairs"] == result["data"]["faces"] - result["data"]["people"]
     assert result["protocols"]["same_person" + ON]["threshold"] == identity.THRESHOLD
 
