@@ -20,6 +20,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
+from faceforge import config
 from faceforge.errors import BadInput
 from faceforge.io import dlib_models
 from faceforge.metrics.dlib_face import DlibFace
@@ -330,3 +331,22 @@ def test_an_extractor_is_frozen_and_makes_its_network_when_it_is_first_used(monk
     assert not extractor.train().training
     assert isinstance(extractor, base.Extractor)
     assert inception.RESIZES.keys() == {"clean", "legacy"}
+
+
+@pytest.mark.parametrize(
+    ("target", "carried"),
+    [
+        ("FeatureMaps", True),
+        ("squeezenet.SqueezeNetMaps", True),
+        ("inception.InceptionFeatures", False),
+        ("inception.Path", False),
+        ("FeatureMapsOfMine", False),
+    ],
+)
+def test_a_checkpoint_names_no_extractor_that_opens_a_path(target, carried, tmp_path):
+    node = {"_target_": f"faceforge.metrics.features.{target}"}
+    if carried:
+        assert config.build_from(tmp_path / "a.ckpt", node).protocol
+    else:
+        with pytest.raises(BadInput, match="must be a network, loss, module or task"):
+            config.build_from(tmp_path / "a.ckpt", node)

@@ -1,6 +1,8 @@
 """The network, the points and the cut of faces against dlib; similarity of faces, its scores and its loss."""
 
+import json
 import struct
+from dataclasses import replace
 from importlib import metadata
 
 import _dlib_pybind11 as dlib
@@ -8,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from test_evaluate import ASKED
+from test_every_pair import FACES, SMALL
 from torch import nn
 
-from faceforge import losses
+from faceforge import config, losses
 from faceforge.data.sources.drawn import Drawn
+from faceforge.engine import training
 from faceforge.errors import BadInput
+from faceforge.evaluation import command
 from faceforge.io import dlib_models
 from faceforge.metrics import dlib_face, face_chips, identity
 from faceforge.metrics.dlib_face import DlibFace
@@ -466,3 +472,26 @@ def test_on_an_accelerator_it_is_the_same(sim):
         assert image.grad is not None
         gradients.append(image.grad.cpu())
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------------- the whole way
+
+
+def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "run"
+    network = ["model=conv_superres", *SMALL["conv_superres"]]
+    faces = ["data.size=32", "data.channels=3", "trainer.max_images=8"]
+    overrides = [*FACES, *network, *faces, f"run_dir={folder}"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    command.evaluate(replace(ASKED, run=folder))
+    result = json.loads((folder / "evaluation.json").read_text())
+    scores = result["rows"][0]["scores"]
+    assert 0 <= scores["same_person"]["low"] <= scores["same_person"]["value"] <= scores["same_person"]["high"] <= 1
+    assert scores["identity"]["value"] < 1
+    assert "identity" in result["beats_baselines"]
+    between = result["protocols"]["identity"]["between_people"]
+    assert between["another_picture"]["identity"] > between["stranger"]["identity"]
+    assert between["another_picture"]["pairs"] == result["data"]["faces"] - result["data"]["people"]
+    assert result["protocols"]["same_person"]["threshold"] == identity.THRESHOLD

@@ -1,0 +1,1 @@
+"""What scores say where the answer is known."""

@@ -1,7 +1,12 @@
 import torch
 
 from benchmarks.command import run
+from benchmarks.scores.audit import audit
+from benchmarks.scores.compare import compare
 from benchmarks.scores.cost import app
+
+app.command()(audit)
+app.command()(compare)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

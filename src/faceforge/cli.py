@@ -206,6 +206,58 @@ def score(
     pictures.score(pictures.Options(generated, real, named, size, crop, count, seed, paired, force, out, overwrite))
 
 
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, at least two.")],
+    html: Annotated[Path | None, typer.Option(help="Write a page as well: one .html file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
+    split: Annotated[
+        Literal["test", "val", "train"] | None, typer.Option(help="The split that all evaluations must be of.")
+    ] = None,
+    score: Annotated[
+        list[str] | None, typer.Option(help="Only this score, such as psnr; may be given several times.")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="Order the rows by this score, the best first.")] = None,
+    reference: Annotated[
+        Literal["first", "best"], typer.Option(help="Differences are to the first run, or to the best by --sort.")
+    ] = "first",
+    force: Annotated[bool, typer.Option("--force", help="Compare scores of unlike protocols, and say so.")] = False,
+) -> None:
+    """Compare evaluated runs: scores, differences with confidence intervals paired over people, a verdict in words.
+
+    Runs that differ in their seeds alone are one row, with mean, deviation and the worst seed.
+    """
+    from faceforge.evaluation.compare import command, comparison
+
+    options = comparison.Options(tuple(score or ()), sort, reference, force)
+    command.run(command.Request(runs, html, overwrite, split, options))
+
+
+@app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-n", help="Number of generated faces, default 1,000, and most scored ones."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of generated faces, subsets and tests.")] = 0,
+    split: Annotated[Literal["test", "val"], typer.Option(help="Whose scores are compared by attribute.")] = "test",
+    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which checkpoint of the run.")] = "best",
+    out: Annotated[Path | None, typer.Option(help="A folder; default: RUN/audit, replaced.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit in OUT.")] = False,
+    data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
+    trusted_packages: Annotated[
+        list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
+    ] = None,
+) -> None:
+    """Look for copied training faces, faces on both sides of the split, and groups that a run serves worse."""
+    from faceforge.evaluation.audit import command
+
+    command.audit(
+        command.Options(run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()))
+    )
+
+
 def run() -> NoReturn:
     """The entry point: invalid input is one line on stderr and exit code 2."""
     lend_home()

@@ -113,7 +113,7 @@ class FaceData(pl.LightningDataModule):
         with without_collection():
             source = self._pack(progress)
             faces = self._keep(source)
-            self._people = [face.identity for face in faces]
+            self._ids, self._people = [face.id for face in faces], [face.identity for face in faces]
             self._split(faces)
             self._pair(faces)
             self._describe(source, faces)
@@ -199,6 +199,11 @@ class FaceData(pl.LightningDataModule):
     def attributes(self) -> Attributes | None:
         """Names and float32 (N, A) values of all packed faces (row = the ``index`` of a batch), or None."""
         return self._attributes
+
+    @property
+    def ids(self) -> list[str]:
+        """The id of each row of the packed cache: the file, where there is one."""
+        return self._ids
 
     @property
     def people(self) -> list[str | None]:

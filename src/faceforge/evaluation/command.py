@@ -19,7 +19,7 @@ from faceforge.engine.progress import Progress
 from faceforge.engine.resume import located
 from faceforge.engine.run import Run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
-from faceforge.evaluation import extractors, scoring, written
+from faceforge.evaluation import extractors, kept, scoring, written
 from faceforge.evaluation import judged as faces
 from faceforge.evaluation.another_set import AnotherSet, Named, open_set
 from faceforge.evaluation.generated import row_count
@@ -74,8 +74,9 @@ def evaluate(asked: Options) -> None:
     own = folder / (f"evaluation-{named.label}.json" if named else NAME)
     out = asked.out or own
     shown = out.resolve() == own.resolve()
-    if out.exists() and not shown and not asked.overwrite:
-        raise BadInput(f"{out}: already exists; use --overwrite to replace it")
+    beside = kept.path_of(out)
+    if there := [path for path in (out, beside) if path.exists() and not shown and not asked.overwrite]:
+        raise BadInput(f"{there[0]}: already exists; use --overwrite to replace it")
     digest = _digest(path)
     module = checkpoint.load(path, asked.trusted)
     features = _extractors(asked, module)
@@ -84,7 +85,9 @@ def evaluate(asked: Options) -> None:
     scored = _other(asked, named, node, trained) if named else _own(asked, folder, trained)
     if shown and named and named.root:
         _require_same_set(own, scored, asked.overwrite)
-    result = {**_about_run(folder, path, digest, module), **_score(asked, module, scored, features), **_stamp()}
+    said, part = _score(asked, module, scored, features)
+    hashed = kept.write(beside, {kind: (of.names, of.groups) for kind, of in part.faces.items()}, part.kept)
+    result = {**_about_run(folder, path, digest, module), **said, "kept": hashed, **_stamp()}
     write_atomic(out, json.dumps(result, indent=1) + "\n")
     if shown:
         if not named:
@@ -184,12 +187,13 @@ def _extractors(asked: Options, module: Scheme) -> list[Extractor]:
     return extractors.build(asked.features, devices.best(), own, asked.trusted)
 
 
-def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor]) -> Json:
+def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor]) -> tuple[Json, faces.Part]:
+    """What evaluation.json says of the faces and scores, and all that was scored."""
     judged = scored.judged if asked.count is None else scored.judged.some(asked.count, asked.seed)
     part = _part(asked, module, judged, scored.others, features)
     data = judged.data
     about = {**_about_data(data, judged), **scored.about}
-    return {
+    said = {
         "data": about,
         "task": {"name": data.task.name, **_plain(module.config.get("task"))},
         "rows": part.rows,
@@ -202,6 +206,7 @@ def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Ex
         "notes": [*about["cautions"], *scored.notes, *part.notes],
         "seed": asked.seed,
     }
+    return said, part
 
 
 def _part(

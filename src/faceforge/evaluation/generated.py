@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import baselines, comparison
 from faceforge.evaluation.baselines import Fitting, Sampler
 from faceforge.evaluation.judged import Judged, Part, Tick, about
+from faceforge.evaluation.kept import Key
 from faceforge.evaluation.real_features import RealFaces, RealFeatures
 from faceforge.metrics.diversity import diversity
 from faceforge.metrics.features import Extractor
@@ -69,7 +71,7 @@ def score_generated(
         )
     elif len(others.places):
         part.rows.append(against.floor(others))
-    part.protocols = against.protocols
+    part.protocols, part.kept, part.faces = against.protocols, against.kept, {"generated": judged}
     part.reasons = {name: why for name, why in against.reasons.items() if name not in part.protocols}
     models = [row for row in part.rows if row["kind"] == "model"]
     model = min(models, key=_kid_of)  # of densities the best
@@ -128,6 +130,7 @@ class Reals:
         self.features = self._of_faces(faces, self.images)
         self.protocols: dict[str, Json] = {}
         self.reasons: dict[str, str] = {}
+        self.kept: dict[Key, np.ndarray] = {}
 
     def _of_faces(self, faces: RealFaces, images: Tensor) -> dict[str, Tensor]:
         """The features of real faces, from their file where there is one."""
@@ -179,17 +182,25 @@ class Reals:
 
     def _row(self, name: str, kind: str, images: Tensor, features: Mapping[str, Tensor], groups: Groups | None) -> Json:
         cells: dict[str, Json] = {}
+        kept = name if kind != "floor" else None  # its faces are other and more than those that are generated
         for key, fakes in features.items():
-            cells |= self._scored([full_name(metric, key) for metric in METRICS], partial(self._by, key, fakes, groups))
-        cells |= self._scored(["swd"], lambda: _tried(1, lambda: [self._swd(images)]))
+            names = [full_name(metric, key) for metric in METRICS]
+            cells |= self._scored(kept, names, partial(self._by, key, fakes, groups))
+        cells |= self._scored(kept, ["swd"], lambda: _tried(1, lambda: [self._swd(images)]))
         return {"name": name, "kind": kind, "table": "generated", "faces": len(images), "scores": cells}
 
-    def _scored(self, names: Sequence[str], scores: Callable[[], Iterable[Score | str]]) -> dict[str, Json]:
-        """The cells of some scores; a text in place of one is why it is left out."""
+    def _scored(
+        self, row: str | None, names: Sequence[str], scores: Callable[[], Iterable[Score | str]]
+    ) -> dict[str, Json]:
+        """The cells of some scores; a text in place of one is why it is left out. What single faces contributed to a
+        named row is kept.
+        """
         cells = {}
         for name, score in zip(names, scores(), strict=True):
             if isinstance(score, Score):
                 cells[name] = self._cell(name, score)
+                parts = score.parts.items() if row else ()
+                self.kept |= {("generated", row or "", name, of): part.numpy() for of, part in parts}
             else:
                 self.reasons[name] = score
         return cells

@@ -46,6 +46,8 @@ def score_images(
     part.beats = {
         name: flag for name in scores.names if (flag := _paired_flag(part.rows, joined, name, who)) is not None
     }
+    part.kept = {("images", row, s, "faces"): values for row, found in joined.items() for s, values in found.items()}
+    part.faces = {"images": judged}
     part.verdict = comparison.sentences(part.rows, part.rows[0], part.beats)
     return part
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import comparison
+from faceforge.evaluation.kept import Key
 from faceforge.metrics import table
 from faceforge.metrics.units import Groups
 from faceforge.types import Json
@@ -35,6 +36,11 @@ class Judged:
     def people(self) -> int:
         """The number of different people; each unknown face counts as one."""
         return len({group for group in self.groups if group}) + sum(group is None for group in self.groups)
+
+    @property
+    def names(self) -> list[str]:
+        """The ids of the faces."""
+        return [self.data.ids[row] for row in self.data.rows[self.split][self.places]]
 
     def some(self, count: int, seed: int) -> Judged:
         """At most this many of them, a keyed subset."""
@@ -71,7 +77,11 @@ class Judged:
 
 @dataclass
 class Part:
-    """The entries of one kind of scores in evaluation.json."""
+    """The entries of one kind of scores in evaluation.json.
+
+    ``kept`` are values of single faces by table, row, score and whose they are, and ``faces`` the faces of each table,
+    for evaluation.npz (kept.py).
+    """
 
     rows: list[Json] = field(default_factory=list)
     protocols: dict[str, Json] = field(default_factory=dict)
@@ -80,6 +90,8 @@ class Part:
     beats: dict[str, comparison.Flag] = field(default_factory=dict)
     verdict: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    kept: dict[Key, np.ndarray] = field(default_factory=dict)
+    faces: dict[str, Judged] = field(default_factory=dict)
 
 
 def all_faces(data: FaceData, split: str) -> Judged:

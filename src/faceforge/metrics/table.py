@@ -188,11 +188,7 @@ def lines(table: Table, width: int = WIDTH) -> list[str]:
         body.append([str(row["name"]), *(_shown(table, row, name) for name in table.scores)])
         if row.get("kind") != "baseline":
             body.append(["  95 %", *(_interval(table, row, name) for name in table.scores)])
-    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    said: list[str] = []
-    for part in _fitting(widths, width):
-        said += [""] * bool(said) + [_aligned([cells[n] for n in part], [widths[n] for n in part]) for cells in body]
-    return said
+    return aligned(body, width)
 
 
 def _fitting(widths: Sequence[int], width: int) -> list[list[int]]:
@@ -223,11 +219,20 @@ def _interval(table: Table, row: Mapping[str, Any], score: str) -> str:
     return interval(measure(score), table.cell(row, score)) + " "
 
 
+def aligned(body: Sequence[Sequence[str]], width: int = WIDTH) -> list[str]:
+    """Rows of as many cells as lines of aligned columns, the first to the left and all others to the right.
+
+    Columns that do not fit into ``width`` stand below, each row again beside them.
+    """
+    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
+    said: list[str] = []
+    for part in _fitting(widths, width):
+        said += [""] * bool(said) + [_aligned([cells[n] for n in part], [widths[n] for n in part]) for cells in body]
+    return said
+
+
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = (
-        cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join([first, *rest]).rstrip()
+    return "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

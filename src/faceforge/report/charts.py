@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -52,10 +53,11 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """Series that share one scale."""
+    """Series that share one scale; ``named``: by words, not by columns of metrics.csv."""
 
     title: str
     series: tuple[Series, ...]
+    named: bool = False
 
     def limits(self) -> tuple[float, float]:
         """A scale that shows nearly everything: a few early spikes must not flatten all the rest."""
@@ -185,7 +187,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 @dataclass(frozen=True)
 class Chart:
-    """A panel as the report shows it: labels with last values, the drawing from 0 to `end` images, what it hides.
+    """A panel as a page shows it: labels with last values, the drawing from 0 to `end` of a `unit`, what it hides.
 
     `points` is JSON of [images, means] of each series, for the values under the pointer.
     """
@@ -196,11 +198,12 @@ class Chart:
     drawing: Markup
     remark: str
     points: str
+    unit: str
 
 
 @style.context("default")
-def chart(panel: Panel, end: float) -> Chart:
-    """One chart of the report, its axis from 0 to `end` images."""
+def chart(panel: Panel, end: float, unit: Literal["images", "seconds"] = "images") -> Chart:
+    """One chart of a page, its axis from 0 to `end` images, or seconds of training."""
     end = max(end, 1.0)
     figure = svg.figure(*PLOT)
     axes = figure.add_axes((0.095, 0.11, 0.875, 0.86))
@@ -210,10 +213,11 @@ def chart(panel: Panel, end: float) -> Chart:
     axes.tick_params(labelsize=11, left=False, bottom=False)
     axes.patch.set(gid="area", facecolor="none")
     ends = "; ".join(f"{series.name} ends at {series.last:.4g}" for series in panel.series)
-    drawing = svg.inline(figure, f"{panel.title} against images seen", f"Up to {end:,.0f} images: {ends}.")
+    against = {"images": "images seen", "seconds": "seconds of training"}[unit]
+    drawing = svg.inline(figure, f"{panel.title} against {against}", f"Up to {end:,.0f} {unit}: {ends}.")
     legend = [(_label(series.name, panel), f"{series.last:.4g}") for series in panel.series]
     points = ",".join(f"[{_json(series.images, 8)},{_json(series.mean, 4)}]" for series in panel.series)
-    return Chart(panel.title, end, legend, drawing, _remark(panel), f"[{points}]")
+    return Chart(panel.title, end, legend, drawing, _remark(panel), f"[{points}]", unit)
 
 
 def _json(values: NDArray[np.float64], digits: int) -> str:
@@ -222,6 +226,8 @@ def _json(values: NDArray[np.float64], digits: int) -> str:
 
 def _label(name: str, panel: Panel) -> str:
     """What the panel's title does not say: of a quantity on both splits the split."""
+    if panel.named:
+        return name
     first, _, rest = name.partition("/")
     splits = {"train": "training", "loss": "training", "val": "validation"}
     if any(series.name.startswith("val/") for series in panel.series) and len(panel.series) > 1:

@@ -58,7 +58,7 @@
       cursor.setAttribute("x2", area.x + area.width * at / end);
       if (!cursor.isConnected) svg.append(cursor);
       values.forEach((value, i) => { value.textContent = near[i][1]; });
-      caption.textContent = title + " at " + Math.round(at).toLocaleString("en") + " images";
+      caption.textContent = title + " at " + Math.round(at).toLocaleString("en") + " " + chart.dataset.unit;
     });
     svg.addEventListener("pointerleave", () => {
       cursor.remove();
