@@ -415,7 +415,7 @@ def parts(*flags):
     ("flags", "said"),
     [
         (("better",) * 3, "b is better than a in all 3 seeds in PSNR by 0.20 dB (0.20 to 0.20)."),
-        (("worse",) * 2, "b is worse than a in all 2 seeds in PSNR by 0.20 dB (0.20 to 0.20)."),
+        (("worse",) * 2, "b is worse than a in both seeds in PSNR by 0.20 dB (0.20 to 0.20)."),
         (("better", "level", "better"), "b is better than a in some seeds in PSNR (2 of 3)."),
         (("level", "worse", "level"), "b is worse than a in some seeds in PSNR (1 of 3)."),
         (("level",) * 3, "b and a cannot be told apart in any of 3 seeds in PSNR."),
