@@ -36,6 +36,7 @@ from faceforge.types import Json
 
 FOLDER, NAME, SHEET = "audit", "audit.json", "sheet.png"
 GENERATED, FEWEST = 1000, 20
+COPIES, BOTH, WORSE = "Copies of training faces", "Both sides of the split", "Who is served worse"
 Options = evaluating.Options
 
 
@@ -99,6 +100,7 @@ def _found(asked: Options, module: Scheme, data: FaceData) -> Findings:
             _generated(found, asked, module, judged, [twin.held_out for twin in twins], tick)
     finally:
         progress.close()
+    found.said = {part: found.said[part] for part in (COPIES, BOTH, WORSE) if part in found.said}
     return found
 
 
@@ -138,7 +140,7 @@ def _both_sides(found: Findings, data: FaceData, seed: int) -> list[people.Twins
         said.append(f"By face embedding, {count:,} groups of pictures of one person lie on both sides of the split.")
     except BadInput as error:
         found.reasons["people by face embedding"] = str(error)
-    found.parts["both_sides"], found.said["Both sides of the split"] = about, said + list(data.cautions)
+    found.parts["both_sides"], found.said[BOTH] = about, said + list(data.cautions)
     return twins
 
 
@@ -158,7 +160,7 @@ def _parts(places: people.Places) -> list[people.Places]:
 
 def _served(found: Findings, about: served.Served) -> None:
     found.parts.setdefault("by_attribute", []).append(served.plain(about))
-    found.said.setdefault("Who is served worse", []).extend(served.sentences(about))
+    found.said.setdefault(WORSE, []).extend(served.sentences(about))
 
 
 def _generated(
@@ -174,7 +176,7 @@ def _generated(
     try:
         known = memory.remember(looked, faces, real, asked.seed, tick)
         found.parts["memorisation"] = about = memory.plain(known) | {"seed": asked.seed, "density": "mixture"}
-        found.said["Copies of training faces"] = memory.sentences(about)
+        found.said[COPIES] = memory.sentences(about)
         found.trios = _trios(known, faces)
     except ValueError as error:
         found.reasons["copies of training faces"] = str(error)
@@ -225,7 +227,7 @@ def _write(out: Path, result: Json, found: Findings) -> None:
     """The sheet, which git must not take either, then the figures; an older sheet does not stay beside new figures."""
     write_atomic(out / ".gitignore", "*\n")
     if found.trios:
-        title = "Nearest pairs: pictures of real people. Keep this sheet here; do not publish it."
+        title = "Distances to the training face / the held-out face. Pictures of real people: keep this sheet here."
         write_png(draw_sheet(found.trios, title), out / SHEET)
     else:
         (out / SHEET).unlink(missing_ok=True)
