@@ -21,6 +21,7 @@ from faceforge.evaluation.audit import command, memory, people, served, spaces
 from faceforge.evaluation.audit.command import Options
 from faceforge.evaluation.audit.people import Real
 from faceforge.evaluation.audit.sheet import Trio, draw_sheet
+from faceforge.evaluation.judged import all_faces
 from faceforge.io.images import decode
 from faceforge.metrics.copies import Extracted, Pixels
 from faceforge.report import write_report
@@ -292,7 +293,7 @@ def test_real_faces_that_a_generator_leaves_out_are_seen():
     data.attributes = (["Bright"], bright[:, None].astype(np.float32))
 
     small = Stub(lambda images: torch.nn.functional.adaptive_avg_pool2d(images, 3).flatten(1))
-    judged = command.chosen.all_faces(data, "test")
+    judged = all_faces(data, "test")
     made = 0.2 * some_faces(400)[240:]
     values, how = served.of_generated(made, judged, small, torch.device("cpu"), lambda count: None)
     found = served.by_attribute(values, how, judged, "generated", seed=0)

@@ -17,10 +17,9 @@ from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
 from faceforge.engine.progress import Progress
-from faceforge.engine.run import now, write_atomic
+from faceforge.engine.run import write_atomic
 from faceforge.errors import BadInput
 from faceforge.evaluation import command as evaluating
-from faceforge.evaluation import judged as chosen
 from faceforge.evaluation.audit import memory, people, served, spaces
 from faceforge.evaluation.audit.sheet import Trio, draw_sheet
 from faceforge.evaluation.judged import Judged, Tick
@@ -67,20 +66,21 @@ def audit(asked: Options) -> None:
         raise BadInput(f"{folder}: makes neither faces from noise nor images from images, so there is nothing to audit")
     if not any(record["data"].get("counts", {}).get(name) for name in people.HELD_OUT):
         raise BadInput(f"{folder}: no faces were held out (data.val_fraction, data.test_fraction), to compare with")
-    data = evaluating._data(asked, folder, module.config, record)
+    node = evaluating._node(asked, folder, module.config, record)
+    data = evaluating._trained(asked, folder, node, record)
+    judged = evaluating._own(asked, folder, data).judged
     if not is_writable(out):
         raise BadInput(f"{out}: cannot be written; must be a folder that can, such as --out FOLDER")
-    found = _found(asked, module.to(devices.best()), data)
+    found = _found(asked, module.to(devices.best()), judged)
     about = evaluating._about_run(folder, path, digest, module)
-    _write(out, {**about, **_result(asked, data, found), "created": now(), "command": evaluating._typed()}, found)
+    _write(out, {**about, **_result(asked, judged, found), **evaluating._stamp()}, found)
     if own:
         write_report(folder)
     print("\n".join(_printed(found, out, folder if own else None)))
 
 
-def _found(asked: Options, module: Scheme, data: FaceData) -> Findings:
-    found = Findings()
-    judged = chosen.all_faces(data, asked.split)
+def _found(asked: Options, module: Scheme, judged: Judged) -> Findings:
+    found, data = Findings(), judged.data
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
     done, progress = 0, Progress(_work(asked, module, data, judged))
 
@@ -210,16 +210,14 @@ def _trios(known: memory.Memory, faces: Tensor) -> list[Trio]:
 # ----------------------------------------------------------------------------------------------------- where it goes
 
 
-def _result(asked: Options, data: FaceData, found: Findings) -> Json:
-    about = evaluating._about_data(data, chosen.all_faces(data, asked.split))
-    device = devices.name(min(1, devices.count()))
+def _result(asked: Options, judged: Judged, found: Findings) -> Json:
+    about = evaluating._about_data(judged.data, judged)
     return {
         "data": about,
         **found.parts,
         "said": found.said,
         "reasons": found.reasons,
         "seed": asked.seed,
-        "device": device,
     }
 
 
