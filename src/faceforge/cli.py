@@ -136,6 +136,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="A JSON file; default: RUN/evaluation.json, replaced.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
     data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
+    edits: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Also judge edits of attributes: names with commas between, or all."),
+    ] = None,
     trusted_packages: Annotated[
         list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
     ] = None,
@@ -144,7 +148,9 @@ def evaluate(
     from faceforge.evaluation import command
 
     command.evaluate(
-        command.Options(run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()))
+        command.Options(
+            run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()), edits
+        )
     )
 
 

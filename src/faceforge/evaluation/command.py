@@ -22,6 +22,8 @@ from faceforge.engine.run import Run, lock_run, now, sources_commit, write_atomi
 from faceforge.errors import BadInput
 from faceforge.evaluation import judged as faces
 from faceforge.evaluation import scoring
+from faceforge.evaluation.edits import scoreboard
+from faceforge.io.record import Record
 from faceforge.metrics import table
 from faceforge.report import write_report
 from faceforge.schemes.base import Scheme
@@ -43,6 +45,7 @@ class Options:
     overwrite: bool
     data_root: Path | None
     trusted: Sequence[str]
+    edits: str | None = None
 
 
 def evaluate(asked: Options) -> None:
@@ -118,6 +121,7 @@ def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
     judged = faces.all_faces(data, asked.split)
     others = faces.other_people(judged)
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
+    edited = scoreboard.checked(module, data, asked.split, asked.edits, asked.seed) if asked.edits is not None else None
     module.to(devices.best())
     progress = Progress(scoring.work(module, judged, asked.count))
     progress.start()
@@ -131,6 +135,7 @@ def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
     progress.note("fitting baselines")
     try:
         part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick)
+        edits = {"edits": scoreboard.judge(edited, asked.count, asked.seed, progress.note)} if edited else {}
     finally:
         progress.close()
     return {
@@ -142,6 +147,7 @@ def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
         "protocols": part.protocols,
         "how": part.how,
         "reasons": part.reasons,
+        **edits,
         "notes": [*data.cautions, *part.notes],
         "seed": asked.seed,
         "device": devices.name(min(1, devices.count())),
@@ -224,11 +230,13 @@ def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list
     at = f"checkpoint {result['checkpoint']['name']} at {result['checkpoint']['images']:,} images"
     strange = "" if data["split"] == "train" or data["cautions"] else ", none of them in the training set"
     said = [f"{data['split']} split of {data['source']}: {faces} of {people}{strange}; {at}"]
-    for found in table.tables(result):
+    edits = Record.of(result.get("edits"))
+    for found in [*table.tables(result), *table.tables(edits)]:
         ways = [f"{table.MEASURES[name].label} {_arrow(name)}" for name in found.scores]
         said += ["", f"{found.title} ({', '.join(ways)}; {table.BEST} the best)", *table.lines(found)]
-    said += ["", *result["verdict"], *result["notes"]]
+    said += ["", *result["verdict"], *edits.listed("verdict"), *result["notes"]]
     said += [f"{table.MEASURES[name].label} is left out: {why}." for name, why in result["reasons"].items()]
+    said += [f"Edits, {name} is left out: {why}." for name, why in edits.part("reasons").items()]
     said += ["", f"  scores  {out}", *([f"  report  {folder}/report.html"] if own else [])]
     longer = 2 * result["checkpoint"]["images"]
     return [*said, f"To continue:  {words.train(words.word('resume', folder), f'trainer.max_images={longer}')}"]

@@ -185,12 +185,14 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 @dataclass(frozen=True)
 class Chart:
-    """A panel as the report shows it: labels with last values, the drawing from 0 to `end` images, what it hides.
+    """A panel as the report shows it: labels with last values, the drawing from 0 to `end` of its axis, what it hides.
 
-    `points` is JSON of [images, means] of each series, for the values under the pointer.
+    `axis` is what is counted along it: images, or another quantity. `points` is JSON of [images, means] of each series,
+    for the values under the pointer.
     """
 
     title: str
+    axis: str
     end: float
     legend: list[tuple[str, str]]
     drawing: Markup
@@ -199,9 +201,10 @@ class Chart:
 
 
 @style.context("default")
-def chart(panel: Panel, end: float) -> Chart:
-    """One chart of the report, its axis from 0 to `end` images."""
+def chart(panel: Panel, end: float, axis: str = "images") -> Chart:
+    """One chart of the report, its axis from 0 to `end`, of images or another quantity."""
     end = max(end, 1.0)
+    along = "images seen" if axis == "images" else axis
     figure = svg.figure(*PLOT)
     axes = figure.add_axes((0.095, 0.11, 0.875, 0.86))
     _draw(axes, panel)
@@ -210,10 +213,10 @@ def chart(panel: Panel, end: float) -> Chart:
     axes.tick_params(labelsize=11, left=False, bottom=False)
     axes.patch.set(gid="area", facecolor="none")
     ends = "; ".join(f"{series.name} ends at {series.last:.4g}" for series in panel.series)
-    drawing = svg.inline(figure, f"{panel.title} against images seen", f"Up to {end:,.0f} images: {ends}.")
+    drawing = svg.inline(figure, f"{panel.title} against {along}", f"Up to {end:,.0f} {axis}: {ends}.")
     legend = [(_label(series.name, panel), f"{series.last:.4g}") for series in panel.series]
     points = ",".join(f"[{_json(series.images, 8)},{_json(series.mean, 4)}]" for series in panel.series)
-    return Chart(panel.title, end, legend, drawing, _remark(panel), f"[{points}]")
+    return Chart(panel.title, axis, end, legend, drawing, _remark(panel), f"[{points}]")
 
 
 def _json(values: NDArray[np.float64], digits: int) -> str:

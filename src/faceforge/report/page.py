@@ -14,6 +14,7 @@ from faceforge.metrics.table import MEASURES, WAYS, Table, tables
 from faceforge.report import diagram, pictures
 from faceforge.report.charts import Chart, chart
 from faceforge.report.diagnosis import FIGURES
+from faceforge.report.edits import Edits
 from faceforge.report.facts import Facts
 from faceforge.report.html import SHARED, Pages, Share, duration, grouped
 
@@ -69,6 +70,12 @@ class Report(Facts):
     def tables(self) -> list[Table]:
         """Of the evaluation."""
         return tables(self.evaluation)
+
+    @property
+    def edits(self) -> Edits | None:
+        """Of the evaluation, if edits were judged."""
+        found = self.evaluation.part("edits")
+        return Edits(found) if found else None
 
     @property
     def charts(self) -> list[Chart]:

@@ -58,7 +58,8 @@
       cursor.setAttribute("x2", area.x + area.width * at / end);
       if (!cursor.isConnected) svg.append(cursor);
       values.forEach((value, i) => { value.textContent = near[i][1]; });
-      caption.textContent = title + " at " + Math.round(at).toLocaleString("en") + " images";
+      const axis = chart.dataset.axis, counted = Math.round(at).toLocaleString("en") + " images";
+      caption.textContent = title + " at " + (axis === "images" ? counted : axis + " " + at.toLocaleString("en"));
     });
     svg.addEventListener("pointerleave", () => {
       cursor.remove();
