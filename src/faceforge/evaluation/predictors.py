@@ -23,6 +23,7 @@ PROTOCOL = {
     "loss": "cross entropy, both classes of an attribute weighed alike, unknown labels left out",
 }
 Say = Callable[[str], None]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,18 @@ class Predictor:
     names: tuple[str, ...]
     network: nn.Module
     columns: tuple[int, ...]
+    device: torch.device = CPU
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> NDArray[np.bool_]:
         """(N, A): whether each image has each attribute."""
-        device = next(self.network.parameters()).device
-        seen = [self.network(part.to(device)).cpu() > 0 for part in images.split(AT_ONCE)]
+        seen = [self.network(part.to(self.device)).cpu() > 0 for part in images.split(AT_ONCE)]
         return torch.cat(seen)[:, list(self.columns)].numpy()
 
     def only(self, names: Sequence[str]) -> Predictor:
         """The same network, asked for some of its attributes."""
         columns = tuple(self.columns[self.names.index(name)] for name in names)
-        return Predictor(tuple(names), self.network, columns)
+        return Predictor(tuple(names), self.network, columns, self.device)
 
 
 def build(channels: int, attributes: int) -> nn.Sequential:
@@ -72,7 +73,7 @@ def fit(
         torch.manual_seed(counter_rng.key(seed, "edits/predictor") >> 1)
         network = build(images.shape[1], len(names)).to(device)
         _train(network, images, torch.from_numpy(np.asarray(labels, np.float32)), seed, say)
-    return Predictor(names, network.eval().requires_grad_(False), tuple(range(len(names))))
+    return Predictor(names, network.eval().requires_grad_(False), tuple(range(len(names))), device)
 
 
 def _train(network: nn.Module, images: Tensor, labels: Tensor, seed: int, say: Say) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceforge.evaluation.edits.ways import Editor, Way
-from faceforge.evaluation.predictors import Predictor
+from faceforge.evaluation.predictors import CPU, Predictor
 from faceforge.metrics.features import Features
 from faceforge.metrics.kid import kid
 from faceforge.metrics.pairs import mae, psnr
@@ -23,7 +23,6 @@ HIDDEN = (
     1e-3  # mean change of a pixel, range 1, below which a painted attribute does not show, such as bangs under a hat
 )
 Values = NDArray[np.float64]
-CPU = torch.device("cpu")
 
 
 class Identity(Protocol):

@@ -77,9 +77,9 @@ class Editor:
         """What codes (N, Z) show, (N, C, H, W) in [-1, 1] on the CPU."""
         return torch.cat([self.module.decode(part.to(self.module.device)).cpu() for part in z.split(AT_ONCE)])
 
-    def before(self, images: Tensor, z: Tensor) -> Tensor:
+    def before(self, images: Tensor, plain: Tensor) -> Tensor:
         """The faces that edits start from: the images, or their reconstructions."""
-        return images if self.details else self.decoded(z)
+        return images if self.details else plain
 
     def after(self, images: Tensor, plain: Tensor, edited: Tensor) -> Tensor:
         """The edited faces, from images, their reconstructions and what the edited codes (N, Z) show."""
