@@ -36,11 +36,11 @@ from faceforge.metrics.image_scores import ImageScores
 from faceforge.metrics.linear import Pca
 from faceforge.metrics.table import MEASURES
 
-BLUR = (0.4, 0.7, 1.1, 1.7, 2.6)  # pixels: the deviation of a Gaussian
-NOISE = (0.02, 0.04, 0.08, 0.16, 0.32)  # deviation of normal noise, range 1
-JPEG = (90, 70, 45, 20, 5)  # Pillow's quality
-MODES, DROPPED = 10, (1, 2, 3, 4, 5)  # clusters of the faces, and how many of them are missing
-LEFT = (0.5, 0.25, 0.12, 0.06, 0.03)  # different faces, of as few people as have them, as a share of all faces shown
+BLUR = (0.5, 0.7, 0.9, 1.2, 1.6)  # pixels: the deviation of a Gaussian
+NOISE = (0.005, 0.01, 0.02, 0.04, 0.08)  # deviation of normal noise, range 1
+JPEG = (90, 75, 55, 35, 20)  # Pillow's quality
+MODES, DROPPED = 10, (1, 2, 4, 5, 6)  # clusters of the faces, and how many of them are missing
+LEFT = (0.8, 0.65, 0.5, 0.4, 0.3)  # different faces, of as few people as have them, as a share of all faces shown
 COMPONENTS, SMALL = 32, 16  # principal components of small faces, in which modes are found, and their side in pixels
 PAIRED = 500  # faces whose outputs are compared with targets
 RECORD, PAGE = "scores_sane", records.RESULTS / "scores_sane.md"
@@ -50,6 +50,9 @@ QUALITY_ONLY = "measures quality alone: faces that are left are as good as befor
 DENSITY = "counts real neighbourhoods around fakes, not how many are reached (Naeem et al. 2020, sec. 3.2)"
 RECALL = "outliers enlarge the balls around fakes, so worse faces may reach more (Naeem et al. 2020, sec. 3.1)"
 SPREAD = "measures how much faces differ, not how good they are; 1 is that of real faces (metrics/diversity.py)"
+DISTANCE = (
+    "is a mean distance, which hardly changes while the faces that are left differ as much (metrics/diversity.py)"
+)
 PATCHES = "sees 7x7 patches alone, which are those of real faces (Karras et al. 2018, sec. 5)"
 EXPECTED: Mapping[tuple[str, str], str] = {  # where a score need not worsen, and who says so
     ("precision", "modes"): QUALITY_ONLY,
@@ -58,6 +61,7 @@ EXPECTED: Mapping[tuple[str, str], str] = {  # where a score need not worsen, an
     ("density", "people"): DENSITY,
     **{("recall", kind): RECALL for kind in ("blur", "noise", "jpeg")},
     **{("diversity", kind): SPREAD for kind in ("blur", "noise", "jpeg")},
+    ("diversity", "people"): DISTANCE,
     ("swd", "modes"): PATCHES,
     ("swd", "people"): PATCHES,
 }
