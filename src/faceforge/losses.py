@@ -213,27 +213,39 @@ class SSIM(nn.Module):
         return 1 - similarity
 
 
-class Perceptual(nn.Module):
+class _OfFrozen(nn.Module):
+    """A loss by a frozen network: its weights get no gradient and are not in checkpoints. It follows the loss to its
+    device."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._frozen = (network.requires_grad_(False).eval(),)  # a tuple keeps it from being a submodule
+
+    @property
+    def frozen(self) -> nn.Module:
+        """The network, in eval mode."""
+        return self._frozen[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _OfFrozen:
+        """Move the network too, in ``to``, ``cpu``, ``cuda`` and the like."""
+        self.frozen._apply(fn)
+        return super()._apply(fn, recurse)
+
+
+class Perceptual(_OfFrozen):
     """Distance of feature maps (Zhang et al. 2018, arXiv 1801.03924, eq. 1 with all weights 1).
 
     ``features`` returns a list of maps (B, C_l, H_l, W_l) for images in [0, 1]; each is normalised to unit length along
-    its channels, and the squared differences are summed over channels and averaged over positions and maps. The
-    features are frozen: their weights get no gradient and are not in checkpoints. They follow the loss to its device.
+    its channels, and the squared differences are summed over channels and averaged over positions and maps.
     """
 
     def __init__(self, features: nn.Module) -> None:
-        super().__init__()
-        self._frozen = (features.requires_grad_(False).eval(),)  # a tuple keeps it from being a submodule
+        super().__init__(features)
 
     @property
     def features(self) -> nn.Module:
         """The feature network, in eval mode."""
-        return self._frozen[0]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Perceptual:
-        """Move the features too, in ``to``, ``cpu``, ``cuda`` and the like."""
-        self.features._apply(fn)
-        return super()._apply(fn, recurse)
+        return self.frozen
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar, 0 for equal images, at most 4."""
@@ -242,8 +254,24 @@ class Perceptual(nn.Module):
         return torch.stack(distances).mean()
 
 
+class Identity(_OfFrozen):
+    """How far a prediction is from the person of its target: 1 - similarity, as `metrics.identity.Similarity` gives it.
+
+    ``similarity`` returns the similarity (B,), at most 1, of images (B, C, H, W) in [-1, 1] before and after. Alone it
+    asks for the features of a person and not for a picture: it is added to another loss (`Weighted`).
+    """
+
+    def __init__(self, similarity: nn.Module) -> None:
+        super().__init__(similarity)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar, 0 for equal images. Computed outside autocast."""
+        with torch.autocast(prediction.device.type, enabled=False):
+            return (1 - self.frozen(2 * target - 1, 2 * prediction - 1)).mean()
+
+
 class Weighted(nn.Module):
-    """A weighted sum of image losses."""
+    """A weighted sum of image losses. One with weight 0 is not computed."""
 
     def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
@@ -253,8 +281,8 @@ class Weighted(nn.Module):
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        terms = [w * loss(prediction, target) for loss, w in zip(self.losses, self.weights, strict=True)]
-        return torch.stack(terms).sum()
+        terms = [w * loss(prediction, target) for loss, w in zip(self.losses, self.weights, strict=True) if w]
+        return torch.stack(terms).sum() if terms else 0 * prediction.sum()
 
 
 # ------------------------------------------------------------------------------------------------------------- codes

