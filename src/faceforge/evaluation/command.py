@@ -23,6 +23,7 @@ from faceforge.errors import BadInput
 from faceforge.evaluation import judged as faces
 from faceforge.evaluation import scoring
 from faceforge.evaluation.edits import scoreboard
+from faceforge.evaluation.edits.identity import face_identity
 from faceforge.io.record import Record
 from faceforge.metrics import table
 from faceforge.report import write_report
@@ -135,7 +136,11 @@ def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
     progress.note("fitting baselines")
     try:
         part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick)
-        edits = {"edits": scoreboard.judge(edited, asked.count, asked.seed, progress.note)} if edited else {}
+        edits = (
+            {"edits": scoreboard.judge(edited, asked.count, asked.seed, progress.note, *face_identity(module.device))}
+            if edited
+            else {}
+        )
     finally:
         progress.close()
     return {
