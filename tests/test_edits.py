@@ -22,7 +22,7 @@ from faceforge.engine import training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command, predictors
 from faceforge.evaluation.edits import board as boards
-from faceforge.evaluation.edits import equal, scoreboard
+from faceforge.evaluation.edits import equal, identity, scoreboard
 from faceforge.evaluation.edits.curves import Faces, Judges, Point, curve
 from faceforge.evaluation.edits.people import People, asked_for
 from faceforge.evaluation.edits.ways import SHUFFLED, Editor, Way, ways_of
@@ -169,6 +169,31 @@ def test_without_a_face_embedding_the_cost_is_the_change_of_pixels():
     points = curve(editor, Judges(SEES), faces, way([1.0, 0, 0, 0]), (0.0, 0.8))
     assert "identity" not in points[0].values
     assert [equal.cost_of(point) for point in points] == pytest.approx([0, 0.1])
+
+
+class Halved(nn.Module):
+    """Half the mean change, for at most 64 pairs at a time."""
+
+    faces = SimpleNamespace(protocol={"extractor": "half"})
+
+    def forward(self, before, after):
+        assert len(before) <= 64
+        return 1 - (after - before).abs().flatten(1).mean(1) / 2
+
+
+def test_identity_is_measured_in_parts_or_left_out_with_a_reason(monkeypatch):
+    monkeypatch.setattr(identity, "Similarity", Halved)
+    found, why = identity.face_identity(torch.device("cpu"))
+    before = torch.zeros(150, 1, 3, 5)
+    steps = torch.arange(150.0) / 150
+    assert torch.allclose(found.similarity(before, before + steps[:, None, None, None]), 1 - steps / 2)
+    assert (found.protocol["extractor"], why) == ("half", None)
+
+    def missing():
+        raise BadInput("identity: not installed")
+
+    monkeypatch.setattr(identity, "Similarity", missing)
+    assert identity.face_identity(torch.device("cpu")) == (None, "identity: not installed")
 
 
 # ----------------------------------------------------------------------------------------------------------- ways
@@ -357,11 +382,12 @@ def test_edits_from_run_to_report(run, monkeypatch, capsys):
         monkeypatch.setattr(module, "TRUSTED", 0.0)  # a few hundred faces of 16x16 teach little
     for module in ("curves", "scoreboard"):
         monkeypatch.setattr(f"faceforge.evaluation.edits.{module}.STRENGTHS", (0.0, 1.0, 3.0))
+    monkeypatch.setattr(command, "face_identity", lambda device: (None, "no weights"))
     command.evaluate(replace(ASKED, run=run, count=16, edits="Smiling"))
     said = capsys.readouterr().out
     found = json.loads((run / "evaluation.json").read_text())["edits"]
     assert set(found["curves"]) == {"Smiling"}
-    assert found["reasons"] == {}
+    assert found["reasons"] == {"identity": "no weights"}
     assert {"Smiling", "Male", "Young"} <= set(found["predictors"])
     named = [row["name"] for row in found["rows"]]
     assert named == ["mean difference", "logistic", "orthogonalised", SHUFFLED, "no edit", "real faces with it"]
@@ -374,7 +400,12 @@ def test_edits_from_run_to_report(run, monkeypatch, capsys):
     assert changes == pytest.approx([changes[0]] * 4)  # at equal cost
     faces = found["protocol"]["faces"]
     assert faces["directions"]["people"] + faces["predictors"]["people"] + faces["edited"]["people"] == 100
-    for text in ("Edits of faces at equal cost", "shuffled labels", found["verdict"][0]):
+    for text in (
+        "Edits of faces at equal cost",
+        SHUFFLED,
+        found["verdict"][0],
+        "Edits, identity is left out: no weights.",
+    ):
         assert text in said
     page = (run / "report.html").read_text()
     for text in (

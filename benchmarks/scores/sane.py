@@ -42,6 +42,7 @@ JPEG = (90, 75, 55, 35, 20)  # Pillow's quality
 MODES, DROPPED = 10, (1, 2, 4, 5, 6)  # clusters of the faces, and how many of them are missing
 LEFT = (0.8, 0.65, 0.5, 0.4, 0.3)  # different faces, of as few people as have them, as a share of all faces shown
 COMPONENTS, SMALL = 32, 16  # principal components of small faces, in which modes are found, and their side in pixels
+POOL = 8  # faces to choose from, for each that is shown
 PAIRED = 500  # faces whose outputs are compared with targets
 RECORD, PAGE = "scores_sane", records.RESULTS / "scores_sane.md"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -162,7 +163,7 @@ def generated(data: FaceData, count: int, seed: int) -> tuple[Curves, dict[str, 
     reference = all_faces(data, "test").some(count, seed)
     against = Reals(reference, torch.device("cpu"), seed, lambda faces: None)
     found: Curves = {}
-    for kind, grade, images in sets(Pool.of(all_faces(data, "train"), seed), count):
+    for kind, grade, images in sets(Pool.of(all_faces(data, "train").some(POOL * count, seed), seed), count):
         print(f"{kind} {grade}", flush=True)
         for score, cell in against.row(kind, "model", images)["scores"].items():
             _put(found, score, kind, cell["value"])
