@@ -382,7 +382,7 @@ def test_edits_from_run_to_report(run, monkeypatch, capsys):
         monkeypatch.setattr(module, "TRUSTED", 0.0)  # a few hundred faces of 16x16 teach little
     for module in ("curves", "scoreboard"):
         monkeypatch.setattr(f"faceforge.evaluation.edits.{module}.STRENGTHS", (0.0, 1.0, 3.0))
-    monkeypatch.setattr(command, "face_identity", lambda device: (None, "no weights"))
+    monkeypatch.setattr(scoreboard, "face_identity", lambda device: (None, "no weights"))
     command.evaluate(replace(ASKED, run=run, count=16, edits="Smiling"))
     said = capsys.readouterr().out
     found = json.loads((run / "evaluation.json").read_text())["edits"]

@@ -1,6 +1,7 @@
 """`faceforge evaluate` from a trained run to its files, and what the protocol promises about faces and chunks."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,16 @@ from faceforge.evaluation import command, comparison, generated, images, scoring
 from faceforge.evaluation import judged as chosen
 from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.command import Options
+from faceforge.losses import Perceptual
 from faceforge.metrics import table
+from faceforge.metrics.features import FeatureMaps
+from faceforge.metrics.features.squeezenet import SqueezeNetMaps
+from faceforge.metrics.kid import KidMonitor
 from faceforge.report import write_report
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.supervised import PairedScheme
 
+LITE0 = "lite0-57934424-bicubic224"
 ASKED = Options(Path(), "test", "best", None, 0, None, False, None, ())
 PAIRED = ["model=conv_superres", *FACES, *SMALL["conv_superres"], "data.source.count=80", "trainer.max_images=16"]
 
@@ -62,7 +68,8 @@ def test_an_image_model_from_run_to_table(runs, capsys):
     names = [row["name"] for row in result["rows"]]
     assert names[0] == "model"
     assert {"nearest", "bicubic -0.5", "Lanczos", "linear filter 7x7", "mean face"} <= set(names)
-    assert set(result["rows"][0]["scores"]) == set(result["protocols"]) == {"psnr", "ssim", "mae", "mse", "perceptual"}
+    scores = {"psnr", "ssim", "mae", "mse", "perceptual@squeezenet-f286bbf4-own64"}
+    assert set(result["rows"][0]["scores"]) == set(result["protocols"]) == scores
     assert result["reasons"] == {"ciede2000": "the targets are grey"}
     assert set(result["beats_baselines"]) == set(result["protocols"])
     assert set(result["beats_baselines"].values()) <= {True, False, "unclear"}
@@ -98,12 +105,129 @@ def test_a_generator_from_run_to_table(runs, capsys):
     assert list(kinds.values()).count("baseline") == 2
     assert kinds["real faces of other people"] == "floor"
     assert all(row["faces"] == 20 for row in result["rows"])
-    scores = {"kid", "swd", "precision", "recall", "density", "coverage", "diversity"}
-    assert set(result["protocols"]) == scores
-    assert result["protocols"]["kid"]["weights_sha256"]
+    metrics = ("fid", "kid", "precision", "recall", "density", "coverage", "diversity")
+    assert set(result["protocols"]) == {"swd", *(f"{metric}@{LITE0}" for metric in metrics)}
+    assert result["protocols"][f"kid@{LITE0}"]["weights_sha256"]
     floor = result["rows"][-1]["scores"]
-    assert floor["kid"]["value"] < min(row["scores"]["kid"]["value"] for row in result["rows"][:-1])
+    for score in (f"kid@{LITE0}", f"fid@{LITE0}"):
+        assert floor[score]["value"] < min(row["scores"][score]["value"] for row in result["rows"][:-1])
     assert "real faces of other people" in capsys.readouterr().out
+
+
+def test_several_extractors_have_a_table_each_that_fits_a_terminal(runs, tmp_path, capsys):
+    out = tmp_path / "both.json"
+    result = evaluated(runs / "gan", count=12, out=out, features=("lite0:size=64", "squeezenet:size=64"))
+    keys = ("lite0-57934424-bicubic64", "squeezenet-f286bbf4-bicubic64")
+    assert {f"fid@{key}" for key in keys} <= set(result["rows"][0]["scores"])
+    found = table.tables(result)
+    assert [part.scores[0].partition("@")[2] for part in found] == list(keys)
+    assert "swd" in found[0].scores
+    assert "swd" not in found[1].scores
+    said = capsys.readouterr().out
+    for part in found:
+        assert part.title in said
+        assert max(map(len, table.lines(part))) <= table.WIDTH
+        assert [line.split()[0] for line in table.lines(part) if line.startswith("model")] == ["model"] * 2
+    assert "KID by squeezenet (" in said
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "evaluation.json").write_text(out.read_text())
+    page = write_report(tmp_path / "run").read_text()
+    assert all(part.title in page for part in found)
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("lite", "--features lite: .*did you mean 'lite0'"),
+        ("lite0:size=big", "--features lite0:size=big: .*size"),
+        ("lite0:sise=64", "--features lite0:sise=64: .*did you mean"),
+        ("lite0:64", "--features lite0:64: '64' must be KEY=VALUE"),
+        ("lite0:size=8", "evaluation.features.*size=8: must be at least 32"),
+        ("inception:weights=nowhere.pth", "weights=nowhere.pth: cannot be read"),
+    ],
+)
+def test_a_wrong_extractor_is_one_line(runs, word, line):
+    with pytest.raises(BadInput, match=line) as caught:
+        evaluated(runs / "gan", count=4, features=(word,))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_generates_nothing_uses_no_extractor(runs):
+    with pytest.raises(BadInput, match=r"--features lite0: .*generates no faces"):
+        evaluated(runs / "sr", features=("lite0",))
+
+
+def test_a_run_s_own_extractor_scores_it(tmp_path, monkeypatch):
+    """Both val/kid and `faceforge evaluate` follow evaluation/features; an older run has lite0's."""
+    monkeypatch.chdir(tmp_path)
+    own = ["evaluation/features=squeezenet", "evaluation.features.size=64", "evaluation.features.size_in_training=32"]
+    overrides = [*TINY, "data.source.count=80", "model.val_samples=8", *own, f"run_dir={tmp_path / 'own'}"]
+    seen = []
+    monkeypatch.setattr(KidMonitor, "__call__", spied(KidMonitor.__call__, seen))
+    assert training.train(config.compose(overrides), overrides) == 0
+    assert {monitor.features.key for monitor in seen} == {"squeezenet-f286bbf4-bicubic32"}
+    result = evaluated(tmp_path / "own", count=6)
+    assert "kid@squeezenet-f286bbf4-bicubic64" in result["rows"][0]["scores"]
+    module = checkpoint.load(tmp_path / "own")
+    del module.config["evaluation"]
+    assert [e.key for e in command._extractors(replace(ASKED, run=tmp_path / "own"), module)] == [LITE0]
+
+
+def spied(call, seen):
+    def spy(self, *given):
+        seen.append(self)
+        return call(self, *given)
+
+    return spy
+
+
+def test_missing_weights_are_said_before_a_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = ["evaluation/features=inception", "evaluation.features.weights=nowhere.pth"]
+    overrides = [*TINY, *own, f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(BadInput, match=r"nowhere\.pth: cannot be read"):
+        training.train(config.compose(overrides), overrides)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_score_by_the_network_of_the_training_loss_says_so():
+    data = Faces(tasks.Autoencode(), smooth(24, 3, 8, 8))
+    module, whole = Latent(), judged(data)
+    module.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
+    plain = scoring.evaluate(module, whole, chosen.other_people(whole), 6, 0, lambda count: None)
+    assert "trained_on" not in plain.rows[0]
+    module.loss = Perceptual(SqueezeNetMaps())
+    found = scoring.evaluate(module, whole, chosen.other_people(whole), 6, 0, lambda count: None)
+    name = "perceptual@squeezenet-f286bbf4-own64"
+    assert found.rows[0]["trained_on"] == [name]
+    assert "training loss" in found.protocols[name]["caution"]
+    assert any("perceptual by squeezenet" in note for note in found.notes)
+    module.loss = Perceptual(FeatureMaps())  # the network of the usual perceptual loss
+    found = scoring.evaluate(module, whole, chosen.other_people(whole), 6, 0, lambda count: None)
+    assert "trained_on" not in found.rows[0]
+    assert all(f"kid@{LITE0}" in row["trained_on"] for row in found.rows if row["name"].startswith("model, "))
+
+
+def test_older_evaluations_are_read_under_the_names_of_today(tmp_path):
+    cell = {"value": 0.5, "low": 0.4, "high": 0.6}
+    scores = dict.fromkeys(("kid", "swd", "precision"), cell)
+    rows = [{"name": "model", "kind": "model", "table": "generated", "scores": scores}, 7]
+    rows.append({"name": "model", "kind": "model", "table": "images", "scores": {"perceptual": cell, "psnr": cell}})
+    older = {"rows": rows, "protocols": {"kid": {"real": 9}}, "beats": {"kid": True}, "reasons": {"recall": "no"}}
+    now = table.current(older)
+    assert set(now["rows"][0]["scores"]) == {f"kid@{LITE0}", "swd", f"precision@{LITE0}"}
+    assert set(now["rows"][2]["scores"]) == {"perceptual@lite0-57934424-own64", "psnr"}
+    assert set(now["protocols"]) == set(now["beats"]) == {f"kid@{LITE0}"}
+    assert set(now["reasons"]) == {f"recall@{LITE0}"}
+    assert table.current(now) == now
+    assert set(rows[0]["scores"]) == {"kid", "swd", "precision"}  # the file's own are left as they are
+    images_, generated_ = table.tables(older)
+    assert generated_.title.endswith("features of lite0 (weights 57934424, bicubic224)")
+    assert images_.title.endswith("perceptual by lite0 (weights 57934424, own64)")
+    (tmp_path / "evaluation.json").write_text(json.dumps(older))
+    page = write_report(tmp_path).read_text()
+    assert "features of lite0" in page
+    assert "KID by lite0" in page
 
 
 @pytest.mark.slow
@@ -137,10 +261,9 @@ def test_a_page_is_written_whatever_lies_there(runs, tmp_path, content):
 
 def test_few_faces_leave_out_what_needs_more(runs, tmp_path, capsys):
     result = evaluated(runs / "gan", count=2, out=tmp_path / "few.json")
-    assert "kid" in result["reasons"]
-    assert "precision" in result["reasons"]
+    assert {f"{metric}@{LITE0}" for metric in ("kid", "fid", "precision")} <= set(result["reasons"])
     assert set(result["protocols"]) == {"swd"}
-    assert "KID is left out: " in capsys.readouterr().out
+    assert "KID by lite0 is left out: " in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -250,6 +373,10 @@ class Faces:
         self.rows = {"train": np.arange(n // 2), "val": np.arange(0), "test": np.arange(n // 2, n)}
         self.counts = {name: len(rows) for name, rows in self.rows.items()}
         self.people = [f"p{row // 2}" for row in range(n)]
+        self.packed_folder = Path(os.devnull) / "no folder"
+
+    def summary(self):
+        return {"source": "tensors", "manifest": self.manifest, "protocol_hash": "0"}
 
     def images(self, split, places):
         return self.faces[self.rows[split][places]]
@@ -355,10 +482,10 @@ def test_a_latent_model_has_both_tables_and_a_row_for_each_density():
         *("mean face", "PCA 19 Gaussian", "real faces of other people"),
     ]
     assert {name for _, name in named} - {"model", "real faces of other people"} == set(part.how)
-    assert {"psnr", "kid"} <= set(part.beats)
+    assert {"psnr", f"kid@{LITE0}", f"fid@{LITE0}"} <= set(part.beats)
     assert scoring.work(module, whole, 12) == sum(done)
     assert len(table.tables({"rows": part.rows})) == 2
-    kids = {row["name"]: row["scores"]["kid"]["value"] for row in part.rows if row["table"] == "generated"}
+    kids = {row["name"]: row["scores"][f"kid@{LITE0}"]["value"] for row in part.rows if row["table"] == "generated"}
     assert kids["model, prior"] > kids["model, gaussian"]
     best = min((name for name in kids if name.startswith("model")), key=kids.__getitem__)
     assert {line.split(": ")[0] for line in part.verdict if line.startswith("model, ")} == {best}

@@ -113,7 +113,7 @@ def test_what_cannot_be_scored_is_left_out_with_a_reason(monkeypatch):
     def missing():
         raise BadInput("scores need a package")
 
-    monkeypatch.setattr(image_scores, "FeatureMaps", missing)
+    monkeypatch.setattr(image_scores, "SqueezeNetMaps", missing)
     scores = ImageScores(1, 5, 9, CPU)
     assert set(scores.reasons) == {"perceptual", "ciede2000", "ssim"}
     assert "5" in scores.reasons["ssim"]

@@ -26,8 +26,10 @@ from benchmarks import records
 from benchmarks.models import gans
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid
-from faceforge.metrics import features, swd
-from faceforge.metrics.features import WEIGHTS_SHA256, Features
+from faceforge.metrics import swd
+from faceforge.metrics.features import Features
+from faceforge.metrics.features import lite0 as features
+from faceforge.metrics.features.lite0 import WEIGHTS_SHA256
 from faceforge.metrics.kid import KidMonitor, halves, kid, real_floor
 from faceforge.metrics.swd import patch_swd
 from faceforge.metrics.units import Score
@@ -298,14 +300,14 @@ def test_kid_on_features_sees_blur_and_noise_in_order() -> None:
 def test_monitor_equals_the_plain_computation_and_carries_its_protocol() -> None:
     x, y = pictures(12, 32, 32, 1), pictures(9, 32, 32, 1, seed=1)
     groups = [i // 2 for i in range(12)]
-    monitor = KidMonitor(x, groups, size=64)
+    monitor = KidMonitor(x, groups, Features(size=64))
     score = monitor(y)
     features = Features(size=64)
     assert score == kid(features(x), features(y), groups, protocol=features.protocol)
     assert score == monitor(y)
     assert score.protocol["weights_sha256"] == WEIGHTS_SHA256
     assert (score.protocol["real"], score.protocol["fake"]) == (12, 9)
-    assert "64x64" in score.protocol["resize"]
+    assert score.protocol["resize"] == "bicubic64"
 
 
 def test_score_reads_as_value_and_interval() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results.rows import Table
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics.table import current, find, measure
 
 Record = Mapping[str, Any]
 OTHERS = ("gan_faces", "latent_edits_smiles", "latent_edits_glasses", "average_noise")  # written by other benchmarks
@@ -30,6 +30,7 @@ class Book:
         rows: dict[str, dict[str, dict[int, Record]]] = {"cpu": {}, "full": {}}
         for path in sorted((results / "records" / "results").glob("*.json")):
             record = json.loads(path.read_text())
+            record |= {part: current(record[part]) for part in ("evaluation", "evaluation_train") if part in record}
             if record["row"] in table.rows:
                 rows[record["size"]].setdefault(record["row"], {})[record["seed"]] = record
         paths = {name: results / "records" / f"{name}.json" for name in OTHERS}
@@ -53,17 +54,21 @@ class Book:
 
 
 def score_of(evaluation: Record, score: str, which: str) -> float | None:
-    """A score of one row of an evaluation; ``best baseline`` is the best score of any baseline."""
+    """A score of one row of an evaluation; ``best baseline`` is the best score of any baseline.
+
+    A score without an extractor is the first of that metric.
+    """
     rows = evaluation.get("rows", [])
     if which == "best baseline":
         values = [value_of(row, score) for row in rows if row["kind"] == "baseline"]
-        return max((v for v in values if v is not None), key=MEASURES[score].rank, default=None)
-    return next((value_of(row, score) for row in rows if row["name"] == which and score in row["scores"]), None)
+        return max((v for v in values if v is not None), key=measure(score).rank, default=None)
+    return next((value_of(row, score) for row in rows if row["name"] == which and find(row["scores"], score)), None)
 
 
 def value_of(row: Record, score: str) -> float | None:
     """One score of one row of an evaluation."""
-    return row["scores"].get(score, {}).get("value")
+    name = find(row["scores"], score)
+    return row["scores"][name]["value"] if name else None
 
 
 def names(row: str, seeds: Sequence[int]) -> list[str]:

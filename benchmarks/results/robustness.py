@@ -129,6 +129,13 @@ SPEED = {
     "ranks2_over_1.torchrun": "... of two that torchrun started, over one",
     "ranks2_over_1.half_batch_alone": "... one process on half the batch, as each of the two has, over one",
 }
+LARGE = {
+    "start_200000_over_2000": "CPU time to the first batch with a warm cache, 200,000 pictures over 2,000",
+    "train_over_memory.group": "Training on a set of which a control group holds half, over one in memory",
+    "train_over_memory.addresses": "... where the process can map half of it",
+    "feed_over_disk.group": "Batches alone from that set, over what 16 threads read from the disk",
+    "feed_over_memory.addresses": "Batches alone where the process can map half, over a set in memory",
+}
 
 
 def _counts(found: Mapping[str, int]) -> str:
@@ -155,8 +162,15 @@ def page(records: Path) -> str:
         rows = [[r.promise, r.found(read(r.name)), f"[{r.name}](results/records/{r.name}.json)"] for r in made]
         parts += [f"## {title}", table(["promise", "result", "record"], rows, left=3)]
     figures = read("speed")["figures"]
-    parts += ["## Speed", "From `make bench`: ratios of CPU time on one thread unless processes are named."]
+    parts += [
+        "## Speed",
+        "From `make bench` and `python -m benchmarks.speed.large_sets all`: ratios of CPU time on one thread, of rates "
+        "where processes or sets larger than memory are named.",
+    ]
     rows = [_figure(name, what, figures[name]) for name, what in SPEED.items() if name in figures]
+    if (records / "large_sets.json").exists():
+        large = read("large_sets")["figures"]
+        rows += [_figure(name, what, large[name]) for name, what in LARGE.items() if name in large]
     parts += [table(["figure", "meaning", "limit", "measured", "verdict"], rows, left=5), *_where_time_goes(figures)]
     return "\n\n".join(parts) + "\n"
 

@@ -11,8 +11,8 @@ beside it.
 **feed** draws batches of 64 faces of 64x64 from a packed set of which only ``--share`` fits, beside the same process
 without a limit and with the set in memory. Limits: ``addresses``, a process that can map no more (RLIMIT_AS), and
 ``group``, a control group that holds no more, cached files too, so that the rest comes from the disk (version 1 or 2;
-as root). Each feeds alone and with the default training step. From the disk a feed alone is compared with what 16
-threads read at random.
+as root). What must hold is the speed of a training (``train``). A feed alone has nothing to do while the disk works,
+so its rate is that of the disk: it is compared with what 16 threads read at random, and has no limit.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ Megabytes = Annotated[int, typer.Option(help="Of the packed set.")]
 Share = Annotated[float, typer.Option(help="Of the set, that the limited side can hold.")]
 
 FEW, PER_PERSON, SIDE = 2000, 8, 64
-LIMITS = {
+LIMITS: dict[str, float | None] = {
     "start_200000_over_2000": 1.3,
-    "feed_over_memory.addresses": 0.9,
     "train_over_memory.addresses": 0.9,
-    "feed_over_disk.group": 0.9,
     "train_over_memory.group": 0.9,
+    "feed_over_memory.addresses": None,
+    "feed_over_disk.group": None,
 }
 GROUPS = ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max"))
 FIRST = """
@@ -67,11 +67,13 @@ main()
 """
 
 
-def keep(name: str, value: float, holds: bool, about: dict[str, Any]) -> None:
+def keep(name: str, value: float, about: dict[str, Any]) -> None:
     """Print a figure and put it into the record."""
-    print(f"{name} {value:.3f}" + ("" if holds else f"  (does not hold: must be {LIMITS[name]})"), flush=True)
+    limit = LIMITS[name]
+    holds = None if limit is None else (value < limit if name.startswith("start") else value >= limit)
+    print(f"{name} {value:.3f}" + (f"  (does not hold: must be {limit})" if holds is False else ""), flush=True)
     figures = records.read("large_sets").get("figures", {})
-    entry = {"value": round(value, 4), "limit": LIMITS[name], "holds": holds, "made": records.provenance(), **about}
+    entry = {"value": round(value, 4), "limit": limit, "holds": holds, "made": records.provenance(), **about}
     records.write("large_sets", {"figures": {**figures, name: entry}})
 
 
@@ -130,7 +132,7 @@ def start(rounds: Rounds = 5, place: Place = None, most: Most = 200_000) -> None
         str(count): {"cpu": [a for a, _ in turns], "wall": [b for _, b in turns]} for count, turns in found.items()
     }
     wall = min(b for _, b in found[most]) / min(b for _, b in found[FEW])
-    keep("start_200000_over_2000", many / few, many / few < 1.3, {"pictures": most, "wall": wall, "seconds": seconds})
+    keep("start_200000_over_2000", many / few, {"pictures": most, "wall": wall, "seconds": seconds})
 
 
 # ------------------------------------------------------------------------------------------- larger than memory
@@ -298,11 +300,9 @@ def feed(
     for kind in ("addresses", "group") if found["group"] else ("addresses",):
         for work in ("feed", "train"):
             if (kind, work) != ("group", "feed"):
-                ratio = best(found[kind], work) / best(found["memory"], work)
-                keep(f"{work}_over_memory.{kind}", ratio, ratio >= 0.9, told)
+                keep(f"{work}_over_memory.{kind}", best(found[kind], work) / best(found["memory"], work), told)
     if found["group"]:
-        ratio = best(found["group"], "disk")
-        keep("feed_over_disk.group", ratio, ratio >= 0.9, told)
+        keep("feed_over_disk.group", best(found["group"], "disk"), told)
 
 
 def best(turns: Sequence[dict[str, Any]], name: str) -> float:

@@ -135,6 +135,14 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of generated faces, subsets and intervals.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A JSON file; default: RUN/evaluation.json, replaced.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="An extractor for generated faces: lite0, squeezenet, inception; repeat it for several. "
+            "Default: the run's own.",
+        ),
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     edits: Annotated[
         str | None,
@@ -147,10 +155,9 @@ def evaluate(
     """Score a run and baselines on held-out faces, with confidence intervals; the report page shows the table."""
     from faceforge.evaluation import command
 
+    trusted, chosen = tuple(trusted_packages or ()), tuple(features or ())
     command.evaluate(
-        command.Options(
-            run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()), edits
-        )
+        command.Options(run, split, checkpoint, count, seed, out, overwrite, data_root, trusted, chosen, edits)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -123,6 +124,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 def _train(plain: dict[str, Any]) -> int:
     from faceforge.engine import training
 
+    gc.freeze()  # torch's million objects stay to the end: no collection need look at them
     return training.train(plain, list(HydraConfig.get().overrides.task))
 
 

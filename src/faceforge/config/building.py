@@ -21,7 +21,11 @@ from faceforge.errors import BadInput
 ALLOWED = ("faceforge", "torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers")
 FUNCTIONS = ("faceforge.engine.loggers.make_loggers",)  # every other target is a class
 OWN_PARTS = ("networks", "schemes", "losses", "metrics", "data", "engine", "config.nodes")
-CARRIED = ("networks", "schemes", "losses", "metrics.features", "data.tasks")  # none of them takes a path
+CARRIED = (  # none of them takes a path
+    *("networks", "schemes", "losses", "data.tasks"),
+    *("metrics.features.FeatureMaps", "metrics.features.lite0", "metrics.features.squeezenet"),
+    "metrics.features.dlib_face",
+)
 SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")  # Hydra's own keys of a node
 Target = Callable[..., Any]
 
@@ -250,5 +254,5 @@ def build_from(file: Path, node: Any, trusted: Iterable[str] = ()) -> Any:
 def _require_carried(node: Mapping[str, Any]) -> None:
     for path, inner in targets(node):
         target = str(inner["_target_"])
-        if target.startswith("faceforge.") and not target.startswith(tuple(f"faceforge.{part}." for part in CARRIED)):
+        if target.startswith("faceforge.") and not _below(target, [f"faceforge.{part}" for part in CARRIED]):
             raise BadInput(f"{path}._target_: {shorten(target)} must be a network, loss, module or task".lstrip("."))

@@ -21,6 +21,7 @@ class Root:
     init_from: str | None
     trusted_packages: list[str]
     guard: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
     input: Mapping[str, Any]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -202,6 +203,11 @@ class FaceData(pl.LightningDataModule):
     def people(self) -> list[str | None]:
         """The identity of each row of the packed cache; None if unknown."""
         return self._people
+
+    @property
+    def packed_folder(self) -> Path:
+        """The folder of the packed cache, for what is computed from these faces; it may be read-only."""
+        return self._packed.folder
 
     def images(self, split: str, indices: Indices | None = None) -> Tensor:
         """Faces of a split, or at ``indices`` within it, float32 (N, C, H, W) in [-1, 1], not augmented."""

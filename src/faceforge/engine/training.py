@@ -38,6 +38,7 @@ from faceforge.engine.strategy import NoHandlers, environment, killed, own_devic
 from faceforge.engine.watchdog import Unanswered, Watchdog, give_up, unanswered
 from faceforge.errors import BadInput, GuardStop
 from faceforge.report import write_report
+from faceforge.schemes.abilities import Samples
 from faceforge.schemes.base import Scheme
 
 
@@ -132,6 +133,9 @@ def build(config: Mapping[str, Any], starts: Sequence[Path] = ()) -> tuple[Schem
     module.config = {k: v for k, v in config.items() if k not in ("resume", "trusted_packages")}
     if config["trainer"]["channels_last"]:
         module.to(memory_format=torch.channels_last)
+    if isinstance(module, Samples) and (node := (config.get("evaluation") or {}).get("features")):
+        module.score_features = partial(configuration.build, node, trusted, "evaluation.features")
+        module.score_features()  # reports what is missing before a folder is created
     module.compiles = config["trainer"]["compile"]
     module.syncs_statistics = config["trainer"]["sync_batchnorm"]
     module.divide(config["trainer"]["accumulate"])

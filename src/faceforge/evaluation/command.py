@@ -20,12 +20,13 @@ from faceforge.engine.progress import Progress
 from faceforge.engine.resume import located
 from faceforge.engine.run import Run, lock_run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
+from faceforge.evaluation import extractors, scoring
 from faceforge.evaluation import judged as faces
-from faceforge.evaluation import scoring
 from faceforge.evaluation.edits import scoreboard
-from faceforge.evaluation.edits.identity import face_identity
-from faceforge.io.record import Record
+from faceforge.evaluation.edits.said import edits_said
+from faceforge.evaluation.generated import row_count
 from faceforge.metrics import table
+from faceforge.metrics.features import Extractor
 from faceforge.report import write_report
 from faceforge.schemes.base import Scheme
 from faceforge.types import Json
@@ -46,6 +47,7 @@ class Options:
     overwrite: bool
     data_root: Path | None
     trusted: Sequence[str]
+    features: Sequence[str] = ()
     edits: str | None = None
 
 
@@ -61,8 +63,9 @@ def evaluate(asked: Options) -> None:
         raise BadInput(f"{out}: already exists; use --overwrite to replace it")
     digest = _digest(path)
     module = checkpoint.load(path, asked.trusted)
+    features = _extractors(asked, module)
     data = _data(asked, folder, module.config, record)
-    result = _score(asked, module, data)
+    result = _score(asked, module, data, features)
     result = {**_about_run(folder, path, digest, module), **result, "created": now(), "command": _typed()}
     write_atomic(out, json.dumps(result, indent=1) + "\n")
     if own:
@@ -118,13 +121,24 @@ def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mappi
 # ---------------------------------------------------------------------------------------------------------- scoring
 
 
-def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
+def _extractors(asked: Options, module: Scheme) -> list[Extractor]:
+    """Of generated faces: those that are asked for, else that of the run's configuration. Raises BadInput."""
+    if not row_count(module):
+        if asked.features:
+            raise BadInput(f"--features {asked.features[0]}: {asked.run} generates no faces, so nothing uses it")
+        return []
+    node = module.config.get("evaluation")
+    own = node.get("features") if isinstance(node, Mapping) else None
+    return extractors.build(asked.features, devices.best(), own, asked.trusted)
+
+
+def _score(asked: Options, module: Scheme, data: FaceData, features: Sequence[Extractor]) -> Json:
     judged = faces.all_faces(data, asked.split)
     others = faces.other_people(judged)
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
-    edited = scoreboard.checked(module, data, asked.split, asked.edits, asked.seed) if asked.edits is not None else None
+    board = scoreboard.checked(module, data, asked.split, asked.edits, asked.seed) if asked.edits is not None else None
     module.to(devices.best())
-    progress = Progress(scoring.work(module, judged, asked.count))
+    progress = Progress(scoring.work(module, judged, asked.count, len(features)))
     progress.start()
     done = 0
 
@@ -135,12 +149,8 @@ def _score(asked: Options, module: Scheme, data: FaceData) -> Json:
 
     progress.note("fitting baselines")
     try:
-        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick)
-        edits = (
-            {"edits": scoreboard.judge(edited, asked.count, asked.seed, progress.note, *face_identity(module.device))}
-            if edited
-            else {}
-        )
+        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick, features)
+        edits = board.judge(asked.count, asked.seed, progress.note) if board else {}
     finally:
         progress.close()
     return {
@@ -235,17 +245,15 @@ def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list
     at = f"checkpoint {result['checkpoint']['name']} at {result['checkpoint']['images']:,} images"
     strange = "" if data["split"] == "train" or data["cautions"] else ", none of them in the training set"
     said = [f"{data['split']} split of {data['source']}: {faces} of {people}{strange}; {at}"]
-    edits = Record.of(result.get("edits"))
-    for found in [*table.tables(result), *table.tables(edits)]:
-        ways = [f"{table.MEASURES[name].label} {_arrow(name)}" for name in found.scores]
+    for found in table.tables(result):
+        ways = [f"{table.measure(name).label} {_arrow(name)}" for name in found.scores]
         said += ["", f"{found.title} ({', '.join(ways)}; {table.BEST} the best)", *table.lines(found)]
-    said += ["", *result["verdict"], *edits.listed("verdict"), *result["notes"]]
-    said += [f"{table.MEASURES[name].label} is left out: {why}." for name, why in result["reasons"].items()]
-    said += [f"Edits, {name} is left out: {why}." for name, why in edits.part("reasons").items()]
+    said += [*edits_said(result), "", *result["verdict"], *result["notes"]]
+    said += [f"{table.label(name)} is left out: {why}." for name, why in result["reasons"].items()]
     said += ["", f"  scores  {out}", *([f"  report  {folder}/report.html"] if own else [])]
     longer = 2 * result["checkpoint"]["images"]
     return [*said, f"To continue:  {words.train(words.word('resume', folder), f'trainer.max_images={longer}')}"]
 
 
 def _arrow(name: str) -> str:
-    return {"higher": "up", "lower": "down", "one": "1"}[table.MEASURES[name].better]
+    return {"higher": "up", "lower": "down", "one": "1"}[table.measure(name).better]

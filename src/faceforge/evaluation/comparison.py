@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics.table import extractor_of, full_name, label, measure, metric_of
 
 Flag = Literal[True, False, "unclear"]
 Row = Mapping[str, Any]
@@ -20,9 +20,10 @@ WORDS: Mapping[Flag, str] = {
 def best_baseline(rows: Sequence[Row], score: str) -> Row | None:
     """The baseline with the best value of a score; excludes a repeated face where that is meaningless."""
     having = [row for row in rows if row["kind"] == "baseline" and score in row["scores"]]
-    if score in ONE_FACE_ENOUGH:
-        having = [row for row in having if row["scores"].get("diversity", {}).get("value") != 0]
-    return max(having, key=lambda row: MEASURES[score].rank(row["scores"][score]["value"]), default=None)
+    if metric_of(score) in ONE_FACE_ENOUGH:
+        spread = full_name("diversity", extractor_of(score))
+        having = [row for row in having if row["scores"].get(spread, {}).get("value") != 0]
+    return max(having, key=lambda row: measure(score).rank(row["scores"][score]["value"]), default=None)
 
 
 def of_gain(low: float, high: float) -> Flag:
@@ -32,10 +33,10 @@ def of_gain(low: float, high: float) -> Flag:
 
 def of_intervals(score: str, model: Mapping[str, Any], baseline: Mapping[str, Any]) -> Flag:
     """The flag from whether two intervals overlap; unclear without intervals."""
-    if MEASURES[score].better == "one" or None in (model["low"], baseline["low"]):
+    if measure(score).better == "one" or None in (model["low"], baseline["low"]):
         return "unclear"
     above, below = model["low"] > baseline["high"], model["high"] < baseline["low"]
-    won, lost = (above, below) if MEASURES[score].better == "higher" else (below, above)
+    won, lost = (above, below) if measure(score).better == "higher" else (below, above)
     return True if won else (False if lost else "unclear")
 
 
@@ -45,7 +46,7 @@ def sentences(rows: Sequence[Row], model: Row, flags: Mapping[str, Flag]) -> lis
     Scores without an interval or a direction are left out.
     """
     said = []
-    told = [score for score in flags if MEASURES[score].better != "one" and model["scores"][score]["low"] is not None]
+    told = [score for score in flags if measure(score).better != "one" and model["scores"][score]["low"] is not None]
     for flag, words in WORDS.items():
         parts = [_against(rows, model, score) for score in told if flags[score] == flag]
         if parts:
@@ -54,10 +55,10 @@ def sentences(rows: Sequence[Row], model: Row, flags: Mapping[str, Flag]) -> lis
 
 
 def _against(rows: Sequence[Row], model: Row, score: str) -> str:
-    measure, other = MEASURES[score], best_baseline(rows, score)
+    shown, other = measure(score), best_baseline(rows, score)
     assert other is not None
-    ours, theirs = (measure.text(row["scores"][score]["value"]) for row in (model, other))
-    return f"{measure.label} ({ours} against {theirs}{' ' * bool(measure.unit)}{measure.unit}, {other['name']})"
+    ours, theirs = (shown.text(row["scores"][score]["value"]) for row in (model, other))
+    return f"{label(score)} ({ours} against {theirs}{' ' * bool(shown.unit)}{shown.unit}, {other['name']})"
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -12,11 +14,14 @@ from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import baselines, comparison
 from faceforge.evaluation.baselines import Fitting, Sampler
 from faceforge.evaluation.judged import Judged, Part, Tick, about
+from faceforge.evaluation.real_features import RealFeatures
 from faceforge.metrics.diversity import diversity
-from faceforge.metrics.features import Features
+from faceforge.metrics.features import Extractor
+from faceforge.metrics.fid import fid
 from faceforge.metrics.kid import kid
 from faceforge.metrics.precision_recall import precision_recall
 from faceforge.metrics.swd import patch_swd
+from faceforge.metrics.table import find, full_name
 from faceforge.metrics.units import Groups, Score
 from faceforge.schemes.abilities import Encodes, Generates, Samples
 from faceforge.schemes.base import Scheme
@@ -24,7 +29,8 @@ from faceforge.schemes.latent_space import Density, LatentSpace
 from faceforge.types import Json
 
 AT_ONCE = 64  # codes decoded at a time
-NEIGHBOURS = ["precision", "recall", "density", "coverage"]
+DISTANCES = (fid, kid, diversity)
+METRICS = ("fid", "kid", "diversity", "precision", "recall", "density", "coverage")  # of an extractor's features
 DENSITIES: dict[Density, str] = {
     "prior": "codes from N(0, 1), brought into their range",
     "uniform": "codes from U[0, 1), as published",
@@ -33,12 +39,20 @@ DENSITIES: dict[Density, str] = {
 }
 
 
-def score_generated(module: Generates, judged: Judged, others: Judged, fitting: Fitting, seed: int, tick: Tick) -> Part:
-    """Scores of generated against real faces, for each density of codes.
+def score_generated(
+    module: Generates,
+    judged: Judged,
+    others: Judged,
+    fitting: Fitting,
+    seed: int,
+    tick: Tick,
+    extractors: Sequence[Extractor],
+) -> Part:
+    """Scores of generated against real faces by each extractor, for each density of codes.
 
-    The verdict is on the density with the lowest KID.
+    The verdict is on the density with the lowest KID by the first extractor.
     """
-    against = Reals(judged, module.device, seed, tick)
+    against = Reals(judged, extractors, module.device, seed, tick)
     part = Part()
     kinds = {"model": _samplers(module, judged.data, seed), "baseline": baselines.samplers(fitting, seed)}
     for kind, rows in kinds.items():
@@ -57,8 +71,9 @@ def score_generated(module: Generates, judged: Judged, others: Judged, fitting: 
 
 
 def _kid_of(row: comparison.Row) -> float:
-    """The KID, or infinity if it is missing or not finite."""
-    value = row["scores"].get("kid", {}).get("value")
+    """The first KID, or infinity if it is missing or not finite."""
+    name = find(row["scores"], "kid")
+    value = row["scores"][name]["value"] if name else None
     return math.inf if value is None else value
 
 
@@ -93,42 +108,77 @@ def _flags(rows: Sequence[comparison.Row], model: comparison.Row) -> dict[str, c
 
 
 class Reals:
-    """Real faces with their features, the reference of all rows."""
+    """Real faces with their features by each extractor, the reference of all rows."""
 
-    def __init__(self, judged: Judged, device: torch.device, seed: int, tick: Tick) -> None:
+    def __init__(
+        self, judged: Judged, extractors: Sequence[Extractor], device: torch.device, seed: int, tick: Tick
+    ) -> None:
         self.judged, self.device, self.seed, self.tick = judged, device, seed, tick
-        self.extractor = Features().to(device)
+        self.extractors = {extractor.key: extractor for extractor in extractors}
         self.images = judged.data.images(judged.split, judged.places)
-        self.features = self._features(self.images)
+        self.features = self._of_faces(judged, self.images)
         self.protocols: dict[str, Json] = {}
         self.reasons: dict[str, str] = {}
 
-    def _features(self, images: Tensor) -> Tensor:
-        """(N, 1280) on the CPU; an expanded face is computed once."""
+    def _of_faces(self, judged: Judged, images: Tensor) -> dict[str, Tensor]:
+        """The features of real faces, from their file where there is one."""
+        found = {}
+        for key, extractor in self.extractors.items():
+            kept = RealFeatures(judged, images, extractor, self.device.type)
+            values = kept.read()
+            if values is None:
+                values = self._features(extractor, images)
+                kept.write(values)
+            else:
+                self.tick(len(images))
+            found[key] = values
+        return found
+
+    def _features(self, extractor: Extractor, images: Tensor) -> Tensor:
+        """(N, D) on the CPU; an expanded face is computed once."""
         if images.stride(0) == 0:
             self.tick(len(images))
-            return self.extractor(images[:1].to(self.device)).cpu().expand(len(images), -1)
+            return extractor(images[:1].to(self.device)).cpu().expand(len(images), -1)
         parts = []
         for part in images.split(64):
-            parts.append(self.extractor(part.to(self.device)).cpu())
+            parts.append(extractor(part.to(self.device)).cpu())
             self.tick(len(part))
         return torch.cat(parts)
 
-    def row(self, name: str, kind: str, images: Tensor, groups: Groups | None = None) -> Json:
+    def row(self, name: str, kind: str, images: Tensor) -> Json:
         """All scores of images (M, C, H, W) in [-1, 1]."""
-        features, who, stamp = self._features(images), self.judged.groups, self.extractor.protocol
-        cells = {}
-        for names, score in (
-            (["kid"], lambda: [kid(self.features, features, who, groups, stamp)]),
-            (["diversity"], lambda: [diversity(self.features, features, who, groups, stamp)]),
-            (NEIGHBOURS, lambda: precision_recall(self.features, features, who, self.seed, stamp).values()),
-            (["swd"], lambda: [self._swd(images)]),
-        ):
-            try:
-                cells.update(zip(names, map(self._cell, names, score()), strict=True))
-            except ValueError as error:
-                self.reasons.update(dict.fromkeys(names, str(error)))
+        features = {key: self._features(extractor, images) for key, extractor in self.extractors.items()}
+        return self._row(name, kind, images, features, None)
+
+    def floor(self, others: Judged) -> Json:
+        """The row of real faces of other people: what a perfect model would reach at equal counts."""
+        images = others.data.images(others.split, others.places)
+        features = self._of_faces(others, images)
+        return self._row("real faces of other people", "floor", images, features, others.groups)
+
+    def _row(self, name: str, kind: str, images: Tensor, features: Mapping[str, Tensor], groups: Groups | None) -> Json:
+        cells: dict[str, Json] = {}
+        for key, fakes in features.items():
+            cells |= self._scored([full_name(metric, key) for metric in METRICS], partial(self._by, key, fakes, groups))
+        cells |= self._scored(["swd"], lambda: _tried(1, lambda: [self._swd(images)]))
         return {"name": name, "kind": kind, "table": "generated", "faces": len(images), "scores": cells}
+
+    def _scored(self, names: Sequence[str], scores: Callable[[], Iterable[Score | str]]) -> dict[str, Json]:
+        """The cells of some scores; a text in place of one is why it is left out."""
+        cells = {}
+        for name, score in zip(names, scores(), strict=True):
+            if isinstance(score, Score):
+                cells[name] = self._cell(name, score)
+            else:
+                self.reasons[name] = score
+        return cells
+
+    def _by(self, key: str, fakes: Tensor, groups: Groups | None) -> list[Score | str]:
+        """The METRICS of one extractor's features."""
+        reals, who, stamp = self.features[key], self.judged.groups, self.extractors[key].protocol
+        found = [_tried(1, lambda score=score: [score(reals, fakes, who, groups, stamp)]) for score in DISTANCES]
+        found.append(_tried(4, lambda: precision_recall(reals, fakes, who, self.seed, stamp).values()))
+        return list(chain.from_iterable(found))
 
     def _swd(self, images: Tensor) -> Score:
         """The mean over levels, without an interval."""
@@ -142,7 +192,10 @@ class Reals:
         values = (("value", score.value), ("low", score.low), ("high", score.high))
         return {key: value if math.isfinite(value) else None for key, value in values}
 
-    def floor(self, others: Judged) -> Json:
-        """The row of real faces of other people: what a perfect model would reach at equal counts."""
-        images = others.data.images(others.split, others.places)
-        return self.row("real faces of other people", "floor", images, others.groups)
+
+def _tried(count: int, scores: Callable[[], Iterable[Score]]) -> list[Score | str]:
+    """The scores, or ``count`` times why these faces do not allow them."""
+    try:
+        return list(scores())
+    except ValueError as error:
+        return [str(error)] * count

@@ -13,7 +13,7 @@ from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.judged import Judged, Part, Tick, about, chunk_size
 from faceforge.metrics.bootstrap import Resamples
 from faceforge.metrics.image_scores import ImageScores
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics.table import measure
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.types import Json
@@ -68,5 +68,5 @@ def _paired_flag(
     if other is None:
         return None
     gain = values["model"][score] - values[other["name"]][score]
-    low, high = who.interval(gain if MEASURES[score].better == "higher" else -gain)
+    low, high = who.interval(gain if measure(score).better == "higher" else -gain)
     return comparison.of_gain(low, high) if who.people > 1 else "unclear"

@@ -10,7 +10,7 @@ import numpy as np
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import comparison
-from faceforge.metrics.table import MEASURES
+from faceforge.metrics import table
 from faceforge.metrics.units import Groups
 from faceforge.types import Json
 
@@ -79,5 +79,5 @@ def chunk_size(data: FaceData) -> int:
 
 def about(score: str) -> Json:
     """The direction and the unit of a score."""
-    measure = MEASURES[score]
-    return {"better": measure.better, **({"unit": measure.unit} if measure.unit else {})}
+    shown = table.measure(score)
+    return {"better": shown.better, **({"unit": shown.unit} if shown.unit else {})}

@@ -23,17 +23,19 @@ def diversity(
     1 is ideal; towards 0 all faces are alike. The 95 % interval is +- 1.96 deviations by the jackknife (delete one
     fake face, or one person) and the delta method for a ratio. Raises ValueError below three units per set.
     """
-    (fakes, fake_variance), (reals, real_variance) = _spread(fake, fake_groups), _spread(real, real_groups)
+    (fakes, without_fake), (reals, without_real) = _spread(fake, fake_groups), _spread(real, real_groups)
     if reals == 0:
         raise ValueError("the real faces are all the same")
     value = fakes / reals
+    fake_variance, real_variance = float(jackknife(without_fake)), float(jackknife(without_real))
     half = 1.96 * (fake_variance / reals**2 + value**2 * real_variance / reals**2) ** 0.5
     stamp = {"metric": "mean Euclidean distance of two, fake over real", "interval": "95 %, jackknife"}
-    return Score(value, value - half, value + half, {**stamp, **(protocol or {})})
+    parts = {"without_real": fakes / without_real - value, "without_fake": without_fake / reals - value}
+    return Score(value, value - half, value + half, {**stamp, **(protocol or {})}, parts)
 
 
-def _spread(features: Tensor, groups: Groups | None) -> tuple[float, float]:
-    """Mean distance between different units, and its jackknife variance."""
+def _spread(features: Tensor, groups: Groups | None) -> tuple[float, Tensor]:
+    """Mean distance between different units, and the same with each unit deleted in turn: (units,)."""
     x, unit = features.detach().cpu().double(), enough_units(groups, len(features))
     sums, sizes = between_units(torch.cdist(x, x), unit, unit), unit.bincount().double()
-    return float(mean_between(sums, sizes)), float(jackknife(means_without(sums, sizes)))
+    return float(mean_between(sums, sizes)), means_without(sums, sizes)

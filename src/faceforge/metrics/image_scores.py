@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from faceforge.errors import BadInput
 from faceforge.losses import Perceptual
 from faceforge.metrics import pairs
-from faceforge.metrics.features import FeatureMaps
+from faceforge.metrics.features.base import Maps
+from faceforge.metrics.features.squeezenet import SqueezeNetMaps
+from faceforge.metrics.table import full_name, metric_of
 
 HOW = {
     "psnr": "mean over images of -10 log10(MSE), range 1, at most 100",
@@ -52,9 +54,10 @@ class ImageScores:
         if min(height, width) < pairs.LEAST_SSIM:
             self.reasons["ssim"] = f"needs {pairs.LEAST_SSIM} pixels a side, the targets have {min(height, width)}"
 
-    def _feature_maps(self) -> FeatureMaps | None:
+    def _feature_maps(self) -> Maps | None:
+        """Not of EfficientNet-lite0, with which perceptual losses train: a model learns to please its own."""
         try:
-            return FeatureMaps().to(self.device)
+            return SqueezeNetMaps().to(self.device)
         except BadInput as error:  # without its weights the other scores remain valid
             self.reasons["perceptual"] = str(error)
             return None
@@ -62,12 +65,17 @@ class ImageScores:
     @property
     def names(self) -> list[str]:
         """The scores that are computed."""
-        return [name for name in HOW if name not in self.reasons]
+        return [self._named(name) for name in HOW if name not in self.reasons]
+
+    def _named(self, metric: str) -> str:
+        """The full name of a score, with its network where it has one."""
+        return full_name(metric, self._maps.key) if metric == "perceptual" and self._maps else metric
 
     def protocol(self, name: str) -> dict[str, Any]:
         """The protocol of a score."""
-        extra = self._maps.protocol if name == "perceptual" and self._maps else {}
-        return {"metric": HOW[name], **extra, "outputs": "clamped to [0, 1], not rounded"}
+        metric = metric_of(name)
+        extra = self._maps.protocol if metric == "perceptual" and self._maps else {}
+        return {"metric": HOW[metric], **extra, "outputs": "clamped to [0, 1], not rounded"}
 
     @torch.no_grad()
     def __call__(self, rows: Mapping[str, Tensor], target: Tensor) -> dict[str, dict[str, Tensor]]:
@@ -83,7 +91,9 @@ class ImageScores:
         if "ciede2000" not in self.reasons:
             scores["ciede2000"] = colour_error(made, right)
         if self._maps is not None and maps is not None:
-            scores["perceptual"] = perceptual(self._maps(made.float().to(self.device)), maps).cpu().double()
+            scores[self._named("perceptual")] = (
+                perceptual(self._maps(made.float().to(self.device)), maps).cpu().double()
+            )
         return scores
 
 

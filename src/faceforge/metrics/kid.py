@@ -1,4 +1,4 @@
-"""Kernel inception distance with a confidence interval, on EfficientNet-lite0 features."""
+"""Kernel inception distance with a confidence interval."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from faceforge import counter_rng
-from faceforge.metrics.features import Features
+from faceforge.metrics.features import Extractor, Features
 from faceforge.metrics.units import Groups, Score, between_units, enough_units, jackknife, mean_between, means_without
 
 
@@ -48,7 +48,8 @@ def kid(
     }
     if real_groups is not None or fake_groups is not None:
         stamp["units"] = f"{len(na)} and {len(nb)} groups, pairs within a group left out"
-    return Score(value, value - half, value + half, {**stamp, **(protocol or {})})
+    parts = {"without_real": without_x + within_y - value, "without_fake": without_y + within_x - value}
+    return Score(value, value - half, value + half, {**stamp, **(protocol or {})}, parts)
 
 
 def _block_sums(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -84,14 +85,17 @@ def real_floor(features: Tensor, groups: Groups | None = None, seed: int = 0) ->
 class KidMonitor:
     """The cheap ``val/kid`` of a running training: features of real faces are computed once, then kept.
 
-    Comparable only within a run; a record uses ``Features()`` at its full size and more images.
+    Comparable only within a run; a record uses the extractor at its full size and more images.
     """
 
     count = 256  # samples a call
 
-    def __init__(self, real: Tensor, groups: Groups | None = None, size: int = 128) -> None:
-        """``real``: (N, C, H, W) in [-1, 1], validation faces, on the device that computes the score."""
-        self.features = Features(size).to(real.device)
+    def __init__(self, real: Tensor, groups: Groups | None = None, features: Extractor | None = None) -> None:
+        """``real``: (N, C, H, W) in [-1, 1], validation faces, on the device that computes the score.
+
+        ``features`` are those of a training; None is EfficientNet-lite0 on small images.
+        """
+        self.features = features or Features().for_training()
         self.real, self.groups = self.features(real), groups
 
     def __call__(self, fake: Tensor) -> Score:

@@ -42,24 +42,24 @@ def precision_recall(
     in_real, _ = hits(y, x, radii(x, K))
     in_fake, _ = hits(x, y, radii(y, K))
     crowd, held = hits(y, x, radii(x, K_DENSITY))
-    of_fakes, of_reals = Resamples([None] * len(y), seed), Resamples(real_groups or [None] * len(x), seed)
+    who = {"fake": Resamples([None] * len(y), seed), "real": Resamples(real_groups or [None] * len(x), seed)}
     parts = {
-        "precision": (in_real > 0, of_fakes, K),
-        "recall": (in_fake > 0, of_reals, K),
-        "density": (crowd / K_DENSITY, of_fakes, K_DENSITY),
-        "coverage": (held > 0, of_reals, K_DENSITY),
+        "precision": (in_real > 0, "fake", K),
+        "recall": (in_fake > 0, "real", K),
+        "density": (crowd / K_DENSITY, "fake", K_DENSITY),
+        "coverage": (held > 0, "real", K_DENSITY),
     }
     stamp = {"interval": "95 %, bootstrap, balls as they are", "real": len(x), "fake": len(y), **(protocol or {})}
-    return {name: _score(values.double(), who, {"k": k, **stamp}) for name, (values, who, k) in parts.items()}
+    return {name: _score(values.double(), of, who[of], {"k": k, **stamp}) for name, (values, of, k) in parts.items()}
 
 
-def _score(values: Tensor, who: Resamples, protocol: Mapping[str, Any]) -> Score:
+def _score(values: Tensor, of: str, who: Resamples, protocol: Mapping[str, Any]) -> Score:
     low, high = who.interval(values.numpy())
     if values.max() == 0:
         high = min(1.0, 3 / who.people)
     elif values.min() == values.max() == 1:
         low = max(0.0, 1 - 3 / who.people)
-    return Score(float(values.mean()), low, high, protocol)
+    return Score(float(values.mean()), low, high, protocol, {of: values})
 
 
 def radii(points: Tensor, k: int) -> Tensor:

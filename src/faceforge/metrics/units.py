@@ -14,12 +14,17 @@ Groups = Sequence[str | int | None]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A value with its 95 % interval and its protocol."""
+    """A value with its 95 % interval and its protocol.
+
+    ``parts`` are what single faces contributed: ``fake`` or ``real`` (N,), of which the score is the mean, or
+    ``without_fake`` and ``without_real`` (units,), by how much it changes if one unit is left out.
+    """
 
     value: float
     low: float
     high: float
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"

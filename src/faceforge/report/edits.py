@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceforge.io.record import Record
-from faceforge.metrics.table import MEASURES, Table, tables
+from faceforge.metrics.table import MEASURES, Table, measure, metric_of, tables
 from faceforge.report.charts import Chart, Panel, chart, thin
 
 CURVES = {
@@ -50,24 +50,27 @@ class Edits:
         used = {
             score for part in parts for way in part.part("ways").values() for score in Record.of(way).part("scores")
         }
-        scores = [score for score in MEASURES if score in used]
+        order = list(MEASURES)
+        scores = sorted(
+            (name for name in used if metric_of(name) in order), key=lambda name: order.index(metric_of(name))
+        )
         body = [cells for part in parts for cells in _of_attribute(part, scores)]
-        return ["Attribute", "Way", "Strength", *(MEASURES[score].label for score in scores), "Leaks most into"], body
+        return ["Attribute", "Way", "Strength", *(measure(score).label for score in scores), "Leaks most into"], body
 
     @property
     def charts(self) -> list[Chart]:
         """Curves over strength, the mean over attributes."""
-        panels = [panel for measure, title in CURVES.items() if (panel := self._panel(measure, title))]
+        panels = [panel for name, title in CURVES.items() if (panel := self._panel(name, title))]
         end = max((series.end for panel in panels for series in panel.series), default=0.0)
         return [chart(panel, end, "strength") for panel in panels]
 
-    def _panel(self, measure: str, title: str) -> Panel | None:
+    def _panel(self, name: str, title: str) -> Panel | None:
         curves = self.found.part("curves")
         ways = dict.fromkeys(way for part in curves.values() for way in Record.of(part))
         series = []
         for way in ways:
             points = [Record.of(Record.of(part).get(way)) for part in curves.values()]
-            x, y = _averaged(points, measure)
+            x, y = _averaged(points, name)
             if len(x):
                 series.append(thin(way, x, y))
         return Panel(title, tuple(series)) if series else None
@@ -83,9 +86,9 @@ class Edits:
         ]
 
 
-def _averaged(points: Sequence[Record], measure: str) -> tuple[np.ndarray, np.ndarray]:
+def _averaged(points: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Strengths and the mean of a measure over attributes, where all that have it have both."""
-    columns = [(part.listed("strength"), part.listed(measure)) for part in points if part.listed(measure)]
+    columns = [(part.listed("strength"), part.listed(name)) for part in points if part.listed(name)]
     whole = [(x, y) for x, y in columns if len(x) == len(y) == len(columns[0][0]) and _numbers([*x, *y])]
     if not whole:
         return np.zeros(0), np.zeros(0)
@@ -97,13 +100,12 @@ def _numbers(values: Sequence[object]) -> bool:
 
 
 def _headed(score: str) -> str:
-    measure = MEASURES[score]
-    return f"{measure.label}, {measure.unit}" if measure.unit else measure.label
+    shown = measure(score)
+    return f"{shown.label}, {shown.unit}" if shown.unit else shown.label
 
 
 def _cell(cell: Record, score: str) -> str:
-    measure = MEASURES[score]
-    value, low, high = (measure.text(cell.get(key)) for key in ("value", "low", "high"))
+    value, low, high = (measure(score).text(cell.get(key)) for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})" if low and high else value
 
 
@@ -112,5 +114,5 @@ def _of_attribute(part: Record, scores: Sequence[str]) -> Iterator[list[str]]:
         found = Record.of(value)
         strength, most = found.number("strength"), found.part("most leakage")
         other = f"{most.get('attribute')} {most.number('share') or 0:.0%}" if most else ""
-        cells = [MEASURES[score].text(found.part("scores").part(score).get("value")) for score in scores]
+        cells = [measure(score).text(found.part("scores").part(score).get("value")) for score in scores]
         yield [str(part.get("attribute")), way, "" if strength is None else f"{strength:.2f}", *cells, other]

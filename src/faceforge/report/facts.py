@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from faceforge.io.record import Record, text_of
+from faceforge.metrics.table import current
 from faceforge.report import pictures
 from faceforge.report.charts import Panel, read_panels
 
@@ -30,8 +31,8 @@ class Facts:
 
     @cached_property
     def evaluation(self) -> Record:
-        """evaluation.json."""
-        return Record.read(self.folder / "evaluation.json")
+        """evaluation.json, of any version, with the names of scores of today."""
+        return Record(current(Record.read(self.folder / "evaluation.json")))
 
     @cached_property
     def config_text(self) -> str:

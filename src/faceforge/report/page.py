@@ -10,7 +10,8 @@ from typing import Any
 from faceforge import words
 from faceforge.io.files import replacing
 from faceforge.io.record import Record
-from faceforge.metrics.table import MEASURES, WAYS, Table, tables
+from faceforge.metrics import table
+from faceforge.metrics.table import MEASURES, WAYS, Measure, Table, tables
 from faceforge.report import diagram, pictures
 from faceforge.report.charts import Chart, chart
 from faceforge.report.diagnosis import FIGURES
@@ -35,7 +36,15 @@ def write_report(run: str | Path) -> Path:
 class Report(Facts):
     """The same as the page's parts; an empty one is left out there."""
 
-    measures, ways = MEASURES, WAYS
+    ways = WAYS
+
+    def measure(self, score: str) -> Measure:
+        """How a score is shown."""
+        return table.measure(score)
+
+    def score_name(self, score: str) -> str:
+        """A score's label with its extractor; unknown names as they are."""
+        return table.label(score) if table.metric_of(score) in MEASURES else score
 
     @property
     def title(self) -> str:

@@ -205,7 +205,7 @@ class AdversarialModule(Samples):
         chosen = counter_rng.permutation(self.seed, "val/kid", 0, data.counts["val"])[: self.val_samples]
         real, fake = data.images("val", chosen), self.sample(self.val_samples)
         if self._score is None:
-            self._score = KidMonitor(real.to(self.device))
+            self._score = KidMonitor(real.to(self.device), features=self.score_features().for_training())
         return {"val/kid": self._score(fake).value, **health.of_generated(fake, real)}
 
     def pictures(self, data: FaceData) -> Tensor:

@@ -19,6 +19,7 @@ from faceforge import counter_rng, counter_rng_torch
 from faceforge.clock import Clock
 from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
+from faceforge.metrics.features import Extractor, Features
 from faceforge.networks.recompute import recomputed, rewind, snapshot
 from faceforge.schemes.batch_statistics import release, synchronise
 from faceforge.schemes.running_means import RunningMeans
@@ -53,6 +54,7 @@ class Scheme(pl.LightningModule):
         self.framing: Sequence[float] | None = None  # of the training faces (cut/framing.py); None in older runs
         self.end: str | None = None  # why the run stopped before its limits
         self.tell: Callable[[str], None] = _tell_nobody  # reports this rank's phase to the watchdog
+        self.score_features: Callable[[], Extractor] = Features  # makes the extractor of val/kid
         self.compiles = False
         self.syncs_statistics = False
         self.accumulate = 1  # micro-batches of a batch; set by ``divide``

@@ -91,10 +91,10 @@ def _scores(folder: Path) -> str:
         f"On {about['faces']:,} faces of the {about['split']} split; checkpoint {result['checkpoint']['sha256'][:16]}."
     ]
     for found in table.tables(result):
-        heads = [f"{table.MEASURES[name].label} ({table.WAYS[table.MEASURES[name].better]})" for name in found.scores]
+        heads = [f"{table.measure(name).label} ({table.WAYS[table.measure(name).better]})" for name in found.scores]
         rows = [f"| {found.title} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
         for row in found.rows:
-            cells = [table.MEASURES[name].text(found.cell(row, name).get("value")) for name in found.scores]
+            cells = [table.measure(name).text(found.cell(row, name).get("value")) for name in found.scores]
             rows.append(f"| {row['name']} | " + " | ".join(cells) + " |")
         text.append("\n".join(rows))
     return "\n\n".join([*text, *result["verdict"]])

@@ -14,6 +14,7 @@ from faceforge.evaluation.edits.equal import at_cost, common_cost
 from faceforge.evaluation.edits.people import People
 from faceforge.evaluation.edits.ways import HOW, Way
 from faceforge.metrics.bootstrap import Resamples
+from faceforge.metrics.table import full_name
 from faceforge.metrics.units import Groups
 from faceforge.types import Json
 
@@ -47,6 +48,11 @@ class Board:
         self.curves[name], self.groups[name], self.floors[name], self.costs[name] = curves, groups, floor, cost
         self.equal[name] = {way: at_cost(points, cost) for way, points in curves.items() if way not in idle}
         self.reasons |= {f"{name}, {way}": "hardly changes faces at any strength" for way in idle}
+
+    @property
+    def kid(self) -> str:
+        """The name of the realism of edited faces."""
+        return full_name("kid", self.judges.extractor.key if self.judges.extractor else "")
 
     @property
     def compared(self) -> list[str]:
@@ -84,7 +90,7 @@ def _protocol(board: Board) -> Json:
         "strengths": list(STRENGTHS),
         "interval": "95 %, percentile bootstrap of people",
         "predictors": {**predictors.PROTOCOL, "least balanced accuracy": TRUSTED},
-        "kid": {"against": f"at most {REALS} real faces of other people that have the attribute", **extractor},
+        board.kid: {"against": f"at most {REALS} real faces of other people that have the attribute", **extractor},
         **({"identity": dict(judges.identity.protocol)} if judges.identity else {}),
     }
 
@@ -100,7 +106,7 @@ def _rows(board: Board) -> list[Json]:
         rows.append(_row(way.name, kind, _cells(board, {name: board.equal[name][way.name] for name in names})))
     rows.append(_row("no edit", "floor", _cells(board, {name: board.unedited(name) for name in names})))
     floor = _average([board.floors[name] for name in names])
-    return [*rows, _row("real faces with it", "floor", {} if floor is None else {"kid": _cell(floor)})]
+    return [*rows, _row("real faces with it", "floor", {} if floor is None else {board.kid: _cell(floor)})]
 
 
 def _row(name: str, kind: str, cells: Json) -> Json:
@@ -127,7 +133,7 @@ def _cells(board: Board, points: Mapping[str, Point]) -> Json:
         if found:
             cells[measure] = _interval(*_pooled(board, found), board.seed)
     average = _average([point.kid for point in points.values()])
-    return cells if average is None else {**cells, "kid": _cell(average)}
+    return cells if average is None else {**cells, board.kid: _cell(average)}
 
 
 def _pooled(board: Board, values: Mapping[str, Values]) -> tuple[Values, Groups]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from faceforge.evaluation.edits.ways import Editor, Way
 from faceforge.evaluation.predictors import CPU, Predictor
-from faceforge.metrics.features import Features
+from faceforge.metrics.features import Extractor
 from faceforge.metrics.kid import kid
 from faceforge.metrics.pairs import mae, psnr
 from faceforge.metrics.units import Groups
@@ -52,7 +52,7 @@ class Judges:
 
     predictor: Predictor
     identity: Identity | None = None
-    extractor: Features | None = None
+    extractor: Extractor | None = None
     device: torch.device = CPU
 
 

@@ -12,6 +12,7 @@ from faceforge.errors import BadInput
 from faceforge.evaluation import predictors
 from faceforge.evaluation.edits.board import REALS, TRUSTED, Board, written
 from faceforge.evaluation.edits.curves import STRENGTHS, Faces, Identity, Judges, Reals, curve, features_of
+from faceforge.evaluation.edits.identity import face_identity
 from faceforge.evaluation.edits.people import FEWEST, People, Rows, asked_for
 from faceforge.evaluation.edits.ways import Editor, ways_of
 from faceforge.metrics.features import Features
@@ -25,7 +26,7 @@ SIDE = 128  # pixels to which features see faces: a quarter of the time of 224, 
 Say = Callable[[str], None]
 
 
-def checked(module: Scheme, data: FaceData, split: str, asked: str, seed: int) -> Asked:
+def checked(module: Scheme, data: FaceData, split: str, asked: str, seed: int) -> Scoreboard:
     """What can be judged of what was asked for: attributes by name, with commas between, or all. Raises BadInput."""
     if not isinstance(module, Encodes):
         raise BadInput("--edits: this run has no codes to edit; a run of model=latent_editor has")
@@ -33,11 +34,11 @@ def checked(module: Scheme, data: FaceData, split: str, asked: str, seed: int) -
     names, reasons = asked_for(people, [name for name in asked.split(",") if name])
     if not names:
         raise BadInput(f"--edits {asked}: no attribute has {FEWEST} {split} faces with and {FEWEST} without it")
-    return Asked(module, people, names, reasons)
+    return Scoreboard(module, people, names, reasons)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Scoreboard:
     """A module, the people, the attributes to judge, and why others are left out."""
 
     module: Encodes
@@ -45,23 +46,20 @@ class Asked:
     names: list[str]
     reasons: dict[str, str]
 
-
-def judge(
-    asked: Asked, count: int | None, seed: int, say: Say, identity: Identity | None = None, why: str | None = None
-) -> Json:
-    """The entry ``edits`` of evaluation.json; ``why`` says why there is no ``identity``."""
-    module, people = asked.module, asked.people
-    editor = Editor(module)
-    say("codes for directions")
-    codes = editor.codes(people.data.pictures(people.editor)).double().numpy()
-    ways = ways_of(codes, module.code_range, people.names, people.labels[people.editor], seed, say)
-    judges, found = judges_of(people, module.device, identity, seed, say)
-    board = Board(people, judges, ways, found, seed, {**asked.reasons, **_untrusted(found, asked.names)})
-    known = [name for name in asked.names if name in judges.predictor.names]
-    for number, name in enumerate(known):
-        say(f"edits {number + 1} of {len(known)}: {name}")
-        _judge_one(board, editor, name, count or COUNT)
-    return written(board, why)
+    def judge(self, count: int | None, seed: int, say: Say) -> Json:
+        """{"edits": what evaluation.json says of them}, from at most ``count`` faces for each attribute."""
+        people, editor = self.people, Editor(self.module)
+        say("codes for directions")
+        codes = editor.codes(people.data.pictures(people.editor)).double().numpy()
+        ways = ways_of(codes, self.module.code_range, people.names, people.labels[people.editor], seed, say)
+        identity, why = face_identity(self.module.device)
+        judges, found = judges_of(people, self.module.device, identity, seed, say)
+        board = Board(people, judges, ways, found, seed, {**self.reasons, **_untrusted(found, self.names)})
+        known = [name for name in self.names if name in judges.predictor.names]
+        for number, name in enumerate(known):
+            say(f"edits {number + 1} of {len(known)}: {name}")
+            _judge_one(board, editor, name, count or COUNT)
+        return {"edits": written(board, why)}
 
 
 def judges_of(

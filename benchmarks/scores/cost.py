@@ -1,0 +1,119 @@
+"""What scoring generated faces costs above the extractor itself, and what kept features of real faces save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from benchmarks import records
+from benchmarks.command import place_of
+from faceforge import config
+from faceforge.data.datamodule import FaceData
+from faceforge.evaluation import extractors
+from faceforge.evaluation.generated import DISTANCES, Reals
+from faceforge.evaluation.judged import Judged, all_faces
+from faceforge.metrics.features import Extractor
+from faceforge.metrics.precision_recall import precision_recall
+from faceforge.metrics.swd import patch_swd
+
+MOST_TIMES = 1.3  # scoring over the extractor alone
+LEAST_FASTER = 1.9  # of a second call
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root() -> None:
+    """Measures on scores of generated faces."""
+
+
+@app.command()
+def cost(
+    count: Annotated[int, typer.Option("--count", "-n", help="Generated faces, and real ones.")] = 2000,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 64,
+    features: Annotated[str, typer.Option(help="The extractor, as for `faceforge evaluate`.")] = "lite0",
+    out: Annotated[Path | None, typer.Option(help="Of the record; default: docs/results/records.")] = None,
+) -> None:
+    """Time the extractor alone, a first and a second call of all its scores, and each score; about five minutes."""
+    with place_of(None) as folder:
+        data = _faces(count, size, folder)
+        judged = all_faces(data, "test").some(count, 0)
+        fakes = data.images("train", range(count))
+        (extractor,) = extractors.build([features], torch.device("cpu"))
+        found = measure(judged, fakes, extractor)
+    name = f"scores_cost_{extractor.name}"
+    path = records.keep(out or name, {"faces": count, "size": size, "threads": torch.get_num_threads(), **found})
+    print("\n".join(said(found)))
+    print(f"  record  {path}")
+
+
+def _faces(count: int, size: int, folder: Path) -> FaceData:
+    """Twice as many drawn faces and some: generated ones are played by those of the training split."""
+    words = ["data.source.count=" + str(round(2.3 * count) + 100), f"data.size={size}", f"data.cache={folder}"]
+    words += ["data.test_fraction=0.5", "data.val_fraction=0.02", "data.batch_size=1"]
+    data: FaceData = config.build(config.compose(words)["data"])
+    data.prepare()
+    return data
+
+
+def measure(judged: Judged, fakes: Tensor, extractor: Extractor) -> dict[str, Any]:
+    """Seconds of the extractor alone (twice, before and after), of two calls, and of each score."""
+    extractor(fakes[:8])  # the network is made
+    before, made = timed(lambda: extractor(fakes))
+    first, _ = timed(lambda: _score(judged, fakes, extractor))
+    second, row = timed(lambda: _score(judged, fakes, extractor))
+    after, _ = timed(lambda: extractor(fakes))
+    alone = (before + after) / 2
+    return {
+        "extractor": {"key": extractor.key, **extractor.protocol},
+        "seconds": {"extractor alone": [before, after], "first call": first, "second call": second},
+        "seconds of each score": _each(judged, fakes, made, extractor),
+        "figures": {
+            "second call over the extractor alone": _figure(second / alone, MOST_TIMES, "at most"),
+            "first call over second": _figure(first / second, LEAST_FASTER, "at least"),
+        },
+        "scores": row["scores"],
+    }
+
+
+def _score(judged: Judged, fakes: Tensor, extractor: Extractor) -> dict[str, Any]:
+    return Reals(judged, [extractor], torch.device("cpu"), 0, lambda _: None).row("model", "model", fakes)
+
+
+def _each(judged: Judged, fakes: Tensor, made: Tensor, extractor: Extractor) -> dict[str, float]:
+    reals = Reals(judged, [extractor], torch.device("cpu"), 0, lambda _: None)
+    real, who = reals.features[extractor.key], judged.groups
+    parts: dict[str, Callable[[], object]] = {
+        score.__name__: lambda score=score: score(real, made, who) for score in DISTANCES
+    }
+    parts["precision, recall, density, coverage"] = lambda: precision_recall(real, made, who)
+    parts["swd"] = lambda: patch_swd(reals.images, fakes)
+    return {name: timed(part)[0] for name, part in parts.items()}
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what came of it."""
+    start = time.perf_counter()
+    made = work()
+    return time.perf_counter() - start, made
+
+
+def _figure(value: float, limit: float, which: str) -> dict[str, Any]:
+    holds = value <= limit if which == "at most" else value >= limit
+    return {"value": round(value, 3), "limit": f"{which} {limit}", "holds": holds}
+
+
+def said(found: Mapping[str, Any]) -> list[str]:
+    """The figures in lines."""
+    lines = [f"{found['extractor']['key']}"]
+    lines += [f"  {name}: {figure['value']:.2f} ({figure['limit']}: {'holds' if figure['holds'] else 'does not hold'})"
+              for name, figure in found["figures"].items()]  # fmt: skip
+    times = {**found["seconds"], **found["seconds of each score"]}
+    told = {name: value if isinstance(value, float) else sum(value) / len(value) for name, value in times.items()}
+    return [*lines, "  seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in told.items())]

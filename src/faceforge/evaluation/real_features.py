@@ -1,0 +1,78 @@
+"""Features of real faces, computed once for each protocol and kept beside the packed faces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from faceforge.evaluation.judged import Judged
+from faceforge.io.files import atomic_path
+from faceforge.io.images import to_uint8
+from faceforge.metrics.features import Extractor
+
+FOLDER = "features"  # in the folder of the packed faces
+KEPT = 32  # files a folder; the oldest go
+NAME = "features"  # of the tensor
+
+
+@dataclass(frozen=True)
+class RealFeatures:
+    """The file of an extractor's features of the judged faces, whose ``images`` (N, C, H, W) these are.
+
+    A file counts only if its key, which holds a hash of all pixels, and its checksum are right.
+    """
+
+    judged: Judged
+    images: Tensor
+    extractor: Extractor
+    device: str  # the kind that computes; others round differently
+
+    def read(self) -> Tensor | None:
+        """The features (N, width); None if there is no whole file of this key."""
+        try:
+            with safe_open(self._path, "pt") as file:
+                metadata, values = file.metadata() or {}, file.get_tensor(NAME)
+        except (OSError, SafetensorError):
+            return None
+        right = metadata == {**self._key, "sha256": _digest(values)}
+        return values if right and values.shape == (len(self.images), self.extractor.width) else None
+
+    def write(self, values: Tensor) -> None:
+        """Keep the features; where nothing can be written they are computed each time."""
+        values = values.contiguous()
+        with suppress(OSError), atomic_path(self._path) as beside:
+            save_file({NAME: values}, beside, {**self._key, "sha256": _digest(values)})
+            files = sorted(self._path.parent.glob("*.safetensors"), key=lambda one: one.stat().st_mtime)
+            for old in files[: max(0, len(files) + 1 - KEPT)]:
+                old.unlink(missing_ok=True)
+
+    @cached_property
+    def _key(self) -> dict[str, str]:
+        """All that another value of would give other features."""
+        summary = self.judged.data.summary()
+        faces = {name: str(summary[name]) for name in ("source", "manifest", "protocol_hash")}
+        places = hashlib.sha256(self.judged.places.astype("<i8").tobytes()).hexdigest()
+        pixels = _digest(to_uint8(self.images))
+        return {**faces, "split": self.judged.split, "positions": places, "pixels": pixels} | {
+            **self.extractor.protocol, "key": self.extractor.key, "device": self.device, "torch": torch.__version__,
+        }  # fmt: skip
+
+    @cached_property
+    def _path(self) -> Path:
+        digest = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()
+        return self.judged.data.packed_folder / FOLDER / f"{self.extractor.key}-{digest[:24]}.safetensors"
+
+
+def _digest(values: Tensor) -> str:
+    values = values.detach().cpu().contiguous()
+    head = f"{values.dtype} {tuple(values.shape)} ".encode()
+    return hashlib.sha256(head + values.numpy().tobytes()).hexdigest()
