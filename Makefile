@@ -57,7 +57,7 @@ bench: $(READY) ## Measure training, data loading and packing against plain loop
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed all
 	$(BIN)/python -m benchmarks.results.robustness
 
-results: $(READY) ## Build docs/results.md from its records; ROW=name trains a row first (LFW= CROPS= CELEBA= SIZE=full)
+results: $(READY) ## Build docs/results.md from its records; ROW=name trains a row first (LFW= LFW_COLOR= CROPS= CELEBA= SIZE=full)
 	$(BIN)/python -m benchmarks.results $(if $(ROW),train $(ROW),page)
 
 clean: ## Remove build products and caches (not runs)

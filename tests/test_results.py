@@ -41,7 +41,7 @@ def test_every_row_composes_at_both_sizes(name):
             composing.Library().compose(words), words
         )  # unknown keys and pairs that cannot be are told here too
         assert made["seed"] == 7
-        assert made["data"]["root"] in (None, "LFW", "CROPS", "CELEBA")
+        assert made["data"]["root"] in (None, "LFW", "LFW_COLOR", "CROPS", "CELEBA")
         assert (made["trainer"]["gpus"] == 0) == (size == "cpu")
     assert row.seeds
     assert row.faces("cpu") in TABLE.data

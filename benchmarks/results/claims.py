@@ -138,7 +138,7 @@ def super_resolution(book: Book) -> list[Claim]:
         ask.order("The adversarial form of superres_x2 has a lower perceptual distance", "check",
                   "superres-x2-adversarial", "superres-x2-published", "perceptual"),
         ask.everywhere("The modern MLP beats the published one", "aim", "sr-mlp-modern", "sr-mlp-published-stop"),
-        ask.beaten("The modern MLP beats the best linear upscaling", "check", "sr-mlp-modern"),
+        *(ask.beaten(f"{row} {linear}", "check", row) for row in ("sr-mlp-modern", "sr-conv-colour", "sr-mlp-colour")),
     ]  # fmt: skip
 
 
@@ -157,6 +157,8 @@ def latent(book: Book) -> list[Claim]:
     relu, sigmoid, uniform = "latent-relu-128", "latent-sigmoid-128", "model, uniform"
     return [
         *(_against_pca(ask, size) for size in (64, 128, 1024)),
+        *(ask.beaten(f"{row} reconstructs better than PCA of its length", "check", row, "PCA 128")
+          for row in ("latent-lfw-colour", "latent-celeba-colour")),
         ask.everywhere("From U[0, 1), a sigmoid code gives better faces than a ReLU code", "published",
                        (sigmoid, uniform), (relu, uniform), headline=True),
         ask.everywhere("From U[0, 1), the twin of latent_bce gives better faces than that of latent_mse", "published",
@@ -248,8 +250,9 @@ def gans(book: Book) -> list[Claim]:
         _half_of_taught(book),
         ask.everywhere("dcgan_cnn makes better faces than the published CNN", "aim", "gan-cnn-modern", cnn,
                        headline=True),
-        ask.beaten("dcgan_cnn makes better faces than a Gaussian of principal components", "check", "gan-cnn-modern",
-                   "PCA 128 Gaussian"),
+        *(ask.beaten(f"{row} makes better faces than a Gaussian of principal components", "check", row,
+                     "PCA 128 Gaussian")
+          for row in ("gan-cnn-modern", "gan-conventional-colour", "gan-conventional-celeba")),
     ]  # fmt: skip
 
 
@@ -312,7 +315,7 @@ def pix2pix(book: Book) -> list[Claim]:
     ask = Asker(book, "pix2pix")
     ladder = ["grey", "thresholds", "contours", "canny"]
     steps = pairwise(ladder)
-    rows = [*ladder, "canny-mask"]
+    rows = [*ladder, "canny-mask", "lfw-grey", "lfw-canny"]
     return [
         *(ask.everywhere(f"Reconstruction from {a} is better than from {b}", "check", f"pix2pix-{a}", f"pix2pix-{b}",
                          headline=True) for a, b in steps),

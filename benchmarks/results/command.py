@@ -34,7 +34,10 @@ def train(
     row: Annotated[str, typer.Argument(help="A row of rows.yaml.")],
     seed: Annotated[int | None, typer.Option(help="One seed; default: all seeds of the row.")] = None,
     size: Annotated[Size, typer.Option(envvar="SIZE", help="cpu: one thread of a CPU. full: a GPU.")] = "cpu",
-    lfw: Annotated[Path | None, typer.Option(envvar="LFW", help="LFW, one folder per person.")] = None,
+    lfw: Annotated[Path | None, typer.Option(envvar="LFW", help="LFW, tightly cropped, one folder per person.")] = None,
+    lfw_color: Annotated[
+        Path | None, typer.Option(envvar="LFW_COLOR", help="LFW's 250x250 originals in colour.")
+    ] = None,
     crops: Annotated[Path | None, typer.Option(envvar="CROPS", help="The output of faceforge cut.")] = None,
     celeba: Annotated[Path | None, typer.Option(envvar="CELEBA", help="CelebA.")] = None,
     runs: Annotated[Path, typer.Option(envvar="RUNS", help="The folder of runs.")] = Path("runs/results"),
@@ -43,7 +46,7 @@ def train(
     """Train a row, resuming an unfinished run; record it; update the page."""
     table = load()
     chosen = table.row(row)
-    places = dict(zip(FLAGS, (lfw, crops, celeba), strict=True))
+    places = dict(zip(FLAGS, (lfw, lfw_color, crops, celeba), strict=True))
     given = {name: str(place) if place else None for name, place in places.items()}
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if size == "cpu" else {})}
     for number in chosen.seeds if seed is None else [seed]:

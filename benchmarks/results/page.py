@@ -30,8 +30,8 @@ records linked below each table contain its numbers, with command, commit, machi
 the mean ± the standard deviation; each seed also has its own split. Confidence intervals over people are in the
 records. Published figures use other faces and other splits: compare their order, not their values.
 
-A claim that names a score is judged on that score, any other claim on every score of its table. It holds where it does for
-every seed. Against baselines, each score has its own best one."""
+A claim that names a score is judged on that score, any other claim on every score of its table. It holds where it does
+for every seed. Against baselines, each score has its own best one."""
 
 
 def write(table: Table, root: Path) -> list[Path]:

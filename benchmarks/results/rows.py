@@ -14,7 +14,7 @@ from faceforge.errors import BadInput
 
 Size = Literal["cpu", "full"]
 ROWS = Path(__file__).with_name("rows.yaml")
-FLAGS = {"$LFW": "--lfw", "$CROPS": "--crops", "$CELEBA": "--celeba"}
+FLAGS = {"$LFW": "--lfw", "$LFW_COLOR": "--lfw-color", "$CROPS": "--crops", "$CELEBA": "--celeba"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Row:
     cpu: Sequence[str] = ()
     full: Sequence[str] = ()
     full_data: str = ""
-    seeds: Sequence[int] = (1,)
+    seeds: Sequence[int] = (1, 2, 3)
     checkpoint: Literal["best", "last"] = "best"
     kind: Literal["train", "step"] = "train"
     gap: bool = False
