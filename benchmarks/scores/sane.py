@@ -122,7 +122,7 @@ class Pool:
         number = {key: n for n, key in enumerate(dict.fromkeys(keys))}
         small = functional.adaptive_avg_pool2d(images, SMALL)
         points = Pca(small, min(COMPONENTS, len(small) - 1)).encode(small).numpy()
-        fit = KMeans(MODES, n_init=4, random_state=seed).fit(points)
+        fit = KMeans(MODES, random_state=seed).fit(points)
         place = np.argsort(np.argsort(fit.cluster_centers_[:, 0]))
         return cls(images, np.array([number[key] for key in keys]), place[fit.labels_].astype(np.int64))
 
