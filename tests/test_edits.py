@@ -1,6 +1,7 @@
 """Edits judged on a latent space made by hand, in which flips, leakage, identity and equal costs are known exactly."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import ROOT, TINY
 from test_baselines import smooth
 from test_evaluate import ASKED, Half
 from test_every_pair import FACES, SMALL
@@ -458,6 +459,21 @@ def test_the_benchmark_of_smiles_writes_what_the_claims_read():
     old = json.loads((benchmark.records.RECORDS / "latent_edits_smiles.json").read_text())
     assert set(first) == set(next(iter(old["runs"].values()))["edits"][0])
     assert claims._flipped("run", "smile", found).verdict == "does not hold"  # both ways are the same
+
+
+def test_the_commands_of_the_page_are_understood():
+    import typer
+
+    from faceforge import cli
+
+    text = (ROOT / "docs" / "edits.md").read_text()
+    lines = [line.split() for line in re.search(r"```bash\n(.*?)```", text, re.DOTALL)[1].splitlines()]
+    trained, judged = (next(words for words in lines if words[0] == first) for first in ("python", "faceforge"))
+    assert config.check_overrides(trained[2:]) == []
+    evaluate = typer.main.get_command(cli.app).commands["evaluate"]
+    asked = evaluate.make_context("evaluate", judged[2:]).params
+    assert str(asked["run"]) in " ".join(trained)
+    assert set(asked["edits"].split(",")) <= set(drawn.Drawn(count=4).attributes()[0])
 
 
 # --------------------------------------------------------------------------------------------------------- report
