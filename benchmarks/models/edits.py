@@ -3,82 +3,43 @@
     python -m benchmarks.models.edits smiles RUN RUN ... --labels labels.csv
     python -m benchmarks.models.edits glasses RUN
 
-``smiles`` edits people never trained on and asks a classifier that has nothing to do with the autoencoder. ``glasses``
+``smiles`` edits people never trained on and asks a predictor that has nothing to do with the autoencoder. ``glasses``
 edits drawn faces, of which the same face with glasses can be drawn. Each writes a record; no photograph is written.
+Both look at reconstructions; `faceforge evaluate RUN --edits NAMES` judges the faces that `faceforge edit` gives.
 """
 
 from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import command, records, runs
-from faceforge import counter_rng
+from faceforge.data.datamodule import FaceData
 from faceforge.data.sources.drawn import Drawn
 from faceforge.drawn.portrait import paint
 from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
+from faceforge.evaluation import predictors
+from faceforge.evaluation.edits.curves import STRENGTHS, Faces, Judges, curve
+from faceforge.evaluation.edits.ways import Editor, Way, ways_of
+from faceforge.evaluation.predictors import Predictor
 from faceforge.io.images import from_uint8, make_grid, write_png
-from faceforge.metrics.pairs import mae, psnr
-from faceforge.schemes.latent_space import logistic, mean_difference
+from faceforge.metrics.pairs import psnr
+from faceforge.schemes.abilities import Encodes
 
-STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-PASSES, BATCH = 12, 64  # of the classifier
 SHOWN = 8  # drawn faces in the grid
 GRID = records.GRIDS / "latent_edits_glasses.png"
 EYES = (0.30, 0.55)  # rows of a drawn face, as shares of its height, in which glasses lie
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-
-
-# --------------------------------------------------------------------------------------------------------- classifier
-
-
-def small_network(channels: int) -> nn.Module:
-    """A classifier of (N, C, H, W) in [-1, 1]: four halvings, one logit. It shares nothing with the autoencoders."""
-    widths = (channels, 16, 32, 64, 96)
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(4 * widths[-1], 1))
-
-
-def train_classifier(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
-    """Adam with one cycle, faces mirrored at random, both classes weighed alike."""
-    torch.manual_seed(counter_rng.key(seed, "edits/classifier") >> 1)
-    network = small_network(images.shape[1])
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
-    steps = PASSES * (len(images) // BATCH)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    weight = (labels == 0).sum() / (labels == 1).sum()
-    for step in range(steps):
-        rows = counter_rng.order(seed, len(images), range(step * BATCH, (step + 1) * BATCH))
-        batch, mirrored = images[rows], torch.rand(BATCH) < 0.5
-        batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
-        loss = functional.binary_cross_entropy_with_logits(network(batch)[:, 0], labels[rows], pos_weight=weight)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        cycle.step()
-        if step % 100 == 0:
-            print(f"classifier {step}/{steps}  loss {float(loss):.3f}", flush=True)
-    return network.eval()
-
-
-@torch.no_grad()
-def says_yes(network: nn.Module, images: Tensor) -> NDArray[np.bool_]:
-    """Whether the classifier sees the attribute in each of (N, C, H, W) in [-1, 1]."""
-    return torch.cat([network(part)[:, 0] > 0 for part in images.split(256)]).numpy()
 
 
 # --------------------------------------------------------------------------------------------------------------- faces
@@ -94,140 +55,117 @@ def smiling_only(labels: Path) -> Path:
     return Path(file.name)
 
 
-def load(run: Path, attributes: Path | None) -> tuple[Any, Any]:
+def load(run: Path, attributes: Path | None) -> tuple[Encodes, FaceData]:
     """A latent run's module, and its data with other labels where some are given. Raises BadInput."""
     module = checkpoint.load(run)
-    if not hasattr(module, "encode"):
+    if not isinstance(module, Encodes):
         raise BadInput(f"{run}: has no codes to edit; a run of model=latent_editor has")
     changes = {"attributes": str(attributes)} if attributes else {}
     return module, runs.faces(module.config["data"], **changes)
 
 
-def labelled(data: Any, split: str, name: str) -> tuple[Tensor, Tensor]:
+def labelled(data: FaceData, split: str, name: str) -> tuple[Tensor, Tensor]:
     """The faces of a split whose attribute is known, (N, C, H, W) in [-1, 1], and its values (N,)."""
+    assert data.attributes is not None
     names, values = data.attributes
     column = values[data.rows[split], names.index(name)]
     known = np.flatnonzero(~np.isnan(column))
     return data.images(split, known), torch.from_numpy(column[known] > 0.5).float()
 
 
-def coded(module: Any, images: Tensor) -> Tensor:
-    """Their codes (N, Z)."""
-    return torch.cat([module.encode(part) for part in images.split(256)])
-
-
-def directions(codes: Tensor, labels: Tensor, seed: int) -> dict[str, Tensor]:
-    """By its kind (Z,); ``shuffled`` is the mean difference of faces labelled at random, brought to the true length."""
-
-    def of(way: Any, had: Tensor) -> Tensor:
-        return torch.from_numpy(way(codes[had].double().numpy(), codes[~had].double().numpy())).float()
-
-    had = labels > 0.5
-    mixed = had[torch.from_numpy(counter_rng.permutation(seed, "edits/shuffled", 0, len(had)).copy())]
-    true, random = of(mean_difference, had), of(mean_difference, mixed)
-    return {
-        "mean difference": true,
-        "logistic": of(logistic, had),
-        "shuffled labels": random * true.norm() / random.norm(),
-    }
-
-
-def moved(module: Any, z: Tensor, direction: Tensor, strength: float) -> Tensor:
-    """What codes (N, Z) give after a step, (N, C, H, W) in [-1, 1]; a plain code stays in its range."""
-    code = z + strength * direction
-    code = code if module.code_range is None else code.clamp(*module.code_range)
-    return torch.cat([module.decode(part) for part in code.split(256)])
+def directions(editor: Editor, images: Tensor, name: str, labels: Tensor) -> list[Way]:
+    """Mean difference, logistic and shuffled labels; with one attribute there is nothing to be orthogonal to."""
+    codes = editor.codes(images).double().numpy()
+    ways = ways_of(codes, editor.module.code_range, (name,), labels[:, None].numpy(), seed=0)
+    return [way for way in ways if way.name != "orthogonalised"]
 
 
 # -------------------------------------------------------------------------------------------------------------- smiles
 
 
-def flips(module: Any, judge: nn.Module, z: Tensor, ways: dict[str, Tensor], sign: int) -> Iterator[dict[str, Any]]:
+def flips(editor: Editor, judge: Predictor, images: Tensor, ways: Sequence[Way], sign: int) -> Iterator[dict[str, Any]]:
     """Of the faces whose reconstruction does not have what the step gives: how many have it after, at what cost.
 
     The cost is the mean absolute change of a pixel against the reconstruction, range 1, over all faces.
     """
-    plain = moved(module, z, ways["mean difference"], 0.0)
-    lacking = says_yes(judge, plain) != (sign > 0)
-    for way, direction in ways.items():
-        for strength in STRENGTHS:
-            edited = moved(module, z, direction, sign * strength)
-            turned = (says_yes(judge, edited) == (sign > 0)) & lacking
-            cost = float(mae((edited + 1) / 2, (plain + 1) / 2).mean())
+    judges = Judges(judge)
+    faces = Faces.of(editor, judges, "Smiling", images, [None] * len(images), sign=sign)
+    for way in ways:
+        for found in curve(editor, judges, faces, way):
+            turned = found.values["flips"][~np.isnan(found.values["flips"])]
             yield {
                 "edit": "smile" if sign > 0 else "no smile",
-                "direction": way,
-                "strength": strength,
-                **records.share(int(turned.sum()), int(lacking.sum())),
-                "cost": cost,
+                "direction": way.name,
+                "strength": found.strength,
+                **records.share(int(turned.sum()), len(turned)),
+                "cost": float(found.values["change"].mean()),
             }
 
 
-def edit_smiles(run: Path, labels: Path, judges: dict[str, Any]) -> dict[str, Any]:
-    """One run's record; classifiers are trained once for each set of faces."""
+def edit_smiles(run: Path, labels: Path, judges: dict[str, Predictor]) -> dict[str, Any]:
+    """One run's record; predictors are trained once for each set of faces."""
     module, data = load(run, labels)
+    editor = Editor(module, details=False)
     train, test = labelled(data, "train", "Smiling"), labelled(data, "test", "Smiling")
-    judge = judges.get(data.manifest) or judges.setdefault(data.manifest, train_classifier(*train, seed=0))
-    ways = directions(coded(module, train[0]), train[1], seed=0)
+    if data.manifest not in judges:
+        taught = train[1][:, None].numpy()
+        judges[data.manifest] = predictors.fit(("Smiling",), train[0], taught, 0, module.device)
+    judge = judges[data.manifest]
+    ways = directions(editor, train[0], "Smiling", train[1])
     had = test[1] > 0.5
-    z = coded(module, test[0])
-    right = says_yes(judge, test[0]) == had.numpy()
-    kept = says_yes(judge, moved(module, z, ways["logistic"], 0.0)) == had.numpy()
+    right = judge(test[0])[:, 0] == had.numpy()
+    kept = judge(editor.decoded(editor.codes(test[0])))[:, 0] == had.numpy()
     return {
         "faces": {"train": len(train[0]), "test": len(test[0]), "smiling in test": int(had.sum())},
         "classifier on photographs": records.share(int(right.sum()), len(right)),
         "classifier on reconstructions": records.share(int(kept.sum()), len(kept)),
         "code": {"kind": module.config["choices"].get("model/code"), "size": module.latent_size},
         "data": {"manifest": data.manifest, "protocol_hash": data.summary()["protocol_hash"]},
-        "edits": [*flips(module, judge, z[~had], ways, 1), *flips(module, judge, z[had], ways, -1)],
+        "edits": [*flips(editor, judge, test[0][~had], ways, 1), *flips(editor, judge, test[0][had], ways, -1)],
     }
 
 
 # ------------------------------------------------------------------------------------------------------------- glasses
 
 
-def drawn_again(source: Drawn, index: int, size: tuple[int, int], glasses: bool) -> NDArray[np.uint8]:
-    """The same face, with or without clear glasses."""
-    return paint({**source.factors(index), "eyeglasses": float(glasses), "sunglasses": 0.0}, size)
-
-
-def pictures(source: Drawn, indices: NDArray[np.int64], size: tuple[int, int], glasses: bool) -> Tensor:
-    """(N, 3, H, W) in [-1, 1]."""
-    faces = np.stack([drawn_again(source, int(i), size, glasses) for i in indices])
-    return from_uint8(torch.from_numpy(faces.transpose(0, 3, 1, 2)))
+def bare(source: Drawn, rows: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """The faces of these rows without glasses of any kind, (N, 3, H, W) in [-1, 1]."""
+    faces = [paint({**source.factors(int(n)), "eyeglasses": 0.0, "sunglasses": 0.0}, size) for n in rows]
+    return from_uint8(torch.from_numpy(np.stack(faces).transpose(0, 3, 1, 2)))
 
 
 def edit_glasses(run: Path) -> tuple[dict[str, Any], Tensor]:
     """Record and grid: bare faces, reconstructions, edits, and the same faces drawn with glasses."""
     module, data = load(run, None)
+    editor = Editor(module, details=False)
     images, labels = labelled(data, "train", "Eyeglasses")
-    ways = directions(coded(module, images), labels, seed=0)
+    ways = {way.name: way for way in directions(editor, images, "Eyeglasses", labels)}
     node = module.config["data"]["source"]
     source = Drawn(count=node["count"], seed=node["seed"])
+    assert data.attributes is not None
     rows = data.rows["test"]
-    bare = rows[data.attributes[1][rows, data.attributes[0].index("Eyeglasses")] == 0]
-    size = (data.height, data.width)
-    without, right = pictures(source, bare, size, False), pictures(source, bare, size, True)
-    z, best = coded(module, without), coded(module, right)
-    plain, ceiling = moved(module, z, ways["logistic"], 0.0), moved(module, best, ways["logistic"], 0.0)
-    change = right - without
-    found = {name: _against(module, z, way, plain, right, change) for name, way in ways.items()}
+    rows = rows[data.attributes[1][rows, data.attributes[0].index("Eyeglasses")] == 0]
+    without, right = bare(source, rows.tolist(), (data.height, data.width)), data.changed(rows, "Eyeglasses")
+    if right is None:
+        raise BadInput(f"{run}: its faces are not drawn; must be a run on data=drawn")
+    z = editor.codes(without)
+    plain, ceiling = editor.decoded(z), editor.decoded(editor.codes(right))
     record = {
-        "faces": {"train": len(images), "with glasses": int(labels.sum()), "test, without": len(bare)},
+        "faces": {"train": len(images), "with glasses": int(labels.sum()), "test, without": len(rows)},
         "psnr of the reconstruction against the face with glasses": float(psnr(_unit(plain), _unit(right)).mean()),
         "psnr of that face's own reconstruction": float(psnr(_unit(ceiling), _unit(right)).mean()),
-        "share of the true change in the rows of the eyes": _in_eyes(change),
-        "directions": found,
+        "share of the true change in the rows of the eyes": _in_eyes(right - without),
+        "directions": {name: _against(editor, z, way, plain, right, right - without) for name, way in ways.items()},
     }
     shown = slice(0, SHOWN)
-    edited = moved(module, z[shown], ways["mean difference"], 1.0)
+    edited = editor.decoded(ways["mean difference"].edit(z[shown], "Eyeglasses", 1.0))
     return record, torch.cat([without[shown], plain[shown], edited, right[shown]])
 
 
-def _against(module: Any, z: Tensor, way: Tensor, plain: Tensor, right: Tensor, change: Tensor) -> list[dict[str, Any]]:
+def _against(editor: Editor, z: Tensor, way: Way, plain: Tensor, right: Tensor, change: Tensor) -> list[dict[str, Any]]:
     rows = []
     for strength in STRENGTHS[1:]:
-        edited = moved(module, z, way, strength)
+        edited = editor.decoded(way.edit(z, "Eyeglasses", strength))
         rows.append(
             {
                 "strength": strength,

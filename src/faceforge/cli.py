@@ -165,6 +165,10 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
     features: Features = None,
     data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
+    edits: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Also judge edits of attributes: names with commas between, or all."),
+    ] = None,
     trusted_packages: Annotated[
         list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
     ] = None,
@@ -173,7 +177,7 @@ def evaluate(
     from faceforge.evaluation import command
 
     trusted, chosen = tuple(trusted_packages or ()), tuple(features or ())
-    where = (out, overwrite, data_root, trusted, chosen, data, force)
+    where = (out, overwrite, data_root, trusted, chosen, data, force, edits)
     command.evaluate(command.Options(run, split, checkpoint, count, seed, *where))
 
 

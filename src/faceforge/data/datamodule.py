@@ -19,9 +19,9 @@ from faceforge import counter_rng
 from faceforge.clock import Clock
 from faceforge.data import cache
 from faceforge.data.augment import Augment
-from faceforge.data.framing import Recipe, check_crop
+from faceforge.data.framing import Recipe, check_crop, frame
 from faceforge.data.listing import listing_of, sha256
-from faceforge.data.sources.base import Face, Files, Source
+from faceforge.data.sources.base import Face, Files, Painted, Source
 from faceforge.data.splits import SPLITS, cautions, share_of, split_by, split_faces
 from faceforge.data.subsets import Partners
 from faceforge.data.tasks import Task
@@ -143,6 +143,7 @@ class FaceData(pl.LightningDataModule):
         unusable = {face for face, _ in self.skipped}
         kept = [n for n, face in enumerate(source.faces) if face.id not in unusable]
         faces = [source.faces[n] for n in kept]
+        self._painted, self._kept = (source, kept) if isinstance(source, Painted) else (None, [])
         own = source.attributes()
         own = (own[0], own[1][kept]) if own else None
         self._told = list(source.told) if isinstance(source, Files) else []
@@ -227,7 +228,7 @@ class FaceData(pl.LightningDataModule):
 
     def images(self, split: str, indices: Indices | None = None) -> Tensor:
         """Faces of a split, or at ``indices`` within it, float32 (N, C, H, W) in [-1, 1], not augmented."""
-        return self._faces(self._rows(split, indices))
+        return self.pictures(self._rows(split, indices))
 
     def pairs(self, split: str, indices: Indices | None = None) -> Batch:
         """Evaluation pairs: faces of a split, not augmented, with the task's inputs.
@@ -236,10 +237,10 @@ class FaceData(pl.LightningDataModule):
         Every call gives the same pairs: random parts of a task are keyed to the face.
         """
         rows = self._rows(split, indices)
-        faces, keys = self._faces(rows), torch.from_numpy(rows)
+        faces, keys = self.pictures(rows), torch.from_numpy(rows)
         made = self.task.input_for(faces, keys, "fixed")
         if self._partners:
-            target = self._faces(self._partners[split](rows, rows, "fixed")) if len(rows) else faces
+            target = self.pictures(self._partners[split](rows, rows, "fixed")) if len(rows) else faces
         else:
             target = self.task.target_for(faces, keys, "fixed")
         return {"target": target, **({} if made is None else {"input": made})}
@@ -253,8 +254,20 @@ class FaceData(pl.LightningDataModule):
         rows = self.rows[split]
         return rows if indices is None else rows[np.asarray(indices, dtype=np.int64)]
 
-    def _faces(self, rows: np.ndarray) -> Tensor:
+    def pictures(self, rows: np.ndarray) -> Tensor:
+        """Faces at rows of the packed cache, of which ``rows[split]`` are those of a split: as ``images``."""
         return from_uint8(torch.from_numpy(self._packed.rows.take(rows)))
+
+    def changed(self, rows: np.ndarray, attribute: str) -> Tensor | None:
+        """The same faces painted with an attribute and all else as it is, (N, C, H, W) in [-1, 1].
+
+        None where the source does not paint its faces, or does not know what causes the attribute.
+        """
+        if self._painted is None or attribute not in self._painted.changes:
+            return None
+        size = (self.height, self.width)
+        painted = (self._painted.changed(self._kept[row], attribute, size) for row in rows)
+        return from_uint8(torch.from_numpy(np.stack([frame(face, self.crop, size, self.channels) for face in painted])))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches from the clock's position.

@@ -22,6 +22,7 @@ from faceforge.errors import BadInput
 from faceforge.evaluation import extractors, kept, scoring, written
 from faceforge.evaluation import judged as faces
 from faceforge.evaluation.another_set import AnotherSet, Named, open_set
+from faceforge.evaluation.edits import scoreboard
 from faceforge.evaluation.generated import row_count
 from faceforge.io.record import Record
 from faceforge.metrics.features import Extractor
@@ -49,6 +50,7 @@ class Options:
     features: Sequence[str] = ()
     data: str | None = None
     force: bool = False
+    edits: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def evaluate(asked: Options) -> None:
         raise BadInput(f"--count {asked.count}: must be at least 1")
     if asked.force and not asked.data:
         raise BadInput("--force: scores another set although its faces differ; name one with --data")
+    if asked.edits is not None and asked.data:
+        raise BadInput("--edits: is judged on the run's own people; must be without --data")
     named = Named.parse(asked.data) if asked.data else None
     path = checkpoint.find(asked.run, asked.checkpoint)
     folder, record = _record(path)
@@ -190,8 +194,9 @@ def _extractors(asked: Options, module: Scheme) -> list[Extractor]:
 def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor]) -> tuple[Json, faces.Part]:
     """What evaluation.json says of the faces and scores, and all that was scored."""
     judged = scored.judged if asked.count is None else scored.judged.some(asked.count, asked.seed)
-    part = _part(asked, module, judged, scored.others, features)
     data = judged.data
+    board = scoreboard.checked(module, data, asked.split, asked.edits, asked.seed) if asked.edits is not None else None
+    part, edits = _part(asked, module, judged, scored.others, features, board)
     about = {**_about_data(data, judged), **scored.about}
     said = {
         "data": about,
@@ -203,6 +208,7 @@ def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Ex
         "protocols": part.protocols,
         "how": part.how,
         "reasons": part.reasons,
+        **edits,
         "notes": [*about["cautions"], *scored.notes, *part.notes],
         "seed": asked.seed,
     }
@@ -210,9 +216,14 @@ def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Ex
 
 
 def _part(
-    asked: Options, module: Scheme, judged: faces.Judged, others: faces.Judged, features: Sequence[Extractor]
-) -> faces.Part:
-    """The scores, with a bar."""
+    asked: Options,
+    module: Scheme,
+    judged: faces.Judged,
+    others: faces.Judged,
+    features: Sequence[Extractor],
+    board: scoreboard.Scoreboard | None,
+) -> tuple[faces.Part, Json]:
+    """The scores and those of edits, with a bar."""
     module.to(devices.best())
     progress = Progress(scoring.work(module, judged, asked.count, len(features)))
     progress.start()
@@ -225,7 +236,8 @@ def _part(
 
     progress.note("fitting baselines")
     try:
-        return scoring.evaluate(module, judged, others, asked.count, asked.seed, tick, features)
+        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick, features)
+        return part, board.judge(asked.count, asked.seed, progress.note) if board else {}
     finally:
         progress.close()
 

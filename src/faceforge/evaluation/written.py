@@ -12,6 +12,7 @@ from faceforge import words
 from faceforge.engine.loggers.base import RunLogger
 from faceforge.engine.run import Run, lock_run
 from faceforge.errors import BadInput
+from faceforge.evaluation.edits.said import edits_said
 from faceforge.metrics import table
 from faceforge.schemes.base import Scheme
 from faceforge.types import Json
@@ -34,7 +35,7 @@ def tables_said(result: Mapping[str, Any]) -> list[str]:
         ways = [f"{table.measure(name).label} {ARROWS[table.measure(name).better]}" for name in found.scores]
         told = textwrap.wrap(f"{table.BEST} the best; {', '.join(ways)}", table.WIDTH)
         lines += ["", found.title, *told, *table.lines(found)]
-    lines += ["", *result["verdict"], *result["notes"]]
+    lines += [*edits_said(result), "", *result["verdict"], *result["notes"]]
     return lines + [f"{table.label(name)} is left out: {why}." for name, why in result["reasons"].items()]
 
 

@@ -57,8 +57,16 @@ MEASURES = {
     "density": Measure("density", "higher", 3),
     "coverage": Measure("coverage", "higher", 3),
     "diversity": Measure("diversity", "one", 3),
+    "flips": Measure("flips", "higher", 3),
+    "leakage": Measure("leakage", "lower", 3),
+    "change": Measure("pixel change", "lower", 4),
+    "gain": Measure("PSNR gain", "higher", 2, "dB"),
 }
-TITLES = {"images": "Outputs compared with the true images", "generated": "Generated faces compared with real faces"}
+TITLES = {
+    "images": "Outputs compared with the true images",
+    "generated": "Generated faces compared with real faces",
+    "edits": "Edits of faces at equal cost, over all attributes",
+}
 WAYS = {"higher": "higher is better", "lower": "lower is better", "one": "closest to 1 is best"}
 
 

@@ -15,6 +15,7 @@ from faceforge.metrics.table import MEASURES, WAYS, Measure, Table, tables
 from faceforge.report import diagram, pictures
 from faceforge.report.charts import Chart, chart
 from faceforge.report.diagnosis import FIGURES
+from faceforge.report.edits import Edits
 from faceforge.report.facts import Facts
 from faceforge.report.html import SHARED, Pages, Share, duration, grouped
 
@@ -104,6 +105,12 @@ class Report(Facts):
             (name, *(f"{value:.3g}" if (value := about.number(key)) is not None else "" for key in keys))
             for name, about in found
         ]
+
+    @property
+    def edits(self) -> Edits | None:
+        """Of the evaluation, if edits were judged."""
+        found = self.evaluation.part("edits")
+        return Edits(found) if found else None
 
     @property
     def charts(self) -> list[Chart]:

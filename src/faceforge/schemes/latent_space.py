@@ -388,8 +388,8 @@ class LatentSpace:
             if name not in known:
                 right = f"known are {', '.join(known)}" if known else "this run has none: its faces have no labels"
                 raise BadInput(f"{name}: no such attribute; {right}")
-        moved = z + sum((s * known[name].to(z) for name, s in strengths.items()), torch.zeros_like(z))
-        return moved if self.link.code_range is None else moved.clamp(*self.link.code_range)
+        step = sum((s * known[name].to(z) for name, s in strengths.items()), torch.zeros_like(z))
+        return moved(z, step, self.link.code_range)
 
     def with_attribute(self, name: str, having: Array, lacking: Array) -> LatentSpace:
         """This space plus one attribute, from two sets of codes (N, Z). Raises BadInput for fewer than 3 per set."""
@@ -461,16 +461,33 @@ def encode(module: Encodes, data: FaceData, indices: NDArray[np.integer[Any]], c
 
 
 def _sets(codes: Array, names: Sequence[str], values: Array) -> Iterator[tuple[str, tuple[Array, Array]]]:
-    """(name, (codes with, codes without)) of each attribute with enough faces of both kinds.
-
-    For attributes with values other than 0 and 1, values above the median count as having it.
-    """
+    """(name, (codes with, codes without)) of each attribute with enough faces of both kinds."""
     for name, column in zip(names, values.T, strict=True):
-        known = ~np.isnan(column)
-        limit = 0.5 if set(np.unique(column[known])) <= {0.0, 1.0} else np.median(column[known])
+        known, limit = ~np.isnan(column), having_above(column)
         having, lacking = codes[known & (column > limit)], codes[known & (column <= limit)]
         if min(len(having), len(lacking)) >= FEWEST:
             yield name, (having, lacking)
+
+
+def having_above(column: Array) -> float:
+    """The value above which a face has an attribute, from its values (N,), nan if unknown: 0.5 if they are 0 and 1,
+    else their median.
+    """
+    known = column[~np.isnan(column)]
+    return 0.5 if set(np.unique(known)) <= {0.0, 1.0} else float(np.median(known))
+
+
+def moved(z: Tensor, step: Tensor, code_range: Range) -> Tensor:
+    """Codes (N, Z) after a step, kept in their range."""
+    return z + step if code_range is None else (z + step).clamp(*code_range)
+
+
+def with_details(images: Tensor, plain: Tensor, edited: Tensor) -> Tensor:
+    """What an edit makes of images (N, C, H, W) in [-1, 1]: they keep the details that their codes do not capture.
+
+    The difference between the decoded edited code and the decoded code is added to the image.
+    """
+    return (images + edited - plain).clamp(-1, 1)
 
 
 def _linked(noise: Array, code_range: Range) -> Array:

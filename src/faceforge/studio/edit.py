@@ -11,7 +11,7 @@ from torch import Tensor
 
 from faceforge.errors import BadInput
 from faceforge.schemes.abilities import Encodes
-from faceforge.schemes.latent_space import Kind, LatentSpace
+from faceforge.schemes.latent_space import Kind, LatentSpace, with_details
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Model
 from faceforge.studio.panel import Result, captioned
@@ -55,7 +55,7 @@ def edit(
     images = photos.to_batch(crops, model)
     z = model.encode(images)
     plain, changed = model.decode(z), model.decode(space.edit(z, strengths, kind))
-    kept = (images + changed - plain).clamp(-1, 1)
+    kept = with_details(images, plain, changed)
     names = ("photo", "reconstruction", "edited")
     faces = captioned(names, map(to_pictures, (images, plain, changed)))
     return Result(photos.laid_back(model, pixels, spots, to_pictures(kept)), faces)

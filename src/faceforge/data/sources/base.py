@@ -55,6 +55,16 @@ class Source(Protocol):
         ...
 
 
+class Painted:
+    """A source that paints its faces, and can paint one again with one attribute more and all else the same."""
+
+    changes: ClassVar[tuple[str, ...]] = ()  # the attributes of which it knows what causes them
+
+    def changed(self, index: int, attribute: str, size: tuple[int, int]) -> np.ndarray:
+        """Face ``index`` as it would be with an attribute of ``changes``: uint8 (height, width, 3) RGB."""
+        raise NotImplementedError
+
+
 class Files:
     """A source whose faces are image files: face i is the file ``names[i]``.
 

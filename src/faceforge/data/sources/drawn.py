@@ -6,19 +6,45 @@ Face i of seed s is a pure function of (s, i): its factors come from counter str
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faceforge.data.sources.base import Face
+from faceforge.data.sources.base import Face, Painted
 from faceforge.drawn.factors import PICTURES, STYLES, Columns, draw_factors
 from faceforge.drawn.portrait import paint
 from faceforge.errors import BadInput
 
 VERSION = "drawn/1"  # of the style: increment it whenever pixels change
 BLOCK = 256  # faces whose factors are drawn at a time
+# The factors that give a face an attribute, from the middle of their range; attributes that many factors make, such as
+# Male and Young, have none.
+CAUSES: Mapping[str, Mapping[str, float]] = {
+    "Arched_Eyebrows": {"brow_arch": 0.96},
+    "Bald": {"hair_style": STYLES.index("bald")},
+    "Bangs": {"fringe": 1.0},
+    "Big_Lips": {"lips": 1.3},
+    "Black_Hair": {"hair_melanin": 0.9, "hair_red": 0.0, "hair_gray": 0.0},
+    "Blond_Hair": {"hair_melanin": 0.17, "hair_red": 0.0, "hair_gray": 0.0},
+    "Brown_Hair": {"hair_melanin": 0.57, "hair_red": 0.0, "hair_gray": 0.0},
+    "Bushy_Eyebrows": {"brow_thickness": 1.4},
+    "Eyeglasses": {"eyeglasses": 1.0, "sunglasses": 0.0},
+    "Goatee": {"beard": 3.0},
+    "Gray_Hair": {"hair_gray": 0.75},
+    "Heavy_Makeup": {"makeup": 0.75},
+    "Mouth_Slightly_Open": {"mouth_open": 0.5},
+    "Mustache": {"beard": 2.0},
+    "Narrow_Eyes": {"eye_open": 0.79},
+    "No_Beard": {"beard": 0.0},
+    "Pale_Skin": {"skin": 0.045},
+    "Rosy_Cheeks": {"blush": 0.8},
+    "Smiling": {"smile": 0.6},
+    "Wearing_Earrings": {"earrings": 1.0},
+    "Wearing_Hat": {"hat": 1.0},
+    "Wearing_Lipstick": {"lipstick": 0.65},
+}
 
 
 @lru_cache(maxsize=64)
@@ -65,10 +91,11 @@ def _attributes(f: Columns) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-class Drawn:
+class Drawn(Painted):
     """A source of `count` drawn faces, four per person, at any size from about 8 pixels."""
 
     name = "drawn"
+    changes = tuple(CAUSES)
 
     def __init__(self, root: str | None = None, count: int = 8000, seed: int = 0) -> None:
         if root is not None:
@@ -83,6 +110,10 @@ class Drawn:
     def read(self, index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Face `index` painted at size (height, width): uint8 (height, width, 3), RGB."""
         return paint(self.factors(index), size)
+
+    def changed(self, index: int, attribute: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Face `index` painted with the factors that cause an attribute, all others as they are. See CAUSES."""
+        return paint({**self.factors(index), **CAUSES[attribute]}, size)
 
     def digest(self, index: int) -> str:
         """SHA-256 (hex) of everything a drawn face depends on: style version, seed and index."""

@@ -58,7 +58,9 @@
       cursor.setAttribute("x2", area.x + area.width * at / end);
       if (!cursor.isConnected) svg.append(cursor);
       values.forEach((value, i) => { value.textContent = near[i][1]; });
-      caption.textContent = title + " at " + Math.round(at).toLocaleString("en") + " " + chart.dataset.unit;
+      const axis = chart.dataset.axis, counted = Math.round(at).toLocaleString("en") + " " + axis;
+      const whole = axis === "images" || axis === "seconds";
+      caption.textContent = title + " at " + (whole ? counted : axis + " " + at.toLocaleString("en"));
     });
     svg.addEventListener("pointerleave", () => {
       cursor.remove();
