@@ -252,7 +252,8 @@ def test_all_of_it_agrees_with_torch_fidelity(weights, tmp_path):
         input1=str(tmp_path / "fake"),
         input2=str(tmp_path / "real"),
         **{"cuda": False, "fid": True, "kid": True, "prc": True, "kid_subsets": 1, "kid_subset_size": 30},
-        **{"feature_extractor_weights_path": str(weights), "cache": False, "verbose": False, "batch_size": 5},
+        **{"feature_extractor": "inception-v3-compat", "feature_extractor_weights_path": str(weights)},
+        **{"cache": False, "verbose": False, "batch_size": 5},
     )
     extractor = InceptionFeatures("legacy", str(weights))
     x, y = extractor(sets["real"]), extractor(sets["fake"])
