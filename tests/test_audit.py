@@ -23,6 +23,7 @@ from faceforge.evaluation.audit.people import Real
 from faceforge.evaluation.audit.sheet import Trio, draw_sheet
 from faceforge.evaluation.judged import all_faces
 from faceforge.io.images import decode
+from faceforge.metrics import copies
 from faceforge.metrics.copies import Extracted, Pixels
 from faceforge.report import write_report
 
@@ -52,6 +53,11 @@ def _no_embedding(monkeypatch):
         raise BadInput("no face embedding is installed")
 
     monkeypatch.setattr(spaces, "face_embedding", missing)
+
+
+@pytest.fixture(autouse=True)
+def _few_divisions(monkeypatch):
+    monkeypatch.setattr(copies, "DIVISIONS", 199)
 
 
 @pytest.fixture

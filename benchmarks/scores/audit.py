@@ -152,7 +152,7 @@ def measure(chosen: Set, root: Path, looked: Sequence[Space]) -> dict[str, Any]:
     others = {"strangers": strangers, **controls(data, strangers, seed)}
     faces = from_uint8(to_uint8(torch.cat([*planted.values(), *others.values()])))
     known = memory.remember(looked, faces, real, seed, lambda count: None)
-    ends = np.cumsum([len(part) for part in (*planted.values(), *others.values())])
+    ends = np.cumsum([len(part) for part in (*planted.values(), *others.values())]).tolist()
     parts = dict(zip((*planted, *others), map(slice, [0, *ends], ends), strict=True))
     found = {name: records.share(int(known.copies[part].sum()), part.stop - part.start) for name, part in parts.items()}
     return {

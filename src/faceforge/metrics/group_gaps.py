@@ -78,8 +78,8 @@ def gaps(
     c = float(np.quantile(largest, LEVEL))
     names = [(attribute, score) for score in values for attribute in attributes]
     return [
-        Gap(*name, *mean.tolist(), float(d - c * e), float(d + c * e), float(d / e))
-        for name, mean, d, e in zip(names, means, differences, errors, strict=True)
+        Gap(attribute, score, float(one), float(zero), float(d - c * e), float(d + c * e), float(d / e))
+        for (attribute, score), (one, zero), d, e in zip(names, means, differences, errors, strict=True)
     ]
 
 

@@ -187,7 +187,7 @@ def _generated(
         try:
             values, how = served.of_generated(faces[: len(some.places)], some, features, device, tick)
             _served(found, served.by_attribute(values, how, some, "generated", asked.seed))
-        except RuntimeError as error:
+        except ValueError as error:
             found.reasons["coverage by attribute"] = str(error)
 
 

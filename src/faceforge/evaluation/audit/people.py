@@ -75,7 +75,7 @@ class Real:
 
     def images(self, places: np.ndarray) -> Tensor:
         """(N, C, H, W) in [-1, 1]."""
-        return torch.cat([self.data.images(self.split[n], self.within[n : n + 1]) for n in places])
+        return torch.cat([self.data.images(str(self.split[n]), self.within[n : n + 1]) for n in places])
 
     def chunks(self) -> Iterator[Tensor]:
         """All, in parts (n, C, H, W)."""

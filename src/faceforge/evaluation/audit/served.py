@@ -16,7 +16,7 @@ from faceforge.evaluation.judged import Judged, chunk_size
 from faceforge.metrics.features import Extractor
 from faceforge.metrics.group_gaps import FEWEST, LEVEL, Gap, gaps, people_on, sides
 from faceforge.metrics.image_scores import ImageScores
-from faceforge.metrics.precision_recall import K_DENSITY, K, hits, radii
+from faceforge.metrics.precision_recall import precision_recall
 from faceforge.metrics.table import MEASURES, full_name, metric_of
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.types import Json
@@ -74,12 +74,10 @@ def of_generated(
             tick(len(part))
         return torch.cat(parts)
 
-    x, y = features(real), features(faces)
-    covered, recalled = hits(y, x, radii(x, K_DENSITY))[1] > 0, hits(x, y, radii(y, K))[0] > 0
-    about = {**extractor.protocol, "real": len(x), "fake": len(y)}
-    ways = {"coverage": (covered, K_DENSITY), "recall": (recalled, K)}
-    ways = {full_name(name, extractor.key): way for name, way in ways.items()}
-    return {n: v.double().numpy() for n, (v, _) in ways.items()}, {n: {"k": k, **about} for n, (_, k) in ways.items()}
+    found = precision_recall(features(real), features(faces), protocol=extractor.protocol)
+    scores = {full_name(name, extractor.key): found[name] for name in ("coverage", "recall")}
+    values = {name: score.parts["real"].double().numpy() for name, score in scores.items()}
+    return values, {name: dict(score.protocol) for name, score in scores.items()}
 
 
 def by_attribute(values: Values, about: Json, judged: Judged, table: str, seed: int) -> Served:
