@@ -511,6 +511,16 @@ def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch, capsy
     assert result["protocols"]["same_person" + ON]["threshold"] == identity.THRESHOLD
 
 
+@pytest.mark.parametrize("model", ["latent_editor", "pix2pix"])
+def test_other_schemes_train_with_it(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+    small = [*FACES, f"model={model}", *SMALL[model], "data.size=32", "trainer.max_images=4"]
+    overrides = [*small, "model/loss=l1_identity", f"run_dir={tmp_path / 'run'}"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    assert np.isfinite(json.loads((tmp_path / "run/run.json").read_text())["best"]["value"])
+
+
 def test_the_page_says_what_the_record_says():
     page, record = ((ROOT / "docs" / name).read_text() for name in ("identity.md", "results/records/identity.json"))
     found = json.loads(record)
