@@ -195,7 +195,7 @@ def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Ex
     """What evaluation.json says of the faces and scores, and all that was scored."""
     judged = scored.judged if asked.count is None else scored.judged.some(asked.count, asked.seed)
     data = judged.data
-    board = scoreboard.checked(module, data, asked.split, asked.edits, asked.seed) if asked.edits is not None else None
+    board = scoreboard.checked(module, data, judged.split, asked.edits, asked.seed) if asked.edits is not None else None
     part, edits = _part(asked, module, judged, scored.others, features, board)
     about = {**_about_data(data, judged), **scored.about}
     said = {
