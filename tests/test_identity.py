@@ -15,6 +15,7 @@ from test_evaluate import ASKED
 from test_every_pair import FACES, SMALL
 from torch import nn
 
+from benchmarks.models import identity as measured
 from faceforge import config, losses
 from faceforge.data.sources.drawn import Drawn
 from faceforge.engine import training
@@ -509,6 +510,35 @@ def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch, capsy
     assert "Identity among these faces: another picture of the same person has" in capsys.readouterr().out
     assert between["another_picture"]["pairs"] == result["data"]["faces"] - result["data"]["people"]
     assert result["protocols"]["same_person" + ON]["threshold"] == identity.THRESHOLD
+
+
+@pytest.mark.parametrize("model", ["latent_editor", "pix2pix"])
+def test_other_schemes_train_with_it(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+    small = [*FACES, f"model={model}", *SMALL[model], "data.size=32", "trainer.max_images=4"]
+    overrides = [*small, "model/loss=l1_identity", f"run_dir={tmp_path / 'run'}"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    assert np.isfinite(json.loads((tmp_path / "run/run.json").read_text())["best"]["value"])
+
+
+def test_the_benchmark_counts_pairs():
+    """Faces on a line: a at 0 and 0.5, b at 0.25; and the threshold over two sets of strangers of unlike sizes."""
+    found = measured.pairs(torch.tensor([[0.0], [0.5], [0.25]]), np.array(["a", "a", "b"]))
+    assert found.similarity.tolist() == [0.5, 0.75, 0.75]
+    assert found.same.tolist() == [True, False, False]
+    told = measured.figures(found, 0.6)
+    assert (told["same person at 0.60"]["hits"], told["strangers at 0.60"]["hits"], told["area"]) == (0, 2, 0.0)
+    alike = measured.strangers_alike(found, {"Male": np.array([1.0, 0.0, 1.0])}, 0.6)
+    assert (alike["Male"]["hits"], alike["Male"]["total"], alike["not Male"]["total"]) == (1, 1, 0)
+    sets = []
+    for count, least in ((4000, 0.0), (1000, -5.0)):
+        values, none = least + np.arange(count) / count, np.zeros(count, bool)
+        sets.append(measured.Pairs(values, none, none, none))
+    threshold = measured.threshold_of(sets)
+    shares = [float((of.similarity > threshold).mean()) for of in sets]
+    assert 0.0008 < sum(shares) / 2 <= measured.FALSE_ACCEPTS
+    assert shares[1] == 0
 
 
 def test_the_page_says_what_the_record_says():

@@ -28,6 +28,8 @@ class Network(nn.Module):
     of its input, and the sum of unlike shapes takes what is missing, channels, rows or columns, as 0.
     """
 
+    means: Tensor
+
     def __init__(self, convolutions: list[Convolution], last: Tensor) -> None:
         super().__init__()
         stem, *rest = (_folded(layer) for layer in convolutions)

@@ -54,6 +54,14 @@ def applied(similarity: Tensor, points: Tensor) -> Tensor:
 class Points(nn.Module):
     """dlib's predictor of five points of a face (Kazemi and Sullivan 2014), for whole batches on any device."""
 
+    mean: Tensor  # these are those of `dlib_models.Forests`
+    anchors: Tensor
+    deltas: Tensor
+    first: Tensor
+    second: Tensor
+    threshold: Tensor
+    leaves: Tensor
+
     def __init__(self, forests: dlib_models.Forests) -> None:
         super().__init__()
         self.stages, self.trees, self.splits = forests.first.shape
@@ -62,7 +70,6 @@ class Points(nn.Module):
             if name == "leaves":  # (stages, leaves of all trees, points, 2): no format of memory knows more dimensions
                 tensor = tensor.flatten(1, 2)
             self.register_buffer(name, tensor, persistent=False)
-        self.mean: Tensor
 
     @torch.no_grad()
     def forward(self, grey: Tensor, boxes: Tensor) -> Tensor:
@@ -149,11 +156,12 @@ class FaceChips(nn.Module):
     mean ones in the box in the middle.
     """
 
+    goal: Tensor  # (5, 2): where points belong in a chip
+
     def __init__(self) -> None:
         super().__init__()
         self.points = Points(_forests())
         goal = (torch.tensor(CHIP_POINTS) + CHIP_PADDING) / (1 + 2 * CHIP_PADDING) * SIDE
-        self.goal: Tensor
         self.register_buffer("goal", goal, persistent=False)
         self.box = float(fitted(self.points.mean, goal[None])[0, :2].norm())  # pixels of a chip: the side of the box
 
