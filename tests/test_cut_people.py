@@ -410,7 +410,6 @@ def test_other_weights_are_refused(album, tmp_path, monkeypatch):
 
 @pytest.fixture
 def network():
-    pytest.importorskip("_dlib_pybind11", reason="the packages of the extra people are not installed")
     identity_clusters._network.cache_clear()
     return identity_clusters._network()
 

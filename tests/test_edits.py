@@ -175,7 +175,9 @@ def test_without_a_face_embedding_the_cost_is_the_change_of_pixels():
 class Halved(nn.Module):
     """Half the mean change, for at most 64 pairs at a time."""
 
-    faces = SimpleNamespace(protocol={"extractor": "half"})
+    @property
+    def protocol(self):
+        return {"extractor": "half"}
 
     def forward(self, before, after):
         assert len(before) <= 64
@@ -184,7 +186,7 @@ class Halved(nn.Module):
 
 def test_identity_is_measured_in_parts_or_left_out_with_a_reason(monkeypatch):
     monkeypatch.setattr(identity, "Similarity", Halved)
-    found, why = identity.face_identity(torch.device("cpu"))
+    found, why = identity.face_identity(torch.device("cpu"), 64)
     before = torch.zeros(150, 1, 3, 5)
     steps = torch.arange(150.0) / 150
     assert torch.allclose(found.similarity(before, before + steps[:, None, None, None]), 1 - steps / 2)
@@ -194,7 +196,7 @@ def test_identity_is_measured_in_parts_or_left_out_with_a_reason(monkeypatch):
         raise BadInput("identity: not installed")
 
     monkeypatch.setattr(identity, "Similarity", missing)
-    assert identity.face_identity(torch.device("cpu")) == (None, "identity: not installed")
+    assert identity.face_identity(torch.device("cpu"), 64) == (None, "identity: not installed")
 
 
 # ----------------------------------------------------------------------------------------------------------- ways
@@ -383,12 +385,11 @@ def test_edits_from_run_to_report(run, monkeypatch, capsys):
         monkeypatch.setattr(module, "TRUSTED", 0.0)  # a few hundred faces of 16x16 teach little
     for module in ("curves", "scoreboard"):
         monkeypatch.setattr(f"faceforge.evaluation.edits.{module}.STRENGTHS", (0.0, 1.0, 3.0))
-    monkeypatch.setattr(scoreboard, "face_identity", lambda device: (None, "no weights"))
     command.evaluate(replace(ASKED, run=run, count=16, edits="Smiling"))
     said = capsys.readouterr().out
     found = json.loads((run / "evaluation.json").read_text())["edits"]
     assert set(found["curves"]) == {"Smiling"}
-    assert found["reasons"] == {"identity": "no weights"}
+    assert found["reasons"] == {"identity": "needs 32 pixels a side, the faces have 16"}
     assert {"Smiling", "Male", "Young"} <= set(found["predictors"])
     named = [row["name"] for row in found["rows"]]
     assert named == ["mean difference", "logistic", "orthogonalised", SHUFFLED, "no edit", "real faces with it"]
@@ -405,7 +406,7 @@ def test_edits_from_run_to_report(run, monkeypatch, capsys):
         "Edits of faces at equal cost",
         SHUFFLED,
         found["verdict"][0],
-        "Edits, identity is left out: no weights.",
+        "Edits, identity is left out: needs 32 pixels",
     ):
         assert text in said
     page = (run / "report.html").read_text()

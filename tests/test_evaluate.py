@@ -19,7 +19,7 @@ from faceforge import config
 from faceforge.data import tasks
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
-from faceforge.evaluation import command, comparison, generated, images, scoring
+from faceforge.evaluation import command, comparison, generated, images, kept, scoring
 from faceforge.evaluation import judged as chosen
 from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.command import Options
@@ -70,7 +70,8 @@ def test_an_image_model_from_run_to_table(runs, capsys):
     assert {"nearest", "bicubic -0.5", "Lanczos", "linear filter 7x7", "mean face"} <= set(names)
     scores = {"psnr", "ssim", "mae", "mse", "perceptual@squeezenet-f286bbf4-own64"}
     assert set(result["rows"][0]["scores"]) == set(result["protocols"]) == scores
-    assert result["reasons"] == {"ciede2000": "the targets are grey"}
+    assert result["reasons"].pop("ciede2000") == "the targets are grey"
+    assert set(result["reasons"]) == {"identity", "same_person"}
     assert set(result["beats_baselines"]) == set(result["protocols"])
     assert set(result["beats_baselines"].values()) <= {True, False, "unclear"}
     assert result["data"]["faces"] == result["data"]["counts"]["test"]
@@ -228,6 +229,32 @@ def test_older_evaluations_are_read_under_the_names_of_today(tmp_path):
     page = write_report(tmp_path).read_text()
     assert "features of lite0" in page
     assert "KID by lite0" in page
+
+
+def test_what_each_face_contributed_is_kept_beside_the_scores(runs, tmp_path):
+    for name, options in (("sr", {}), ("gan", {"count": 12})):
+        out = tmp_path / f"{name}.json"
+        result = evaluated(runs / name, out=out, **options)
+        (table_, found), *more = kept.read(tmp_path / f"{name}.npz", result["kept"]).items()
+        assert more == []
+        data = config.build(checkpoint.load(runs / name).config["data"])
+        data.prepare()
+        rows = data.rows["test"]
+        assert set(found.faces) <= {data.ids[row] for row in rows}
+        assert len(found.faces) == len(found.people) == (12 if name == "gan" else len(rows))
+        of_person = dict(zip(data.ids, data.people, strict=True))
+        assert len({of_person[face] for face in found.faces}) == len(set(found.people))
+        cells = {row["name"]: row["scores"] for row in result["rows"] if row["kind"] != "floor"}
+        means = {key: part.mean() for key, part in found.values.items() if not key[2].startswith("without")}
+        for (row, score, _), mean in means.items():
+            assert mean == pytest.approx(cells[row][score]["value"], rel=1e-5)
+        scores = {"psnr", "ssim", "mae", "mse", "perceptual"}
+        assert {score for _, score, _ in found.values} - {"fid"} == (
+            scores if table_ == "images" else {"kid", "diversity", "precision", "recall", "density", "coverage"}
+        )
+        out.unlink()  # and the values alone are not overwritten either
+        with pytest.raises(BadInput, match=rf"{name}\.npz: already exists"):
+            evaluated(runs / name, out=out, **options)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import io
 import pickle
 import sys
 import urllib.error
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,12 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
+from faceforge import config
 from faceforge.errors import BadInput
+from faceforge.io import dlib_models
+from faceforge.metrics.dlib_face import DlibFace
 from faceforge.metrics.features import Features, base, inception, squeezenet
+from faceforge.metrics.features.dlib_face import FaceFeatures
 from faceforge.metrics.features.inception import InceptionFeatures
 from faceforge.metrics.features.squeezenet import SqueezeNetFeatures, SqueezeNetMaps
 from faceforge.metrics.fid import fid
@@ -153,6 +158,26 @@ def test_a_size_that_leaves_nothing_is_refused(make):
     with pytest.raises(ValueError, match="size_in_training=8"):
         make(size_in_training=8)
     assert make(size=32)(pictures(1, 5, 7)).shape == (1, make.width)
+
+
+# dlib
+
+
+def test_dlib_s_features_are_those_of_its_network():
+    x, extractor = pictures(3, 64, 64, channels=1), FaceFeatures(batch=2)
+    assert extractor.key == "dlib-55533b28-aligned150"
+    rounded = torch.round((x + 1) * 127.5) / 127.5 - 1
+    assert torch.allclose(extractor(x), DlibFace()(rounded), atol=1e-5)
+
+
+def test_a_missing_dlib_names_the_pip_line(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(dlib_models.metadata, "files", missing)
+    with pytest.raises(BadInput, match="people") as caught:
+        FaceFeatures()
+    assert "\n" not in str(caught.value)
 
 
 # InceptionV3
@@ -306,3 +331,22 @@ def test_an_extractor_is_frozen_and_makes_its_network_when_it_is_first_used(monk
     assert not extractor.train().training
     assert isinstance(extractor, base.Extractor)
     assert inception.RESIZES.keys() == {"clean", "legacy"}
+
+
+@pytest.mark.parametrize(
+    ("target", "carried"),
+    [
+        ("FeatureMaps", True),
+        ("squeezenet.SqueezeNetMaps", True),
+        ("inception.InceptionFeatures", False),
+        ("inception.Path", False),
+        ("FeatureMapsOfMine", False),
+    ],
+)
+def test_a_checkpoint_names_no_extractor_that_opens_a_path(target, carried, tmp_path):
+    node = {"_target_": f"faceforge.metrics.features.{target}"}
+    if carried:
+        assert config.build_from(tmp_path / "a.ckpt", node).protocol
+    else:
+        with pytest.raises(BadInput, match="must be a network, loss, module or task"):
+            config.build_from(tmp_path / "a.ckpt", node)

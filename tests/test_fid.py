@@ -74,6 +74,7 @@ def test_the_ends_of_the_scale():
         (5, 30, 9, None),
         (14, 8, 3, [0, 0, 0, 1, 2, 2, None, None, 3, 3, 3, 3, 4, 5]),
         (14, 8, 20, [0, 0, 0, 1, 2, 2, None, None, 3, 3, 3, 3, 4, 5]),
+        (30, 8, 6, [0] * 20 + [1] * 7 + [2, 3, 3]),  # a person with most of the images
     ],
 )
 def test_deletions_are_those_made_one_by_one(n, m, d, people):

@@ -115,7 +115,7 @@ def test_what_cannot_be_scored_is_left_out_with_a_reason(monkeypatch):
 
     monkeypatch.setattr(image_scores, "SqueezeNetMaps", missing)
     scores = ImageScores(1, 5, 9, CPU)
-    assert set(scores.reasons) == {"perceptual", "ciede2000", "ssim"}
+    assert set(scores.reasons) == {"perceptual", "ciede2000", "ssim", "identity", "same_person"}
     assert "5" in scores.reasons["ssim"]
     assert scores.names == ["psnr", "mae", "mse"]
     found = scores({"model": torch.zeros(1, 1, 5, 9)}, torch.zeros(1, 1, 5, 9))

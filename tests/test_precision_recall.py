@@ -71,11 +71,10 @@ def test_too_few_points_have_no_neighbours():
 
 def test_radii_and_hits_on_a_line():
     line = torch.tensor([[0.0], [1.0], [3.0], [7.0]]).double()
-    assert radii(line, 1).tolist() == [1, 1, 2, 4]
-    assert radii(line, 2).tolist() == [3, 2, 3, 6]
-    per_point, per_ball = hits(torch.tensor([[0.5], [2.0]]).double(), line, torch.tensor([1.0, 1, 1, 1]).double())
-    assert per_point.tolist() == [2, 2]
-    assert per_ball.tolist() == [1, 2, 1, 0]
+    assert [found.tolist() for found in radii(line, 1, 2)] == [[1, 1, 2, 4], [3, 2, 3, 6]]
+    two, ones = torch.tensor([[0.5], [2.0]]).double(), torch.ones(4).double()
+    found = hits(line, two, ones, torch.tensor([0.5, 4.0]).double(), 2 * ones)
+    assert [part.tolist() for part in found] == [[2, 2], [2, 2, 1, 0], [2, 3], [2, 2, 1, 0]]
 
 
 # Diversity

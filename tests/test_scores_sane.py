@@ -100,7 +100,7 @@ def test_every_score_that_should_worsens_on_drawn_faces(tmp_path, monkeypatch):
     data.prepare()
     record = sane.measured(data, 130, 0, [Features(96)])
     assert sane.failures(record) == []
-    assert {metric_of(row["score"]) for row in record["images"]} == {
+    assert {metric_of(row["score"]) for row in record["images"]} >= {
         "psnr",
         "ssim",
         "mae",

@@ -125,8 +125,8 @@ def strangers_alike(found: Pairs, flags: Mapping[str, np.ndarray], threshold: fl
 @torch.no_grad()
 def described(net: DlibFace, faces: Faces) -> tuple[Tensor, float]:
     """Descriptions, and the share of pictures in which points were found."""
-    found = [net.align([127.5 * (part + 1)])[1] for part in faces.images.split(64)]
-    return net(faces.images), float(torch.cat(found).float().mean())
+    (numbers,), found = net.describe([faces.images])
+    return numbers, float(found.float().mean())
 
 
 def threshold_of(of_sets: Sequence[Pairs]) -> float:

@@ -56,6 +56,7 @@ SPREAD = "measures how much faces differ, not how good they are; 1 is that of re
 DISTANCE = (
     "is a mean distance, which hardly changes while the faces that are left differ as much (metrics/diversity.py)"
 )
+ABOVE = "is a share above a threshold, which all faces pass until they are much worse (docs/identity.md)"
 PATCHES = "sees 7x7 patches alone, which are those of real faces (Karras et al. 2018, sec. 5)"
 EXPECTED: Mapping[tuple[str, str], str] = {  # where a score need not worsen, and who says so
     ("precision", "modes"): QUALITY_ONLY,
@@ -65,6 +66,7 @@ EXPECTED: Mapping[tuple[str, str], str] = {  # where a score need not worsen, an
     **{("recall", kind): RECALL for kind in ("blur", "noise", "jpeg")},
     **{("diversity", kind): SPREAD for kind in ("blur", "noise", "jpeg")},
     **{("diversity", kind): DISTANCE for kind in ("modes", "people")},
+    **{("same_person", kind): ABOVE for kind in ("blur", "noise", "jpeg")},
     ("swd", "modes"): PATCHES,
     ("swd", "people"): PATCHES,
 }

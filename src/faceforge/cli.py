@@ -123,26 +123,47 @@ def filters(
     print(f"{count} panel{'s' * (count != 1)}: {where}")
 
 
+AnotherSet = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SET",
+        help="Score on another set: lfw=PATH, celeba=PATH, a folder or archive of faces, or drawn[=COUNT].",
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Score faces although they are unlike in size, crop or colour, and say so.")
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:KEY=VALUE,...]",
+        help="An extractor for generated faces: lite0, squeezenet, inception, dlib; repeat it for several. "
+        "Default: the run's own, or lite0.",
+    ),
+]
+
+
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
-    split: Annotated[Literal["test", "val", "train"], typer.Option(help="Which split of the run's data.")] = "test",
+    data: AnotherSet = None,
+    force: Force = False,
+    split: Annotated[
+        Literal["test", "val", "train"] | None,
+        typer.Option(help="Which split; default: test, and all faces of another set."),
+    ] = None,
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which checkpoint of the run.")] = "best",
     count: Annotated[
         int | None,
         typer.Option("--count", "-n", help="Maximum number of faces; default: all, or 1,000 generated ones."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of generated faces, subsets and intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="A JSON file; default: RUN/evaluation.json, replaced.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:KEY=VALUE,...]",
-            help="An extractor for generated faces: lite0, squeezenet, inception; repeat it for several. "
-            "Default: the run's own.",
-        ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A JSON file; default: RUN/evaluation.json or RUN/evaluation-SET.json, replaced."),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+    features: Features = None,
     data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
     edits: Annotated[
         str | None,
@@ -156,8 +177,88 @@ def evaluate(
     from faceforge.evaluation import command
 
     trusted, chosen = tuple(trusted_packages or ()), tuple(features or ())
-    command.evaluate(
-        command.Options(run, split, checkpoint, count, seed, out, overwrite, data_root, trusted, chosen, edits)
+    where = (out, overwrite, data_root, trusted, chosen, data, force, edits)
+    command.evaluate(command.Options(run, split, checkpoint, count, seed, *where))
+
+
+@app.command()
+def score(
+    generated: Annotated[
+        Path, typer.Argument(metavar="GENERATED", help="A folder, zip or tar of pictures, or an .npz of uint8.")
+    ],
+    real: Annotated[Path, typer.Argument(metavar="REAL", help="The same of real ones; LFW and CelebA tell people.")],
+    features: Features = None,
+    size: Annotated[
+        int | None, typer.Option(help="Resize all pictures to SIZE x SIZE, antialiased; needed where sizes differ.")
+    ] = None,
+    crop: Annotated[
+        str, typer.Option(help="Of REAL's pictures first: none, center, c140, c150, ... as in data.crop.")
+    ] = "none",
+    count: Annotated[int, typer.Option("--count", "-n", help="Maximum number of pictures a side.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Seed of subsets, halves and intervals.")] = 0,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Also score each picture against the one of the same name.")
+    ] = False,
+    force: Force = False,
+    out: Annotated[Path | None, typer.Option(help="A JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+) -> None:
+    """Score generated pictures of any model against real ones, both as files; needs no run."""
+    from faceforge.evaluation import score as pictures
+
+    named = tuple(features or ())
+    pictures.score(pictures.Options(generated, real, named, size, crop, count, seed, paired, force, out, overwrite))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, at least two.")],
+    html: Annotated[Path | None, typer.Option(help="Write a page as well: one .html file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
+    split: Annotated[
+        Literal["test", "val", "train"] | None, typer.Option(help="The split that all evaluations must be of.")
+    ] = None,
+    score: Annotated[
+        list[str] | None, typer.Option(help="Only this score, such as psnr; may be given several times.")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="Order the rows by this score, the best first.")] = None,
+    reference: Annotated[
+        Literal["first", "best"], typer.Option(help="Differences are to the first run, or to the best by --sort.")
+    ] = "first",
+    force: Annotated[bool, typer.Option("--force", help="Compare scores of unlike protocols, and say so.")] = False,
+) -> None:
+    """Compare evaluated runs: scores, differences with confidence intervals paired over people, a verdict in words.
+
+    Runs that differ in their seeds alone are one row, with mean, deviation and the worst seed.
+    """
+    from faceforge.evaluation.compare import command, comparison
+
+    options = comparison.Options(tuple(score or ()), sort, reference, force)
+    command.run(command.Request(runs, html, overwrite, split, options))
+
+
+@app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-n", help="Number of generated faces, default 1,000, and most scored ones."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of generated faces, subsets and tests.")] = 0,
+    split: Annotated[Literal["test", "val"], typer.Option(help="Whose scores are compared by attribute.")] = "test",
+    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which checkpoint of the run.")] = "best",
+    out: Annotated[Path | None, typer.Option(help="A folder; default: RUN/audit, replaced.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit in OUT.")] = False,
+    data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
+    trusted_packages: Annotated[
+        list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
+    ] = None,
+) -> None:
+    """Look for copied training faces, faces on both sides of the split, and groups that a run serves worse."""
+    from faceforge.evaluation.audit import command
+
+    command.audit(
+        command.Options(run, split, checkpoint, count, seed, out, overwrite, data_root, tuple(trusted_packages or ()))
     )
 
 

@@ -1,17 +1,22 @@
-"""Helpers for notebooks: train a run once, show images, plot metrics."""
+"""Helpers for notebooks: train a run once, show images, plot metrics, compare runs."""
 
 from __future__ import annotations
 
 import csv
+import html
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from faceforge import words
 from faceforge.errors import BadInput
+
+if TYPE_CHECKING:
+    from faceforge.evaluation.compare.comparison import Comparison, Reference
 
 
 def train(folder: str | Path, *overrides: str) -> Path:
@@ -45,6 +50,39 @@ def metrics(run: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     names = [name for name in (rows[0] if rows else {}) if name != "images"]
     found = {name: [(float(r["images"]), float(r[name])) for r in rows if r[name]] for name in names}
     return {name: (np.array(pairs)[:, 0], np.array(pairs)[:, 1]) for name, pairs in found.items() if pairs}
+
+
+class Compared:
+    """A comparison: a notebook shows its page, ``print`` its tables and verdict."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+
+    def __str__(self) -> str:
+        from faceforge.evaluation.compare import text
+
+        return "\n".join(text.lines(self.comparison))
+
+    def _repr_html_(self) -> str:
+        from faceforge.evaluation.compare import page
+
+        return f'<iframe srcdoc="{html.escape(page.render(self.comparison))}" width="100%" height="800"></iframe>'
+
+
+def compare(
+    *runs: str | Path,
+    scores: Sequence[str] = (),
+    sort: str | None = None,
+    reference: Reference = "first",
+    force: bool = False,
+) -> Compared:
+    """Evaluated runs beside one another, as `faceforge compare` shows them. Raises BadInput."""
+    from faceforge.evaluation.compare import making
+    from faceforge.evaluation.compare.comparison import Options
+    from faceforge.evaluation.compare.runs import read
+
+    options = Options(tuple(scores), sort, reference, force)
+    return Compared(making.compare(read([Path(run) for run in runs]), options))
 
 
 def plot(runs: Mapping[str, str | Path], names: Sequence[str]) -> Image.Image:

@@ -24,7 +24,7 @@ OWN_PARTS = ("networks", "schemes", "losses", "metrics", "data", "engine", "conf
 CARRIED = (  # none of them takes a path
     *("networks", "schemes", "losses", "data.tasks"),
     *("metrics.features.FeatureMaps", "metrics.features.lite0", "metrics.features.squeezenet"),
-    "metrics.features.dlib_face",
+    *("metrics.features.dlib_face", "metrics.dlib_face", "metrics.identity"),
 )
 SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")  # Hydra's own keys of a node
 Target = Callable[..., Any]

@@ -71,27 +71,41 @@ def _find(leader: list[int], n: int) -> int:
 
 def _candidates(prints: np.ndarray) -> Iterable[tuple[int, int]]:
     """Pairs (a < b) of fingerprints that differ by at most MAX_BITS, computed block by block."""
-    if len(prints) < 2:
-        return
-    codes = prints.astype(">u8").view(np.uint8).reshape(-1, 8)
+    for first in range(0, len(prints), BLOCK):
+        for a, b in candidates(prints[first : first + BLOCK], prints[first:]):
+            if a < b:
+                yield first + a, first + b
+
+
+def candidates(prints: np.ndarray, others: np.ndarray) -> Iterable[tuple[int, int]]:
+    """Pairs of fingerprints, uint64 (N,) and (M,), that differ by at most MAX_BITS: their places."""
+    one, other = (found.astype(">u8").view(np.uint8).reshape(-1, 8) for found in (prints, others))
     matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
-    for first in range(0, len(codes), BLOCK):
-        for matches in matcher.radiusMatch(codes[first : first + BLOCK], codes[first:], MAX_BITS + 0.5):
-            yield from ((first + m.queryIdx, first + m.trainIdx) for m in matches if m.queryIdx < m.trainIdx)
+    for first in range(0, len(one) if len(other) else 0, BLOCK):
+        for matches in matcher.radiusMatch(one[first : first + BLOCK], other, MAX_BITS + 0.5):
+            yield from ((first + m.queryIdx, m.trainIdx) for m in matches)
+
+
+def alike(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two pictures of `without_mean` differ little enough to be copies."""
+    return float(np.abs(first - second).mean()) <= MAX_LEVELS
+
+
+def without_mean(grey: np.ndarray) -> np.ndarray:
+    """A grey picture, uint8 (H, W), as it is compared: 48 x 48, without its mean brightness."""
+    small = cv2.resize(grey, (COMPARED_SIDE, COMPARED_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return small - small.mean()
 
 
 def _same(target: Path, a: str, b: str) -> bool:
-    first, second = (_without_mean(thumb(target, face)) for face in (a, b))
-    return first is not None and second is not None and float(np.abs(first - second).mean()) <= MAX_LEVELS
+    first, second = (_read(thumb(target, face)) for face in (a, b))
+    return first is not None and second is not None and alike(first, second)
 
 
-def _without_mean(path: Path) -> np.ndarray | None:
+def _read(path: Path) -> np.ndarray | None:
     try:
         coded = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError:
         return None
     picture = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE) if len(coded) else None
-    if picture is None:
-        return None
-    small = cv2.resize(picture, (COMPARED_SIDE, COMPARED_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return small - small.mean()
+    return None if picture is None else without_mean(picture)

@@ -45,6 +45,11 @@ class Packed:
         """Read-only uint8 (N, C, H, W), mapped."""
         return self.rows.array
 
+    def digests(self) -> list[str]:
+        """SHA-256 (hex) of the file of each face, or of the definition of a drawn one, in the order of the array."""
+        with (self.folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+            return [row[1] for row in islice(csv.reader(file), 1, None)]
+
     def skipped(self) -> list[tuple[str, str]]:
         """Id and reason of every face that could not be read."""
         with (self.folder / "skipped.csv").open(newline="", encoding="utf-8") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from faceforge.io.storage import cache_root
 from faceforge.io.workers import leave_to_parent, without_collection
 from faceforge.types import Json
 
+HASHED = 256  # faces whose pixels are hashed at a time
 READ_AHEAD = 2**24  # bytes that are asked for before they are needed, of sets larger than memory
 
 Batch = dict[str, Tensor]
@@ -111,7 +113,7 @@ class FaceData(pl.LightningDataModule):
         with without_collection():
             source = self._pack(progress)
             faces = self._keep(source)
-            self._people = [face.identity for face in faces]
+            self._ids, self._people = [face.id for face in faces], [face.identity for face in faces]
             self._split(faces)
             self._pair(faces)
             self._describe(source, faces)
@@ -200,9 +202,24 @@ class FaceData(pl.LightningDataModule):
         return self._attributes
 
     @property
+    def ids(self) -> list[str]:
+        """The id of each row of the packed cache: the file, where there is one."""
+        return self._ids
+
+    @property
     def people(self) -> list[str | None]:
         """The identity of each row of the packed cache; None if unknown."""
         return self._people
+
+    def digests_of(self, rows: np.ndarray) -> list[str]:
+        """SHA-256 (hex) of the files of some rows of the packed cache, or of the definitions of drawn faces."""
+        digests = self._packed.digests()
+        return [digests[row] for row in rows]
+
+    def pixel_digests(self, rows: np.ndarray) -> list[str]:
+        """SHA-256 (hex) of the pixels of some rows of the packed cache: of faces as cropped and resized."""
+        parts = (self._packed.rows.take(rows[first : first + HASHED]) for first in range(0, len(rows), HASHED))
+        return [hashlib.sha256(face.tobytes()).hexdigest() for faces in parts for face in faces]
 
     @property
     def packed_folder(self) -> Path:

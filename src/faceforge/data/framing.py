@@ -21,6 +21,7 @@ RESIZE = "torch-bicubic-antialiased/1"  # part of the protocol: change it whenev
 PUBLISHED_BOX = (20, 45, 150, 185)  # left, top, right, bottom in a 178x218 CelebA image: 130x140
 BAND = 2**20  # pixels processed at a time
 CROPS = ("none", "center", "published", "c140")
+BOX = re.compile(r"box-(\d+)-(\d+)-(\d+)-(\d+)")  # left, top, right, bottom of any fixed box
 PROTOCOLS = {  # users of each crop of CelebA's aligned 178x218 images, according to their code or threads
     "c108": "early DCGAN code (pytorch/vision#3708)",
     "c128": "TwoStageVAE (daib13/TwoStageVAE#3)",
@@ -41,11 +42,16 @@ def protocol_name(source: str, crop: str, size: tuple[int, int], channels: int) 
 
 
 def check_crop(crop: str) -> None:
-    """Raise BadInput for an unknown crop; c<N> is a centred square of N pixels, for any N."""
+    """Raise BadInput for an unknown crop; c<N> is a centred square of N pixels, box-L-T-R-B a fixed box."""
     if crop in CROPS or re.fullmatch(r"c[1-9]\d*", crop):
         return
+    if box := BOX.fullmatch(crop):
+        left, top, right, bottom = map(int, box.groups())
+        if left < right and top < bottom:
+            return
+        raise BadInput(f"data.crop={crop}: an empty box; must be box-LEFT-TOP-RIGHT-BOTTOM in pixels")
     nearest = get_close_matches(crop, CROPS, n=1, cutoff=0.0)[0]
-    choices = "none, center, published or c<N>, a centred square of N pixels such as c140"
+    choices = "none, center, published, c<N> (a centred square of N pixels, such as c140) or box-LEFT-TOP-RIGHT-BOTTOM"
     raise BadInput(f"data.crop={crop}: no such crop, the nearest is {nearest}; choose {choices}")
 
 
@@ -53,7 +59,7 @@ def crop_box(crop: str, height: int, width: int, size: tuple[int, int]) -> Box:
     """(left, top, right, bottom) of ``crop`` in an image of height x width for a target ``size``.
 
     none is the whole image; center the largest centred box with the target's aspect; published a fixed box; c<N> a
-    centred square. Raises ImageError if the box is not inside the image.
+    centred square; box-L-T-R-B that box. Raises ImageError if the box is not inside the image.
     """
     if crop == "none":
         return 0, 0, width, height
@@ -61,6 +67,9 @@ def crop_box(crop: str, height: int, width: int, size: tuple[int, int]) -> Box:
         box = _centred(height, width, *_largest(height, width, size))
     elif crop == "published":
         box = PUBLISHED_BOX
+    elif fixed := BOX.fullmatch(crop):
+        left, top, right, bottom = map(int, fixed.groups())
+        box = left, top, right, bottom
     else:
         box = _centred(height, width, int(crop[1:]), int(crop[1:]))
     if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +15,31 @@ from faceforge import config as configuration
 from faceforge import words
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
-from faceforge.engine.loggers.base import RunLogger
 from faceforge.engine.progress import Progress
 from faceforge.engine.resume import located
-from faceforge.engine.run import Run, lock_run, now, sources_commit, write_atomic
+from faceforge.engine.run import Run, now, sources_commit, write_atomic
 from faceforge.errors import BadInput
-from faceforge.evaluation import extractors, scoring
+from faceforge.evaluation import extractors, kept, scoring, written
 from faceforge.evaluation import judged as faces
-from faceforge.evaluation.edits import scoreboard
-from faceforge.evaluation.edits.said import edits_said
+from faceforge.evaluation.another_set import AnotherSet, Named, open_set
+from faceforge.evaluation.edits.scoreboard import Scoreboard, checked
 from faceforge.evaluation.generated import row_count
-from faceforge.metrics import table
+from faceforge.io.record import Record
 from faceforge.metrics.features import Extractor
 from faceforge.report import write_report
 from faceforge.schemes.base import Scheme
 from faceforge.types import Json
 
 NAME = "evaluation.json"
+OF_DATA = ("source", "manifest", "protocol", "protocol_hash", "size", "channels", "counts", "identities", "split_by")
 
 
 @dataclass(frozen=True)
 class Options:
-    """The command's options."""
+    """The command's options. ``data`` is another set, ``force`` scores it even if its faces differ."""
 
     run: Path
-    split: str
+    split: str | None
     checkpoint: str
     count: int | None
     seed: int
@@ -48,33 +48,57 @@ class Options:
     data_root: Path | None
     trusted: Sequence[str]
     features: Sequence[str] = ()
+    data: str | None = None
+    force: bool = False
     edits: str | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The faces that a run is scored on, faces for the floor, and what evaluation.json says of the choice."""
+
+    judged: faces.Judged
+    others: faces.Judged
+    about: Json = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    differences: Sequence[str] = ()
 
 
 def evaluate(asked: Options) -> None:
     """Score a run and write the scores. Raises BadInput."""
     if asked.count is not None and asked.count < 1:
         raise BadInput(f"--count {asked.count}: must be at least 1")
+    if asked.force and not asked.data:
+        raise BadInput("--force: scores another set although its faces differ; name one with --data")
+    named = Named.parse(asked.data) if asked.data else None
     path = checkpoint.find(asked.run, asked.checkpoint)
     folder, record = _record(path)
-    out = asked.out or folder / NAME
-    own = out.resolve() == (folder / NAME).resolve()
-    if out.exists() and not own and not asked.overwrite:
-        raise BadInput(f"{out}: already exists; use --overwrite to replace it")
+    own = folder / (f"evaluation-{named.label}.json" if named else NAME)
+    out = asked.out or own
+    shown = out.resolve() == own.resolve()
+    beside = kept.path_of(out)
+    if there := [path for path in (out, beside) if path.exists() and not shown and not asked.overwrite]:
+        raise BadInput(f"{there[0]}: already exists; use --overwrite to replace it")
     digest = _digest(path)
     module = checkpoint.load(path, asked.trusted)
     features = _extractors(asked, module)
-    data = _data(asked, folder, module.config, record)
-    result = _score(asked, module, data, features)
-    result = {**_about_run(folder, path, digest, module), **result, "created": now(), "command": _typed()}
+    node = _node(asked, folder, module.config, record)
+    trained = _trained(asked, folder, node, record)
+    scored = _other(asked, named, node, trained) if named else _own(asked, folder, trained)
+    if shown and named and named.root:
+        _require_same_set(own, scored, asked.overwrite)
+    said, part = _score(asked, module, scored, features, _edits(asked, module, trained))
+    hashed = kept.write(beside, {kind: (of.names, of.groups) for kind, of in part.faces.items()}, part.kept)
+    result = {**_about_run(folder, path, digest, module), **said, "kept": hashed, **_stamp()}
     write_atomic(out, json.dumps(result, indent=1) + "\n")
-    if own:
-        _tell_wandb(folder, module, result)
+    if shown:
+        if not named:
+            written.tell_wandb(folder, module, result)
         write_report(folder)
-    print("\n".join(_said(result, folder, out, own)))
+    print("\n".join(written.said(result, folder, out, shown)))
 
 
-# ------------------------------------------------------------------------------------------------------ what there is
+# ------------------------------------------------------------------------------------------------- what there is
 
 
 def _record(path: Path) -> tuple[Path, Mapping[str, Any]]:
@@ -97,28 +121,61 @@ def _digest(path: Path) -> str:
     return digest
 
 
-def _data(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> FaceData:
-    """The run's faces, packed and split as in training."""
+def _node(asked: Options, folder: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> Json:
+    """The run's data configuration with the faces where they are now."""
     node = dict(located(config["data"], Run(folder, dict(record)).starts))
     if asked.data_root is not None:
         node["root"] = str(asked.data_root)
     root = node["root"]
     if root is not None and not Path(root).expanduser().exists():
         raise BadInput(f"{root}: the faces of {folder} are not there; give their location with --data-root PATH")
+    return node
+
+
+def _trained(asked: Options, folder: Path, node: Mapping[str, Any], record: Mapping[str, Any]) -> FaceData:
+    """The run's faces, packed and split as in training."""
     data: FaceData = configuration.build(node, asked.trusted)
     data.prepare()
     if data.manifest != record["data"]["manifest"]:
         raise BadInput(
-            f"{root or 'data'}: not the training data of {folder} (manifest {data.manifest[:12]}..., in "
+            f"{node['root'] or 'data'}: not the training data of {folder} (manifest {data.manifest[:12]}..., in "
             f"training {record['data']['manifest'][:12]}...); give other data with --data-root PATH"
         )
-    if not data.counts[asked.split]:
-        full = ", ".join(f"{name} {count:,}" for name, count in data.counts.items() if count)
-        raise BadInput(f"--split {asked.split}: the run has no faces there; must be one of {full}")
     return data
 
 
-# ---------------------------------------------------------------------------------------------------------- scoring
+# ------------------------------------------------------------------------------------------------- which faces
+
+
+def _own(asked: Options, folder: Path, data: FaceData) -> Scored:
+    """A split of the run's own faces."""
+    split = asked.split or "test"
+    if not data.counts[split]:
+        full = ", ".join(f"{name} {count:,}" for name, count in data.counts.items() if count)
+        raise BadInput(f"--split {split}: the run has no faces there; must be one of {full}")
+    judged = faces.all_faces(data, split)
+    return Scored(judged, faces.other_people(judged))
+
+
+def _other(asked: Options, named: Named, node: Mapping[str, Any], trained: FaceData) -> Scored:
+    """Another set's faces; the floor is made of the run's own training faces."""
+    found: AnotherSet = open_set(named, asked.split, node, trained, asked.trusted)
+    if found.differences and not asked.force:
+        forced = "--force scores them all the same and says so"
+        raise BadInput(f"--data {asked.data}: {'; '.join(found.differences)}. {forced}")
+    about = {**found.about, "split": asked.split or "all"}
+    about["training"] = {key: trained.summary()[key] for key in OF_DATA}
+    return Scored(found.judged, faces.all_faces(trained, "train"), about, found.notes, found.differences)
+
+
+def _require_same_set(path: Path, scored: Scored, overwrite: bool) -> None:
+    """Two sets may have one name: scores of another one are not replaced without being told. Raises BadInput."""
+    there = Record.read(path).at("data.manifest")
+    if there not in (None, scored.judged.data.manifest) and not overwrite:
+        raise BadInput(f"{path}: holds scores of another set of this name; use --overwrite, or --out FILE")
+
+
+# ------------------------------------------------------------------------------------------------- scoring
 
 
 def _extractors(asked: Options, module: Scheme) -> list[Extractor]:
@@ -132,11 +189,49 @@ def _extractors(asked: Options, module: Scheme) -> list[Extractor]:
     return extractors.build(asked.features, devices.best(), own, asked.trusted)
 
 
-def _score(asked: Options, module: Scheme, data: FaceData, features: Sequence[Extractor]) -> Json:
-    judged = faces.all_faces(data, asked.split)
-    others = faces.other_people(judged)
-    judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
-    board = scoreboard.checked(module, data, asked.split, asked.edits, asked.seed) if asked.edits is not None else None
+def _edits(asked: Options, module: Scheme, trained: FaceData) -> Scoreboard | None:
+    """What is to be judged of edits, on the run's own faces. Raises BadInput."""
+    if asked.edits is None:
+        return None
+    if asked.data:
+        raise BadInput("--edits: judges edits of the run's own faces; leave out --data")
+    return checked(module, trained, asked.split or "test", asked.edits, asked.seed)
+
+
+def _score(
+    asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor], board: Scoreboard | None
+) -> tuple[Json, faces.Part]:
+    """What evaluation.json says of the faces and scores, and all that was scored."""
+    judged = scored.judged if asked.count is None else scored.judged.some(asked.count, asked.seed)
+    part, edits = _part(asked, module, judged, scored.others, features, board)
+    data = judged.data
+    about = {**_about_data(data, judged), **scored.about}
+    said = {
+        "data": about,
+        "task": {"name": data.task.name, **_plain(module.config.get("task"))},
+        "rows": part.rows,
+        "beats_baselines": part.beats,
+        "forced": list(scored.differences),
+        "verdict": [*written.forced(scored.differences), *part.verdict],
+        "protocols": part.protocols,
+        "how": part.how,
+        "reasons": part.reasons,
+        "notes": [*about["cautions"], *scored.notes, *part.notes],
+        "seed": asked.seed,
+        **edits,
+    }
+    return said, part
+
+
+def _part(
+    asked: Options,
+    module: Scheme,
+    judged: faces.Judged,
+    others: faces.Judged,
+    features: Sequence[Extractor],
+    board: Scoreboard | None,
+) -> tuple[faces.Part, Json]:
+    """The scores, and the entry ``edits``, with a bar."""
     module.to(devices.best())
     progress = Progress(scoring.work(module, judged, asked.count, len(features)))
     progress.start()
@@ -150,23 +245,9 @@ def _score(asked: Options, module: Scheme, data: FaceData, features: Sequence[Ex
     progress.note("fitting baselines")
     try:
         part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick, features)
-        edits = board.judge(asked.count, asked.seed, progress.note) if board else {}
+        return part, board.judge(asked.count, asked.seed, progress.note) if board else {}
     finally:
         progress.close()
-    return {
-        "data": _about_data(data, judged),
-        "task": {"name": data.task.name, **_plain(module.config.get("task"))},
-        "rows": part.rows,
-        "beats_baselines": part.beats,
-        "verdict": part.verdict,
-        "protocols": part.protocols,
-        "how": part.how,
-        "reasons": part.reasons,
-        **edits,
-        "notes": [*data.cautions, *part.notes],
-        "seed": asked.seed,
-        "device": devices.name(min(1, devices.count())),
-    }
 
 
 def _about_run(folder: Path, path: Path, digest: str, module: Scheme) -> Json:
@@ -176,84 +257,15 @@ def _about_run(folder: Path, path: Path, digest: str, module: Scheme) -> Json:
 
 def _about_data(data: FaceData, judged: faces.Judged) -> Json:
     summary = data.summary()
-    kept = (
-        "source",
-        "manifest",
-        "protocol",
-        "protocol_hash",
-        "size",
-        "channels",
-        "counts",
-        "identities",
-        "split_by",
-        "cautions",
-    )
     own = {"split": judged.split, "faces": len(judged.places), "people": judged.people}
     own["unnamed"] = sum(group is None for group in judged.groups)  # each counts as one of the people
-    return {**{key: summary[key] for key in kept}, **own}
+    return {**{key: summary[key] for key in (*OF_DATA, "cautions")}, **own}
+
+
+def _stamp() -> Json:
+    typed = words.faceforge(*sys.argv[1:])
+    return {"device": devices.name(min(1, devices.count())), "created": now(), "command": typed}
 
 
 def _plain(node: object) -> Json:
     return {key: value for key, value in node.items() if key != "_target_"} if isinstance(node, Mapping) else {}
-
-
-def _typed() -> str:
-    return words.faceforge(*sys.argv[1:])
-
-
-# ---------------------------------------------------------------------------------------------------- where it goes
-
-
-def _tell_wandb(folder: Path, module: Scheme, result: Mapping[str, Any]) -> None:
-    """Add the scores to the summary of the run's W&B run, if it has one."""
-    run = Run.reopen(folder)
-    earlier = run.record.get("wandb")
-    if not earlier:
-        return
-    try:
-        lock = lock_run(folder)
-    except BadInput:
-        print(f"{folder}: still training, so its W&B run is not updated; evaluate again afterwards")
-        return
-    with lock:
-        again = {"earlier": earlier, "resumed_at": run.record["images"], "kind": module.shows}
-        loggers = configuration.build(module.config["logger"], folder=folder, config=module.config, **again)
-        for logger in [logger for logger in loggers if isinstance(logger, RunLogger)]:
-            logger.start()
-            logger.summary(_summary(run.record, result))
-            run.update(wandb=logger.info or earlier)
-            logger.finish()
-
-
-def _summary(record: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
-    """The models' scores, merged with the summary at the end of training."""
-    split = result["data"]["split"]
-    best = {"best": record["best"]["value"]} if record.get("best") else {}
-    values: Json = {"images": record["images"], **best}
-    for row in result["rows"]:
-        if row["kind"] == "model":
-            which = row["name"].removeprefix("model").removeprefix(", ")
-            values |= {"/".join(filter(None, [split, which, name])): s["value"] for name, s in row["scores"].items()}
-    return values
-
-
-def _said(result: Mapping[str, Any], folder: Path, out: Path, own: bool) -> list[str]:
-    """The printed tables, their meaning, and paths."""
-    data = result["data"]
-    known = data["unnamed"] < data["faces"]
-    faces, people = f"{data['faces']:,} faces", f"{data['people']:,} people" if known else "unknown people"
-    at = f"checkpoint {result['checkpoint']['name']} at {result['checkpoint']['images']:,} images"
-    strange = "" if data["split"] == "train" or data["cautions"] else ", none of them in the training set"
-    said = [f"{data['split']} split of {data['source']}: {faces} of {people}{strange}; {at}"]
-    for found in table.tables(result):
-        ways = [f"{table.measure(name).label} {_arrow(name)}" for name in found.scores]
-        said += ["", f"{found.title} ({', '.join(ways)}; {table.BEST} the best)", *table.lines(found)]
-    said += [*edits_said(result), "", *result["verdict"], *result["notes"]]
-    said += [f"{table.label(name)} is left out: {why}." for name, why in result["reasons"].items()]
-    said += ["", f"  scores  {out}", *([f"  report  {folder}/report.html"] if own else [])]
-    longer = 2 * result["checkpoint"]["images"]
-    return [*said, f"To continue:  {words.train(words.word('resume', folder), f'trainer.max_images={longer}')}"]
-
-
-def _arrow(name: str) -> str:
-    return {"higher": "up", "lower": "down", "one": "1"}[table.measure(name).better]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,11 +16,12 @@ from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import baselines, comparison
 from faceforge.evaluation.baselines import Fitting, Sampler
 from faceforge.evaluation.judged import Judged, Part, Tick, about
-from faceforge.evaluation.real_features import RealFeatures
+from faceforge.evaluation.kept import Key
+from faceforge.evaluation.real_features import RealFaces, RealFeatures
 from faceforge.metrics.diversity import diversity
 from faceforge.metrics.features import Extractor
 from faceforge.metrics.fid import fid
-from faceforge.metrics.kid import kid
+from faceforge.metrics.kid import halves, kid
 from faceforge.metrics.precision_recall import precision_recall
 from faceforge.metrics.swd import patch_swd
 from faceforge.metrics.table import find, full_name
@@ -28,6 +31,8 @@ from faceforge.schemes.base import Scheme
 from faceforge.schemes.latent_space import Density, LatentSpace
 from faceforge.types import Json
 
+OTHER_PEOPLE, FROM_TRAINING = "real faces of other people", "the run's own training faces"
+HALVES = "real faces, half against half"
 AT_ONCE = 64  # codes decoded at a time
 DISTANCES = (fid, kid, diversity)
 METRICS = ("fid", "kid", "diversity", "precision", "recall", "density", "coverage")  # of an extractor's features
@@ -50,17 +55,20 @@ def score_generated(
 ) -> Part:
     """Scores of generated against real faces by each extractor, for each density of codes.
 
-    The verdict is on the density with the lowest KID by the first extractor.
+    The verdict is on the density with the lowest KID by the first extractor. Where the run learned from another set
+    (``fitting.data``), its faces are a row as well, and half of the real faces against the other half is the floor.
     """
     against = Reals(judged, extractors, module.device, seed, tick)
     part = Part()
-    kinds = {"model": _samplers(module, judged.data, seed), "baseline": baselines.samplers(fitting, seed)}
+    kinds = {"model": _samplers(module, fitting.data, seed), "baseline": baselines.samplers(fitting, seed)}
     for kind, rows in kinds.items():
         part.rows += [against.row(row.name, kind, row.sample(len(judged.places))) for row in rows]
         part.how |= {row.name: row.how for row in rows}
-    if len(others.places):
+    if others.data is not judged.data:
+        part.rows += [against.floor(others, FROM_TRAINING), against.halves()]
+    elif len(others.places):
         part.rows.append(against.floor(others))
-    part.protocols = against.protocols
+    part.protocols, part.kept, part.faces = against.protocols, against.kept, {"generated": judged}
     part.reasons = {name: why for name, why in against.reasons.items() if name not in part.protocols}
     models = [row for row in part.rows if row["kind"] == "model"]
     model = min(models, key=_kid_of)  # of densities the best
@@ -111,20 +119,21 @@ class Reals:
     """Real faces with their features by each extractor, the reference of all rows."""
 
     def __init__(
-        self, judged: Judged, extractors: Sequence[Extractor], device: torch.device, seed: int, tick: Tick
+        self, faces: RealFaces, extractors: Sequence[Extractor], device: torch.device, seed: int, tick: Tick
     ) -> None:
-        self.judged, self.device, self.seed, self.tick = judged, device, seed, tick
+        self.groups, self.device, self.seed, self.tick = faces.groups, device, seed, tick
         self.extractors = {extractor.key: extractor for extractor in extractors}
-        self.images = judged.data.images(judged.split, judged.places)
-        self.features = self._of_faces(judged, self.images)
+        self.images = faces.images()
+        self.features = self._of_faces(faces, self.images)
         self.protocols: dict[str, Json] = {}
         self.reasons: dict[str, str] = {}
+        self.kept: dict[Key, np.ndarray] = {}
 
-    def _of_faces(self, judged: Judged, images: Tensor) -> dict[str, Tensor]:
+    def _of_faces(self, faces: RealFaces, images: Tensor) -> dict[str, Tensor]:
         """The features of real faces, from their file where there is one."""
         found = {}
         for key, extractor in self.extractors.items():
-            kept = RealFeatures(judged, images, extractor, self.device.type)
+            kept = RealFeatures(faces, images, extractor, self.device.type)
             values = kept.read()
             if values is None:
                 values = self._features(extractor, images)
@@ -150,32 +159,52 @@ class Reals:
         features = {key: self._features(extractor, images) for key, extractor in self.extractors.items()}
         return self._row(name, kind, images, features, None)
 
-    def floor(self, others: Judged) -> Json:
+    def floor(self, others: RealFaces, name: str = OTHER_PEOPLE) -> Json:
         """The row of real faces of other people: what a perfect model would reach at equal counts."""
-        images = others.data.images(others.split, others.places)
+        images = others.images()
         features = self._of_faces(others, images)
-        return self._row("real faces of other people", "floor", images, features, others.groups)
+        return self._row(name, "floor", images, features, others.groups)
+
+    def halves(self) -> Json:
+        """The row of one half of these faces against the other, without common people: the floor of any model.
+
+        Its counts are half as large, which matters to all scores but KID and diversity.
+        """
+        first, second = halves(self.groups, self.seed)
+        half, groups = copy.copy(self), [self.groups[n] for n in second]
+        half.images, half.groups = self.images[first], [self.groups[n] for n in first]
+        half.features = {key: features[first] for key, features in self.features.items()}
+        features = {key: features[second] for key, features in self.features.items()}
+        return half._row(HALVES, "floor", self.images[second], features, groups)
 
     def _row(self, name: str, kind: str, images: Tensor, features: Mapping[str, Tensor], groups: Groups | None) -> Json:
         cells: dict[str, Json] = {}
+        kept = name if kind != "floor" else None  # its faces are other and more than those that are generated
         for key, fakes in features.items():
-            cells |= self._scored([full_name(metric, key) for metric in METRICS], partial(self._by, key, fakes, groups))
-        cells |= self._scored(["swd"], lambda: _tried(1, lambda: [self._swd(images)]))
+            names = [full_name(metric, key) for metric in METRICS]
+            cells |= self._scored(kept, names, partial(self._by, key, fakes, groups))
+        cells |= self._scored(kept, ["swd"], lambda: _tried(1, lambda: [self._swd(images)]))
         return {"name": name, "kind": kind, "table": "generated", "faces": len(images), "scores": cells}
 
-    def _scored(self, names: Sequence[str], scores: Callable[[], Iterable[Score | str]]) -> dict[str, Json]:
-        """The cells of some scores; a text in place of one is why it is left out."""
+    def _scored(
+        self, row: str | None, names: Sequence[str], scores: Callable[[], Iterable[Score | str]]
+    ) -> dict[str, Json]:
+        """The cells of some scores; a text in place of one is why it is left out. What single faces contributed to a
+        named row is kept.
+        """
         cells = {}
         for name, score in zip(names, scores(), strict=True):
             if isinstance(score, Score):
                 cells[name] = self._cell(name, score)
+                parts = score.parts.items() if row else ()
+                self.kept |= {("generated", row or "", name, of): part.numpy() for of, part in parts}
             else:
                 self.reasons[name] = score
         return cells
 
     def _by(self, key: str, fakes: Tensor, groups: Groups | None) -> list[Score | str]:
         """The METRICS of one extractor's features."""
-        reals, who, stamp = self.features[key], self.judged.groups, self.extractors[key].protocol
+        reals, who, stamp = self.features[key], self.groups, self.extractors[key].protocol
         found = [_tried(1, lambda score=score: [score(reals, fakes, who, groups, stamp)]) for score in DISTANCES]
         found.append(_tried(4, lambda: precision_recall(reals, fakes, who, self.seed, stamp).values()))
         return list(chain.from_iterable(found))

@@ -11,6 +11,7 @@ from torch import Tensor
 from faceforge.evaluation import baselines, comparison
 from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.judged import Judged, Part, Tick, about, chunk_size
+from faceforge.metrics import identity
 from faceforge.metrics.bootstrap import Resamples
 from faceforge.metrics.image_scores import ImageScores
 from faceforge.metrics.table import measure
@@ -40,9 +41,13 @@ def score_images(
     part.rows = [_image_row(name, values, who) for name, values in joined.items()]
     stamp = {"interval": who.protocol, "images": len(judged.places), "people": who.people, "seed": seed}
     part.protocols = {name: {**about(name), **scores.protocol(name), **stamp} for name in scores.names}
+    for name in identity.HOW.keys() & part.protocols.keys():
+        part.protocols[name]["between_people"] = scores.between_people(judged.groups)
     part.beats = {
         name: flag for name in scores.names if (flag := _paired_flag(part.rows, joined, name, who)) is not None
     }
+    part.kept = {("images", row, s, "faces"): values for row, found in joined.items() for s, values in found.items()}
+    part.faces = {"images": judged}
     part.verdict = comparison.sentences(part.rows, part.rows[0], part.beats)
     return part
 

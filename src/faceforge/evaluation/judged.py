@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import comparison
+from faceforge.evaluation.kept import Key
 from faceforge.metrics import table
 from faceforge.metrics.units import Groups
 from faceforge.types import Json
@@ -33,11 +37,37 @@ class Judged:
         """The number of different people; each unknown face counts as one."""
         return len({group for group in self.groups if group}) + sum(group is None for group in self.groups)
 
+    @property
+    def names(self) -> list[str]:
+        """The ids of the faces."""
+        return [self.data.ids[row] for row in self.data.rows[self.split][self.places]]
+
     def some(self, count: int, seed: int) -> Judged:
         """At most this many of them, a keyed subset."""
         if count >= len(self.places):
             return self
-        chosen = np.sort(counter_rng.permutation(seed, "evaluate/faces", 0, len(self.places))[:count])
+        return self.only(np.sort(counter_rng.permutation(seed, "evaluate/faces", 0, len(self.places))[:count]))
+
+    @property
+    def key(self) -> Mapping[str, str]:
+        """What tells these faces from others."""
+        summary = self.data.summary()
+        places = hashlib.sha256(self.places.astype("<i8").tobytes()).hexdigest()
+        known = {name: str(summary[name]) for name in ("source", "manifest", "protocol_hash")}
+        return {**known, "split": self.split, "positions": places}
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the packed faces."""
+        return self.data.packed_folder
+
+    def images(self) -> Tensor:
+        """The faces (N, C, H, W) in [-1, 1]."""
+        return self.data.images(self.split, self.places)
+
+    def only(self, kept: np.ndarray) -> Judged:
+        """Those at some indices (or where a mask is true)."""
+        chosen = np.arange(len(self.places))[kept]
         return Judged(self.data, self.split, self.places[chosen], [self.groups[n] for n in chosen])
 
     def chunks(self, size: int) -> list[np.ndarray]:
@@ -47,7 +77,11 @@ class Judged:
 
 @dataclass
 class Part:
-    """The entries of one kind of scores in evaluation.json."""
+    """The entries of one kind of scores in evaluation.json.
+
+    ``kept`` are values of single faces by table, row, score and whose they are, and ``faces`` the faces of each table,
+    for evaluation.npz (kept.py).
+    """
 
     rows: list[Json] = field(default_factory=list)
     protocols: dict[str, Json] = field(default_factory=dict)
@@ -56,6 +90,8 @@ class Part:
     beats: dict[str, comparison.Flag] = field(default_factory=dict)
     verdict: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    kept: dict[Key, np.ndarray] = field(default_factory=dict)
+    faces: dict[str, Judged] = field(default_factory=dict)
 
 
 def all_faces(data: FaceData, split: str) -> Judged:
@@ -69,7 +105,7 @@ def other_people(judged: Judged) -> Judged:
     split = max((name for name in judged.data.counts if name != judged.split), key=judged.data.counts.__getitem__)
     pool, known = all_faces(judged.data, split), {group for group in judged.groups if group is not None}
     apart = np.array([n for n, group in enumerate(pool.groups) if group not in known], dtype=np.int64)
-    return Judged(pool.data, split, pool.places[apart], [pool.groups[n] for n in apart])
+    return pool.only(apart)
 
 
 def chunk_size(data: FaceData) -> int:

@@ -4,34 +4,59 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from faceforge.evaluation.judged import Judged
 from faceforge.io.files import atomic_path
 from faceforge.io.images import to_uint8
 from faceforge.metrics.features import Extractor
+from faceforge.metrics.units import Groups
 
 FOLDER = "features"  # in the folder of the packed faces
 KEPT = 32  # files a folder; the oldest go
 NAME = "features"  # of the tensor
 
 
+class RealFaces(Protocol):
+    """Real faces that are scored against."""
+
+    @property
+    def groups(self) -> Groups:
+        """The person of each; None if unknown."""
+        ...
+
+    @property
+    def key(self) -> Mapping[str, str]:
+        """What tells these faces from others."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where what is computed from them is kept; it may be read-only."""
+        ...
+
+    def images(self) -> Tensor:
+        """The faces (N, C, H, W) in [-1, 1]."""
+        ...
+
+
 @dataclass(frozen=True)
 class RealFeatures:
-    """The file of an extractor's features of the judged faces, whose ``images`` (N, C, H, W) these are.
+    """The file of an extractor's features of real faces, whose ``images`` (N, C, H, W) these are.
 
     A file counts only if its key, which holds a hash of all pixels, and its checksum are right.
     """
 
-    judged: Judged
+    faces: RealFaces
     images: Tensor
     extractor: Extractor
     device: str  # the kind that computes; others round differently
@@ -58,18 +83,14 @@ class RealFeatures:
     @cached_property
     def _key(self) -> dict[str, str]:
         """All that another value of would give other features."""
-        summary = self.judged.data.summary()
-        faces = {name: str(summary[name]) for name in ("source", "manifest", "protocol_hash")}
-        places = hashlib.sha256(self.judged.places.astype("<i8").tobytes()).hexdigest()
-        pixels = _digest(to_uint8(self.images))
-        return {**faces, "split": self.judged.split, "positions": places, "pixels": pixels} | {
+        return {**self.faces.key, "pixels": _digest(to_uint8(self.images))} | {
             **self.extractor.protocol, "key": self.extractor.key, "device": self.device, "torch": torch.__version__,
         }  # fmt: skip
 
     @cached_property
     def _path(self) -> Path:
         digest = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()
-        return self.judged.data.packed_folder / FOLDER / f"{self.extractor.key}-{digest[:24]}.safetensors"
+        return self.faces.folder / FOLDER / f"{self.extractor.key}-{digest[:24]}.safetensors"
 
 
 def _digest(values: Tensor) -> str:

@@ -30,9 +30,10 @@ def evaluate(
 ) -> Part:
     """All scores that apply to a module, of generated faces by each extractor (by default EfficientNet-lite0).
 
-    ``others`` are faces of other people, for the row of real faces. ``tick`` receives the number of finished faces.
+    ``others`` are faces of other people, for the row of real faces. If they are of another set, it is the one that the
+    run learned from, and baselines are fitted to it. ``tick`` receives the number of finished faces.
     """
-    fitting = Fitting(judged.data, seed, max(1, chunk_size(judged.data) // 4))
+    fitting = Fitting(others.data, seed, max(1, chunk_size(judged.data) // 4))
     whole = Part()
     if isinstance(module, PairedScheme):
         _join(whole, score_images(module, judged, fitting, seed, tick))

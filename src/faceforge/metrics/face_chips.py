@@ -135,6 +135,12 @@ def sampled(images: Tensor, places: Tensor) -> Tensor:
     return (1 - low) * upper + low * lower
 
 
+@functools.cache
+def _forests() -> dlib_models.Forests:
+    """The trees of the five points, which take a second to read."""
+    return dlib_models.forests(dlib_models.read(dlib_models.POINTS))
+
+
 class FaceChips(nn.Module):
     """Aligned faces of pictures that show one face each, which fills about the middle of the picture.
 
@@ -145,7 +151,7 @@ class FaceChips(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.points = Points(dlib_models.forests(dlib_models.read(dlib_models.POINTS, "identity")))
+        self.points = Points(_forests())
         goal = (torch.tensor(CHIP_POINTS) + CHIP_PADDING) / (1 + 2 * CHIP_PADDING) * SIDE
         self.goal: Tensor
         self.register_buffer("goal", goal, persistent=False)

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from faceforge.errors import BadInput
 from faceforge.losses import Perceptual
-from faceforge.metrics import pairs
+from faceforge.metrics import identity, pairs
+from faceforge.metrics.dlib_face import DlibFace
 from faceforge.metrics.features.base import Maps
 from faceforge.metrics.features.squeezenet import SqueezeNetMaps
 from faceforge.metrics.table import full_name, metric_of
+from faceforge.metrics.units import Groups
 
 HOW = {
     "psnr": "mean over images of -10 log10(MSE), range 1, at most 100",
@@ -23,6 +25,7 @@ HOW = {
     "mse": "mean squared error, range 1",
     "ciede2000": "mean over pixels of CIEDE2000, sRGB, D65 (scikit-image)",
     "perceptual": "squared distance of feature maps of unit length, mean over places and maps (Zhang et al. 2018)",
+    **identity.HOW,
 }
 
 
@@ -49,6 +52,9 @@ class ImageScores:
         self.device = device
         self.reasons: dict[str, str] = {}
         self._maps = self._feature_maps()
+        self._faces = self._face_network(min(height, width))
+        self._descriptions: list[Tensor] = []  # of the targets, each aligned by its own points
+        self._aligned = 0
         if channels != 3:
             self.reasons["ciede2000"] = "the targets are grey"
         if min(height, width) < pairs.LEAST_SSIM:
@@ -62,6 +68,16 @@ class ImageScores:
             self.reasons["perceptual"] = str(error)
             return None
 
+    def _face_network(self, side: int) -> DlibFace | None:
+        reason = f"needs {identity.LEAST_SIDE} pixels a side, the targets have {side}"
+        if side >= identity.LEAST_SIDE:
+            try:
+                return DlibFace().to(self.device)
+            except BadInput as error:
+                reason = str(error)
+        self.reasons |= dict.fromkeys(identity.HOW, reason)
+        return None
+
     @property
     def names(self) -> list[str]:
         """The scores that are computed."""
@@ -74,15 +90,35 @@ class ImageScores:
     def protocol(self, name: str) -> dict[str, Any]:
         """The protocol of a score."""
         metric = metric_of(name)
-        extra = self._maps.protocol if metric == "perceptual" and self._maps else {}
+        extra: dict[str, Any] = self._maps.protocol if metric == "perceptual" and self._maps else {}
+        if metric in identity.HOW and self._faces:
+            faces = sum(map(len, self._descriptions))
+            extra = {**self._faces.protocol, "not_aligned": faces - self._aligned, "threshold": identity.THRESHOLD}
         return {"metric": HOW[metric], **extra, "outputs": "clamped to [0, 1], not rounded"}
+
+    def between_people(self, groups: Groups) -> dict[str, Any]:
+        """`identity.between_people` of all targets so far, of whom ``groups`` names the people; empty without it."""
+        return identity.between_people(torch.cat(self._descriptions), groups) if self._descriptions else {}
 
     @torch.no_grad()
     def __call__(self, rows: Mapping[str, Tensor], target: Tensor) -> dict[str, dict[str, Tensor]]:
         """{row: {score: (N,) float64}} of outputs (N, C, H, W) in [-1, 1], clamped, against such targets."""
-        right = _unit(target)
+        right, made = _unit(target), {row: _unit(outputs) for row, outputs in rows.items()}
         maps = self._maps(right.float().to(self.device)) if self._maps else None
-        return {row: self._score(_unit(outputs), right, maps) for row, outputs in rows.items()}
+        scores = {row: self._score(outputs, right, maps) for row, outputs in made.items()}
+        for row, alike in self._identity(made, right).items():
+            scores[row] |= {"identity": alike, "same_person": identity.same_person(alike).double()}
+        return scores
+
+    def _identity(self, made: Mapping[str, Tensor], right: Tensor) -> dict[str, Tensor]:
+        """The similarity (N,) of each row's outputs to the targets; empty without a network."""
+        if self._faces is None:
+            return {}
+        pictures = [(2 * images - 1).float().to(self.device) for images in (right, *made.values())]
+        (own, *others), aligned = self._faces.describe(pictures)
+        self._descriptions.append(own.cpu())
+        self._aligned += int(aligned.sum())
+        return {row: identity.similarity(own, of).cpu().double() for row, of in zip(made, others, strict=True)}
 
     def _score(self, made: Tensor, right: Tensor, maps: list[Tensor] | None) -> dict[str, Tensor]:
         scores = {"mae": pairs.mae(made, right), "mse": pairs.mse(made, right), "psnr": pairs.psnr(made, right)}

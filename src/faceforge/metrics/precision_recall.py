@@ -39,9 +39,8 @@ def precision_recall(
     x, y = real.detach().cpu().double(), fake.detach().cpu().double()
     if min(len(x), len(y)) <= K_DENSITY:
         raise ValueError(f"{min(len(x), len(y))} faces: each must have {K_DENSITY} neighbours")
-    in_real, _ = hits(y, x, radii(x, K))
-    in_fake, _ = hits(x, y, radii(y, K))
-    crowd, held = hits(y, x, radii(x, K_DENSITY))
+    (close, wide), (around_fake,) = radii(x, K, K_DENSITY), radii(y, K)
+    in_real, in_fake, crowd, held = hits(x, y, close, around_fake, wide)
     who = {"fake": Resamples([None] * len(y), seed), "real": Resamples(real_groups or [None] * len(x), seed)}
     parts = {
         "precision": (in_real > 0, "fake", K),
@@ -62,13 +61,27 @@ def _score(values: Tensor, of: str, who: Resamples, protocol: Mapping[str, Any])
     return Score(float(values.mean()), low, high, protocol, {of: values})
 
 
-def radii(points: Tensor, k: int) -> Tensor:
-    """Distance of each point (N, D) to its k-th neighbour among the others: (N,)."""
-    parts = [torch.cdist(part, points).kthvalue(k + 1, dim=1).values for part in points.split(BLOCK)]
-    return torch.cat(parts)
+def radii(points: Tensor, *ks: int) -> list[Tensor]:
+    """Distance of each point (N, D) to its k-th neighbour among the others, for each k: (N,) each."""
+    parts = [torch.cdist(part, points).topk(max(ks) + 1, largest=False).values for part in points.split(BLOCK)]
+    return [torch.cat([part[:, k] for part in parts]) for k in ks]
 
 
-def hits(points: Tensor, centres: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of balls that contain each of (M, D) points, and of points in each of (N, D) balls: (M,), (N,)."""
-    found = [torch.cdist(part, centres) <= radius for part in points.split(BLOCK)]
-    return torch.cat([part.sum(1) for part in found]), torch.stack([part.sum(0) for part in found]).sum(0)
+def hits(
+    real: Tensor, fake: Tensor, close: Tensor, around_fake: Tensor, wide: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """In how many balls each point (M, D) or (N, D) lies, and how many fake points each wide ball holds.
+
+    In order: fake points in real balls of radius ``close`` (M,), real points in fake balls (N,), fake points in real
+    balls of radius ``wide`` (M,), and what the wide balls hold (N,).
+    """
+    in_real, crowd = [], []
+    in_fake, held = (torch.zeros(len(real), dtype=torch.int64) for _ in range(2))
+    for part, radius in zip(fake.split(BLOCK), around_fake.split(BLOCK), strict=True):
+        distances = torch.cdist(part, real)
+        in_real.append((distances <= close).sum(1))
+        in_fake += (distances <= radius[:, None]).sum(0)
+        inside = distances <= wide
+        crowd.append(inside.sum(1))
+        held += inside.sum(0)
+    return torch.cat(in_real), in_fake, torch.cat(crowd), held

@@ -47,6 +47,8 @@ MEASURES = {
     "mse": Measure("MSE", "lower", 5),
     "ciede2000": Measure("CIEDE2000", "lower", 2),
     "perceptual": Measure("perceptual", "lower", 4),
+    "identity": Measure("identity", "higher", 3),
+    "same_person": Measure("same person", "higher", 3),
     "fid": Measure("FID", "lower", 2),
     "kid": Measure("KID", "lower", 4),
     "swd": Measure("patch SWD", "lower", 1),
@@ -57,7 +59,6 @@ MEASURES = {
     "diversity": Measure("diversity", "one", 3),
     "flips": Measure("flips", "higher", 3),
     "leakage": Measure("leakage", "lower", 3),
-    "identity": Measure("identity", "higher", 3),
     "change": Measure("pixel change", "lower", 4),
     "gain": Measure("PSNR gain", "higher", 2, "dB"),
 }
@@ -153,15 +154,16 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     """One table per kind of score and extractor in an evaluation.json; none for other data.
 
     Images have one table. Of generated faces each extractor has its own, and what needs none stands in the first.
+    Forced scores are called so.
     """
     listed = current(result).get("rows")
     rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
-    found = []
+    found, forced = [], ", forced: comparable with no others" if result.get("forced") else ""
     for kind, title in TITLES.items():
         here = [row for row in rows if row.get("table") == kind]
         known = {str(name): None for row in here for name in _mapping(row.get("scores"))}
         parts = _by_extractor([name for name in known if metric_of(name) in MEASURES], kind == "generated")
-        found += [Table(_titled(title, extractor, scores), scores, here) for extractor, scores in parts.items()]
+        found += [Table(_titled(title, key, scores) + forced, scores, here) for key, scores in parts.items()]
     return found
 
 
@@ -194,11 +196,7 @@ def lines(table: Table, width: int = WIDTH) -> list[str]:
         body.append([str(row["name"]), *(_shown(table, row, name) for name in table.scores)])
         if row.get("kind") != "baseline":
             body.append(["  95 %", *(_interval(table, row, name) for name in table.scores)])
-    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    said: list[str] = []
-    for part in _fitting(widths, width):
-        said += [""] * bool(said) + [_aligned([cells[n] for n in part], [widths[n] for n in part]) for cells in body]
-    return said
+    return aligned(body, width)
 
 
 def _fitting(widths: Sequence[int], width: int) -> list[list[int]]:
@@ -229,11 +227,20 @@ def _interval(table: Table, row: Mapping[str, Any], score: str) -> str:
     return interval(measure(score), table.cell(row, score)) + " "
 
 
+def aligned(body: Sequence[Sequence[str]], width: int = WIDTH) -> list[str]:
+    """Rows of as many cells as lines of aligned columns, the first to the left and all others to the right.
+
+    Columns that do not fit into ``width`` stand below, each row again beside them.
+    """
+    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
+    said: list[str] = []
+    for part in _fitting(widths, width):
+        said += [""] * bool(said) + [_aligned([cells[n] for n in part], [widths[n] for n in part]) for cells in body]
+    return said
+
+
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = (
-        cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join([first, *rest]).rstrip()
+    return "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

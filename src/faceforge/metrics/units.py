@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Groups = Sequence[str | int | None]
+from faceforge.metrics.bootstrap import Groups, unit_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,8 @@ class Score:
 
 
 def units(groups: Groups | None, n: int) -> Tensor:
-    """The unit number of each image: (n,) int64. None is its own unit."""
-    if groups is not None and len(groups) != n:
-        raise ValueError(f"{len(groups)} group labels for {n} images")
-    keys = range(n) if groups is None else [(i,) if g is None else g for i, g in enumerate(groups)]
-    numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return torch.tensor([numbers[key] for key in keys], dtype=torch.int64)
+    """As unit_numbers(), as a tensor (n,) int64."""
+    return torch.from_numpy(unit_numbers(groups, n))
 
 
 def enough_units(groups: Groups | None, n: int) -> Tensor:

@@ -35,6 +35,16 @@ class Facts:
         return Record(current(Record.read(self.folder / "evaluation.json")))
 
     @cached_property
+    def other_evaluations(self) -> list[Record]:
+        """evaluation-<data>.json of other sets, by name."""
+        return [Record.read(path) for path in sorted(self.folder.glob("evaluation-*.json"))]
+
+    @cached_property
+    def audit(self) -> Record:
+        """audit/audit.json. The sheet beside it shows real people, and no page takes it."""
+        return Record.read(self.folder / "audit" / "audit.json")
+
+    @cached_property
     def config_text(self) -> str:
         """config.yaml as it stands there."""
         return text_of(self.folder / "config.yaml")

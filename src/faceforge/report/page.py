@@ -86,6 +86,31 @@ class Report(Facts):
         found = self.evaluation.part("edits")
         return Edits(found) if found else None
 
+    def others(self) -> list[tuple[str, Record, list[Table]]]:
+        """Of the evaluations on other sets: the set's name, all, and the tables."""
+        found = [(name, each) for each in self.other_evaluations if isinstance(name := each.at("data.set"), str)]
+        return [(name, each, shown) for name, each in found if (shown := tables(each))]
+
+    @property
+    def audit_said(self) -> list[tuple[str, list[str]]]:
+        """Sentences of the audit by part. It names files and people elsewhere, which are left there."""
+        parts = self.audit.part("said").items()
+        return [
+            (part, [line for line in lines if isinstance(line, str)])
+            for part, lines in parts
+            if isinstance(lines, list)
+        ]
+
+    @property
+    def audit_spaces(self) -> list[tuple[str, ...]]:
+        """Where copies were sought, how many were found, below which ratio a face is one, and the test of the set."""
+        found = [(name, Record.of(about)) for name, about in self.audit.part("memorisation.spaces").items()]
+        keys = ("copies", "copy_below_ratio", "ratio_to_chance", "p")
+        return [
+            (name, *(f"{value:.3g}" if (value := about.number(key)) is not None else "" for key in keys))
+            for name, about in found
+        ]
+
     @property
     def charts(self) -> list[Chart]:
         """The curves, all up to the same number of images."""

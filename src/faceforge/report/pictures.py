@@ -48,7 +48,18 @@ def large(folder: Path, images: int) -> Picture | None:
         return None
     if path.stat().st_size <= LARGE_BYTES:
         return Picture(images, *grid[1].size, _uri(path.read_bytes(), "png"))
-    data, size = _webp(grid[1], 1600, quality=90)
+    return small(images, grid[1])
+
+
+def last(folder: Path) -> tuple[int, Image.Image] | None:
+    """The last grid of `samples/` that can be read, and the images seen there."""
+    names = sorted((path for path in (folder / "samples").glob("*.png") if path.stem.isdecimal()), reverse=True)
+    return next((grid for path in names if (grid := _open(path)) is not None), None)
+
+
+def small(images: int, picture: Image.Image, side: int = 1600) -> Picture:
+    """A picture as WebP, at most ``side`` pixels long."""
+    data, size = _webp(picture, side, quality=90)
     return Picture(images, *size, _uri(data, "webp"))
 
 

@@ -134,17 +134,17 @@ def cells(entry: Entry) -> dict[str, str]:
     """What the table shows of a run."""
     images, best = entry.record.number("images"), entry.best
     return {
-        "name": _printable(entry.name),
-        **{group: _printable(entry.choice(group) or "-") for group in ("model", "data", "task")},
+        "name": printable(entry.name),
+        **{group: printable(entry.choice(group) or "-") for group in ("model", "data", "task")},
         "images": "-" if images is None else f"{images:,.0f}",
-        "best": f"{_printable(str(best['metric'])).removeprefix('val/')} {best['value']:.4g}" if best else "-",
-        "state": _printable(entry.state),
+        "best": f"{printable(str(best['metric'])).removeprefix('val/')} {best['value']:.4g}" if best else "-",
+        "state": printable(entry.state),
         "age": "-" if entry.age is None else duration(entry.age),
         "size": in_bytes(entry.size),
     }
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names of folders and what files say may hold anything, also what moves the cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
@@ -170,10 +170,10 @@ def remarks(found: Found) -> list[str]:
     """Lines about folders that are not in the table."""
     said = []
     if found.broken:
-        named = ", ".join(f"{_printable(name)} ({why})" for name, why in sorted(found.broken.items()))
+        named = ", ".join(f"{printable(name)} ({why})" for name, why in sorted(found.broken.items()))
         said.append(f"{_counted(len(found.broken), 'folder')} cannot be read: {named}")
     if found.foreign:
-        named = ", ".join(map(_printable, sorted(found.foreign)))
+        named = ", ".join(map(printable, sorted(found.foreign)))
         said.append(f"{_counted(len(found.foreign), 'folder')} without a run: {named}")
     return said
 

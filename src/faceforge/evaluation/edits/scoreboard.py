@@ -52,7 +52,7 @@ class Scoreboard:
         say("codes for directions")
         codes = editor.codes(people.data.pictures(people.editor)).double().numpy()
         ways = ways_of(codes, self.module.code_range, people.names, people.labels[people.editor], seed, say)
-        identity, why = face_identity(self.module.device)
+        identity, why = face_identity(self.module.device, min(people.data.height, people.data.width))
         judges, found = judges_of(people, self.module.device, identity, seed, say)
         board = Board(people, judges, ways, found, seed, {**self.reasons, **_untrusted(found, self.names)})
         known = [name for name in self.names if name in judges.predictor.names]

@@ -58,8 +58,8 @@
       cursor.setAttribute("x2", area.x + area.width * at / end);
       if (!cursor.isConnected) svg.append(cursor);
       values.forEach((value, i) => { value.textContent = near[i][1]; });
-      const axis = chart.dataset.axis, counted = Math.round(at).toLocaleString("en") + " images";
-      caption.textContent = title + " at " + (axis === "images" ? counted : axis + " " + at.toLocaleString("en"));
+      const unit = chart.dataset.unit, whole = Math.round(at).toLocaleString("en") + " " + unit;
+      caption.textContent = title + " at " + (unit === "strength" ? unit + " " + at.toLocaleString("en") : whole);
     });
     svg.addEventListener("pointerleave", () => {
       cursor.remove();

@@ -1,0 +1,242 @@
+"""`faceforge audit`: copied training faces, faces on both sides of the split, and who is served worse.
+
+The sheet shows real people. It stays in the folder `audit/` of the run: no logger, report, export or artifact takes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from faceforge import counter_rng
+from faceforge.data.datamodule import FaceData
+from faceforge.engine import checkpoint, devices
+from faceforge.engine.progress import Progress
+from faceforge.engine.run import now, write_atomic
+from faceforge.errors import BadInput
+from faceforge.evaluation import command as evaluating
+from faceforge.evaluation import judged as chosen
+from faceforge.evaluation.audit import memory, people, served, spaces
+from faceforge.evaluation.audit.sheet import Trio, draw_sheet
+from faceforge.evaluation.judged import Judged, Tick
+from faceforge.io.images import write_png
+from faceforge.io.storage import is_writable
+from faceforge.metrics.copies import Extracted
+from faceforge.metrics.features import Extractor
+from faceforge.report import write_report
+from faceforge.schemes.abilities import Generates
+from faceforge.schemes.base import Scheme
+from faceforge.schemes.supervised import PairedScheme
+from faceforge.types import Json
+
+FOLDER, NAME, SHEET = "audit", "audit.json", "sheet.png"
+GENERATED, FEWEST = 1000, 20
+Options = evaluating.Options
+
+
+@dataclass
+class Findings:
+    """The parts of audit.json; ``reasons`` says why a part is left out. ``said`` are sentences by part."""
+
+    parts: Json = field(default_factory=dict)
+    said: dict[str, list[str]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    trios: list[Trio] = field(default_factory=list)
+
+
+def audit(asked: Options) -> None:
+    """Audit a run and write what was found. Raises BadInput."""
+    if asked.count is not None and asked.count < FEWEST:
+        raise BadInput(f"--count {asked.count}: must be at least {FEWEST}; with fewer faces nothing can be told")
+    path = checkpoint.find(asked.run, asked.checkpoint)
+    folder, record = evaluating._record(path)
+    out = asked.out or folder / FOLDER
+    own = out.resolve() == (folder / FOLDER).resolve()
+    taken = next((out / name for name in (NAME, SHEET) if (out / name).exists()), None)
+    if taken and not own and not asked.overwrite:
+        raise BadInput(f"{taken}: already exists; use --overwrite to replace it")
+    digest = evaluating._digest(path)
+    module = checkpoint.load(path, asked.trusted)
+    if not isinstance(module, Generates | PairedScheme):
+        raise BadInput(f"{folder}: makes neither faces from noise nor images from images, so there is nothing to audit")
+    if not any(record["data"].get("counts", {}).get(name) for name in people.HELD_OUT):
+        raise BadInput(f"{folder}: no faces were held out (data.val_fraction, data.test_fraction), to compare with")
+    data = evaluating._data(asked, folder, module.config, record)
+    if not is_writable(out):
+        raise BadInput(f"{out}: cannot be written; must be a folder that can, such as --out FOLDER")
+    found = _found(asked, module.to(devices.best()), data)
+    about = evaluating._about_run(folder, path, digest, module)
+    _write(out, {**about, **_result(asked, data, found), "created": now(), "command": evaluating._typed()}, found)
+    if own:
+        write_report(folder)
+    print("\n".join(_printed(found, out, folder if own else None)))
+
+
+def _found(asked: Options, module: Scheme, data: FaceData) -> Findings:
+    found = Findings()
+    judged = chosen.all_faces(data, asked.split)
+    judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
+    done, progress = 0, Progress(_work(asked, module, data, judged))
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        progress.update(done)
+
+    progress.start()
+    try:
+        twins = _both_sides(found, data, asked.seed)
+        tick(sum(data.counts.values()))
+        if isinstance(module, PairedScheme):
+            values, how = served.of_images(module, judged, tick)
+            _served(found, served.by_attribute(values, how, judged, "images", asked.seed))
+        if isinstance(module, Generates):
+            _generated(found, asked, module, judged, [twin.held_out for twin in twins], tick)
+    finally:
+        progress.close()
+    return found
+
+
+def _work(asked: Options, module: Scheme, data: FaceData, judged: Judged) -> int:
+    whole = sum(data.counts.values())
+    images = len(judged.places) if isinstance(module, PairedScheme) else 0
+    made = asked.count or GENERATED
+    compared = memory.work(2, made, people.Real.of(data)) + 2 * min(made, len(judged.places))
+    return whole + images + (compared if isinstance(module, Generates) else 0)
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+
+
+def _both_sides(found: Findings, data: FaceData, seed: int) -> list[people.Twins]:
+    """Near duplicates and people in the training set and in another split."""
+    twins, named = people.near_duplicates(data), people.named_on_both_sides(data)
+    files = [{"training": data.ids[t.training], t.split: data.ids[t.held_out]} for t in twins]
+    about: Json = {
+        "near_duplicates": {"pairs": len(twins), "files": files, "protocol": people.PROTOCOL},
+        "people_by_name": {"people": len(named), "names": named, "unnamed": sum(p is None for p in data.people)},
+    }
+    held_out = len({t.held_out for t in twins})
+    said = [
+        f"{held_out:,} held-out pictures are near duplicates of training pictures; audit.json lists the files."
+        if twins
+        else "No held-out picture is a near duplicate of a training picture."
+    ]
+    said.append(
+        f"{len(named):,} people are named on both sides of the split."
+        if named
+        else "No name is on both sides of the split."
+    )
+    try:
+        about["people_by_embedding"] = embedded = _same_people(data, devices.best(), seed)
+        count = len(embedded["groups"])
+        said.append(f"By face embedding, {count:,} groups of pictures of one person lie on both sides of the split.")
+    except BadInput as error:
+        found.reasons["people by face embedding"] = str(error)
+    found.parts["both_sides"], found.said["Both sides of the split"] = about, said + list(data.cautions)
+    return twins
+
+
+def _same_people(data: FaceData, device: torch.device, seed: int) -> Json:
+    extractor = spaces.face_embedding(device)
+    real = people.Real.of(data)
+    some = counter_rng.permutation(seed, "audit/embedded", 0, len(real.rows))[: spaces.EMBEDDED]
+    embeddings = torch.cat([extractor(real.images(part).to(device)).cpu() for part in _parts(some)])
+    groups = people.alike_on_both_sides(embeddings, real.training[torch.from_numpy(some.copy())])
+    files = [[data.ids[real.rows[some[n]]] for n in group] for group in groups]
+    return {"groups": files, "faces": len(some), "protocol": extractor.protocol}
+
+
+def _parts(places: people.Places) -> list[people.Places]:
+    return [places[first : first + people.CHUNK] for first in range(0, len(places), people.CHUNK)]
+
+
+def _served(found: Findings, about: served.Served) -> None:
+    found.parts.setdefault("by_attribute", []).append(served.plain(about))
+    found.said.setdefault("Who is served worse", []).extend(served.sentences(about))
+
+
+def _generated(
+    found: Findings, asked: Options, module: Generates, judged: Judged, duplicates: Sequence[int], tick: Tick
+) -> None:
+    """Copies among the generated faces, and which real faces they reach."""
+    data, device = judged.data, module.device
+    count = asked.count or GENERATED
+    faces = memory.sampled(module, data, count, asked.seed)
+    real = people.Real.of(data, duplicates)
+    looked, reasons = spaces.all_spaces(device, len(real.rows))
+    found.reasons |= reasons
+    try:
+        known = memory.remember(looked, faces, real, asked.seed, tick)
+        found.parts["memorisation"] = about = memory.plain(known) | {"seed": asked.seed, "density": "mixture"}
+        found.said["Copies of training faces"] = memory.sentences(about)
+        found.trios = _trios(known, faces)
+    except ValueError as error:
+        found.reasons["copies of training faces"] = str(error)
+    extractors = (space.extractor for space in looked if isinstance(space, Extracted))
+    features = next((extractor for extractor in extractors if isinstance(extractor, Extractor)), None)
+    if features is not None:
+        some = judged.some(count, asked.seed)
+        try:
+            values, how = served.of_generated(faces[: len(some.places)], some, features, device, tick)
+            _served(found, served.by_attribute(values, how, some, "generated", asked.seed))
+        except RuntimeError as error:
+            found.reasons["coverage by attribute"] = str(error)
+
+
+def _trios(known: memory.Memory, faces: Tensor) -> list[Trio]:
+    trios = []
+    for n in known.order()[: memory.SHOWN]:
+        look = known.best(n)
+        real = [known.real.images(place[n : n + 1].numpy())[0] for place in look.places]
+        near = [
+            f"{each.space.name} {float(a[n]):.2f} / {float(b[n]):.2f}"
+            for each in known.looks
+            for a, b in [each.distances]
+        ]
+        copy = bool(known.copies[n])
+        said = f"face {n}: {'copy' if copy else 'no copy'} by {look.space.name}, chance {known.log_chance[n].exp():.1g}"
+        trios.append(Trio([faces[n], *real], "   ".join(near), said, copy))
+    return trios
+
+
+# ----------------------------------------------------------------------------------------------------- where it goes
+
+
+def _result(asked: Options, data: FaceData, found: Findings) -> Json:
+    about = evaluating._about_data(data, chosen.all_faces(data, asked.split))
+    device = devices.name(min(1, devices.count()))
+    return {
+        "data": about,
+        **found.parts,
+        "said": found.said,
+        "reasons": found.reasons,
+        "seed": asked.seed,
+        "device": device,
+    }
+
+
+def _write(out: Path, result: Json, found: Findings) -> None:
+    """The sheet, which git must not take either, then the figures; an older sheet does not stay beside new figures."""
+    write_atomic(out / ".gitignore", "*\n")
+    if found.trios:
+        title = "Nearest pairs: pictures of real people. Keep this sheet here; do not publish it."
+        write_png(draw_sheet(found.trios, title), out / SHEET)
+    else:
+        (out / SHEET).unlink(missing_ok=True)
+    write_atomic(out / NAME, json.dumps(result, indent=1) + "\n")
+
+
+def _printed(found: Findings, out: Path, folder: Path | None) -> list[str]:
+    lines = []
+    for part, said in found.said.items():
+        lines += [part, *(f"  {line}" for line in said), ""]
+    lines += [f"Left out: {what}: {why}." for what, why in found.reasons.items()]
+    lines += [*([""] if found.reasons else []), f"  figures  {out / NAME}"]
+    lines += [f"  sheet    {out / SHEET}  (real people: keep it there)"] if found.trios else []
+    return [*lines, *([f"  report   {folder}/report.html"] if folder else [])]
