@@ -86,6 +86,7 @@ class Report(Facts):
         found = self.evaluation.part("edits")
         return Edits(found) if found else None
 
+    @property
     def others(self) -> list[tuple[str, Record, list[Table]]]:
         """Of the evaluations on other sets: the set's name, all, and the tables."""
         found = [(name, each) for each in self.other_evaluations if isinstance(name := each.at("data.set"), str)]
