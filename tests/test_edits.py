@@ -23,7 +23,7 @@ from faceforge.engine import training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command, predictors
 from faceforge.evaluation.edits import board as boards
-from faceforge.evaluation.edits import equal, identity, scoreboard
+from faceforge.evaluation.edits import equal, identity, scoreboard, ways
 from faceforge.evaluation.edits.curves import Faces, Judges, Point, curve
 from faceforge.evaluation.edits.people import People, asked_for
 from faceforge.evaluation.edits.ways import SHUFFLED, Editor, Way, ways_of
@@ -165,6 +165,41 @@ def test_ways_are_compared_where_they_cost_the_same():
         equal.at_cost(curves["dear"], 0.7)
 
 
+def board_of(**missing):
+    """Attributes of three faces of three people, edited by ``dear``, ``cheap`` and a control; some lack a way."""
+    ways = [Way("dear", {}, None), Way("cheap", {}, None), Way(SHUFFLED, {}, None, control=True)]
+    found = boards.Board(SimpleNamespace(), JUDGES, ways, {}, 0, {})
+    for name, left_out in missing.items():
+        curves = {"dear": costing(0.2), "cheap": costing(0.1), SHUFFLED: costing(0.3)}
+        found.add(name, {way: points for way, points in curves.items() if way != left_out}, ["p", "q", "r"], 0.5)
+    return found
+
+
+def test_the_best_way_at_equal_cost_is_named_with_the_others():
+    board = board_of(A=None, B=None)
+    said = boards.verdict(board)
+    assert said[0] == (
+        f"At equal similarity of faces, cheap flips most predictors of 2 attributes: 100% of faces "
+        f"(dear 28%, {SHUFFLED} 11%)."
+    )
+    assert said[1] == "cheap is better than dear (flips +72.2% to +72.2%, 95 % over people)."
+    rows = {row["name"]: row for row in boards._rows(board)}
+    assert [row["kind"] for row in rows.values()] == ["model", "model", "baseline", "floor", "floor"]
+    assert rows["dear"]["scores"]["flips"]["value"] == pytest.approx((1 / 9 + 4 / 9) / 2)
+    assert rows["dear"]["scores"]["identity"]["value"] == pytest.approx(0.7)
+    assert [rows[name]["scores"]["kid"]["value"] for name in ("no edit", "real faces with it")] == [1, 0.5]
+
+
+def test_where_a_way_has_no_direction_most_of_the_rest_is_compared():
+    few = board_of(A=None, B="cheap")
+    names, ways = few.compared
+    assert (names, [way.name for way in ways]) == (["A", "B"], ["dear", SHUFFLED])
+    assert few.reasons == {"B, cheap": "no direction of this kind was found"}
+    many = board_of(A=None, B=None, C=None, D="cheap")
+    names, ways = many.compared
+    assert (names, len(ways)) == (["A", "B", "C"], 3)
+
+
 def test_without_a_face_embedding_the_cost_is_the_change_of_pixels():
     editor, faces = faces_of()
     points = curve(editor, Judges(SEES), faces, way([1.0, 0, 0, 0]), (0.0, 0.8))
@@ -223,6 +258,15 @@ def test_every_kind_of_edit_is_a_way_and_moves_codes_as_the_space_does(code_rang
     for way in found[:3]:
         edited = space.edit(z, {"B": 1.5}, way.name.replace(" ", "_"))
         assert torch.equal(way.edit(z, "B", 1.5), edited)
+
+
+def test_a_logistic_direction_that_is_the_mean_difference_is_no_way_of_its_own():
+    codes, labels = coded()
+    labels[:, 1] = labels[:, 0]
+    space = LatentSpace.of_codes(codes, None, (("A", "B"), labels), {"seed": 0})
+    without = replace(space, made={**space.made, "without_logistic": ["B"]})
+    assert set(ways._own(without, "logistic")) == {"A"}
+    assert set(ways._own(without, "mean_difference")) == {"A", "B"}
 
 
 def test_shuffled_directions_are_as_long_as_the_true_ones_and_mean_nothing():

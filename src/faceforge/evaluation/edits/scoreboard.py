@@ -97,7 +97,8 @@ def _judge_one(board: Board, editor: Editor, name: str, count: int) -> None:
     images, groups = people.data.pictures(lacking), people.groups(lacking)
     faces = Faces.of(editor, judges, name, images, groups, people.data.changed(lacking, name), reals)
     first = curve(editor, judges, faces, board.ways[0], STRENGTHS[:1])
-    curves = {way.name: [*first, *curve(editor, judges, faces, way, STRENGTHS[1:])] for way in board.ways}
+    ways = [way for way in board.ways if name in way.directions]
+    curves = {way.name: [*first, *curve(editor, judges, faces, way, STRENGTHS[1:])] for way in ways}
     board.add(name, curves, groups, _kid(reals, floor))
 
 
