@@ -92,7 +92,7 @@ def _protocol(board: Board) -> Json:
         "flips": "share of faces lacking an attribute, also by its predictor, in which the predictor sees it after",
         "leakage": "share of the decisions of the other attributes' predictors that change",
         "cost": "1 - identity" if judges.identity else "mean absolute change of a pixel, range 1",
-        "strengths": list(STRENGTHS),
+        "strengths": ", ".join(f"{strength:g}" for strength in STRENGTHS),
         "interval": "95 %, percentile bootstrap of people",
         "predictors": {**predictors.PROTOCOL, "least balanced accuracy": TRUSTED},
         board.kid: {"against": f"at most {REALS} real faces of other people that have the attribute", **extractor},
