@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import REAL_FACES, TINY
 from picture_makers import celeba_files, celeba_tables, encode, face_data, lfw_files, make_crops, picture, put, write
+from test_every_pair import FACES, SMALL
 
 from faceforge import config
 from faceforge.data.sources.drawn import Drawn
 from faceforge.data.sources.lfw import Lfw
-from faceforge.engine import training
+from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.evaluation import alike, another_set, command, extractors
 from faceforge.evaluation.alike import Look, Sample, differences, mapped
@@ -241,6 +243,27 @@ def test_a_run_on_drawn_faces_of_other_people(run, capsys):
     page = (run / "report.html").read_text()
     assert "Evaluation on other sets" in page
     assert HALVES in page
+
+
+@pytest.mark.slow
+def test_an_image_model_is_compared_with_baselines_of_its_own_training(run, tmp_path, monkeypatch):
+    overrides = ["model=conv_superres", *FACES, *SMALL["conv_superres"], "trainer.max_images=8"]
+    overrides += [f"run_dir={tmp_path / 'sr'}"]
+    assert training.train(config.compose(overrides), overrides) == 0
+    result = evaluated(tmp_path / "sr", "drawn=20")
+    assert [row["name"] for row in result["rows"]][:2] == ["model", "nearest"]
+    assert result["protocols"]["psnr"]["images"] == 20
+    module = checkpoint.load(tmp_path / "sr")
+    fitted = config.build(module.config["data"])
+    fitted.prepare()
+    mean = fitted.images("train").mean(0)
+    other = config.build(
+        {**module.config["data"], "source": {**module.config["data"]["source"], "count": 20, "seed": 1}}
+    )
+    other.prepare()
+    whole = torch.cat([other.images(split) for split in ("train", "val", "test")])
+    found = next(row for row in result["rows"] if row["name"] == "mean face")["scores"]["mae"]["value"]
+    assert found == pytest.approx(float((whole - mean).abs().mean() / 2), rel=1e-4)
 
 
 def test_its_own_split(run):

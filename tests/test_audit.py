@@ -21,6 +21,7 @@ from faceforge.evaluation.audit import command, memory, people, served, spaces
 from faceforge.evaluation.audit.command import Options
 from faceforge.evaluation.audit.people import Real
 from faceforge.evaluation.audit.sheet import Trio, draw_sheet
+from faceforge.evaluation.judged import all_faces
 from faceforge.io.images import decode
 from faceforge.metrics.copies import Extracted, Pixels
 from faceforge.report import write_report
@@ -237,6 +238,33 @@ def test_an_embedding_groups_people_in_the_command(runs, in_pixels, monkeypatch,
     assert f"By face embedding, {len(found['groups']):,} groups" in capsys.readouterr().out
 
 
+def test_an_embedding_is_computed_once_and_has_norm_1():
+    seen = []
+
+    def network(images):
+        seen.extend(images)
+        return images.flatten(1)
+
+    embedding = spaces.Embedding(Stub(network))
+    images = torch.rand(3, 1, 2, 2)
+    first = embedding(images[:2])
+    assert torch.allclose(first.norm(dim=1), torch.ones(2))
+    assert torch.equal(embedding(images[[2, 1, 0]])[1:], first.flip(0))
+    assert len(seen) == 3
+    assert embedding.protocol["extractor"] == "stub"
+
+
+def test_embeddings_of_many_faces_are_left_out(monkeypatch):
+    monkeypatch.setattr(spaces, "features", lambda device: Stub(torch.flatten))
+    monkeypatch.setattr(spaces, "face_embedding", lambda device: Stub(torch.flatten))
+    found, reasons = spaces.all_spaces(torch.device("cpu"), 2000)
+    assert [space.name for space in found] == ["pixels", "features", "face embedding"]
+    assert reasons == {}
+    found, reasons = spaces.all_spaces(torch.device("cpu"), 2001)
+    assert [space.name for space in found] == ["pixels", "features"]
+    assert "2,001 real faces" in reasons["copies by face embedding"]
+
+
 # Who is served worse
 
 
@@ -265,7 +293,7 @@ def test_real_faces_that_a_generator_leaves_out_are_seen():
     data.attributes = (["Bright"], bright[:, None].astype(np.float32))
 
     small = Stub(lambda images: torch.nn.functional.adaptive_avg_pool2d(images, 3).flatten(1))
-    judged = command.chosen.all_faces(data, "test")
+    judged = all_faces(data, "test")
     made = 0.2 * some_faces(400)[240:]
     values, how = served.of_generated(made, judged, small, torch.device("cpu"), lambda count: None)
     found = served.by_attribute(values, how, judged, "generated", seed=0)

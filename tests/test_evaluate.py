@@ -235,7 +235,7 @@ def test_what_each_face_contributed_is_kept_beside_the_scores(runs, tmp_path):
     for name, options in (("sr", {}), ("gan", {"count": 12})):
         out = tmp_path / f"{name}.json"
         result = evaluated(runs / name, out=out, **options)
-        (table_, found), *more = kept.read(tmp_path / f"{name}.npz", result["kept"]).items()
+        (kind, found), *more = kept.read(tmp_path / f"{name}.npz", result["kept"]).items()
         assert more == []
         data = config.build(checkpoint.load(runs / name).config["data"])
         data.prepare()
@@ -248,9 +248,11 @@ def test_what_each_face_contributed_is_kept_beside_the_scores(runs, tmp_path):
         means = {key: part.mean() for key, part in found.values.items() if not key[2].startswith("without")}
         for (row, score, _), mean in means.items():
             assert mean == pytest.approx(cells[row][score]["value"], rel=1e-5)
-        scores = {"psnr", "ssim", "mae", "mse", "perceptual"}
-        assert {score for _, score, _ in found.values} - {"fid"} == (
-            scores if table_ == "images" else {"kid", "diversity", "precision", "recall", "density", "coverage"}
+        neighbours = {"precision", "recall", "density", "coverage"}
+        assert {table.metric_of(score) for _, score, _ in found.values} == (
+            {"psnr", "ssim", "mae", "mse", "perceptual"}
+            if kind == "images"
+            else {"fid", "kid", "diversity", *neighbours}
         )
         out.unlink()  # and the values alone are not overwritten either
         with pytest.raises(BadInput, match=rf"{name}\.npz: already exists"):

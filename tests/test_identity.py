@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from test_evaluate import ASKED
 from test_every_pair import FACES, SMALL
 from torch import nn
@@ -27,6 +28,7 @@ from faceforge.metrics.identity import Similarity, between_people, same_person, 
 from faceforge.metrics.image_scores import ImageScores
 
 CPU = torch.device("cpu")
+ON = "@dlib-55533b28-aligned150"
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +343,10 @@ def test_between_people_by_hand():
     assert found["another_picture"] == {"identity": pytest.approx(1 - (3 + 0.25) / 2), "same_person": 0.5, "pairs": 2}
     strangers = [1, 10, 10.25, 2, 7, 7.25, 9, 9.25]
     assert found["stranger"] == {"identity": pytest.approx(1 - np.mean(strangers)), "same_person": 0.0, "pairs": 8}
+    words = "Identity among these faces: another picture of the same person has -0.625, a stranger has -5.969; 0.0% of"
+    assert identity.in_words(found) == [f"{words} strangers pass as the same person."]
     assert between_people(numbers, [None] * 6) == {}
+    assert identity.in_words({}) == []
     assert set(between_people(numbers[:2], [1, 2])) == {"stranger"}
     assert between_people(numbers[:1], ["a"]) == {}
 
@@ -355,11 +360,11 @@ def test_scores_of_images_are_the_similarity(alike):
     rows = {"model": made, "copy": right}
     chunks = [scores({name: of[part] for name, of in rows.items()}, right[part]) for part in (slice(2), slice(2, 5))]
     for name, images in rows.items():
-        found = {score: torch.cat([chunk[name][score] for chunk in chunks]) for score in identity.HOW}
+        found = {metric: torch.cat([chunk[name][metric + ON] for chunk in chunks]) for metric in identity.HOW}
         torch.testing.assert_close(found["identity"], alike(right, images).double(), atol=1e-4, rtol=0)
         assert found["same_person"].tolist() == (found["identity"] > identity.THRESHOLD).double().tolist()
     assert scores.between_people([1, 1, 2, 2, 3]).keys() == {"another_picture", "stranger"}
-    protocol = scores.protocol("identity")
+    protocol = scores.protocol("identity" + ON)
     assert protocol["not_aligned"] in range(6)
     assert protocol["weights_sha256"] == dlib_models.SHA256[dlib_models.NETWORK]
 
@@ -426,7 +431,7 @@ def test_one_step_raises_the_similarity(alike, channels):
     with torch.no_grad():
         after = alike(2 * target - 1, 2 * prediction - 1).mean()
     assert 1 - float(after) < float(before.detach())
-    assert all(weight.grad is None for weight in loss.frozen.parameters())
+    assert all(weight.grad is None for weight in loss.network.parameters())
 
 
 def test_the_gradient_of_equal_pictures_is_nothing():
@@ -464,7 +469,7 @@ def test_on_an_accelerator_it_is_the_same(sim):
     target, prediction = (signed(drawn(3, (40, 36), first=n)) for n in (0, 8))
     torch.testing.assert_close(DlibFace().to(device)(target.to(device)).cpu(), DlibFace()(target), atol=1e-4, rtol=0)
     rows = [ImageScores(3, 40, 36, of)({"model": prediction}, target)["model"] for of in (CPU, device)]
-    torch.testing.assert_close(rows[1]["identity"], rows[0]["identity"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(rows[1]["identity" + ON], rows[0]["identity" + ON], atol=1e-4, rtol=0)
     gradients = []
     for of in (CPU, device):
         image = (prediction / 2 + 0.5).to(of).requires_grad_()
@@ -477,21 +482,49 @@ def test_on_an_accelerator_it_is_the_same(sim):
 # ---------------------------------------------------------------------------------------------------- the whole way
 
 
-def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch):
+def test_an_evaluation_says_how_alike_strangers_are(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "run"
     network = ["model=conv_superres", *SMALL["conv_superres"]]
-    faces = ["data.size=32", "data.channels=3", "trainer.max_images=8"]
+    faces = [
+        "data.size=32",
+        "data.channels=3",
+        "data.source.count=80",
+        "trainer.max_images=8",
+        "model/loss=l1_identity",
+    ]
     overrides = [*FACES, *network, *faces, f"run_dir={folder}"]
     assert training.train(config.compose(overrides), overrides) == 0
     command.evaluate(replace(ASKED, run=folder))
     result = json.loads((folder / "evaluation.json").read_text())
     scores = result["rows"][0]["scores"]
-    assert 0 <= scores["same_person"]["low"] <= scores["same_person"]["value"] <= scores["same_person"]["high"] <= 1
-    assert scores["identity"]["value"] < 1
-    assert "identity" in result["beats_baselines"]
-    between = result["protocols"]["identity"]["between_people"]
+    same = scores["same_person" + ON]
+    assert 0 <= same["low"] <= same["value"] <= same["high"] <= 1
+    assert scores["identity" + ON]["value"] < 1
+    assert "identity" + ON in result["beats_baselines"]
+    between = result["protocols"]["identity" + ON]["between_people"]
+    assert result["rows"][0]["trained_on"] == ["identity" + ON, "same_person" + ON]
     assert between["another_picture"]["identity"] > between["stranger"]["identity"]
+    assert "Identity among these faces: another picture of the same person has" in capsys.readouterr().out
     assert between["another_picture"]["pairs"] == result["data"]["faces"] - result["data"]["people"]
-    assert result["protocols"]["same_person"]["threshold"] == identity.THRESHOLD
+    assert result["protocols"]["same_person" + ON]["threshold"] == identity.THRESHOLD
+
+
+def test_the_page_says_what_the_record_says():
+    page, record = ((ROOT / "docs" / name).read_text() for name in ("identity.md", "results/records/identity.json"))
+    found = json.loads(record)
+    lfw, celeba = found["lfw c150"], found["celeba c140"]
+    assert found["threshold"] == identity.THRESHOLD == round(found["fitted"], 2)
+    at = f"at {identity.THRESHOLD:.2f}"
+    for side in ("16", "24", "32", "64", "64, grey", "128"):
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {side} |")]
+        one, strangers, alike, apart = (cell.strip().replace(" %", "").split(", ") for cell in row.split("|")[2:6])
+        for n, of in enumerate((lfw[side], celeba[side])):
+            told = [float(cells[n]) for cells in (one, strangers, alike, apart)]
+            passed = [100 * of[f"{who} {at}"]["share"] for who in ("same person", "strangers")]
+            means = [of[f"mean, {who}"] for who in ("same person", "strangers")]
+            assert told == pytest.approx([*passed, *means], rel=0.05, abs=0.006)
+    for label, of in found["strangers of a group, celeba c140, 64"].items():
+        if label in ("Male", "not Male", "Young", "not Young", "Eyeglasses", "not Eyeglasses"):
+            assert f"{of['hits']} of {of['total']:,}" in page

@@ -1,1 +1,1 @@
-"""What scores say where the answer is known."""
+"""What the scores themselves are worth: whether they tell better faces from worse ones."""

@@ -49,10 +49,15 @@ class Set:
 
 
 SETS = [
-    Set("lfw_color", ["data=lfw", "data.crop=c150", "data.size=64", "data.fraction=0.5"], 1, "lfw_color"),
+    Set("lfw_color", ["data=lfw", "data.crop=c150", "data.size=64", "data.fraction=0.3"], 1, "lfw_color"),
     Set("celeba_small", ["data=celeba", "data.split=identity", "data.size=64"], 2, "celeba_small"),
-    Set("lfw_gray", ["data=lfw", "data.crop=none", "data.size=64", "data.channels=1"], 3, "lfw_gray"),
-    Set("lfw_color_32", ["data=lfw", "data.crop=c150", "data.size=32", "data.fraction=0.5"], 4, "lfw_color"),
+    Set(
+        "lfw_gray",
+        ["data=lfw", "data.crop=none", "data.size=64", "data.channels=1", "data.fraction=0.5"],
+        3,
+        "lfw_gray",
+    ),
+    Set("lfw_color_32", ["data=lfw", "data.crop=c150", "data.size=32", "data.fraction=0.3"], 4, "lfw_color"),
     Set("drawn", ["data=drawn", "data.source.count=3000", "data.size=48"], 5),
 ]
 

@@ -213,7 +213,7 @@ class SSIM(nn.Module):
         return 1 - similarity
 
 
-class _OfFrozen(nn.Module):
+class OfFrozen(nn.Module):
     """A loss by a frozen network: its weights get no gradient and are not in checkpoints. It follows the loss to its
     device."""
 
@@ -222,17 +222,17 @@ class _OfFrozen(nn.Module):
         self._frozen = (network.requires_grad_(False).eval(),)  # a tuple keeps it from being a submodule
 
     @property
-    def frozen(self) -> nn.Module:
+    def network(self) -> nn.Module:
         """The network, in eval mode."""
         return self._frozen[0]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _OfFrozen:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OfFrozen:
         """Move the network too, in ``to``, ``cpu``, ``cuda`` and the like."""
-        self.frozen._apply(fn)
+        self.network._apply(fn)
         return super()._apply(fn, recurse)
 
 
-class Perceptual(_OfFrozen):
+class Perceptual(OfFrozen):
     """Distance of feature maps (Zhang et al. 2018, arXiv 1801.03924, eq. 1 with all weights 1).
 
     ``features`` returns a list of maps (B, C_l, H_l, W_l) for images in [0, 1]; each is normalised to unit length along
@@ -245,7 +245,7 @@ class Perceptual(_OfFrozen):
     @property
     def features(self) -> nn.Module:
         """The feature network, in eval mode."""
-        return self.frozen
+        return self.network
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar, 0 for equal images, at most 4."""
@@ -254,7 +254,7 @@ class Perceptual(_OfFrozen):
         return torch.stack(distances).mean()
 
 
-class Identity(_OfFrozen):
+class Identity(OfFrozen):
     """How far a prediction is from the person of its target: 1 - similarity, as `metrics.identity.Similarity` gives it.
 
     ``similarity`` returns the similarity (B,), at most 1, of images (B, C, H, W) in [-1, 1] before and after. Alone it
@@ -267,21 +267,22 @@ class Identity(_OfFrozen):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar, 0 for equal images. Computed outside autocast."""
         with torch.autocast(prediction.device.type, enabled=False):
-            return (1 - self.frozen(2 * target - 1, 2 * prediction - 1)).mean()
+            return (1 - self.network(2 * target - 1, 2 * prediction - 1)).mean()
 
 
 class Weighted(nn.Module):
-    """A weighted sum of image losses. One with weight 0 is not computed."""
+    """A weighted sum of image losses. One with weight 0 is dropped."""
 
     def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
         if len(losses) != len(weights):
             raise ValueError(f"{len(losses)} losses and {len(weights)} weights: must be one weight per loss")
-        self.losses, self.weights = nn.ModuleList(losses), list(weights)
+        used = [(loss, weight) for loss, weight in zip(losses, weights, strict=True) if weight]
+        self.losses, self.weights = nn.ModuleList(loss for loss, _ in used), [weight for _, weight in used]
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        terms = [w * loss(prediction, target) for loss, w in zip(self.losses, self.weights, strict=True) if w]
+        terms = [w * loss(prediction, target) for loss, w in zip(self.losses, self.weights, strict=True)]
         return torch.stack(terms).sum() if terms else 0 * prediction.sum()
 
 

@@ -22,7 +22,7 @@ from faceforge.errors import BadInput
 from faceforge.evaluation import extractors, kept, scoring, written
 from faceforge.evaluation import judged as faces
 from faceforge.evaluation.another_set import AnotherSet, Named, open_set
-from faceforge.evaluation.edits.scoreboard import Scoreboard, checked
+from faceforge.evaluation.edits import scoreboard
 from faceforge.evaluation.generated import row_count
 from faceforge.io.record import Record
 from faceforge.metrics.features import Extractor
@@ -70,6 +70,10 @@ def evaluate(asked: Options) -> None:
         raise BadInput(f"--count {asked.count}: must be at least 1")
     if asked.force and not asked.data:
         raise BadInput("--force: scores another set although its faces differ; name one with --data")
+    if asked.edits is not None and asked.data:
+        raise BadInput("--edits: judges edits of the run's own faces; leave out --data")
+    if asked.edits is not None and asked.data:
+        raise BadInput("--edits: is judged on the run's own people; must be without --data")
     named = Named.parse(asked.data) if asked.data else None
     path = checkpoint.find(asked.run, asked.checkpoint)
     folder, record = _record(path)
@@ -87,7 +91,7 @@ def evaluate(asked: Options) -> None:
     scored = _other(asked, named, node, trained) if named else _own(asked, folder, trained)
     if shown and named and named.root:
         _require_same_set(own, scored, asked.overwrite)
-    said, part = _score(asked, module, scored, features, _edits(asked, module, trained))
+    said, part = _score(asked, module, scored, features)
     hashed = kept.write(beside, {kind: (of.names, of.groups) for kind, of in part.faces.items()}, part.kept)
     result = {**_about_run(folder, path, digest, module), **said, "kept": hashed, **_stamp()}
     write_atomic(out, json.dumps(result, indent=1) + "\n")
@@ -189,22 +193,12 @@ def _extractors(asked: Options, module: Scheme) -> list[Extractor]:
     return extractors.build(asked.features, devices.best(), own, asked.trusted)
 
 
-def _edits(asked: Options, module: Scheme, trained: FaceData) -> Scoreboard | None:
-    """What is to be judged of edits, on the run's own faces. Raises BadInput."""
-    if asked.edits is None:
-        return None
-    if asked.data:
-        raise BadInput("--edits: judges edits of the run's own faces; leave out --data")
-    return checked(module, trained, asked.split or "test", asked.edits, asked.seed)
-
-
-def _score(
-    asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor], board: Scoreboard | None
-) -> tuple[Json, faces.Part]:
+def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor]) -> tuple[Json, faces.Part]:
     """What evaluation.json says of the faces and scores, and all that was scored."""
     judged = scored.judged if asked.count is None else scored.judged.some(asked.count, asked.seed)
-    part, edits = _part(asked, module, judged, scored.others, features, board)
     data = judged.data
+    board = scoreboard.checked(module, data, judged.split, asked.edits, asked.seed) if asked.edits is not None else None
+    part, edits = _part(asked, module, judged, scored.others, features, board)
     about = {**_about_data(data, judged), **scored.about}
     said = {
         "data": about,
@@ -216,9 +210,9 @@ def _score(
         "protocols": part.protocols,
         "how": part.how,
         "reasons": part.reasons,
+        **edits,
         "notes": [*about["cautions"], *scored.notes, *part.notes],
         "seed": asked.seed,
-        **edits,
     }
     return said, part
 
@@ -229,9 +223,9 @@ def _part(
     judged: faces.Judged,
     others: faces.Judged,
     features: Sequence[Extractor],
-    board: Scoreboard | None,
+    board: scoreboard.Scoreboard | None,
 ) -> tuple[faces.Part, Json]:
-    """The scores, and the entry ``edits``, with a bar."""
+    """The scores and those of edits, with a bar."""
     module.to(devices.best())
     progress = Progress(scoring.work(module, judged, asked.count, len(features)))
     progress.start()

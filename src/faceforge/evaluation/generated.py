@@ -66,6 +66,9 @@ def score_generated(
         part.how |= {row.name: row.how for row in rows}
     if others.data is not judged.data:
         part.rows += [against.floor(others, FROM_TRAINING), against.halves()]
+        part.notes.append(
+            f"{HALVES.capitalize()} are half as many: compare only their KID and diversity with other rows."
+        )
     elif len(others.places):
         part.rows.append(against.floor(others))
     part.protocols, part.kept, part.faces = against.protocols, against.kept, {"generated": judged}

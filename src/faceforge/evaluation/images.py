@@ -14,7 +14,7 @@ from faceforge.evaluation.judged import Judged, Part, Tick, about, chunk_size
 from faceforge.metrics import identity
 from faceforge.metrics.bootstrap import Resamples
 from faceforge.metrics.image_scores import ImageScores
-from faceforge.metrics.table import measure
+from faceforge.metrics.table import measure, metric_of
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.types import Json
@@ -41,8 +41,11 @@ def score_images(
     part.rows = [_image_row(name, values, who) for name, values in joined.items()]
     stamp = {"interval": who.protocol, "images": len(judged.places), "people": who.people, "seed": seed}
     part.protocols = {name: {**about(name), **scores.protocol(name), **stamp} for name in scores.names}
-    for name in identity.HOW.keys() & part.protocols.keys():
-        part.protocols[name]["between_people"] = scores.between_people(judged.groups)
+    between = scores.between_people(judged.groups)
+    for name in scores.names:
+        if metric_of(name) in identity.HOW:
+            part.protocols[name]["between_people"] = between
+    part.notes = [*part.notes, *identity.in_words(between)]
     part.beats = {
         name: flag for name in scores.names if (flag := _paired_flag(part.rows, joined, name, who)) is not None
     }

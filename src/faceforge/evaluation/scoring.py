@@ -8,9 +8,10 @@ from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.generated import row_count, score_generated
 from faceforge.evaluation.images import score_images
 from faceforge.evaluation.judged import Judged, Part, Tick, chunk_size
-from faceforge.losses import Perceptual
+from faceforge.losses import OfFrozen
 from faceforge.metrics.features import Extractor, Features
 from faceforge.metrics.features.base import Maps
+from faceforge.metrics.identity import Similarity
 from faceforge.metrics.table import label
 from faceforge.schemes.abilities import Generates
 from faceforge.schemes.base import Scheme
@@ -47,8 +48,8 @@ def evaluate(
 
 def _say_which_are_trained_on(module: Scheme, whole: Part) -> None:
     """Mark the scores whose network is also in the model's training loss: a model learns to please it."""
-    networks = [loss.features for loss in module.modules() if isinstance(loss, Perceptual)]
-    losses = {maps.weights_sha256: maps.name for maps in networks if isinstance(maps, Maps)}
+    networks = [loss.network for loss in module.modules() if isinstance(loss, OfFrozen)]
+    losses = {net.weights_sha256: net.name for net in networks if isinstance(net, Maps | Similarity)}
     shas = {name: about.get("weights_sha256") for name, about in whole.protocols.items()}
     found = {name: losses[sha] for name, sha in shas.items() if sha in losses}
     for name, network in found.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def tables_said(result: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for found in table.tables(result):
         ways = [f"{table.measure(name).label} {ARROWS[table.measure(name).better]}" for name in found.scores]
-        lines += ["", f"{found.title} ({', '.join(ways)}; {table.BEST} the best)", *table.lines(found)]
+        told = textwrap.wrap(f"{table.BEST} the best; {', '.join(ways)}", table.WIDTH)
+        lines += ["", found.title, *told, *table.lines(found)]
     lines += [*edits_said(result), "", *result["verdict"], *result["notes"]]
     return lines + [f"{table.label(name)} is left out: {why}." for name, why in result["reasons"].items()]
 

@@ -96,6 +96,8 @@ class DlibFace(nn.Module):
     """
 
     name, width = "dlib", WIDTH
+    weights_sha256 = dlib_models.SHA256[dlib_models.NETWORK]
+    resize = f"aligned{SIDE}"
 
     def __init__(self, batch: int | None = None) -> None:
         super().__init__()
@@ -108,12 +110,17 @@ class DlibFace(nn.Module):
     def protocol(self) -> dict[str, Any]:
         """The protocol of the descriptions, for the record of a score."""
         return {
-            "extractor": "dlib face recognition resnet v1 (King 2017), 128 values, in torch",
-            "weights_sha256": dlib_models.SHA256[dlib_models.NETWORK],
-            "resize": f"bicubic, antialiased; aligned by dlib's five points to {SIDE}x{SIDE}, bilinear",
-            "input": "not rounded, grey replicated, (byte - mean) / 256",
+            "extractor": "dlib face recognition resnet v1, in torch",
+            "weights_sha256": self.weights_sha256,
+            "resize": self.resize,
+            "input": f"not rounded, grey replicated, bicubic, aligned to {SIDE}x{SIDE}, (byte - mean) / 256",
             **self.align.protocol,
         }
+
+    @property
+    def key(self) -> str:
+        """Network, weights and alignment in one word, the part after ``@`` in the name of a score."""
+        return f"{self.name}-{self.weights_sha256[:8]}-{self.resize}"
 
     def train(self, mode: bool = True) -> DlibFace:
         """Always stay in eval mode."""

@@ -6,6 +6,7 @@ docs/identity.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from faceforge.metrics.units import Groups
 THRESHOLD, FALSE_ACCEPTS = 0.45, 1e-3
 DLIB_THRESHOLD = 0.4
 LEAST_SIDE = 32  # pixels of an image; below, strangers look alike
+USELESS = 0.05  # share of strangers that pass, above which passing says little
 SHIFTS = 50  # strangers with which each face is compared, at most
 
 HOW = {
@@ -34,6 +36,8 @@ class Similarity(nn.Module):
     Both are aligned by the points of the first: the change must not move the points that judge it. The weights are
     frozen.
     """
+
+    name, weights_sha256 = DlibFace.name, DlibFace.weights_sha256
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,6 +85,17 @@ def between_people(descriptions: Tensor, groups: Groups) -> dict[str, Any]:
         "stranger": torch.cat([numbers.new_zeros(0), *strangers]),
     }
     return {name: _shares(values) for name, values in found.items() if len(values)}
+
+
+def in_words(between: Mapping[str, Any]) -> list[str]:
+    """What `between_people` found, in a sentence; none if it found nothing of strangers."""
+    if "stranger" not in between:
+        return []
+    stranger, own = between["stranger"], between.get("another_picture")
+    first = f"another picture of the same person has {own['identity']:.3f}, " if own else ""
+    so = ", so same person says little of them" if stranger["same_person"] > USELESS else ""
+    share = f"{stranger['same_person']:.1%} of strangers pass as the same person"
+    return [f"Identity among these faces: {first}a stranger has {stranger['identity']:.3f}; {share}{so}."]
 
 
 def _pairs(numbers: Tensor, people: Tensor, shift: int, same: bool) -> Tensor:

@@ -85,7 +85,8 @@ class ImageScores:
 
     def _named(self, metric: str) -> str:
         """The full name of a score, with its network where it has one."""
-        return full_name(metric, self._maps.key) if metric == "perceptual" and self._maps else metric
+        network = {"perceptual": self._maps, **dict.fromkeys(identity.HOW, self._faces)}.get(metric)
+        return full_name(metric, network.key) if network else metric
 
     def protocol(self, name: str) -> dict[str, Any]:
         """The protocol of a score."""
@@ -107,7 +108,8 @@ class ImageScores:
         maps = self._maps(right.float().to(self.device)) if self._maps else None
         scores = {row: self._score(outputs, right, maps) for row, outputs in made.items()}
         for row, alike in self._identity(made, right).items():
-            scores[row] |= {"identity": alike, "same_person": identity.same_person(alike).double()}
+            found = {"identity": alike, "same_person": identity.same_person(alike).double()}
+            scores[row] |= {self._named(metric): values for metric, values in found.items()}
         return scores
 
     def _identity(self, made: Mapping[str, Tensor], right: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -25,7 +24,6 @@ from faceforge.report.html import short
 BINS = 300
 PLOT = (460, 240)  # of a chart of the report
 WIDE, TALL = 5.6, 3.2  # of a panel of curves.png, inches
-Unit = Literal["images", "seconds", "strength"]  # of an axis
 DOTTED = 30  # so few points are also drawn one by one
 OUTSIDE = 0.01  # share of the values that one panel's scale may leave out, at each end
 
@@ -188,24 +186,26 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 @dataclass(frozen=True)
 class Chart:
-    """A panel as a page shows it: labels with last values, the drawing from 0 to `end` of a `unit`, what it hides.
+    """A panel as a page shows it: labels with last values, the drawing from 0 to `end` of its axis, what it hides.
 
-    `points` is JSON of [images, means] of each series, for the values under the pointer.
+    `axis` is what is counted along it: images, or another quantity. `points` is JSON of [images, means] of each series,
+    for the values under the pointer.
     """
 
     title: str
+    axis: str
     end: float
     legend: list[tuple[str, str]]
     drawing: Markup
     remark: str
     points: str
-    unit: str
 
 
 @style.context("default")
-def chart(panel: Panel, end: float, unit: Unit = "images") -> Chart:
-    """One chart of a page, its axis from 0 to `end` images, seconds of training or units of strength."""
+def chart(panel: Panel, end: float, axis: str = "images") -> Chart:
+    """One chart of a page, its axis from 0 to `end`: images, seconds of training, or another quantity."""
     end = max(end, 1.0)
+    along = {"images": "images seen", "seconds": "seconds of training"}.get(axis, axis)
     figure = svg.figure(*PLOT)
     axes = figure.add_axes((0.095, 0.11, 0.875, 0.86))
     _draw(axes, panel)
@@ -214,11 +214,10 @@ def chart(panel: Panel, end: float, unit: Unit = "images") -> Chart:
     axes.tick_params(labelsize=11, left=False, bottom=False)
     axes.patch.set(gid="area", facecolor="none")
     ends = "; ".join(f"{series.name} ends at {series.last:.4g}" for series in panel.series)
-    against = {"images": "images seen", "seconds": "seconds of training", "strength": "strength"}[unit]
-    drawing = svg.inline(figure, f"{panel.title} against {against}", f"Up to {end:,.0f} {unit}: {ends}.")
+    drawing = svg.inline(figure, f"{panel.title} against {along}", f"Up to {end:,.0f} {axis}: {ends}.")
     legend = [(_label(series.name, panel), f"{series.last:.4g}") for series in panel.series]
     points = ",".join(f"[{_json(series.images, 8)},{_json(series.mean, 4)}]" for series in panel.series)
-    return Chart(panel.title, end, legend, drawing, _remark(panel), f"[{points}]", unit)
+    return Chart(panel.title, axis, end, legend, drawing, _remark(panel), f"[{points}]")
 
 
 def _json(values: NDArray[np.float64], digits: int) -> str:

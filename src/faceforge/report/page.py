@@ -81,12 +81,6 @@ class Report(Facts):
         return tables(self.evaluation)
 
     @property
-    def edits(self) -> Edits | None:
-        """Of the evaluation, if edits were judged."""
-        found = self.evaluation.part("edits")
-        return Edits(found) if found else None
-
-    @property
     def others(self) -> list[tuple[str, Record, list[Table]]]:
         """Of the evaluations on other sets: the set's name, all, and the tables."""
         found = [(name, each) for each in self.other_evaluations if isinstance(name := each.at("data.set"), str)]
@@ -111,6 +105,12 @@ class Report(Facts):
             (name, *(f"{value:.3g}" if (value := about.number(key)) is not None else "" for key in keys))
             for name, about in found
         ]
+
+    @property
+    def edits(self) -> Edits | None:
+        """Of the evaluation, if edits were judged."""
+        found = self.evaluation.part("edits")
+        return Edits(found) if found else None
 
     @property
     def charts(self) -> list[Chart]:

@@ -17,10 +17,9 @@ from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
 from faceforge.engine.progress import Progress
-from faceforge.engine.run import now, write_atomic
+from faceforge.engine.run import write_atomic
 from faceforge.errors import BadInput
 from faceforge.evaluation import command as evaluating
-from faceforge.evaluation import judged as chosen
 from faceforge.evaluation.audit import memory, people, served, spaces
 from faceforge.evaluation.audit.sheet import Trio, draw_sheet
 from faceforge.evaluation.judged import Judged, Tick
@@ -36,6 +35,7 @@ from faceforge.types import Json
 
 FOLDER, NAME, SHEET = "audit", "audit.json", "sheet.png"
 GENERATED, FEWEST = 1000, 20
+COPIES, BOTH, WORSE = "Copies of training faces", "Both sides of the split", "Who is served worse"
 Options = evaluating.Options
 
 
@@ -66,20 +66,21 @@ def audit(asked: Options) -> None:
         raise BadInput(f"{folder}: makes neither faces from noise nor images from images, so there is nothing to audit")
     if not any(record["data"].get("counts", {}).get(name) for name in people.HELD_OUT):
         raise BadInput(f"{folder}: no faces were held out (data.val_fraction, data.test_fraction), to compare with")
-    data = evaluating._data(asked, folder, module.config, record)
+    node = evaluating._node(asked, folder, module.config, record)
+    data = evaluating._trained(asked, folder, node, record)
+    judged = evaluating._own(asked, folder, data).judged
     if not is_writable(out):
         raise BadInput(f"{out}: cannot be written; must be a folder that can, such as --out FOLDER")
-    found = _found(asked, module.to(devices.best()), data)
+    found = _found(asked, module.to(devices.best()), judged)
     about = evaluating._about_run(folder, path, digest, module)
-    _write(out, {**about, **_result(asked, data, found), "created": now(), "command": evaluating._typed()}, found)
+    _write(out, {**about, **_result(asked, judged, found), **evaluating._stamp()}, found)
     if own:
         write_report(folder)
     print("\n".join(_printed(found, out, folder if own else None)))
 
 
-def _found(asked: Options, module: Scheme, data: FaceData) -> Findings:
-    found = Findings()
-    judged = chosen.all_faces(data, asked.split)
+def _found(asked: Options, module: Scheme, judged: Judged) -> Findings:
+    found, data = Findings(), judged.data
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
     done, progress = 0, Progress(_work(asked, module, data, judged))
 
@@ -99,6 +100,7 @@ def _found(asked: Options, module: Scheme, data: FaceData) -> Findings:
             _generated(found, asked, module, judged, [twin.held_out for twin in twins], tick)
     finally:
         progress.close()
+    found.said = {part: found.said[part] for part in (COPIES, BOTH, WORSE) if part in found.said}
     return found
 
 
@@ -138,7 +140,7 @@ def _both_sides(found: Findings, data: FaceData, seed: int) -> list[people.Twins
         said.append(f"By face embedding, {count:,} groups of pictures of one person lie on both sides of the split.")
     except BadInput as error:
         found.reasons["people by face embedding"] = str(error)
-    found.parts["both_sides"], found.said["Both sides of the split"] = about, said + list(data.cautions)
+    found.parts["both_sides"], found.said[BOTH] = about, said + list(data.cautions)
     return twins
 
 
@@ -158,7 +160,7 @@ def _parts(places: people.Places) -> list[people.Places]:
 
 def _served(found: Findings, about: served.Served) -> None:
     found.parts.setdefault("by_attribute", []).append(served.plain(about))
-    found.said.setdefault("Who is served worse", []).extend(served.sentences(about))
+    found.said.setdefault(WORSE, []).extend(served.sentences(about))
 
 
 def _generated(
@@ -174,7 +176,7 @@ def _generated(
     try:
         known = memory.remember(looked, faces, real, asked.seed, tick)
         found.parts["memorisation"] = about = memory.plain(known) | {"seed": asked.seed, "density": "mixture"}
-        found.said["Copies of training faces"] = memory.sentences(about)
+        found.said[COPIES] = memory.sentences(about)
         found.trios = _trios(known, faces)
     except ValueError as error:
         found.reasons["copies of training faces"] = str(error)
@@ -208,16 +210,14 @@ def _trios(known: memory.Memory, faces: Tensor) -> list[Trio]:
 # ----------------------------------------------------------------------------------------------------- where it goes
 
 
-def _result(asked: Options, data: FaceData, found: Findings) -> Json:
-    about = evaluating._about_data(data, chosen.all_faces(data, asked.split))
-    device = devices.name(min(1, devices.count()))
+def _result(asked: Options, judged: Judged, found: Findings) -> Json:
+    about = evaluating._about_data(judged.data, judged)
     return {
         "data": about,
         **found.parts,
         "said": found.said,
         "reasons": found.reasons,
         "seed": asked.seed,
-        "device": device,
     }
 
 
@@ -225,7 +225,7 @@ def _write(out: Path, result: Json, found: Findings) -> None:
     """The sheet, which git must not take either, then the figures; an older sheet does not stay beside new figures."""
     write_atomic(out / ".gitignore", "*\n")
     if found.trios:
-        title = "Nearest pairs: pictures of real people. Keep this sheet here; do not publish it."
+        title = "Distances to the training face / the held-out face. Pictures of real people: keep this sheet here."
         write_png(draw_sheet(found.trios, title), out / SHEET)
     else:
         (out / SHEET).unlink(missing_ok=True)

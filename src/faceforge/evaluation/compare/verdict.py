@@ -73,17 +73,16 @@ def _once(name: str, other: str, found: Sequence[Against]) -> list[str]:
 def _over_seeds(name: str, other: str, found: Sequence[Against]) -> list[str]:
     """Several pairs: in all, in some, in none of them."""
     n = len(found[0].parts)
+    every, none = ("both seeds", "either seed") if n == 2 else (f"all {n} seeds", f"any of {n} seeds")
     kinds = {
-        f"{name} is better than {other} in all {n} seeds in": [p for p in found if p.better == n],
-        f"{name} is worse than {other} in all {n} seeds in": [p for p in found if p.worse == n],
+        f"{name} is better than {other} in {every} in": [p for p in found if p.better == n],
+        f"{name} is worse than {other} in {every} in": [p for p in found if p.worse == n],
         f"{name} is better than {other} in some seeds in": [p for p in found if 0 < p.better < n and not p.worse],
         f"{name} is worse than {other} in some seeds in": [p for p in found if 0 < p.worse < n and not p.better],
         f"{name} is better than {other} in some seeds and worse in others in": [
             p for p in found if p.better and p.worse
         ],
-        f"{name} and {other} cannot be told apart in any of {n} seeds in": [
-            p for p in found if not p.better and not p.worse
-        ],
+        f"{name} and {other} cannot be told apart in {none} in": [p for p in found if not p.better and not p.worse],
     }
     return [f"{start} {listed(_counted(p, n) for p in parts)}." for start, parts in kinds.items() if parts]
 

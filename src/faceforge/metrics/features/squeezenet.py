@@ -24,6 +24,7 @@ NAME = "squeezenet"
 WEIGHTS_SHA256 = "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1"
 MEAN = (104.006, 116.669, 122.679)  # of ImageNet in bytes: blue, green, red, the network's order
 LEAST = 32  # pixels
+SCALE = 8  # of the numbers
 FIRES = {2: 3, 3: 4, 4: 6, 5: 7, 6: 9, 7: 10, 8: 11, 9: 12}  # of torchvision's layers, those called fire2 to fire9
 KNOWN = {  # what the file of weights may name; numpy moved its inner modules
     ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
@@ -86,12 +87,13 @@ def _normalised(images: Tensor) -> Tensor:
 class SqueezeNetFeatures(Extractor):
     """Mean over places of SqueezeNet 1.1's last maps, fire9 (Iandola et al. 2016, arXiv 1602.07360): 512 numbers.
 
+    They are divided by 8: their mean square is then about a quarter, as lite0's, on which KID's cubic kernel depends.
     Images are resized to ``size`` x ``size`` (bicubic, antialiased), during a training to ``size_in_training``.
     """
 
     name: ClassVar[str] = NAME
     width: ClassVar[int] = 512
-    network_name: ClassVar[str] = "SqueezeNet 1.1, fire9, global pool"
+    network_name: ClassVar[str] = "SqueezeNet 1.1, fire9, global pool, divided by 8"
 
     def __init__(self, size: int = 224, batch: int | None = None, size_in_training: int = 128) -> None:
         super().__init__(batch)
@@ -112,7 +114,7 @@ class SqueezeNetFeatures(Extractor):
 
     def _features(self, network: nn.Module, images: Tensor) -> Tensor:
         x = _normalised((127.5 * resized(images, self.size) + 127.5).expand(-1, 3, -1, -1))
-        return network(x.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+        return network(x.contiguous(memory_format=torch.channels_last)).mean((2, 3)) / SCALE
 
 
 STAGES = (2, 5, 8, 13)  # of torchvision's layers, those before each pooling and the end: strides 2, 4, 8 and 16

@@ -58,8 +58,9 @@
       cursor.setAttribute("x2", area.x + area.width * at / end);
       if (!cursor.isConnected) svg.append(cursor);
       values.forEach((value, i) => { value.textContent = near[i][1]; });
-      const unit = chart.dataset.unit, whole = Math.round(at).toLocaleString("en") + " " + unit;
-      caption.textContent = title + " at " + (unit === "strength" ? unit + " " + at.toLocaleString("en") : whole);
+      const axis = chart.dataset.axis, counted = Math.round(at).toLocaleString("en") + " " + axis;
+      const whole = axis === "images" || axis === "seconds";
+      caption.textContent = title + " at " + (whole ? counted : axis + " " + at.toLocaleString("en"));
     });
     svg.addEventListener("pointerleave", () => {
       cursor.remove();
