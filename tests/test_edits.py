@@ -482,7 +482,7 @@ def test_wrong_words_are_refused_before_anything_is_scored(run, monkeypatch, cap
     assert said.count("\n") == 1
     assert typed("--edits", "all", "--split", "train")[0] == 2
     code, said = typed("--edits", "Smiling", "--data", "lfw=somewhere")
-    assert (code, said) == (2, "faceforge: --edits: judges edits of the run's own faces; leave out --data\n")
+    assert (code, said) == (2, "faceforge: --edits: is judged on the run's own people; must be without --data\n")
 
 
 def test_the_benchmark_of_glasses_writes_what_the_claims_read(run):

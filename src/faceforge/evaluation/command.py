@@ -71,8 +71,6 @@ def evaluate(asked: Options) -> None:
     if asked.force and not asked.data:
         raise BadInput("--force: scores another set although its faces differ; name one with --data")
     if asked.edits is not None and asked.data:
-        raise BadInput("--edits: judges edits of the run's own faces; leave out --data")
-    if asked.edits is not None and asked.data:
         raise BadInput("--edits: is judged on the run's own people; must be without --data")
     named = Named.parse(asked.data) if asked.data else None
     path = checkpoint.find(asked.run, asked.checkpoint)
