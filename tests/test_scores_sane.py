@@ -95,6 +95,7 @@ def test_every_score_that_should_worsens_on_drawn_faces(tmp_path, monkeypatch):
     """Grades 3 and 5 of every kind; small images and few patches, which take a tenth of the time."""
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path))
     monkeypatch.setattr(generated, "patch_swd", partial(patch_swd, patches=16))
+    monkeypatch.setattr(sane, "PAIRED", 32)
     whole = sane.sets
     monkeypatch.setattr(sane, "sets", lambda *asked: (found for found in whole(*asked) if found[1] in (0, 3, 5)))
     words = ["data.size=32", "data.source.count=320", "data.val_fraction=0", "data.test_fraction=0.5"]
