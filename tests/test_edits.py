@@ -23,7 +23,7 @@ from faceforge.engine import training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command, predictors
 from faceforge.evaluation.edits import board as boards
-from faceforge.evaluation.edits import equal, identity, scoreboard
+from faceforge.evaluation.edits import equal, identity, scoreboard, ways
 from faceforge.evaluation.edits.curves import Faces, Judges, Point, curve
 from faceforge.evaluation.edits.people import People, asked_for
 from faceforge.evaluation.edits.ways import SHUFFLED, Editor, Way, ways_of
@@ -165,6 +165,41 @@ def test_ways_are_compared_where_they_cost_the_same():
         equal.at_cost(curves["dear"], 0.7)
 
 
+def board_of(**missing):
+    """Attributes of three faces of three people, edited by ``dear``, ``cheap`` and a control; some lack a way."""
+    ways = [Way("dear", {}, None), Way("cheap", {}, None), Way(SHUFFLED, {}, None, control=True)]
+    found = boards.Board(SimpleNamespace(), JUDGES, ways, {}, 0, {})
+    for name, left_out in missing.items():
+        curves = {"dear": costing(0.2), "cheap": costing(0.1), SHUFFLED: costing(0.3)}
+        found.add(name, {way: points for way, points in curves.items() if way != left_out}, ["p", "q", "r"], 0.5)
+    return found
+
+
+def test_the_best_way_at_equal_cost_is_named_with_the_others():
+    board = board_of(A=None, B=None)
+    said = boards.verdict(board)
+    assert said[0] == (
+        f"At equal similarity of faces, cheap flips most predictors of 2 attributes: 100% of faces "
+        f"(dear 28%, {SHUFFLED} 11%)."
+    )
+    assert said[1] == "cheap is better than dear (flips +72.2% to +72.2%, 95 % over people)."
+    rows = {row["name"]: row for row in boards._rows(board)}
+    assert [row["kind"] for row in rows.values()] == ["model", "model", "baseline", "floor", "floor"]
+    assert rows["dear"]["scores"]["flips"]["value"] == pytest.approx((1 / 9 + 4 / 9) / 2)
+    assert rows["dear"]["scores"]["identity"]["value"] == pytest.approx(0.7)
+    assert [rows[name]["scores"]["kid"]["value"] for name in ("no edit", "real faces with it")] == [1, 0.5]
+
+
+def test_where_a_way_has_no_direction_most_of_the_rest_is_compared():
+    few = board_of(A=None, B="cheap")
+    names, ways = few.compared
+    assert (names, [way.name for way in ways]) == (["A", "B"], ["dear", SHUFFLED])
+    assert few.reasons == {"B, cheap": "no direction of this kind was found"}
+    many = board_of(A=None, B=None, C=None, D="cheap")
+    names, ways = many.compared
+    assert (names, len(ways)) == (["A", "B", "C"], 3)
+
+
 def test_without_a_face_embedding_the_cost_is_the_change_of_pixels():
     editor, faces = faces_of()
     points = curve(editor, Judges(SEES), faces, way([1.0, 0, 0, 0]), (0.0, 0.8))
@@ -175,7 +210,9 @@ def test_without_a_face_embedding_the_cost_is_the_change_of_pixels():
 class Halved(nn.Module):
     """Half the mean change, for at most 64 pairs at a time."""
 
-    faces = SimpleNamespace(protocol={"extractor": "half"})
+    @property
+    def protocol(self):
+        return {"extractor": "half"}
 
     def forward(self, before, after):
         assert len(before) <= 64
@@ -184,7 +221,7 @@ class Halved(nn.Module):
 
 def test_identity_is_measured_in_parts_or_left_out_with_a_reason(monkeypatch):
     monkeypatch.setattr(identity, "Similarity", Halved)
-    found, why = identity.face_identity(torch.device("cpu"))
+    found, why = identity.face_identity(torch.device("cpu"), 64)
     before = torch.zeros(150, 1, 3, 5)
     steps = torch.arange(150.0) / 150
     assert torch.allclose(found.similarity(before, before + steps[:, None, None, None]), 1 - steps / 2)
@@ -194,7 +231,7 @@ def test_identity_is_measured_in_parts_or_left_out_with_a_reason(monkeypatch):
         raise BadInput("identity: not installed")
 
     monkeypatch.setattr(identity, "Similarity", missing)
-    assert identity.face_identity(torch.device("cpu")) == (None, "identity: not installed")
+    assert identity.face_identity(torch.device("cpu"), 64) == (None, "identity: not installed")
 
 
 # ----------------------------------------------------------------------------------------------------------- ways
@@ -221,6 +258,15 @@ def test_every_kind_of_edit_is_a_way_and_moves_codes_as_the_space_does(code_rang
     for way in found[:3]:
         edited = space.edit(z, {"B": 1.5}, way.name.replace(" ", "_"))
         assert torch.equal(way.edit(z, "B", 1.5), edited)
+
+
+def test_a_logistic_direction_that_is_the_mean_difference_is_no_way_of_its_own():
+    codes, labels = coded()
+    labels[:, 1] = labels[:, 0]
+    space = LatentSpace.of_codes(codes, None, (("A", "B"), labels), {"seed": 0})
+    without = replace(space, made={**space.made, "without_logistic": ["B"]})
+    assert set(ways._own(without, "logistic")) == {"A"}
+    assert set(ways._own(without, "mean_difference")) == {"A", "B"}
 
 
 def test_shuffled_directions_are_as_long_as_the_true_ones_and_mean_nothing():
@@ -383,12 +429,11 @@ def test_edits_from_run_to_report(run, monkeypatch, capsys):
         monkeypatch.setattr(module, "TRUSTED", 0.0)  # a few hundred faces of 16x16 teach little
     for module in ("curves", "scoreboard"):
         monkeypatch.setattr(f"faceforge.evaluation.edits.{module}.STRENGTHS", (0.0, 1.0, 3.0))
-    monkeypatch.setattr(scoreboard, "face_identity", lambda device: (None, "no weights"))
     command.evaluate(replace(ASKED, run=run, count=16, edits="Smiling"))
     said = capsys.readouterr().out
     found = json.loads((run / "evaluation.json").read_text())["edits"]
     assert set(found["curves"]) == {"Smiling"}
-    assert found["reasons"] == {"identity": "no weights"}
+    assert found["reasons"] == {"identity": "needs 32 pixels a side, the faces have 16"}
     assert {"Smiling", "Male", "Young"} <= set(found["predictors"])
     named = [row["name"] for row in found["rows"]]
     assert named == ["mean difference", "logistic", "orthogonalised", SHUFFLED, "no edit", "real faces with it"]
@@ -405,7 +450,7 @@ def test_edits_from_run_to_report(run, monkeypatch, capsys):
         "Edits of faces at equal cost",
         SHUFFLED,
         found["verdict"][0],
-        "Edits, identity is left out: no weights.",
+        "Edits, identity is left out: needs 32 pixels",
     ):
         assert text in said
     page = (run / "report.html").read_text()
@@ -436,6 +481,8 @@ def test_wrong_words_are_refused_before_anything_is_scored(run, monkeypatch, cap
     assert said.startswith("faceforge: --edits Bald: ")
     assert said.count("\n") == 1
     assert typed("--edits", "all", "--split", "train")[0] == 2
+    code, said = typed("--edits", "Smiling", "--data", "lfw=somewhere")
+    assert (code, said) == (2, "faceforge: --edits: is judged on the run's own people; must be without --data\n")
 
 
 def test_the_benchmark_of_glasses_writes_what_the_claims_read(run):

@@ -48,7 +48,7 @@ def test_modes_and_people_that_are_missing_are_missing(pool):
     def rows(images):
         return [where[image.numpy().tobytes()] for image in images]
 
-    assert set(pool.modes[rows(pool.without_modes(12, 3))]) == {4, 5, 6, 7, 8, 9}  # four of ten are missing
+    assert set(pool.modes[rows(pool.without_modes(12, 3))]) == {6, 7, 8, 9}  # six of ten are missing
     few = rows(pool.of_few_people(25, 5))  # 0.3 of 25: at least 8 different faces, so three people of three
     assert len(few) == 25
     assert set(pool.people[few]) == {0, 1, 2}
@@ -80,19 +80,22 @@ def test_what_need_not_worsen_is_told_and_what_should_is_named():
     }
     rows = sane.judged(curves)
     about = {"source": "drawn", "size": [32, 40]}
-    record = {"generated": rows, "images": [], "faces": 100, "data": about}
+    grades = {**{key: [1, 2.5] for key in sane.KINDS}, "of modes": 10}
+    record = {"generated": rows, "images": [], "faces": 100, "data": about, "grades": grades}
     assert sane.failures(record) == ["kid, blur"]
     page = sane.page(record)
     assert "Unexpectedly not: kid, blur." in page
     assert "- precision, modes (does not): measures quality alone" in page
     assert "1 of 3 worsen strictly" in page
     assert "40x32" in page
+    assert "1, 2.5 of 10 modes missing" in page
 
 
 def test_every_score_that_should_worsens_on_drawn_faces(tmp_path, monkeypatch):
     """Grades 3 and 5 of every kind; small images and few patches, which take a tenth of the time."""
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path))
     monkeypatch.setattr(generated, "patch_swd", partial(patch_swd, patches=16))
+    monkeypatch.setattr(sane, "PAIRED", 32)
     whole = sane.sets
     monkeypatch.setattr(sane, "sets", lambda *asked: (found for found in whole(*asked) if found[1] in (0, 3, 5)))
     words = ["data.size=32", "data.source.count=320", "data.val_fraction=0", "data.test_fraction=0.5"]
@@ -100,7 +103,7 @@ def test_every_score_that_should_worsens_on_drawn_faces(tmp_path, monkeypatch):
     data.prepare()
     record = sane.measured(data, 130, 0, [Features(96)])
     assert sane.failures(record) == []
-    assert {metric_of(row["score"]) for row in record["images"]} == {
+    assert {metric_of(row["score"]) for row in record["images"]} >= {
         "psnr",
         "ssim",
         "mae",

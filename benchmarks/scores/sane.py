@@ -38,10 +38,10 @@ from faceforge.metrics.image_scores import ImageScores
 from faceforge.metrics.linear import Pca
 from faceforge.metrics.table import measure, metric_of
 
-BLUR = (0.5, 0.7, 0.9, 1.2, 1.6)  # pixels: the deviation of a Gaussian
+BLUR = (0.6, 0.8, 1.0, 1.3, 1.7)  # pixels: the deviation of a Gaussian
 NOISE = (0.005, 0.01, 0.02, 0.04, 0.08)  # deviation of normal noise, range 1
 JPEG = (90, 75, 55, 35, 20)  # Pillow's quality
-MODES, DROPPED = 10, (1, 2, 4, 5, 6)  # clusters of the faces, and how many of them are missing
+MODES, DROPPED = 10, (3, 5, 6, 7, 8)  # clusters of the faces, and how many of them are missing
 LEFT = (0.8, 0.65, 0.5, 0.4, 0.3)  # different faces, of as few people as have them, as a share of all faces shown
 COMPONENTS, SMALL = 32, 16  # principal components of small faces, in which modes are found, and their side in pixels
 POOL = 8  # faces to choose from, for each that is shown
@@ -56,6 +56,7 @@ SPREAD = "measures how much faces differ, not how good they are; 1 is that of re
 DISTANCE = (
     "is a mean distance, which hardly changes while the faces that are left differ as much (metrics/diversity.py)"
 )
+ABOVE = "is a share above a threshold, which all faces pass until they are much worse (docs/identity.md)"
 PATCHES = "sees 7x7 patches alone, which are those of real faces (Karras et al. 2018, sec. 5)"
 EXPECTED: Mapping[tuple[str, str], str] = {  # where a score need not worsen, and who says so
     ("precision", "modes"): QUALITY_ONLY,
@@ -65,6 +66,7 @@ EXPECTED: Mapping[tuple[str, str], str] = {  # where a score need not worsen, an
     **{("recall", kind): RECALL for kind in ("blur", "noise", "jpeg")},
     **{("diversity", kind): SPREAD for kind in ("blur", "noise", "jpeg")},
     **{("diversity", kind): DISTANCE for kind in ("modes", "people")},
+    **{("same_person", kind): ABOVE for kind in ("blur", "noise", "jpeg")},
     ("swd", "modes"): PATCHES,
     ("swd", "people"): PATCHES,
 }
@@ -250,8 +252,7 @@ def page(record: Mapping[str, Any]) -> str:
         f"real faces made worse by five grades, {record['faces']:,} of each side, from {record['data']['source']} at "
         f"{record['data']['size'][1]}x{record['data']['size'][0]}. Grade 0 are real faces of other people; for "
         "scores of images, the images themselves. Those compare pairs, so modes and people do not apply to them.",
-        f"Grades: blur {_listed(BLUR)} pixels; noise {_listed(NOISE)} of the range; JPEG quality {_listed(JPEG)}; "
-        f"{_listed(DROPPED)} of {MODES} modes missing; {_listed(LEFT)} of the faces different, of as few people.",
+        _grades(record["grades"]),
         f"{strictly} of {len(rows)} worsen strictly over all five grades."
         + (f" Unexpectedly not: {'; '.join(wrong)}." if wrong else " All that should, do."),
         records.table(["score", "made worse by", *map(str, range(6)), "strictly worse"], map(_row, rows), left=2),
@@ -264,13 +265,18 @@ def page(record: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _grades(found: Mapping[str, Any]) -> str:
+    listed = {kind: ", ".join(f"{value:g}" for value in found[kind]) for kind in KINDS}
+    return (
+        f"Grades: blur {listed['blur']} pixels; noise {listed['noise']} of the range; JPEG quality {listed['jpeg']}; "
+        f"{listed['modes']} of {found['of modes']} modes missing; {listed['people']} of the faces different, of as few "
+        "people."
+    )
+
+
 def _row(row: Mapping[str, Any]) -> list[str]:
     verdict = "yes" if row["strictly"] else ("need not" if need_not(row) else "**no**")
     return [row["score"], row["kind"], *map(measure(row["score"]).text, row["values"]), verdict]
-
-
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
 
 
 # --------------------------------------------------------------------------------------------------------- command

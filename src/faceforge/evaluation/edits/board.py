@@ -47,6 +47,8 @@ class Board:
         cost, idle = common_cost(curves)
         self.curves[name], self.groups[name], self.floors[name], self.costs[name] = curves, groups, floor, cost
         self.equal[name] = {way: at_cost(points, cost) for way, points in curves.items() if way not in idle}
+        missing = [way.name for way in self.ways if way.name not in curves]
+        self.reasons |= {f"{name}, {way}": "no direction of this kind was found" for way in missing}
         self.reasons |= {f"{name}, {way}": "hardly changes faces at any strength" for way in idle}
 
     @property
@@ -55,9 +57,12 @@ class Board:
         return full_name("kid", self.judges.extractor.key if self.judges.extractor else "")
 
     @property
-    def compared(self) -> list[str]:
-        """The attributes for which every way reaches the common cost."""
-        return [name for name, at in self.equal.items() if len(at) == len(self.ways)]
+    def compared(self) -> tuple[list[str], list[Way]]:
+        """Attributes and ways, each of which can edit each: all ways, or all attributes, whichever compares more."""
+        names, ways = list(self.equal), list(self.ways)
+        whole = [name for name in names if len(self.equal[name]) == len(ways)]
+        common = [way for way in ways if all(way.name in self.equal[name] for name in names)]
+        return (whole, ways) if len(whole) * len(ways) >= len(names) * len(common) else (names, common)
 
     def unedited(self, name: str) -> Point:
         """The faces as they are."""
@@ -67,7 +72,7 @@ class Board:
 def written(board: Board, why: str | None) -> Json:
     """The entry ``edits`` of evaluation.json; ``why`` says why identity is not measured."""
     return {
-        "rows": _rows(board) if board.compared else [],
+        "rows": _rows(board) if board.compared[0] else [],
         "attributes": [_attribute(board, name) for name in board.equal],
         "curves": {name: {way: _columns(points) for way, points in of.items()} for name, of in board.curves.items()},
         "predictors": {name: round(accuracy, 4) for name, accuracy in board.accuracies.items()},
@@ -87,7 +92,7 @@ def _protocol(board: Board) -> Json:
         "flips": "share of faces lacking an attribute, also by its predictor, in which the predictor sees it after",
         "leakage": "share of the decisions of the other attributes' predictors that change",
         "cost": "1 - identity" if judges.identity else "mean absolute change of a pixel, range 1",
-        "strengths": list(STRENGTHS),
+        "strengths": ", ".join(f"{strength:g}" for strength in STRENGTHS),
         "interval": "95 %, percentile bootstrap of people",
         "predictors": {**predictors.PROTOCOL, "least balanced accuracy": TRUSTED},
         board.kid: {"against": f"at most {REALS} real faces of other people that have the attribute", **extractor},
@@ -100,8 +105,8 @@ def _protocol(board: Board) -> Json:
 
 def _rows(board: Board) -> list[Json]:
     """A row for each way at equal cost, over the faces of all attributes, and the rows that need no edit."""
-    names, rows = board.compared, []
-    for way in board.ways:
+    (names, ways), rows = board.compared, []
+    for way in ways:
         kind = "baseline" if way.control else "model"
         rows.append(_row(way.name, kind, _cells(board, {name: board.equal[name][way.name] for name in names})))
     rows.append(_row("no edit", "floor", _cells(board, {name: board.unedited(name) for name in names})))
@@ -182,18 +187,16 @@ def _average(values: Sequence[float | None]) -> float | None:
 
 def verdict(board: Board) -> list[str]:
     """Which way flips most at equal cost, against the next best and the control, in words."""
-    names = board.compared
+    names, ways = board.compared
     if not names:
         return ["No attribute could be edited by every way at equal cost."]
-    pooled = {way.name: _flips(board, way.name) for way in board.ways}
+    pooled = {way.name: _flips(board, way.name) for way in ways}
     shares = {way: float(values.mean()) for way, (values, _) in pooled.items() if len(values)}
-    real = sorted(
-        (way.name for way in board.ways if not way.control and way.name in shares), key=lambda way: -shares[way]
-    )
+    real = sorted((way.name for way in ways if not way.control and way.name in shares), key=lambda way: -shares[way])
     if not real:
         return ["Predictors see the attributes in every face before the edit."]
     price = "similarity of faces" if board.judges.identity else "change of pixels"
-    control = [way.name for way in board.ways if way.control]
+    control = [way.name for way in ways if way.control and way.name in shares]
     others = ", ".join(f"{way} {shares[way]:.0%}" for way in (*real[1:], *control))
     over = names[0] if len(names) == 1 else f"{len(names)} attributes"
     said = f"At equal {price}, {real[0]} flips most predictors of {over}: {shares[real[0]]:.0%} of faces ({others})."
@@ -201,7 +204,7 @@ def verdict(board: Board) -> list[str]:
 
 
 def _flips(board: Board, way: str) -> tuple[Values, Groups]:
-    return _pooled(board, {name: board.equal[name][way].values["flips"] for name in board.compared})
+    return _pooled(board, {name: board.equal[name][way].values["flips"] for name in board.compared[0]})
 
 
 def _next_best(pooled: Mapping[str, tuple[Values, Groups]], ranked: Sequence[str], seed: int) -> list[str]:
@@ -218,7 +221,7 @@ def _next_best(pooled: Mapping[str, tuple[Values, Groups]], ranked: Sequence[str
 
 def _truth(board: Board, best: str) -> list[str]:
     """How near the best way comes to the true edit, where faces are painted."""
-    values = {name: board.equal[name][best].values for name in board.compared}
+    values = {name: board.equal[name][best].values for name in board.compared[0]}
     found = {
         name: gain for name in values if "gain" in values[name] and (gain := _mean(values[name]["gain"])) is not None
     }

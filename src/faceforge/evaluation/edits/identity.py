@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from faceforge.errors import BadInput
-from faceforge.metrics.identity import Similarity
+from faceforge.metrics.identity import LEAST_SIDE, Similarity
 
 AT_ONCE = 64  # pairs of faces compared at a time
 
@@ -24,7 +24,7 @@ class FaceIdentity:
     @property
     def protocol(self) -> Mapping[str, Any]:
         """The protocol of the similarity, for the record of a score."""
-        return {"metric": "1 - Euclidean distance of descriptions", **self.compare.faces.protocol}
+        return self.compare.protocol
 
     @torch.no_grad()
     def similarity(self, before: Tensor, after: Tensor) -> Tensor:
@@ -33,8 +33,10 @@ class FaceIdentity:
         return torch.cat([self.compare(a.to(self.device), b.to(self.device)).cpu() for a, b in parts])
 
 
-def face_identity(device: torch.device) -> tuple[FaceIdentity | None, str | None]:
-    """The measure, or why there is none."""
+def face_identity(device: torch.device, side: int) -> tuple[FaceIdentity | None, str | None]:
+    """The measure for faces with this shorter side in pixels, or why there is none."""
+    if side < LEAST_SIDE:
+        return None, f"needs {LEAST_SIDE} pixels a side, the faces have {side}"
     try:
         return FaceIdentity(device), None
     except BadInput as error:

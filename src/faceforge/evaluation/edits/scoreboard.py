@@ -52,7 +52,7 @@ class Scoreboard:
         say("codes for directions")
         codes = editor.codes(people.data.pictures(people.editor)).double().numpy()
         ways = ways_of(codes, self.module.code_range, people.names, people.labels[people.editor], seed, say)
-        identity, why = face_identity(self.module.device)
+        identity, why = face_identity(self.module.device, min(people.data.height, people.data.width))
         judges, found = judges_of(people, self.module.device, identity, seed, say)
         board = Board(people, judges, ways, found, seed, {**self.reasons, **_untrusted(found, self.names)})
         known = [name for name in self.names if name in judges.predictor.names]
@@ -97,7 +97,8 @@ def _judge_one(board: Board, editor: Editor, name: str, count: int) -> None:
     images, groups = people.data.pictures(lacking), people.groups(lacking)
     faces = Faces.of(editor, judges, name, images, groups, people.data.changed(lacking, name), reals)
     first = curve(editor, judges, faces, board.ways[0], STRENGTHS[:1])
-    curves = {way.name: [*first, *curve(editor, judges, faces, way, STRENGTHS[1:])] for way in board.ways}
+    ways = [way for way in board.ways if name in way.directions]
+    curves = {way.name: [*first, *curve(editor, judges, faces, way, STRENGTHS[1:])] for way in ways}
     board.add(name, curves, groups, _kid(reals, floor))
 
 

@@ -58,8 +58,14 @@ def ways_of(
         column = mixed[:, names.index(name)]
         random = torch.from_numpy(mean_difference(codes[column == 1], codes[column == 0])).float()
         control[name] = random * true.norm() / random.norm().clamp(min=1e-12)
-    real = [Way(kind.replace("_", " "), space.directions(kind), code_range) for kind in get_args(Kind)]
+    real = [Way(kind.replace("_", " "), _own(space, kind), code_range) for kind in get_args(Kind)]
     return [*real, Way(SHUFFLED, control, code_range, control=True)]
+
+
+def _own(space: LatentSpace, kind: Kind) -> dict[str, Tensor]:
+    """The directions of a kind without those that are of another one, because none of this kind was found."""
+    missing = space.without_logistic if kind == "logistic" else []
+    return {name: direction for name, direction in space.directions(kind).items() if name not in missing}
 
 
 class Editor:
