@@ -341,17 +341,23 @@ def test_pyramid_is_scipys(height: int, width: int) -> None:
     assert len(ours) == 3
 
 
-def test_sliced_distance_is_scipys_mean_over_directions() -> None:
+@pytest.mark.parametrize(("count", "other", "shift"), [(50, 50, 1.0), (700, 300, 0.05), (300, 300, 30.0)])
+def test_sliced_distance_is_scipys_mean_over_directions(count: int, other: int, shift: float) -> None:
+    """Near, far, and where most of one set lies beyond the other's range."""
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(1, 2, size=(50, 6)).astype(np.float32)
+    a = rng.normal(size=(count, 6)).astype(np.float32)
+    b = rng.normal(shift, 2, size=(other, 6)).astype(np.float32)
     lines = rng.normal(size=(40, 6)).astype(np.float32)
-    expected = np.mean([wasserstein_distance(a @ line, b @ line) for line in lines])
-    assert swd._sliced_wasserstein(a, b, lines) == pytest.approx(expected, rel=1e-5)
+    expected = np.array([wasserstein_distance(a @ line, b @ line) for line in lines])
+    shares = swd._Shares.of(torch.from_numpy(a), torch.from_numpy(lines))
+    found = shares.distances(torch.from_numpy(b), torch.from_numpy(lines))
+    assert float(found.mean()) == pytest.approx(expected.mean(), rel=1e-3)
+    assert np.abs(found.numpy() - expected).max() < float(shares.width.max())
 
 
 def test_patches_are_places_of_the_picture_and_normalised() -> None:
     x = torch.arange(3 * 2 * 9 * 11).float().view(3, 2, 9, 11) ** 2
-    found = swd._patches(x, 10, seed=0).reshape(10, 49, 2)
+    found = swd._patches(x, 10, seed=0).view(10, 49, 2).numpy()
     assert np.allclose(found.mean((0, 1)), 0, atol=1e-5)
     assert np.allclose(found.std((0, 1)), 1, atol=1e-5)
     every = x.unfold(2, 7, 1).unfold(3, 7, 1).permute(0, 2, 3, 4, 5, 1).reshape(3, -1, 49, 2).numpy()

@@ -11,7 +11,7 @@ from benchmarks.scores import sane
 from faceforge import config
 from faceforge.evaluation import generated
 from faceforge.metrics.features import Features
-from faceforge.metrics.swd import patch_swd
+from faceforge.metrics.swd import PatchSwd
 from faceforge.metrics.table import metric_of
 
 
@@ -94,7 +94,7 @@ def test_what_need_not_worsen_is_told_and_what_should_is_named():
 def test_every_score_that_should_worsens_on_drawn_faces(tmp_path, monkeypatch):
     """Grades 3 and 5 of every kind; small images and few patches, which take a tenth of the time."""
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path))
-    monkeypatch.setattr(generated, "patch_swd", partial(patch_swd, patches=16))
+    monkeypatch.setattr(generated, "PatchSwd", partial(PatchSwd, patches=16))
     monkeypatch.setattr(sane, "PAIRED", 32)
     whole = sane.sets
     monkeypatch.setattr(sane, "sets", lambda *asked: (found for found in whole(*asked) if found[1] in (0, 3, 5)))

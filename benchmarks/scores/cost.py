@@ -24,7 +24,7 @@ from faceforge.evaluation.generated import DISTANCES, Reals
 from faceforge.evaluation.judged import Judged, all_faces
 from faceforge.metrics.features import Extractor
 from faceforge.metrics.precision_recall import precision_recall
-from faceforge.metrics.swd import patch_swd
+from faceforge.metrics.swd import PatchSwd
 
 MOST_TIMES = 1.3  # scoring over the extractor alone
 LEAST_FASTER = 1.9  # of a second call
@@ -102,7 +102,8 @@ def _each(judged: Judged, fakes: Tensor, made: Tensor, extractor: Extractor) -> 
         score.__name__: lambda score=score: score(real, made, who) for score in DISTANCES
     }
     parts["precision, recall, density, coverage"] = lambda: precision_recall(real, made, who)
-    parts["swd"] = lambda: patch_swd(reals.images, fakes)
+    patches = PatchSwd(reals.images)
+    parts["swd"] = lambda: patches(fakes)
     return {name: timed(part)[0] for name, part in parts.items()}
 
 

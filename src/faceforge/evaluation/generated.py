@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 
 import numpy as np
@@ -23,7 +23,7 @@ from faceforge.metrics.features import Extractor
 from faceforge.metrics.fid import fid
 from faceforge.metrics.kid import halves, kid
 from faceforge.metrics.precision_recall import precision_recall
-from faceforge.metrics.swd import patch_swd
+from faceforge.metrics.swd import PatchSwd
 from faceforge.metrics.table import find, full_name
 from faceforge.metrics.units import Groups, Score
 from faceforge.schemes.abilities import Encodes, Generates, Samples
@@ -212,9 +212,13 @@ class Reals:
         found.append(_tried(4, lambda: precision_recall(reals, fakes, who, self.seed, stamp).values()))
         return list(chain.from_iterable(found))
 
+    @cached_property
+    def _patches(self) -> PatchSwd:
+        return PatchSwd(self.images, seed=self.seed)
+
     def _swd(self, images: Tensor) -> Score:
         """The mean over levels, without an interval."""
-        levels = patch_swd(self.images, images, seed=self.seed)
+        levels = self._patches(images)
         stamp = {"metric": "sliced Wasserstein distance x 1000 of 7x7 patches (Karras et al. 2018), mean over levels"}
         stamp |= {"levels": list(levels), "real": len(self.images), "fake": len(images), "interval": "none"}
         return Score(sum(levels.values()) / len(levels), math.nan, math.nan, stamp)

@@ -2,37 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from faceforge import counter_rng
 from faceforge.io.images import from_uint8, to_uint8
 
+BINS = 4096  # of a projection's range: the distance is then exact to a few parts in ten thousand
+AT_ONCE = 32  # directions
+
+
+class PatchSwd:
+    """Sliced Wasserstein distance x 1000 of 7x7 patches to those of real images, at each level of a Laplacian pyramid.
+
+    Karras et al. 2018 (ProGAN), section 5: ``patches`` per image and level, each channel normalised by its own mean and
+    deviation over the set, ``directions`` random projections of the patches. The distance of two projections is the
+    area between their distributions, counted in bins instead of sorted, which is four times as fast. Images are
+    (N, C, H, W) in [-1, 1], rounded to 8 bits first. Raises ValueError for images below 7 pixels.
+    """
+
+    def __init__(
+        self, real: Tensor, *, scales: int = 3, patches: int = 128, directions: int = 512, seed: int = 0
+    ) -> None:
+        if min(real.shape[2:]) < 7:
+            raise ValueError(f"patches of 7x7 need images of at least 7 pixels a side: {tuple(real.shape[2:])}")
+        self.shape, self.scales, self.patches, self.seed = real.shape[1:], scales, patches, seed
+        lines = counter_rng.normal(seed, "swd/directions", np.arange(directions), (49 * real.shape[1],))
+        lines /= np.linalg.norm(lines, axis=1, keepdims=True)
+        self.lines = torch.from_numpy(lines.astype(np.float32)).split(AT_ONCE)
+        self.levels = [[_Shares.of(points, part) for part in self.lines] for points in self._points(real)]
+
+    def __call__(self, fake: Tensor) -> dict[int, float]:
+        """{side: distance} to images (M, C, H, W); keys are the shorter side of a level, 64, 32, 16 for 64.
+
+        Never negative, and positive even for two halves of one set: compare only at equal counts. Raises ValueError for
+        images of another shape.
+        """
+        if fake.shape[1:] != self.shape:
+            raise ValueError(f"patches need two sets of one size: {tuple(self.shape)}, {tuple(fake.shape[1:])}")
+        sides = [min(level.shape[2:]) for level in self._pyramid(fake[:1])]
+        found = {}
+        for side, points, shares in zip(sides, self._points(fake), self.levels, strict=True):
+            parts = [own.distances(points, part) for own, part in zip(shares, self.lines, strict=True)]
+            found[side] = 1e3 * float(torch.cat(parts).mean())
+        return found
+
+    def _pyramid(self, images: Tensor) -> list[Tensor]:
+        return laplacian_pyramid(from_uint8(to_uint8(images.detach().cpu())), self.scales)
+
+    def _points(self, images: Tensor) -> Iterator[Tensor]:
+        """The normalised patches of each level (count, C * 49)."""
+        for level in self._pyramid(images):
+            yield _patches(level, self.patches * len(images), self.seed)
+
 
 def patch_swd(
     real: Tensor, fake: Tensor, *, scales: int = 3, patches: int = 128, directions: int = 512, seed: int = 0
 ) -> dict[int, float]:
-    """Sliced Wasserstein distance x 1000 of 7x7 patches at each level of a Laplacian pyramid: {side: distance}.
+    """The distance of two sets, as `PatchSwd` computes it."""
+    return PatchSwd(real, scales=scales, patches=patches, directions=directions, seed=seed)(fake)
 
-    Karras et al. 2018 (ProGAN), section 5: ``patches`` per image and level, each channel normalised by its own
-    mean and deviation over the set, ``directions`` random projections of the patches. (N, C, H, W) and
-    (M, C, H, W) in [-1, 1], rounded to 8 bits first; keys are the shorter side of a level, 64, 32, 16 for 64.
-    Never negative, and positive even for two halves of one set: compare only at equal counts. Raises ValueError
-    for images below 7 pixels or of different shapes.
-    """
-    if real.shape[1:] != fake.shape[1:] or min(real.shape[2:]) < 7:
-        raise ValueError(f"patches of 7x7 need two sets of one size, at least 7: {real.shape[1:]}, {fake.shape[1:]}")
-    sets = [laplacian_pyramid(from_uint8(to_uint8(images.detach().cpu())), scales) for images in (real, fake)]
-    count = patches * max(len(real), len(fake))
-    lines = counter_rng.normal(seed, "swd/directions", np.arange(directions), (49 * real.shape[1],))
-    lines = (lines / np.linalg.norm(lines, axis=1, keepdims=True)).astype(np.float32)
-    return {
-        min(a.shape[2:]): 1e3 * _sliced_wasserstein(_patches(a, count, seed), _patches(b, count, seed), lines)
-        for a, b in zip(*sets, strict=True)
-    }
+
+@dataclass(frozen=True)
+class _Shares:
+    """The shares of points below the middle of each bin, along some directions (L, D): (L, BINS)."""
+
+    low: Tensor  # (L, 1), where the first bin begins
+    width: Tensor  # (L, 1) of a bin
+    below: Tensor
+
+    @classmethod
+    def of(cls, points: Tensor, lines: Tensor) -> _Shares:
+        low, high = (lines @ points.T).aminmax(dim=1, keepdim=True)
+        width = ((high - low) / (BINS - 2)).clamp(min=1e-12)
+        low -= width  # a bin of room on both sides, for rounding
+        return cls(low, width, _below(_places(points, lines, low, width).clamp_(0, BINS - 1)))
+
+    def distances(self, points: Tensor, lines: Tensor) -> Tensor:
+        """The Wasserstein distance to other points (M, D) along each direction: (L,) float64."""
+        places = _places(points, lines, self.low, self.width)
+        inside = places.clamp(0, BINS - 1)
+        least, most = places.aminmax()
+        beyond = (places - inside).abs_().sum(1).double() / len(points) if least < 0 or most >= BINS else 0.0
+        gaps = (self.below - _below(inside)).abs().sum(1, dtype=torch.float64)
+        return (gaps + beyond) * self.width[:, 0]
+
+
+def _places(points: Tensor, lines: Tensor, low: Tensor, width: Tensor) -> Tensor:
+    """Projections of points (N, D) on lines (L, D), in bins: (L, N)."""
+    return torch.addmm(-low / width, lines / width, points.T)
+
+
+def _below(places: Tensor) -> Tensor:
+    """The shares of places (L, N) in [0, BINS) that lie below the middle of each bin: (L, BINS)."""
+    counts = np.stack([np.bincount(line, minlength=BINS) for line in places.to(torch.int32).numpy()])
+    return torch.from_numpy((counts.cumsum(1) - counts / 2) / places.shape[1]).float()
 
 
 def _blur(images: Tensor, gain: float, stride: int) -> Tensor:
@@ -61,7 +130,7 @@ def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
     return pyramid
 
 
-def _patches(images: Tensor, count: int, seed: int) -> NDArray[np.float32]:
+def _patches(images: Tensor, count: int, seed: int) -> Tensor:
     """``count`` 7x7 patches at random positions, image after image, channels normalised: (count, C * 49)."""
     n, channels, height, width = images.shape
     room = np.array([height - 6, width - 6])
@@ -70,16 +139,7 @@ def _patches(images: Tensor, count: int, seed: int) -> NDArray[np.float32]:
     columns = corner[:, 1:] + np.arange(7)
     image = (np.arange(count) % n)[:, None, None]
     found = images.permute(0, 2, 3, 1).numpy()[image, rows[:, :, None], columns[:, None, :]]
-    found = found.reshape(count, 49, channels)
-    mean, deviation = found.mean((0, 1), dtype=np.float64), found.std((0, 1), dtype=np.float64)
-    scaled = (found - mean) / np.where(deviation > 0, deviation, 1)
-    return scaled.astype(np.float32).reshape(count, -1)
-
-
-def _sliced_wasserstein(a: NDArray[np.float32], b: NDArray[np.float32], directions: NDArray[np.float32]) -> float:
-    """Mean over directions of the 1-D Wasserstein distance, from sorted projections at equal counts."""
-    total = 0.0
-    for part in np.array_split(directions, max(1, len(directions) // 32)):
-        gap = np.sort(part @ a.T, axis=1) - np.sort(part @ b.T, axis=1)
-        total += float(np.abs(gap).mean(1, dtype=np.float64).sum())
-    return total / len(directions)
+    points = torch.from_numpy(found.reshape(count, 49, channels))
+    deviation, mean = torch.std_mean(points, (0, 1), correction=0)
+    points.sub_(mean).div_(torch.where(deviation > 0, deviation, 1))
+    return points.view(count, -1)
