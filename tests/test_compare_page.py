@@ -78,6 +78,16 @@ def test_the_page_has_all_parts_and_needs_nothing_beside_itself(tmp_path, pair):
     assert source == written(tmp_path, *pair)  # the same bytes every time
 
 
+def test_the_networks_of_scores_are_named_once(tmp_path):
+    scores = ("kid@lite0-57934424-bicubic224", "fid@lite0-57934424-bicubic224", "kid@squeezenet-f286bbf4-bicubic224")
+    a, b = (
+        make(tmp_path / name, generated={score: {"value": 0.1 + n} for score in scores}) for n, name in enumerate("ab")
+    )
+    said = Page(written(tmp_path, a, b)).words
+    assert said.count("lite0 (weights 57934424, bicubic224)") == 1
+    assert "Features are of lite0 (weights 57934424, bicubic224); squeezenet (weights f286bbf4, bicubic224)." in said
+
+
 def test_names_and_texts_from_outside_are_escaped(tmp_path):
     a = faces(make(tmp_path / "x", {"psnr": values(0)}, config={"choices.model/network": HOSTILE}), 1)
     b = faces(make(tmp_path / HOSTILE.replace("/", ""), {"psnr": values(1)}), 2)
