@@ -74,7 +74,7 @@ def test_the_page_has_all_parts_and_needs_nothing_beside_itself(tmp_path, pair):
     charts = [svg["aria-label"] for svg in page.all("svg") if svg.get("role") == "img"]
     assert "MAE in validation, over seconds against seconds of training" in charts
     assert len(charts) == len(set(charts)) == 4
-    assert [figure["data-unit"] for figure in page.all("figure") if "data-unit" in figure] == ["images", "seconds"] * 2
+    assert [figure["data-axis"] for figure in page.all("figure") if "data-axis" in figure] == ["images", "seconds"] * 2
     assert source == written(tmp_path, *pair)  # the same bytes every time
 
 
