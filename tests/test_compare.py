@@ -330,6 +330,23 @@ def test_generated_faces_have_intervals_over_people_and_noise(tmp_path):
     assert compared(a, b, scores=("kid",)).blocks[0].scores == ["kid@lite0-57934424-bicubic224"]
 
 
+def test_each_density_of_codes_is_a_row_with_its_own_reference(tmp_path):
+    a = make(tmp_path / "a", generated={"swd": {"value": 9.0}})
+    b = make(tmp_path / "b", generated={"swd": {"value": 8.0}}, config={"model.network.width": 8})
+    for folder in (a, b):
+        result = json.loads((folder / "evaluation.json").read_text())
+        (row,) = result["rows"]
+        result["rows"] = [{**row, "name": f"model, {density}"} for density in ("prior", "mixture")]
+        (folder / "evaluation.json").write_text(json.dumps(result))
+    found = compared(a, b)
+    assert [row.name for row in found.blocks[0].rows] == ["a (prior)", "b (prior)", "a (mixture)", "b (mixture)"]
+    assert "Better (+) or worse (-) than a by (= cannot be told apart):" in text.lines(found)
+    assert [said.partition(" without")[0] for said in verdict.sentences(found)] == [
+        "b (prior) against a (prior)",
+        "b (mixture) against a (mixture)",
+    ]
+
+
 def test_an_older_name_is_that_of_today(tmp_path):
     today = "kid@lite0-57934424-bicubic224"
     a, b = (

@@ -74,8 +74,18 @@ def test_the_page_has_all_parts_and_needs_nothing_beside_itself(tmp_path, pair):
     charts = [svg["aria-label"] for svg in page.all("svg") if svg.get("role") == "img"]
     assert "MAE in validation, over seconds against seconds of training" in charts
     assert len(charts) == len(set(charts)) == 4
-    assert [figure["data-unit"] for figure in page.all("figure") if "data-unit" in figure] == ["images", "seconds"] * 2
+    assert [figure["data-axis"] for figure in page.all("figure") if "data-axis" in figure] == ["images", "seconds"] * 2
     assert source == written(tmp_path, *pair)  # the same bytes every time
+
+
+def test_the_networks_of_scores_are_named_once(tmp_path):
+    scores = ("kid@lite0-57934424-bicubic224", "fid@lite0-57934424-bicubic224", "kid@squeezenet-f286bbf4-bicubic224")
+    a, b = (
+        make(tmp_path / name, generated={score: {"value": 0.1 + n} for score in scores}) for n, name in enumerate("ab")
+    )
+    said = Page(written(tmp_path, a, b)).words
+    assert said.count("lite0 (weights 57934424, bicubic224)") == 1
+    assert "Features are of lite0 (weights 57934424, bicubic224); squeezenet (weights f286bbf4, bicubic224)." in said
 
 
 def test_names_and_texts_from_outside_are_escaped(tmp_path):

@@ -103,7 +103,7 @@ class Row:
     def name(self) -> str:
         """Of the setting, and of its density of codes."""
         _, comma, which = self.model.partition(", ")
-        return f"{self.setting.name}, {which}" if comma else self.setting.name
+        return f"{self.setting.name} ({which})" if comma else self.setting.name
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,11 @@ class Block:
     def title(self) -> str:
         """In words."""
         return ALL_TITLES[self.kind]
+
+    @property
+    def against(self) -> str:
+        """The names of the settings that are references."""
+        return ", ".join(dict.fromkeys(row.setting.name for row in self.references.values()))
 
     def best(self, score: str) -> float:
         """The best mean of a score."""

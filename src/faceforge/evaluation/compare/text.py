@@ -60,7 +60,6 @@ def effort(row: Row) -> tuple[str, str]:
 
 def _differences(block: Block) -> list[str]:
     """By how much each row is better than its reference: + better, - worse, = cannot be told apart."""
-    names = ", ".join(dict.fromkeys(row.name for row in block.references.values()))
     several = any(len(part.parts) > 1 for row in block.rows for part in row.against.values())
     spans = "least, greatest" if several else "95 %, paired"
     body = [["", *(f"{label(score)} " for score in block.scores)]]
@@ -69,7 +68,7 @@ def _differences(block: Block) -> list[str]:
             found = [row.against[score] for score in block.scores]
             body += [[row.name, *map(_gain, found)], [f"  {spans}", *map(_span, found)]]
     some = "~ in some seeds, " if several else ""
-    return [f"Better (+) or worse (-) than {names} by ({some}= cannot be told apart):", *aligned(body)]
+    return [f"Better (+) or worse (-) than {block.against} by ({some}= cannot be told apart):", *aligned(body)]
 
 
 def mark(part: Against) -> str:
