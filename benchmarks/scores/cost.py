@@ -102,8 +102,9 @@ def _each(judged: Judged, fakes: Tensor, made: Tensor, extractor: Extractor) -> 
         score.__name__: lambda score=score: score(real, made, who) for score in DISTANCES
     }
     parts["precision, recall, density, coverage"] = lambda: precision_recall(real, made, who)
-    patches = PatchSwd(reals.images)
-    parts["swd"] = lambda: patches(fakes)
+    swd = PatchSwd(reals.images.shape[1:])
+    shares = swd.shares(reals.images)
+    parts["swd"] = lambda: swd(shares, fakes)
     return {name: timed(part)[0] for name, part in parts.items()}
 
 

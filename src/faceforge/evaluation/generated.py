@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -128,6 +128,8 @@ class Reals:
         self.extractors = {extractor.key: extractor for extractor in extractors}
         self.images = faces.images()
         self.features = self._of_faces(faces, self.images)
+        self.faces: RealFaces | None = faces
+        self._shares: Tensor | None = None  # of their patches, for patch SWD
         self.protocols: dict[str, Json] = {}
         self.reasons: dict[str, str] = {}
         self.kept: dict[Key, np.ndarray] = {}
@@ -176,6 +178,7 @@ class Reals:
         first, second = halves(self.groups, self.seed)
         half, groups = copy.copy(self), [self.groups[n] for n in second]
         half.images, half.groups = self.images[first], [self.groups[n] for n in first]
+        half.faces = half._shares = None
         half.features = {key: features[first] for key, features in self.features.items()}
         features = {key: features[second] for key, features in self.features.items()}
         return half._row(HALVES, "floor", self.images[second], features, groups)
@@ -212,13 +215,14 @@ class Reals:
         found.append(_tried(4, lambda: precision_recall(reals, fakes, who, self.seed, stamp).values()))
         return list(chain.from_iterable(found))
 
-    @cached_property
-    def _patches(self) -> PatchSwd:
-        return PatchSwd(self.images, seed=self.seed)
-
     def _swd(self, images: Tensor) -> Score:
         """The mean over levels, without an interval."""
-        levels = self._patches(images)
+        swd = PatchSwd(self.images.shape[1:], seed=self.seed)
+        if self._shares is None:
+            compute = partial(swd.shares, self.images)
+            kept = self.faces and RealFeatures(self.faces, self.images, swd, "cpu")
+            self._shares = kept.read_or(compute) if kept else compute()
+        levels = swd(self._shares, images)
         stamp = {"metric": "sliced Wasserstein distance x 1000 of 7x7 patches (Karras et al. 2018), mean over levels"}
         stamp |= {"levels": list(levels), "real": len(self.images), "fake": len(images), "interval": "none"}
         return Score(sum(levels.values()) / len(levels), math.nan, math.nan, stamp)

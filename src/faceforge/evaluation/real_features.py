@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from faceforge.io.files import atomic_path
 from faceforge.io.images import to_uint8
-from faceforge.metrics.features import Extractor
 from faceforge.metrics.units import Groups
 
 FOLDER = "features"  # in the folder of the packed faces
@@ -49,27 +48,53 @@ class RealFaces(Protocol):
         ...
 
 
+class Computes(Protocol):
+    """What numbers are computed by: an extractor, or patch SWD."""
+
+    @property
+    def key(self) -> str:
+        """A short name for files."""
+        ...
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """What tells these numbers from others."""
+        ...
+
+    def numbers(self, images: int) -> tuple[int, ...]:
+        """The shape of the numbers of so many images."""
+        ...
+
+
 @dataclass(frozen=True)
 class RealFeatures:
-    """The file of an extractor's features of real faces, whose ``images`` (N, C, H, W) these are.
+    """The file of numbers of real faces, such as an extractor's features; ``images`` (N, C, H, W) are the faces.
 
     A file counts only if its key, which holds a hash of all pixels, and its checksum are right.
     """
 
     faces: RealFaces
     images: Tensor
-    extractor: Extractor
+    computes: Computes
     device: str  # the kind that computes; others round differently
 
     def read(self) -> Tensor | None:
-        """The features (N, width); None if there is no whole file of this key."""
+        """The numbers; None if there is no whole file of this key."""
         try:
             with safe_open(self._path, "pt") as file:
                 metadata, values = file.metadata() or {}, file.get_tensor(NAME)
         except (OSError, SafetensorError):
             return None
         right = metadata == {**self._key, "sha256": _digest(values)}
-        return values if right and values.shape == (len(self.images), self.extractor.width) else None
+        return values if right and values.shape == self.computes.numbers(len(self.images)) else None
+
+    def read_or(self, compute: Callable[[], Tensor]) -> Tensor:
+        """The numbers from their file, else computed and kept."""
+        values = self.read()
+        if values is None:
+            values = compute()
+            self.write(values)
+        return values
 
     def write(self, values: Tensor) -> None:
         """Keep the features; where nothing can be written they are computed each time."""
@@ -84,13 +109,13 @@ class RealFeatures:
     def _key(self) -> dict[str, str]:
         """All that another value of would give other features."""
         return {**self.faces.key, "pixels": _digest(to_uint8(self.images))} | {
-            **self.extractor.protocol, "key": self.extractor.key, "device": self.device, "torch": torch.__version__,
+            **self.computes.protocol, "key": self.computes.key, "device": self.device, "torch": torch.__version__,
         }  # fmt: skip
 
     @cached_property
     def _path(self) -> Path:
         digest = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()
-        return self.faces.folder / FOLDER / f"{self.extractor.key}-{digest[:24]}.safetensors"
+        return self.faces.folder / FOLDER / f"{self.computes.key}-{digest[:24]}.safetensors"
 
 
 def _digest(values: Tensor) -> str:

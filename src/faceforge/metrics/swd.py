@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,44 +12,91 @@ from torch import Tensor
 from faceforge import counter_rng
 from faceforge.io.images import from_uint8, to_uint8
 
-BINS = 4096  # of a projection's range: the distance is then exact to a few parts in ten thousand
-AT_ONCE = 32  # directions
+BINS = 2048  # of a projection's range: distances are then right to a thousandth
+LINES, POINTS = 128, 8192  # projected at a time, so that the results stay in a CPU's cache
 
 
 class PatchSwd:
-    """Sliced Wasserstein distance x 1000 of 7x7 patches to those of real images, at each level of a Laplacian pyramid.
+    """Sliced Wasserstein distance x 1000 of 7x7 patches at each level of a Laplacian pyramid.
 
     Karras et al. 2018 (ProGAN), section 5: ``patches`` per image and level, each channel normalised by its own mean and
     deviation over the set, ``directions`` random projections of the patches. The distance of two projections is the
-    area between their distributions, counted in bins instead of sorted, which is four times as fast. Images are
-    (N, C, H, W) in [-1, 1], rounded to 8 bits first. Raises ValueError for images below 7 pixels.
+    area between their distributions, counted in bins instead of sorted, which is several times as fast. Images are
+    (N, C, H, W) in [-1, 1] of one ``shape`` (C, H, W), rounded to 8 bits first.
     """
 
-    def __init__(
-        self, real: Tensor, *, scales: int = 3, patches: int = 128, directions: int = 512, seed: int = 0
-    ) -> None:
-        if min(real.shape[2:]) < 7:
-            raise ValueError(f"patches of 7x7 need images of at least 7 pixels a side: {tuple(real.shape[2:])}")
-        self.shape, self.scales, self.patches, self.seed = real.shape[1:], scales, patches, seed
-        lines = counter_rng.normal(seed, "swd/directions", np.arange(directions), (49 * real.shape[1],))
-        lines /= np.linalg.norm(lines, axis=1, keepdims=True)
-        self.lines = torch.from_numpy(lines.astype(np.float32)).split(AT_ONCE)
-        self.levels = [[_Shares.of(points, part) for part in self.lines] for points in self._points(real)]
+    key = "swd"
 
-    def __call__(self, fake: Tensor) -> dict[int, float]:
-        """{side: distance} to images (M, C, H, W); keys are the shorter side of a level, 64, 32, 16 for 64.
+    def __init__(
+        self, shape: Sequence[int], *, scales: int = 3, patches: int = 128, directions: int = 512, seed: int = 0
+    ) -> None:
+        """Raises ValueError for sides below 7 pixels."""
+        if min(shape[1:]) < 7:
+            raise ValueError(f"patches of 7x7 need images of at least 7 pixels a side, not {shape[1]}x{shape[2]}")
+        self.shape, self.scales, self.patches, self.seed = tuple(shape), scales, patches, seed
+        lines = counter_rng.normal(seed, "swd/directions", np.arange(directions), (49 * shape[0],))
+        lines /= np.linalg.norm(lines, axis=1, keepdims=True)
+        self.lines = torch.from_numpy(lines.astype(np.float32))
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """All that other shares would follow from."""
+        numbers = (self.scales, self.patches, len(self.lines), BINS, self.seed)
+        return {"levels, patches, directions, bins, seed": ", ".join(map(str, numbers))}
+
+    def numbers(self, images: int) -> tuple[int, ...]:
+        """The shape of the shares of so many images, which is that of any."""
+        levels = len(laplacian_pyramid(torch.zeros(1, *self.shape), self.scales))
+        return levels, len(self.lines), 2 + BINS
+
+    def shares(self, real: Tensor) -> Tensor:
+        """Of each level's patches, along each direction: where bins begin, their width, and the share of patches below
+        the middle of each bin: (levels, directions, 2 + BINS). Computed once for real images.
+        """
+        return torch.stack([self._of_level(points) for points in self._points(real)])
+
+    def _of_level(self, points: Tensor) -> Tensor:
+        ends = [(self.lines @ part.T).aminmax(dim=1, keepdim=True) for part in points.split(POINTS)]
+        low, high = torch.cat([e.min for e in ends], 1).amin(1), torch.cat([e.max for e in ends], 1).amax(1)
+        width = ((high - low) / (BINS - 2)).clamp(min=1e-12)
+        low -= width  # a bin of room on both sides, for rounding
+        below, _ = self._below(points, low, width)
+        return torch.cat([low[:, None], width[:, None], below], 1)
+
+    def __call__(self, shares: Tensor, fake: Tensor) -> dict[int, float]:
+        """{side: distance} from the shares of real images to images; keys are the shorter side of a level, 64, 32, 16
+        for 64.
 
         Never negative, and positive even for two halves of one set: compare only at equal counts. Raises ValueError for
         images of another shape.
         """
-        if fake.shape[1:] != self.shape:
-            raise ValueError(f"patches need two sets of one size: {tuple(self.shape)}, {tuple(fake.shape[1:])}")
+        if tuple(fake.shape[1:]) != self.shape:
+            raise ValueError(f"patches need two sets of one size: {self.shape}, {tuple(fake.shape[1:])}")
         sides = [min(level.shape[2:]) for level in self._pyramid(fake[:1])]
-        found = {}
-        for side, points, shares in zip(sides, self._points(fake), self.levels, strict=True):
-            parts = [own.distances(points, part) for own, part in zip(shares, self.lines, strict=True)]
-            found[side] = 1e3 * float(torch.cat(parts).mean())
-        return found
+        levels = zip(sides, self._points(fake), shares, strict=True)
+        return {side: 1e3 * float(self.distances(points, real).mean()) for side, points, real in levels}
+
+    def distances(self, points: Tensor, shares: Tensor) -> Tensor:
+        """The Wasserstein distance of points (N, D) to those of a level's shares, along each direction: float64."""
+        low, width, real = shares[:, 0], shares[:, 1], shares[:, 2:]
+        below, beyond = self._below(points, low, width)
+        return ((below - real).abs().sum(1, dtype=torch.float64) + beyond) * width
+
+    def _below(self, points: Tensor, low: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares of points below the middle of each bin, and their mean distance to all bins, in bins."""
+        counts, beyond = np.zeros((len(low), BINS), np.int64), torch.zeros(len(low), dtype=torch.float64)
+        scaled, start = self.lines / width[:, None], -(low / width)[:, None]
+        for first in range(0, len(low), LINES):
+            some = slice(first, first + LINES)
+            for part in points.split(POINTS):
+                places = torch.addmm(start[some], scaled[some], part.T)
+                inside = places.clamp(0, BINS - 1)
+                least, most = places.aminmax()
+                if least < 0 or most >= BINS:
+                    beyond[some] += (places - inside).abs_().sum(1)
+                for count, line in zip(counts[some], inside.to(torch.int32).numpy(), strict=True):
+                    count += np.bincount(line, minlength=BINS)
+        return torch.from_numpy((counts.cumsum(1) - counts / 2) / len(points)).float(), beyond / len(points)
 
     def _pyramid(self, images: Tensor) -> list[Tensor]:
         return laplacian_pyramid(from_uint8(to_uint8(images.detach().cpu())), self.scales)
@@ -64,44 +110,9 @@ class PatchSwd:
 def patch_swd(
     real: Tensor, fake: Tensor, *, scales: int = 3, patches: int = 128, directions: int = 512, seed: int = 0
 ) -> dict[int, float]:
-    """The distance of two sets, as `PatchSwd` computes it."""
-    return PatchSwd(real, scales=scales, patches=patches, directions=directions, seed=seed)(fake)
-
-
-@dataclass(frozen=True)
-class _Shares:
-    """The shares of points below the middle of each bin, along some directions (L, D): (L, BINS)."""
-
-    low: Tensor  # (L, 1), where the first bin begins
-    width: Tensor  # (L, 1) of a bin
-    below: Tensor
-
-    @classmethod
-    def of(cls, points: Tensor, lines: Tensor) -> _Shares:
-        low, high = (lines @ points.T).aminmax(dim=1, keepdim=True)
-        width = ((high - low) / (BINS - 2)).clamp(min=1e-12)
-        low -= width  # a bin of room on both sides, for rounding
-        return cls(low, width, _below(_places(points, lines, low, width).clamp_(0, BINS - 1)))
-
-    def distances(self, points: Tensor, lines: Tensor) -> Tensor:
-        """The Wasserstein distance to other points (M, D) along each direction: (L,) float64."""
-        places = _places(points, lines, self.low, self.width)
-        inside = places.clamp(0, BINS - 1)
-        least, most = places.aminmax()
-        beyond = (places - inside).abs_().sum(1).double() / len(points) if least < 0 or most >= BINS else 0.0
-        gaps = (self.below - _below(inside)).abs().sum(1, dtype=torch.float64)
-        return (gaps + beyond) * self.width[:, 0]
-
-
-def _places(points: Tensor, lines: Tensor, low: Tensor, width: Tensor) -> Tensor:
-    """Projections of points (N, D) on lines (L, D), in bins: (L, N)."""
-    return torch.addmm(-low / width, lines / width, points.T)
-
-
-def _below(places: Tensor) -> Tensor:
-    """The shares of places (L, N) in [0, BINS) that lie below the middle of each bin: (L, BINS)."""
-    counts = np.stack([np.bincount(line, minlength=BINS) for line in places.to(torch.int32).numpy()])
-    return torch.from_numpy((counts.cumsum(1) - counts / 2) / places.shape[1]).float()
+    """The distances of two sets, as `PatchSwd` computes them."""
+    swd = PatchSwd(real.shape[1:], scales=scales, patches=patches, directions=directions, seed=seed)
+    return swd(swd.shares(real), fake)
 
 
 def _blur(images: Tensor, gain: float, stride: int) -> Tensor:

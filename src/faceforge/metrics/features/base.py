@@ -58,6 +58,10 @@ class Extractor(nn.Module):
         """Extractor, weights and resize in one word, the part after ``@`` in the name of a score."""
         return f"{self.name}-{self.weights_sha256[:8]}-{self.resize}"
 
+    def numbers(self, images: int) -> tuple[int, ...]:
+        """The shape of the features of so many images."""
+        return images, self.width
+
     def for_training(self) -> Extractor:
         """The extractor of the score during a training; cheaper, where there is a cheaper one."""
         return self
