@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from faceforge import counter_rng
@@ -116,10 +117,19 @@ def patch_swd(
 
 
 def _blur(images: Tensor, gain: float, stride: int) -> Tensor:
-    """The binomial filter 1 4 6 4 1 in both directions, borders mirrored: Burt and Adelson 1983, a = 3/8."""
-    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    kernel = (gain * line[:, None] * line).expand(images.shape[1], 1, 5, 5)
-    return F.conv2d(F.pad(images, (2, 2, 2, 2), "reflect"), kernel, stride=stride, groups=images.shape[1])
+    """The binomial filter 1 4 6 4 1 in both directions, borders mirrored: Burt and Adelson 1983, a = 3/8.
+
+    Sums of shifted images: for one small filter on every channel they take a third of a convolution's time.
+    """
+    padded = F.pad(images, (2, 2, 2, 2), "reflect")
+    return _line(_line(padded, 2, gain, stride), 3, 1.0, stride)
+
+
+def _line(images: Tensor, dimension: int, gain: float, stride: int) -> Tensor:
+    """The filter along a dimension, which becomes 4 shorter."""
+    length, before = images.shape[dimension] - 4, (slice(None),) * dimension
+    a, b, c, d, e = (images[(*before, slice(n, n + length, stride))] for n in range(5))
+    return (a + e).add_(b + d, alpha=4).add_(c, alpha=6).mul_(gain / 16)
 
 
 def _enlarge(images: Tensor, like: Tensor) -> Tensor:
@@ -146,11 +156,11 @@ def _patches(images: Tensor, count: int, seed: int) -> Tensor:
     n, channels, height, width = images.shape
     room = np.array([height - 6, width - 6])
     corner = (counter_rng.uniform(seed, f"swd/{height}x{width}", np.arange(count), (2,)) * room).astype(np.int64)
-    rows = corner[:, :1] + np.arange(7)
-    columns = corner[:, 1:] + np.arange(7)
-    image = (np.arange(count) % n)[:, None, None]
-    found = images.permute(0, 2, 3, 1).numpy()[image, rows[:, :, None], columns[:, None, :]]
+    windows = sliding_window_view(images.permute(0, 2, 3, 1).contiguous().numpy(), (7, 7), (1, 2))
+    found = windows.transpose(0, 1, 2, 4, 5, 3)[np.arange(count) % n, corner[:, 0], corner[:, 1]]
     points = torch.from_numpy(found.reshape(count, 49, channels))
-    deviation, mean = torch.std_mean(points, (0, 1), correction=0)
+    flat = points.view(-1, channels)
+    mean = flat.mean(0)
+    deviation = ((flat.T @ flat).diagonal() / len(flat) - mean**2).clamp(min=0).sqrt()
     points.sub_(mean).div_(torch.where(deviation > 0, deviation, 1))
     return points.view(count, -1)
