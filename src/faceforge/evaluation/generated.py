@@ -219,8 +219,8 @@ class Reals:
         """The mean over levels, without an interval."""
         swd = PatchSwd(self.images.shape[1:], seed=self.seed)
         if self._shares is None:
+            kept = RealFeatures(self.faces, self.images, swd, "cpu") if self.faces else None
             compute = partial(swd.shares, self.images)
-            kept = self.faces and RealFeatures(self.faces, self.images, swd, "cpu")
             self._shares = kept.read_or(compute) if kept else compute()
         levels = swd(self._shares, images)
         stamp = {"metric": "sliced Wasserstein distance x 1000 of 7x7 patches (Karras et al. 2018), mean over levels"}
