@@ -19,9 +19,10 @@ from faceforge.engine import checkpoint, devices
 from faceforge.engine.progress import Progress
 from faceforge.engine.run import write_atomic
 from faceforge.errors import BadInput
-from faceforge.evaluation import command as evaluating
+from faceforge.evaluation import opened
 from faceforge.evaluation.audit import memory, people, served, spaces
 from faceforge.evaluation.audit.sheet import Trio, draw_sheet
+from faceforge.evaluation.command import Options
 from faceforge.evaluation.judged import Judged, Tick
 from faceforge.io.images import write_png
 from faceforge.io.storage import is_writable
@@ -36,7 +37,6 @@ from faceforge.types import Json
 FOLDER, NAME, SHEET = "audit", "audit.json", "sheet.png"
 GENERATED, FEWEST = 1000, 20
 COPIES, BOTH, WORSE = "Copies of training faces", "Both sides of the split", "Who is served worse"
-Options = evaluating.Options
 
 
 @dataclass
@@ -54,26 +54,26 @@ def audit(asked: Options) -> None:
     if asked.count is not None and asked.count < FEWEST:
         raise BadInput(f"--count {asked.count}: must be at least {FEWEST}; with fewer faces nothing can be told")
     path = checkpoint.find(asked.run, asked.checkpoint)
-    folder, record = evaluating._record(path)
+    folder, record = opened.record_of(path)
     out = asked.out or folder / FOLDER
     own = out.resolve() == (folder / FOLDER).resolve()
     taken = next((out / name for name in (NAME, SHEET) if (out / name).exists()), None)
     if taken and not own and not asked.overwrite:
         raise BadInput(f"{taken}: already exists; use --overwrite to replace it")
-    digest = evaluating._digest(path)
+    digest = opened.digest_of(path)
     module = checkpoint.load(path, asked.trusted)
     if not isinstance(module, Generates | PairedScheme):
         raise BadInput(f"{folder}: makes neither faces from noise nor images from images, so there is nothing to audit")
     if not any(record["data"].get("counts", {}).get(name) for name in people.HELD_OUT):
         raise BadInput(f"{folder}: no faces were held out (data.val_fraction, data.test_fraction), to compare with")
-    node = evaluating._node(asked, folder, module.config, record)
-    data = evaluating._trained(asked, folder, node, record)
-    judged = evaluating._own(asked, folder, data).judged
+    node = opened.data_node(folder, module.config, record, asked.data_root)
+    data = opened.data_of(folder, node, record, asked.trusted)
+    judged = opened.faces_of(data, asked.split or "test")
     if not is_writable(out):
         raise BadInput(f"{out}: cannot be written; must be a folder that can, such as --out FOLDER")
     found = _found(asked, module.to(devices.best()), judged)
-    about = evaluating._about_run(folder, path, digest, module)
-    _write(out, {**about, **_result(asked, judged, found), **evaluating._stamp()}, found)
+    about = opened.about_run(folder, path, digest, module)
+    _write(out, {**about, **_result(asked, judged, found), **opened.stamp()}, found)
     if own:
         write_report(folder)
     print("\n".join(_printed(found, out, folder if own else None)))
@@ -211,7 +211,7 @@ def _trios(known: memory.Memory, faces: Tensor) -> list[Trio]:
 
 
 def _result(asked: Options, judged: Judged, found: Findings) -> Json:
-    about = evaluating._about_data(judged.data, judged)
+    about = opened.about_data(judged.data, judged)
     return {
         "data": about,
         **found.parts,
