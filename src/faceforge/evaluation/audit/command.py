@@ -108,7 +108,8 @@ def _work(asked: Options, module: Scheme, data: FaceData, judged: Judged) -> int
     whole = sum(data.counts.values())
     images = len(judged.places) if isinstance(module, PairedScheme) else 0
     made = asked.count or GENERATED
-    compared = memory.work(2, made, people.Real.of(data)) + 2 * min(made, len(judged.places))
+    looked, _ = spaces.all_spaces(module.device, whole)
+    compared = memory.work(len(looked), made, people.Real.of(data)) + 2 * min(made, len(judged.places))
     return whole + images + (compared if isinstance(module, Generates) else 0)
 
 
@@ -125,19 +126,19 @@ def _both_sides(found: Findings, data: FaceData, seed: int) -> list[people.Twins
     }
     held_out = len({t.held_out for t in twins})
     said = [
-        f"{held_out:,} held-out pictures are near duplicates of training pictures; audit.json lists the files."
+        f"Held-out pictures that are near duplicates of training pictures: {held_out:,}; audit.json lists the files."
         if twins
         else "No held-out picture is a near duplicate of a training picture."
     ]
     said.append(
-        f"{len(named):,} people are named on both sides of the split."
+        f"People who are named on both sides of the split: {len(named):,}."
         if named
         else "No name is on both sides of the split."
     )
     try:
         about["people_by_embedding"] = embedded = _same_people(data, devices.best(), seed)
         count = len(embedded["groups"])
-        said.append(f"By face embedding, {count:,} groups of pictures of one person lie on both sides of the split.")
+        said.append(f"Groups on both sides of the split that a face embedding takes for one person: {count:,}.")
     except BadInput as error:
         found.reasons["people by face embedding"] = str(error)
     found.parts["both_sides"], found.said[BOTH] = about, said + list(data.cautions)
