@@ -114,7 +114,7 @@ def test_the_memory_is_the_least_of_all_limits(tmp_path, monkeypatch):
 
 def test_the_benchmark_in_short(tmp_path, monkeypatch):
     kept = {}
-    monkeypatch.setattr(large_sets, "keep", lambda name, value, holds, about: kept.update({name: value}))
+    monkeypatch.setattr(large_sets, "keep", lambda name, value, about: kept.update({name: value}))
     monkeypatch.setattr(large_sets, "FEW", 40)
     monkeypatch.setattr(large_sets, "first_batch", lambda folder, faces: (float(len(list(faces.iterdir()))), 1.0))
     large_sets.start(1, tmp_path, 80)

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from faceforge.errors import BadInput
+from faceforge.errors import BadInput, to_install
 from faceforge.metrics.features.base import Extractor, resized
 
 SIZE = 299  # pixels a side, the network's own
@@ -61,9 +61,7 @@ def _package() -> ModuleType:
     try:
         from torch_fidelity import feature_extractor_inceptionv3
     except ImportError as error:
-        raise BadInput(
-            'inception needs the package torch-fidelity, which is not installed: pip install "faceforge[fid]"'
-        ) from error
+        raise BadInput(f"inception needs the package torch-fidelity, not installed; {to_install('fid')}") from error
     return feature_extractor_inceptionv3
 
 
