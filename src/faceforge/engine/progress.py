@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
 from faceforge.report.html import duration
+
+T = TypeVar("T")
 
 BAR_SECONDS = 0.5
 LINE_SECONDS = 30.0
@@ -155,3 +157,32 @@ class Progress:
 def _losses(scalars: Mapping[str, float]) -> list[str]:
     """The losses among the values, by the last part of their names."""
     return [f"{name.split('/', 1)[1]} {value:.3g}" for name, value in scalars.items() if name.startswith("loss/")]
+
+
+class Bar:
+    """A progress bar that counts."""
+
+    def __init__(self, total: int | None) -> None:
+        self.bar, self.done = Progress(total), 0
+
+    def __enter__(self) -> Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def add(self, count: int) -> None:
+        """Advance by ``count``."""
+        self.done += count
+        self.bar.update(self.done)
+
+    def note(self, text: str) -> None:
+        """Show another activity until the next advance."""
+        self.bar.note(text)
+
+    def over(self, things: Iterable[T]) -> Iterator[T]:
+        """Yield the items, counting each one when the next is requested."""
+        for thing in things:
+            yield thing
+            self.add(1)

@@ -10,7 +10,7 @@ from typing import Any
 
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
-from faceforge.engine.progress import Progress
+from faceforge.engine.progress import Bar
 from faceforge.engine.run import write_atomic
 from faceforge.errors import BadInput
 from faceforge.evaluation import extractors, kept, opened, scoring, written
@@ -168,21 +168,10 @@ def _part(
 ) -> tuple[faces.Part, Json]:
     """The scores and those of edits, with a bar."""
     module.to(devices.best())
-    progress = Progress(scoring.work(module, judged, asked.count, len(features)))
-    progress.start()
-    done = 0
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        progress.update(done)
-
-    progress.note("fitting baselines")
-    try:
-        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, tick, features)
-        return part, board.judge(asked.count, asked.seed, progress.note) if board else {}
-    finally:
-        progress.close()
+    with Bar(scoring.work(module, judged, asked.count, len(features))) as bar:
+        bar.note("fitting baselines")
+        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, bar.add, features)
+        return part, board.judge(asked.count, asked.seed, bar.note) if board else {}
 
 
 def _plain(node: object) -> Json:

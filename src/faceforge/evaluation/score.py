@@ -15,7 +15,7 @@ import faceforge
 from faceforge import words
 from faceforge.data.framing import RESIZE, check_crop
 from faceforge.engine import devices
-from faceforge.engine.progress import Progress
+from faceforge.engine.progress import Bar
 from faceforge.engine.run import now, sources_commit, write_atomic
 from faceforge.errors import BadInput
 from faceforge.evaluation import comparison, extractors, written
@@ -167,19 +167,9 @@ def _scored(
     asked: Options, made: Pictures, real: Pictures, features: Sequence[Extractor], device: torch.device
 ) -> Part:
     """The rows of the generated pictures and of half of the real ones against the other half."""
-    progress, done = Progress(len(features) * (len(made.names) + len(real.names))), 0
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        progress.update(done)
-
-    progress.start()
-    try:
-        against = Reals(AsFaces(real, _channels(real, made)), features, device, asked.seed, tick)
+    with Bar(len(features) * (len(made.names) + len(real.names))) as bar:
+        against = Reals(AsFaces(real, _channels(real, made)), features, device, asked.seed, bar.add)
         row = against.row("generated", "model", _channels(made, real))
-    finally:
-        progress.close()
     floor = against.halves()
     part = Part(rows=[row, floor], protocols=against.protocols)
     part.reasons = {name: why for name, why in against.reasons.items() if name not in row["scores"]}

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from faceforge.engine.progress import Progress
+from faceforge.engine.progress import Bar
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path, short_name
 from faceforge.io.images import make_grid
@@ -341,31 +341,6 @@ def export(asked: Request, out: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- common
-
-
-class Bar:
-    """A progress bar that counts."""
-
-    def __init__(self, total: int | None) -> None:
-        self.bar, self.done = Progress(total), 0
-
-    def __enter__(self) -> Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.close()
-
-    def add(self, count: int) -> None:
-        """Advance by ``count``."""
-        self.done += count
-        self.bar.update(self.done)
-
-    def over(self, things: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the items, counting each one when the next is requested."""
-        for thing in things:
-            yield thing
-            self.add(1)
 
 
 def _say(what: str, path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
-from faceforge.engine.progress import Progress
+from faceforge.engine.progress import Bar
 from faceforge.engine.run import write_atomic
 from faceforge.errors import BadInput
 from faceforge.evaluation import opened
@@ -82,24 +82,14 @@ def audit(asked: Options) -> None:
 def _found(asked: Options, module: Scheme, judged: Judged) -> Findings:
     found, data = Findings(), judged.data
     judged = judged if asked.count is None else judged.some(asked.count, asked.seed)
-    done, progress = 0, Progress(_work(asked, module, data, judged))
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        progress.update(done)
-
-    progress.start()
-    try:
+    with Bar(_work(asked, module, data, judged)) as bar:
         twins = _both_sides(found, data, asked.seed)
-        tick(sum(data.counts.values()))
+        bar.add(sum(data.counts.values()))
         if isinstance(module, PairedScheme):
-            values, how = served.of_images(module, judged, tick)
+            values, how = served.of_images(module, judged, bar.add)
             _served(found, served.by_attribute(values, how, judged, "images", asked.seed))
         if isinstance(module, Generates):
-            _generated(found, asked, module, judged, [twin.held_out for twin in twins], tick)
-    finally:
-        progress.close()
+            _generated(found, asked, module, judged, [twin.held_out for twin in twins], bar.add)
     found.said = {part: found.said[part] for part in (COPIES, BOTH, WORSE) if part in found.said}
     return found
 

@@ -90,6 +90,28 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
 
+class SquareExtractor(Extractor):
+    """An extractor of images resized to ``size`` x ``size`` (bicubic, antialiased), smaller during a training.
+
+    A subclass gives ``least``, the smallest size that its network takes, and ``normalised``, how it sees bytes.
+    """
+
+    least: ClassVar[int]
+    normalised: ClassVar[str]
+
+    def __init__(self, size: int = 224, batch: int | None = None, size_in_training: int = 128) -> None:
+        super().__init__(batch)
+        require_size(size, self.least)
+        require_size(size_in_training, self.least, "size_in_training")
+        self.size, self.size_in_training = size, size_in_training
+        self.resize = f"bicubic{size}"
+        self.seen = f"8 bits, grey replicated, bicubic, antialiased, to {size}x{size}, {self.normalised}"
+
+    def for_training(self) -> Extractor:
+        """The same network on smaller images."""
+        return type(self)(self.size_in_training, self.batch)
+
+
 class Maps(nn.Module):
     """Feature maps for `losses.Perceptual`; always in eval mode, gradients reach the images.
 

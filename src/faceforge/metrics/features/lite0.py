@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from faceforge.errors import BadInput
-from faceforge.metrics.features.base import Extractor, Maps, read_verified, require_size, resized
+from faceforge.metrics.features.base import Maps, SquareExtractor, read_verified, resized
 
 if TYPE_CHECKING:
     from timm.models.efficientnet import EfficientNet
@@ -40,7 +40,7 @@ def load_weights() -> dict[str, Tensor]:
     return torch.load(data, map_location="cpu", weights_only=True)
 
 
-class Features(Extractor):
+class Features(SquareExtractor):
     """Pooled features of EfficientNet-lite0 (Tan and Le 2019; lite: ReLU6, no squeeze-excite).
 
     Images are resized to ``size`` x ``size`` (bicubic, antialiased). 224 is the network's training size and separates
@@ -52,19 +52,14 @@ class Features(Extractor):
     width: ClassVar[int] = 1280
     network_name: ClassVar[str] = "tf_efficientnet_lite0, global pool"
 
-    def __init__(self, size: int = 224, batch: int | None = None, size_in_training: int = 128) -> None:
-        super().__init__(batch)
-        require_size(size, LEAST)
-        require_size(size_in_training, LEAST, "size_in_training")
-        _weights_file()
-        self.size, self.size_in_training = size, size_in_training
-        self.weights_sha256 = WEIGHTS_SHA256
-        self.resize = f"bicubic{size}"
-        self.seen = f"8 bits, grey replicated, bicubic, antialiased, to {size}x{size}, (x - 127) / 128"
+    least: ClassVar[int] = LEAST
+    normalised: ClassVar[str] = "(x - 127) / 128"
+    weights_sha256 = WEIGHTS_SHA256
 
-    def for_training(self) -> Features:
-        """The same network on smaller images."""
-        return Features(self.size_in_training, self.batch)
+    def __init__(self, size: int = 224, batch: int | None = None, size_in_training: int = 128) -> None:
+        """Raises BadInput if the weights are missing."""
+        super().__init__(size, batch, size_in_training)
+        _weights_file()
 
     def _make(self) -> nn.Module:
         return copy.deepcopy(_pretrained()).to(memory_format=torch.channels_last)

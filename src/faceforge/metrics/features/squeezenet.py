@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from faceforge.errors import BadInput
-from faceforge.metrics.features.base import Extractor, Maps, read_verified, require_size, resized
+from faceforge.metrics.features.base import Maps, SquareExtractor, read_verified, resized
 
 NAME = "squeezenet"
 WEIGHTS_SHA256 = "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1"
@@ -84,7 +84,7 @@ def _normalised(images: Tensor) -> Tensor:
     return images.flip(1) - images.new_tensor(MEAN)[:, None, None]
 
 
-class SqueezeNetFeatures(Extractor):
+class SqueezeNetFeatures(SquareExtractor):
     """Mean over places of SqueezeNet 1.1's last maps, fire9 (Iandola et al. 2016, arXiv 1602.07360): 512 numbers.
 
     They are divided by 8: their mean square is then about a quarter, as lite0's, on which KID's cubic kernel depends.
@@ -95,19 +95,14 @@ class SqueezeNetFeatures(Extractor):
     width: ClassVar[int] = 512
     network_name: ClassVar[str] = "SqueezeNet 1.1, fire9, global pool, divided by 8"
 
-    def __init__(self, size: int = 224, batch: int | None = None, size_in_training: int = 128) -> None:
-        super().__init__(batch)
-        require_size(size, LEAST)
-        require_size(size_in_training, LEAST, "size_in_training")
-        _weights_file()
-        self.size, self.size_in_training = size, size_in_training
-        self.weights_sha256 = WEIGHTS_SHA256
-        self.resize = f"bicubic{size}"
-        self.seen = f"8 bits, grey replicated, bicubic, antialiased, to {size}x{size}, minus the mean of ImageNet"
+    least: ClassVar[int] = LEAST
+    normalised: ClassVar[str] = "minus the mean of ImageNet"
+    weights_sha256 = WEIGHTS_SHA256
 
-    def for_training(self) -> SqueezeNetFeatures:
-        """The same network on smaller images."""
-        return SqueezeNetFeatures(self.size_in_training, self.batch)
+    def __init__(self, size: int = 224, batch: int | None = None, size_in_training: int = 128) -> None:
+        """Raises BadInput if the weights are missing."""
+        super().__init__(size, batch, size_in_training)
+        _weights_file()
 
     def _make(self) -> nn.Module:
         return _layers().to(memory_format=torch.channels_last)
