@@ -241,7 +241,7 @@ def test_an_embedding_groups_people_in_the_command(runs, in_pixels, monkeypatch,
     found = result["both_sides"]["people_by_embedding"]
     assert found["protocol"] == {"extractor": "stub"}
     assert found["groups"]
-    assert f"By face embedding, {len(found['groups']):,} groups" in capsys.readouterr().out
+    assert f"a face embedding takes for one person: {len(found['groups']):,}." in capsys.readouterr().out
 
 
 def test_an_embedding_is_computed_once_and_has_norm_1():
