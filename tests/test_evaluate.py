@@ -563,7 +563,10 @@ def test_a_paired_difference_sees_what_intervals_do_not():
     """Each image a little better than the baseline, while people differ much more than that."""
     values = {"model": {"mae": np.arange(20) - 0.5}, "mean face": {"mae": np.arange(20) * 1.0}}
     who = images.Resamples([None] * 20, 0)
-    rows = [images._image_row(name, scores, who) for name, scores in values.items()]
+    rows = [
+        images.image_row(name, "model" if name == "model" else "baseline", scores, who)
+        for name, scores in values.items()
+    ]
     assert rows[0]["scores"]["mae"]["high"] > rows[1]["scores"]["mae"]["low"]
     assert images._paired_flag(rows, values, "mae", who) is True
 

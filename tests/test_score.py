@@ -19,6 +19,8 @@ from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
 from faceforge.evaluation import extractors, score, score_notes, score_pictures
 from faceforge.evaluation.generated import HALVES, Reals
+from faceforge.evaluation.judged import Part
+from faceforge.evaluation.paired import score_paired
 from faceforge.evaluation.score import Options
 from faceforge.io.images import from_uint8
 from faceforge.metrics.features import Features
@@ -158,6 +160,15 @@ def test_the_same_seed_gives_the_same_figures_and_a_part_is_keyed(quick, sides, 
     assert without_place(first) == without_place(again) != without_place(other)
     assert [first[side]["pictures"] for side in ("generated", "real")] == [8, 8]
     assert any("8 of 16 real pictures were chosen" in line for line in first["notes"])
+
+
+def test_identity_of_pairs_says_how_alike_people_are():
+    faces = from_uint8(torch.from_numpy(drawn(6, 0, 32)))
+    people, places = ["a", "a", "b", "b", "c", "c"], [(n, n) for n in range(6)]
+    part = score_paired(Part(), faces, faces, places, people, 0, CPU)
+    about = {metric_of(name): about for name, about in part.protocols.items()}
+    assert set(about["identity"]["between_people"]) == set(about["same_person"]["between_people"]) != set()
+    assert "between_people" not in about["mae"]
 
 
 def test_pictures_of_the_same_names_are_also_compared_one_by_one(quick, tmp_path):

@@ -36,9 +36,8 @@ class Sample:
     @classmethod
     def of(cls, source: Source, size: Size) -> Sample:
         """From a source, for faces of the aspect of ``size``; what cannot be read is left out."""
-        total, size = len(source.faces), _large(size)
-        chosen = np.unique(np.linspace(0, total - 1, min(LOOKED_AT, total)).astype(int)).tolist()
-        return cls([pixels for n in chosen if (pixels := _read(source, n, size)) is not None])
+        size = _large(size)
+        return cls([pixels for n in looked_at(len(source.faces)) if (pixels := _read(source, n, size)) is not None])
 
     @property
     def sizes(self) -> Counter[Size]:
@@ -56,6 +55,11 @@ class Sample:
             return all(crop_box(crop, *picture, size) for picture in self.sizes)
         except ImageError:
             return False
+
+
+def looked_at(total: int) -> list[int]:
+    """Which of ``total`` pictures are looked at: `LOOKED_AT` of them, evenly spaced."""
+    return np.unique(np.linspace(0, total - 1, min(LOOKED_AT, total)).astype(int)).tolist()
 
 
 def _large(size: Size) -> Size:

@@ -101,12 +101,16 @@ def _samplers(module: Generates, data: FaceData, seed: int) -> list[Sampler]:
 
     def of(density: Density) -> Callable[[int], Tensor]:
         def sample(count: int) -> Tensor:
-            parts = space.sample(density, count, seed).split(AT_ONCE)
-            return torch.cat([module.decode(part.to(module.device)).cpu() for part in parts])
+            return decoded(module, space.sample(density, count, seed))
 
         return sample
 
     return [Sampler(f"model, {density}", how, of(density)) for density, how in DENSITIES.items()]
+
+
+def decoded(module: Encodes, codes: Tensor) -> Tensor:
+    """Faces (N, C, H, W) in [-1, 1] on the CPU from codes (N, Z)."""
+    return torch.cat([module.decode(part.to(module.device)).cpu() for part in codes.split(AT_ONCE)])
 
 
 def _flags(rows: Sequence[comparison.Row], model: comparison.Row) -> dict[str, comparison.Flag]:

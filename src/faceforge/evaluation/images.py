@@ -38,13 +38,9 @@ def score_images(
     joined = {name: {s: torch.cat(found[name][s]).numpy() for s in scores.names} for name in found}
     who = Resamples(judged.groups, seed)
     part = Part(reasons=dict(scores.reasons), how={row.name: row.how for row in rows}, notes=data.task.remarks)
-    part.rows = [_image_row(name, values, who) for name, values in joined.items()]
-    stamp = {"interval": who.protocol, "images": len(judged.places), "people": who.people, "seed": seed}
-    part.protocols = {name: {**about(name), **scores.protocol(name), **stamp} for name in scores.names}
+    part.rows = [image_row(name, "model" if name == "model" else "baseline", of, who) for name, of in joined.items()]
     between = scores.between_people(judged.groups)
-    for name in scores.names:
-        if metric_of(name) in identity.HOW:
-            part.protocols[name]["between_people"] = between
+    part.protocols = image_protocols(scores, who, between, seed)
     part.notes = [*part.notes, *identity.in_words(between)]
     part.beats = {
         name: flag for name in scores.names if (flag := _paired_flag(part.rows, joined, name, who)) is not None
@@ -61,12 +57,23 @@ def predict(module: PairedScheme, inputs: Tensor) -> Tensor:
     return torch.cat([module.predict(part.to(module.device)).cpu() for part in parts])
 
 
-def _image_row(name: str, values: Mapping[str, np.ndarray], who: Resamples) -> Json:
+def image_row(name: str, kind: str, values: Mapping[str, np.ndarray], who: Resamples) -> Json:
+    """A row of the table of images: the mean of each score over images (N,), with its interval over people."""
     scores = {}
     for score, of_images in values.items():
         low, high = who.interval(of_images) if who.people > 1 else (None, None)
         scores[score] = {"value": float(of_images.mean()), "low": low, "high": high}
-    return {"name": name, "kind": "model" if name == "model" else "baseline", "table": "images", "scores": scores}
+    return {"name": name, "kind": kind, "table": "images", "scores": scores}
+
+
+def image_protocols(scores: ImageScores, who: Resamples, between: Json, seed: int) -> dict[str, Json]:
+    """How each score was made; those of identity say how alike people are (``between``)."""
+    stamp = {"interval": who.protocol, "images": len(who.unit), "people": who.people, "seed": seed}
+    found = {name: {**about(name), **scores.protocol(name), **stamp} for name in scores.names}
+    for name in found:
+        if metric_of(name) in identity.HOW:
+            found[name]["between_people"] = between
+    return found
 
 
 def _paired_flag(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from faceforge.evaluation.judged import MOST, PIXELS, Part, about
-from faceforge.metrics import identity
+from faceforge.evaluation.images import image_protocols, image_row
+from faceforge.evaluation.judged import MOST, PIXELS, Part
 from faceforge.metrics.bootstrap import Resamples
 from faceforge.metrics.image_scores import ImageScores
 from faceforge.metrics.units import Groups
@@ -35,15 +35,8 @@ def score_paired(
             found[name].append(values)
     groups = [people[n] for n in places[:, 1].tolist()]
     who = Resamples(groups, seed)
-    cells = {}
-    for name, parts in found.items():
-        values = torch.cat(parts).numpy()
-        low, high = who.interval(values) if who.people > 1 else (None, None)
-        cells[name] = {"value": float(values.mean()), "low": low, "high": high}
-        stamp = {"interval": who.protocol, "images": len(values), "people": who.people, "seed": seed}
-        part.protocols[name] = {**about(name), **scores.protocol(name), **stamp}
-    for name in identity.HOW.keys() & cells.keys():
-        part.protocols[name]["between_people"] = scores.between_people(groups)
-    part.rows.insert(0, {"name": "generated", "kind": "model", "table": "images", "scores": cells})
+    values = {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    part.protocols |= image_protocols(scores, who, scores.between_people(groups), seed)
+    part.rows.insert(0, image_row("generated", "model", values, who))
     part.reasons |= scores.reasons
     return part

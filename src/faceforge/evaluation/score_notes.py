@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from faceforge.cut.framing import measure
-from faceforge.evaluation.alike import LOOKED_AT, framed_otherwise
+from faceforge.evaluation.alike import framed_otherwise, looked_at
 from faceforge.evaluation.score_pictures import Pictures, copies, repeated
 from faceforge.io.images import from_uint8
 from faceforge.metrics.table import metric_of
@@ -67,8 +66,8 @@ def _framing_caution(made: Pictures, real: Pictures) -> str:
     """Where faces lie otherwise, which changes all scores; a model may do that too, so it is no reason to refuse."""
     places = []
     for pictures in (made, real):
-        chosen = np.unique(np.linspace(0, len(pictures.names) - 1, min(LOOKED_AT, len(pictures.names))).astype(int))
-        places.append(measure(from_uint8(torch.from_numpy(pictures.pixels[chosen]))))
+        chosen = pictures.pixels[looked_at(len(pictures.names))]
+        places.append(measure(from_uint8(torch.from_numpy(chosen))))
     if None in places:
         return ""
     line = framed_otherwise(places[1], places[0], "the generated faces", "the real ones")

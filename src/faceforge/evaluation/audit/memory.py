@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation.audit.people import CHUNK, Real
+from faceforge.evaluation.generated import decoded
+from faceforge.evaluation.judged import Tick
 from faceforge.metrics.copies import (
     NEAR,
     Closeness,
@@ -33,7 +35,6 @@ ALARM = 0.01  # chance that any of the generated faces is called a copy in error
 CLOSER = 0.01  # chance that faces as a set are called closer in error, in each space
 MOST_COMPARED = 1000  # held-out faces whose scores are the tail
 SHOWN = 20
-Tick = Callable[[int], None]
 
 
 def sampled(module: Generates, data: FaceData, count: int, seed: int) -> Tensor:
@@ -42,7 +43,7 @@ def sampled(module: Generates, data: FaceData, count: int, seed: int) -> Tensor:
         return module.sample(count, seed=seed)
     assert isinstance(module, Encodes)
     codes = LatentSpace.fit(module, data, seed=seed).sample("mixture", count, seed)
-    return torch.cat([module.decode(part.to(module.device)).cpu() for part in codes.split(CHUNK)])
+    return decoded(module, codes)
 
 
 @dataclass(frozen=True)

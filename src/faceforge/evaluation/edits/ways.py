@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceforge import counter_rng
+from faceforge.evaluation.generated import decoded
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.latent_space import Kind, LatentSpace, Range, mean_difference, moved, with_details
 
@@ -81,7 +82,7 @@ class Editor:
 
     def decoded(self, z: Tensor) -> Tensor:
         """What codes (N, Z) show, (N, C, H, W) in [-1, 1] on the CPU."""
-        return torch.cat([self.module.decode(part.to(self.module.device)).cpu() for part in z.split(AT_ONCE)])
+        return decoded(self.module, z)
 
     def before(self, images: Tensor, plain: Tensor) -> Tensor:
         """The faces that edits start from: the images, or their reconstructions."""
