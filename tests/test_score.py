@@ -163,7 +163,7 @@ def test_the_same_seed_gives_the_same_figures_and_a_part_is_keyed(quick, sides, 
 
 
 def test_identity_of_pairs_says_how_alike_people_are():
-    faces = from_uint8(torch.from_numpy(drawn(6, 0, 32)))
+    faces = from_uint8(torch.from_numpy(drawn(6, 0, 32)).permute(0, 3, 1, 2))
     people, places = ["a", "a", "b", "b", "c", "c"], [(n, n) for n in range(6)]
     part = score_paired(Part(), faces, faces, places, people, 0, CPU)
     about = {metric_of(name): about for name, about in part.protocols.items()}
