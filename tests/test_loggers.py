@@ -289,6 +289,29 @@ def test_an_offline_run_holds_values_config_summary_and_pictures(tmp_path, capfd
     assert len(list((tmp_path / "wandb").glob("offline-run-*/files/media/images/samples_*.png"))) == 1
 
 
+KILLED = """
+import os, signal, sys
+from faceforge.engine.loggers.wandb_logger import Wandb
+log = Wandb(sys.argv[1], mode="offline", run_id="abc", config={})
+log.start()
+print(log.info is not None, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_goes_on_where_its_parent_uses_wandb(tmp_path):
+    """W&B's service of this process, which children would share, keeps the id of the killed one in use."""
+    log = offline(tmp_path / "parent")
+    log.start()
+    assert os.environ["WANDB_SERVICE"]
+    for _ in range(2):
+        child = [sys.executable, "-c", KILLED, str(tmp_path)]
+        assert subprocess.run(child, capture_output=True, text=True, check=False).stdout == "True\n"
+    log.log_metrics({"loss": 1.0}, 1)  # the parent's own goes on
+    assert log.info is not None
+    log.finish()
+
+
 @pytest.mark.parametrize(
     ("policy", "kind", "kept"),
     [

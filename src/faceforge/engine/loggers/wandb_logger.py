@@ -149,6 +149,7 @@ class Wandb(RunLogger):
     def _init(self, older: Sequence[Path]) -> Any:
         import wandb
 
+        _leave_inherited_service()
         self.mode, key = choose_mode(self.mode, wandb.setup().settings)
         if self.mode == "online":
             before = set((self.folder / "wandb").glob("run-*"))
@@ -204,6 +205,13 @@ def _id_of_a_killed_start(folder: Path) -> str | None:
     """The id of the W&B run of a training that was killed before it could record it; it continues as that one."""
     begun = sorted((folder / "wandb").glob("*run-*-*"))
     return begun[-1].name.rpartition("-")[2] if begun else None
+
+
+def _leave_inherited_service() -> None:
+    """Have W&B start its own service: in that of the process which started this one, a killed run's id stays in use."""
+    _, _, owner = os.environ.get("WANDB_SERVICE", "").partition("-")  # version-process-kind-place
+    if owner and owner.partition("-")[0] != str(os.getpid()):
+        del os.environ["WANDB_SERVICE"]
 
 
 def choose_mode(mode: str, settings: Any) -> tuple[str, str | None]:
