@@ -31,6 +31,14 @@ AGENT = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc
 PATIENCE = 600.0  # seconds for a start or an end
 
 
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command line; empty once it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 class Agent:
     """torchrun with two ranks of one run."""
 
@@ -44,7 +52,7 @@ class Agent:
     def ranks(self) -> list[psutil.Process]:
         """The ranks that live."""
         found = psutil.Process(self.process.pid).children() if self.process.poll() is None else []
-        return [rank for rank in found if "train.py" in " ".join(rank.cmdline())]
+        return [rank for rank in found if "train.py" in " ".join(words_of(rank))]
 
     def strike(self, table: Path, rows: int, delay: float, one: int | None) -> bool:
         """Kill rank ``one``, or everything, some time after both live and the table has more rows; False if the run
