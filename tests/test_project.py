@@ -52,7 +52,7 @@ def test_who_imports_what():
 FLOORS = (
     *("cli", "notebook", "studio", "main", "evaluation", "runs", "engine", "cut", "fetch", "schemes", "report", "data"),
     *("metrics", "networks", "config", "losses", "diffaugment", "drawn", "io"),
-    *("counter_rng_torch", "counter_rng", "clock", "words", "errors", "types"),
+    *("counter_rng_torch", "counter_rng", "clock", "schedules", "words", "errors", "types"),
 )
 
 

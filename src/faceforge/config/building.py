@@ -20,9 +20,9 @@ from faceforge.errors import BadInput
 
 ALLOWED = ("faceforge", "torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers")
 FUNCTIONS = ("faceforge.engine.loggers.make_loggers",)  # every other target is a class
-OWN_PARTS = ("networks", "schemes", "losses", "metrics", "data", "engine", "config.nodes")
+OWN_PARTS = ("networks", "schemes", "schedules", "losses", "metrics", "data", "engine", "config.nodes")
 CARRIED = (  # none of them takes a path
-    *("networks", "schemes", "losses", "data.tasks"),
+    *("networks", "schemes", "schedules", "losses", "data.tasks"),
     *("metrics.features.FeatureMaps", "metrics.features.lite0", "metrics.features.squeezenet"),
     *("metrics.features.dlib_face", "metrics.dlib_face", "metrics.identity"),
 )

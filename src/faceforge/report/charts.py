@@ -109,7 +109,12 @@ def _place(group: str) -> tuple[int, str]:
 
 
 def _title(group: str, series: Sequence[Series]) -> str:
-    known = {"loss": "Losses", "logit": "Discriminator logits", "images_per_second": "Images per second"}
+    known = {
+        "learning_rate": "Learning rates",
+        "loss": "Losses",
+        "logit": "Discriminator logits",
+        "images_per_second": "Images per second",
+    }
     where = "Training and validation: " if any(not s.name.startswith("val/") for s in series) else "Validation: "
     return known.get(group, group.replace("val/", where).replace("_", " "))
 

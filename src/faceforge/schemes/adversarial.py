@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from faceforge import counter_rng
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.diffaugment import augment, uniforms_needed
+from faceforge.errors import BadInput
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty, terms
 from faceforge.metrics import health
 from faceforge.metrics.kid import KidMonitor
+from faceforge.schedules import Amount, Moving, RateSchedule, at, by_clock
 from faceforge.schemes import ema
 from faceforge.schemes.abilities import Samples
 from faceforge.schemes.base import Example, Kind, Optimizer, optimizer_of
 from faceforge.schemes.running_means import RunningMeans
 from faceforge.schemes.scales import into, out_of
+
+GAMMA = 2e-4
 
 
 class AdversarialModule(Samples):
@@ -30,9 +34,15 @@ class AdversarialModule(Samples):
     ``penalty_every``-th batch and multiplied by that number (lazy regularisation, Karras et al. 2020). ``sample`` uses
     the averaged generator, whose half-life is in images. With ``reuse_fakes`` the generator step reuses the fakes of
     the discriminator step, as in the PyTorch tutorial, which saves one pass through the generator.
+
+    Penalties, ``ema_half_life``, ``beta2`` of both optimisers (None: their own) and ``augment_strength``, the share of
+    images that are augmented, may move with the clock (`faceforge.schedules.Moving`). A penalty of None is ``GAMMA``
+    times the pixels of an image over the images of a batch, as StyleGAN2-ADA starts from (Karras et al. 2020, arXiv
+    2006.06676, appendix D).
     """
 
     monitor: ClassVar[tuple[str, str]] = ("val/kid", "min")
+    optimized = ("generator", "discriminator")
 
     def __init__(
         self,
@@ -42,16 +52,19 @@ class AdversarialModule(Samples):
         optimizer_d: Optimizer,
         objective: Objective,
         discriminator_steps: int,
-        r1_gamma: float,
-        r2_gamma: float,
+        r1_gamma: Amount | None,
+        r2_gamma: Amount | None,
         penalty_every: int,
         augment_policy: list[str],
         clip_norm: float | None,
-        ema_half_life: float,
+        ema_half_life: Amount,
         ema_ramp: float | None,
         val_samples: int,
         seed: int,
         reuse_fakes: bool,
+        schedule: RateSchedule | None = None,
+        beta2: Amount | None = None,
+        augment_strength: Amount = 1.0,
     ) -> None:
         super().__init__(seed)
         if discriminator_steps < 1 or penalty_every < 1:
@@ -63,14 +76,13 @@ class AdversarialModule(Samples):
         self.paired = terms(objective).paired
         self.means = RunningMeans(logits=partial(health.of_discriminator, objective))
         self.discriminator_steps = discriminator_steps
-        self.r1_gamma, self.r2_gamma = r1_gamma, r2_gamma
+        self.r1_gamma, self.r2_gamma, self.beta2 = r1_gamma, r2_gamma, beta2
         self.penalty_every = self.period = penalty_every
-        self.augment_policy = ",".join(augment_policy)
-        self._augment_draws = uniforms_needed(self.augment_policy)
-        self.clip_norm = clip_norm
+        self.augment_policy, self.augment_strength = ",".join(augment_policy), augment_strength
+        self._augment_draws, self._strength = uniforms_needed(self.augment_policy), 1.0  # strength: of this batch
+        self.clip_norm, self.rates = clip_norm, by_clock(schedule)
         self.ema_half_life, self.ema_ramp = ema_half_life, ema_ramp
-        self.val_samples = val_samples
-        self.reuse_fakes = reuse_fakes
+        self.val_samples, self.reuse_fakes = val_samples, reuse_fakes
         self._score: KidMonitor | None = None
 
     def trained(self) -> list[nn.Module]:
@@ -79,11 +91,35 @@ class AdversarialModule(Samples):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator first."""
-        return [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
+        made = [optimizer_of(self.optimizer_g, self.generator), optimizer_of(self.optimizer_d, self.discriminator)]
+        if self.beta2 is not None and not all("betas" in optimizer.defaults for optimizer in made):
+            raise BadInput("model.beta2: must be null unless both optimisers are of Adam's kind, which have betas")
+        return made
+
+    def begin_batch(self) -> None:
+        """As Scheme.begin_batch."""
+        super().begin_batch()
+        images = self.clock.images
+        self._strength = at(self.augment_strength, images)
+        if self.beta2 is not None:
+            for group in self._groups():
+                group["betas"] = (group["betas"][0], at(self.beta2, images))
+
+    def scheduled(self) -> dict[str, float]:
+        """As Scheme.scheduled."""
+        named = {
+            "r1_gamma": self.r1_gamma,
+            "r2_gamma": self.r2_gamma,
+            "beta2": self.beta2,
+            "augment_strength": self.augment_strength,
+            "ema_half_life": self.ema_half_life,
+        }
+        moving = {name: amount.at(self.clock.images) for name, amount in named.items() if isinstance(amount, Moving)}
+        return {**super().scheduled(), **moving}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One training step: the discriminator and, if due, the generator."""
-        self.reseed()
+        self.begin_batch()
         real = batch["target"]
         position, images = self.positions(len(real)), len(real) * self.world
         step = self.clock.images // images
@@ -98,7 +134,8 @@ class AdversarialModule(Samples):
         if generates:
             others = (self._faces("z/generator", position, rows) for rows in parts[1:])
             self._generator_step(real, fakes if made is None else chain([made], others), position)
-            keep = ema.decay(images * self.discriminator_steps, self.clock.images, self.ema_half_life, self.ema_ramp)
+            half_life = at(self.ema_half_life, self.clock.images)
+            keep = ema.decay(images * self.discriminator_steps, self.clock.images, half_life, self.ema_ramp)
             ema.update(self.average, self.generator, keep)
 
     def _discriminator_step(
@@ -124,12 +161,18 @@ class AdversarialModule(Samples):
         loss = discriminator_loss(self.objective, real_logits, fake_logits)
         self.means.add(**{"loss/discriminator": loss})
         self.means.keep("logits", real_logits, fake_logits)
-        for name, gamma, seen in (("r1", self.r1_gamma, real_seen), ("r2", self.r2_gamma, fake_seen)):
-            if penalise and gamma:
+        for name, weight, seen in (("r1", self.r1_gamma, real_seen), ("r2", self.r2_gamma, fake_seen)):
+            gamma = self._gamma(weight, real) if penalise else 0.0
+            if gamma:
                 penalty = gradient_penalty(self.discriminator, seen)  # not compiled: it is differentiated twice
                 self.means.add(**{f"penalty/{name}": penalty})
                 loss = loss + 0.5 * gamma * self.penalty_every * penalty
         return loss
+
+    def _gamma(self, weight: Amount | None, real: Tensor) -> float:
+        if weight is None:
+            return GAMMA * real.shape[-2] * real.shape[-1] / (len(real) * self.world)
+        return at(weight, self.clock.images)
 
     def _generator_step(self, real: Tensor, fakes: Iterable[Tensor], position: range) -> None:
         self.discriminator.requires_grad_(False)
@@ -161,7 +204,11 @@ class AdversarialModule(Samples):
         """The discriminator's input for some rows of a batch: augmented, in its own range."""
         if self._augment_draws:
             uniforms = self.noise(f"augment/{purpose}", position, (self._augment_draws,), "uniform")
-            images = augment(images, self.augment_policy, uniforms[rows])
+            augmented = augment(images, self.augment_policy, uniforms[rows])
+            if self._strength < 1:
+                chosen = self.noise(f"augment/{purpose}/chosen", position, (1, 1, 1), "uniform")[rows] < self._strength
+                augmented = torch.where(chosen, augmented, images)
+            images = augmented
         return into(self.discriminator, images)
 
     def _z(self, purpose: str, counters: range | Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
 from faceforge.metrics.features import Extractor, Features
 from faceforge.networks.recompute import recomputed, rewind, snapshot
+from faceforge.schedules import RateSchedule
 from faceforge.schemes.batch_statistics import release, synchronise
 from faceforge.schemes.running_means import RunningMeans
 from faceforge.types import Json
@@ -42,6 +43,7 @@ class Scheme(pl.LightningModule):
     monitor: ClassVar[tuple[str, str]]  # the metric that `best` follows, and its mode: min or max
     shows: ClassVar[str] = "generated"  # content of its grids; "real-derived" is not uploaded by default
     average: nn.Module
+    optimized: ClassVar[tuple[str, ...]] = ("network",)  # by each optimiser
     period = 1  # batches after which the cost of steps repeats
 
     def __init__(self, seed: int) -> None:
@@ -58,6 +60,7 @@ class Scheme(pl.LightningModule):
         self.compiles = False
         self.syncs_statistics = False
         self.accumulate = 1  # micro-batches of a batch; set by ``divide``
+        self.rates: RateSchedule | None = None  # of all optimisers
         self.lean = True  # no Lightning hooks around backward passes and optimiser steps
         self._compiled: dict[nn.Module, nn.Module] = {}
         self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.BatchedDraws] = {}
@@ -66,6 +69,11 @@ class Scheme(pl.LightningModule):
     def world(self) -> int:
         """The number of ranks that share a batch."""
         return self._trainer.world_size if self._trainer else 1
+
+    @property
+    def rates_move(self) -> bool:
+        """Whether learning rates follow a schedule."""
+        return self.rates is not None
 
     def trained(self) -> list[nn.Module]:
         """The networks that a step runs; each can be compiled separately."""
@@ -109,10 +117,24 @@ class Scheme(pl.LightningModule):
         """Outputs that two optimiser steps use. Of micro-batches only the outputs are kept, not how they were made."""
         return network(*inputs) if self.accumulate == 1 else recomputed(network, *inputs)
 
-    def reseed(self) -> None:
-        """Seed torch's generators (dropout and the like) from the clock, with a separate stream per rank."""
+    def begin_batch(self) -> None:
+        """Set what follows from the clock: learning rates, and the seed of torch's generators, another on each rank."""
+        if self.rates is not None:
+            factor = self.rates.factor(self.clock.images)
+            for group in self._groups():
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         seed = counter_rng.key(self.seed, "torch", self.clock.images, self.global_rank) >> 1
         counter_rng_torch.seed(self.device, seed)
+
+    def _groups(self) -> Iterator[Json]:
+        return (group for optimizer in self.raw_optimizers() for group in optimizer.param_groups)
+
+    def scheduled(self) -> dict[str, float]:
+        """The present values of all that follows a schedule, for the logs."""
+        if not self.rates_move:
+            return {}
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in self.raw_optimizers()]
+        return {f"learning_rate/{name}": rate for name, rate in zip(self.optimized, rates, strict=True)}
 
     def positions(self, count: int) -> range:
         """Clock positions of this rank's ``count`` images: batch["position"], without synchronising with the device."""

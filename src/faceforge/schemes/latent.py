@@ -13,13 +13,14 @@ from faceforge.data.datamodule import Batch, FaceData
 from faceforge.errors import BadInput
 from faceforge.losses import kl_loss, kl_units
 from faceforge.metrics import health
+from faceforge.schedules import Amount
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.base import BATCH_NORM, Best, Example, Optimizer, Say
 from faceforge.schemes.early_stopping import Stop
 from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.schemes.reconstruction import ReconstructionModule
 from faceforge.schemes.scales import SIGNED, UNIT, Span, into, out_of
-from faceforge.schemes.supervised import COMPARED, SHOWN, Schedule
+from faceforge.schemes.supervised import COMPARED, SHOWN, AnySchedule
 
 Code = Tensor | tuple[Tensor, Tensor]
 Reduction = Literal["value", "face"]
@@ -50,10 +51,10 @@ class LatentModule(ReconstructionModule, Encodes):
         free_nats: float,
         reduction: Reduction,
         freeze_statistics: int | None,
-        schedule: Schedule | None,
+        schedule: AnySchedule | None,
         stop: Stop | None,
         clip_norm: float | None,
-        ema_half_life: float,
+        ema_half_life: Amount,
         ema_ramp: float | None,
         seed: int,
     ) -> None:

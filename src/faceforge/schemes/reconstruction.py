@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from faceforge.data.datamodule import Batch, FaceData
+from faceforge.schedules import Amount, at
 from faceforge.schemes import ema
 from faceforge.schemes.base import Example, Optimizer, optimizer_of
 from faceforge.schemes.early_stopping import Stop
 from faceforge.schemes.scales import SIGNED, UNIT, Span, into, out_of
-from faceforge.schemes.supervised import PairedScheme, Schedule
+from faceforge.schemes.supervised import AnySchedule, PairedScheme
 
 
 class ReconstructionModule(PairedScheme):
@@ -21,10 +22,10 @@ class ReconstructionModule(PairedScheme):
         network: nn.Module,
         optimizer: Optimizer,
         loss: nn.Module,
-        schedule: Schedule | None,
+        schedule: AnySchedule | None,
         stop: Stop | None,
         clip_norm: float | None,
-        ema_half_life: float,
+        ema_half_life: Amount,
         ema_ramp: float | None,
         seed: int,
     ) -> None:
@@ -44,7 +45,7 @@ class ReconstructionModule(PairedScheme):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One training step."""
-        self.reseed()
+        self.begin_batch()
         images = len(batch["target"]) * self.world
         losses = (self.objective(batch, rows) for rows in self.micro_batches(len(batch["target"])))
         (optimizer,) = self.raw_optimizers()
@@ -52,7 +53,8 @@ class ReconstructionModule(PairedScheme):
         self.after_step()
         self.clock.images += images
         self.clock.generator_steps += 1
-        keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
+        half_life = at(self.ema_half_life, self.clock.images)
+        keep = ema.decay(images, self.clock.images, half_life, self.ema_ramp)
         ema.update(self.average, self.network, keep)
 
     def objective(self, batch: Batch, rows: slice = slice(None)) -> Tensor:

@@ -14,11 +14,13 @@ from faceforge.data.datamodule import Batch, FaceData
 from faceforge.errors import BadInput
 from faceforge.metrics import health
 from faceforge.metrics.pairs import PairScores, mae
+from faceforge.schedules import RateSchedule
 from faceforge.schemes.base import Scheme
 from faceforge.schemes.early_stopping import Stop
 from faceforge.types import Json
 
 Schedule = Callable[[torch.optim.Optimizer], LRScheduler]
+AnySchedule = RateSchedule | Schedule
 COMPARED = 256  # validation faces for the health figures
 RECALLED = 128  # training faces for the gap: their mean error within 3 %, at little cost
 AT_ONCE = 64
@@ -28,20 +30,27 @@ SHOWN = 8  # faces in a grid: a row of inputs, one of outputs, one of targets
 class PairedScheme(Scheme):
     """Base of reconstruction, latent and translation modules. ``best`` follows val/mae.
 
-    A ReduceLROnPlateau as ``schedule`` receives val/loss after each validation; any other is stepped once per batch, so
-    that its T_max, step_size and the like count batches.
+    ``schedule`` follows the clock (`faceforge.schedules`) or is one of torch's: a ReduceLROnPlateau receives val/loss
+    after each validation; any other is stepped once per batch, so that its T_max, step_size and the like count batches.
     """
 
     monitor: ClassVar[tuple[str, str]] = ("val/mae", "min")
     shows: ClassVar[str] = "real-derived"
 
-    def __init__(self, loss: nn.Module, schedule: Schedule | None, stop: Stop | None, seed: int) -> None:
+    def __init__(self, loss: nn.Module, schedule: AnySchedule | None, stop: Stop | None, seed: int) -> None:
         super().__init__(seed)
-        self.loss, self.schedule, self.stop = loss, schedule, stop
-        if schedule:
-            _try(schedule)
+        self.loss, self.stop = loss, stop
+        self.rates = schedule if isinstance(schedule, RateSchedule) else None
+        self.schedule = None if isinstance(schedule, RateSchedule) else schedule
+        if self.schedule:
+            _try(self.schedule)
         self._rates: LRScheduler | None = None
         self._saved_rates: Json | None = None
+
+    @property
+    def rates_move(self) -> bool:
+        """As Scheme.rates_move."""
+        return super().rates_move or self._rates is not None
 
     @property
     def pure(self) -> bool:

@@ -14,6 +14,7 @@ from faceforge import counter_rng, counter_rng_torch
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.losses import Unpaired, discriminator_loss, generator_loss, terms
 from faceforge.metrics import health
+from faceforge.schedules import Amount, RateSchedule, at, by_clock
 from faceforge.schemes import ema
 from faceforge.schemes.base import BATCH_NORM, Example, Optimizer, optimizer_of
 from faceforge.schemes.early_stopping import Stop
@@ -49,11 +50,12 @@ class TranslationModule(PairedScheme):
         test_batch_statistics: bool,
         stop: Stop | None,
         clip_norm: float | None,
-        ema_half_life: float,
+        ema_half_life: Amount,
         ema_ramp: float | None,
         seed: int,
+        schedule: RateSchedule | None = None,
     ) -> None:
-        super().__init__(loss, None, stop, seed)
+        super().__init__(loss, by_clock(schedule), stop, seed)
         if terms(objective).paired:
             raise ValueError(f"model.objective={objective}: must use each image separately, like least_squares")
         self.generator, self.discriminator = generator, discriminator
@@ -65,6 +67,8 @@ class TranslationModule(PairedScheme):
         self.loss_weight = loss_weight
         self.test_dropout, self.test_batch_statistics = test_dropout, test_batch_statistics
         self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
+
+    optimized = ("generator", "discriminator")
 
     @property
     def pure(self) -> bool:
@@ -81,7 +85,7 @@ class TranslationModule(PairedScheme):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One training step: the discriminator, then the generator, on the same outputs."""
-        self.reseed()
+        self.begin_batch()
         images = len(batch["target"]) * self.world
         optimizer_g, optimizer_d = self.raw_optimizers()
         made = [self._translated(batch["input"][rows]) for rows in self.micro_batches(len(batch["target"]))]
@@ -91,7 +95,8 @@ class TranslationModule(PairedScheme):
         self.step_optimizer(optimizer_g, self._losses(self._generator_loss, batch, made), self.clip_norm)
         self.clock.images += images
         self.clock.generator_steps += 1
-        keep = ema.decay(images, self.clock.images, self.ema_half_life, self.ema_ramp)
+        half_life = at(self.ema_half_life, self.clock.images)
+        keep = ema.decay(images, self.clock.images, half_life, self.ema_ramp)
         ema.update(self.average, self.generator, keep)
 
     def _translated(self, source: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class Logging(ClockCallback):
         means = module.means.drain()
         agree(trainer, module, next((name for name, mean in means.items() if not math.isfinite(mean)), None))
         session.means = dict(means)
+        means |= module.scheduled()
         images, seconds = self._window
         self._window = session.images, session.timings["train"]
         spent = session.timings["train"] - seconds
