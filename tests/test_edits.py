@@ -129,6 +129,19 @@ def test_edited_faces_keep_what_their_codes_lose():
     assert plain.before(faces.images, faces.plain) is faces.plain
 
 
+def test_an_edit_stays_where_its_attribute_shows():
+    """A step that changes the first quarter a lot and all the others a little leaves the others alone."""
+    editor, faces = faces_of()
+    step = replace(way([0.4, 0.01, 0.01, 0.01]), examples=torch.zeros(3, 4))
+    mask = step.mask(editor, "A")
+    everywhere, there = (editor.after(faces.images, faces.plain, step.edit(faces.z, "A", 1.0), m) for m in (1.0, mask))
+    apart = (everywhere - faces.images)[..., -1, -1].abs(), (there - faces.images)[..., -1, -1].abs()
+    assert apart[0].min() > 0.009
+    assert apart[1].max() < 1e-6
+    assert torch.allclose(there[..., 0, 0], everywhere[..., 0, 0], atol=1e-6)
+    assert way([1.0, 0, 0, 0]).mask(editor, "A") == step.mask(Editor(Quarters(), details=False), "A") == 1.0
+
+
 def test_the_truth_is_the_judge_where_it_can_be_painted():
     editor, faces = faces_of([-0.5])
     truth = faces.images.clone()

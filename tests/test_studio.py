@@ -21,6 +21,7 @@ from faceforge.data.framing import frame as whole
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
+from faceforge.schemes.masks import mask_of
 from faceforge.studio import animation, average, command, edit, output, photo, translate, upscale
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
@@ -350,6 +351,75 @@ def test_a_film_goes_in_and_a_film_of_as_many_pictures_comes_out(place, tmp_path
 
 
 # Edit and invert
+
+
+@pytest.mark.parametrize("quarter", [0, 1, 2, 3])
+def test_a_change_is_added_at_the_resolution_of_the_photo(quarter):
+    """A photo of noise keeps its noise; the change is smooth, inside the frame, and turned as the face is."""
+    pixels = np.random.default_rng(0).integers(60, 200, (90, 70, 3), dtype=np.uint8)
+    height, width = (90, 70) if quarter % 2 == 0 else (70, 90)
+    spot = photo.Spot(frames.Frame(width / 2, height / 2 - 3, 40, 40), quarter)
+    change = torch.zeros(1, 3, 8, 8)
+    assert np.array_equal(photo.changed(pixels, [spot], change), pixels)
+    change[:, 0, 4:] = 0.4  # red, below the middle of the upright face
+    made = photo.changed(pixels, [spot], change)
+    added = np.rot90(made.astype(int) - pixels, -quarter)
+    top, left = height // 2 - 23, width // 2 - 20
+    assert not added[..., 1:].any()
+    assert not added[:top].any()
+    assert not added[top + 40 :].any()
+    assert not added[:, :left].any()
+    assert abs(added[top + 30, width // 2, 0] - 0.4 * 127.5) <= 3
+    assert np.abs(added[top + 6 : top + 14, left + 8 : left + 32, 0]).max() <= 3
+    assert np.abs(np.diff(added[top + 25 : top + 35, left + 8 : left + 32, 0], axis=1)).max() <= 1
+
+
+def test_a_change_beyond_the_edge_of_a_photo_and_of_a_whole_one():
+    pixels = np.full((31, 44, 3), 100, np.uint8)
+    change = torch.full((1, 1, 6, 6), 0.2)
+    made = photo.changed(pixels, [photo.Spot(frames.Frame(2, 29, 20, 20), 0)], change)
+    assert made[29, 2].tolist() == [126, 126, 126]
+    assert (made[:18] == 100).all()
+    assert (made[:, 13:] == 100).all()
+    whole = photo.changed(pixels, [], change)
+    assert whole.shape == pixels.shape
+    assert (whole[:, 6:37] == 126).all()  # the largest square of the centre
+    assert (whole[:, :6] == 100).all()
+    assert (photo.changed(np.full((9, 9, 3), 250, np.uint8), [], change) == 255).all()
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(1, 64, 64), (5, 17, 13), (3, 2, 9)])
+def test_a_mask_is_where_faces_change(count, height, width):
+    torch.manual_seed(0)
+    change = torch.randn(count, 3, height, width) * 0.01
+    assert mask_of(0 * change).eq(1).all()
+    change[..., width // 2 :] += 0.5 * torch.randn(count, 1, 1, 1).sign()  # the right half, brighter or darker
+    mask = mask_of(change)
+    assert mask.shape == (1, 1, height, width)
+    assert 0 <= mask.min() <= mask.max() == 1
+    assert mask[..., 0].max() < 0.05
+    assert mask[..., -1].min() > 0.95
+
+
+def test_a_mask_is_of_the_attributes_with_a_strength(model):
+    found = model("latent")
+    one, two = found.space.names[:2]
+    masks = {name: found.space.mask(found.decode, {name: 1.0}) for name in (one, two)}
+    both = found.space.mask(found.decode, {one: 2.0, two: -0.5})
+    assert torch.equal(both, torch.maximum(masks[one], masks[two]))
+    assert torch.equal(found.space.mask(found.decode, {one: 0.3, two: 0.0}), masks[one])
+    assert found.space.mask(found.decode, {one: 0.0}).eq(1).all()
+
+
+def test_an_edit_keeps_what_the_code_does_not_see(model):
+    """The photo is larger than the faces of the run, and its grain stays, whatever the edit."""
+    found = model("latent")
+    pixels = np.random.default_rng(1).integers(90, 160, (200, 160, 3), dtype=np.uint8)
+    made = edit.edit(found, pixels, {found.space.names[0]: 1.0}, whole=True).photo
+    added = made.astype(int) - pixels
+    assert made.shape == pixels.shape
+    assert added.any()
+    assert np.abs(np.diff(added, axis=1)).mean() < 0.1 * np.abs(np.diff(pixels.astype(int), axis=1)).mean()
 
 
 def test_an_edit_of_nothing_is_the_photo_itself(model):

@@ -27,6 +27,7 @@ from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
 from faceforge.schemes.abilities import Encodes
+from faceforge.schemes.masks import EXAMPLES, Decode, mask_of
 from faceforge.types import Json
 
 Array = NDArray[np.floating[Any]]
@@ -391,6 +392,16 @@ class LatentSpace:
         step = sum((s * known[name].to(z) for name, s in strengths.items()), torch.zeros_like(z))
         return moved(z, step, self.link.code_range)
 
+    def mask(self, decode: Decode, strengths: Mapping[str, float], kind: Kind = "orthogonalised") -> Tensor:
+        """Where attributes show, (1, 1, H, W) from 0 to 1: what a step of 1 along each changes in random faces.
+
+        ``decode`` makes images (N, C, H, W) of codes (N, Z). Attributes of strength 0 have no place.
+        """
+        z = self.sample("gaussian", EXAMPLES)
+        plain = decode(z)
+        steps = [{name: 1.0} for name, strength in strengths.items() if strength] or [{}]
+        return torch.stack([mask_of(decode(self.edit(z, step, kind)) - plain) for step in steps]).amax(0)
+
     def with_attribute(self, name: str, having: Array, lacking: Array) -> LatentSpace:
         """This space plus one attribute, from two sets of codes (N, Z). Raises BadInput for fewer than 3 per set."""
         if min(len(having), len(lacking)) < FEWEST:
@@ -480,14 +491,6 @@ def having_above(column: Array) -> float:
 def moved(z: Tensor, step: Tensor, code_range: Range) -> Tensor:
     """Codes (N, Z) after a step, kept in their range."""
     return z + step if code_range is None else (z + step).clamp(*code_range)
-
-
-def with_details(images: Tensor, plain: Tensor, edited: Tensor) -> Tensor:
-    """What an edit makes of images (N, C, H, W) in [-1, 1]: they keep the details that their codes do not capture.
-
-    The difference between the decoded edited code and the decoded code is added to the image.
-    """
-    return (images + edited - plain).clamp(-1, 1)
 
 
 def _linked(noise: Array, code_range: Range) -> Array:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from faceforge.errors import BadInput
 from faceforge.schemes.abilities import Encodes
-from faceforge.schemes.latent_space import Kind, LatentSpace, with_details
+from faceforge.schemes.latent_space import Kind, LatentSpace
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Model
 from faceforge.studio.panel import Result, captioned
@@ -45,9 +45,9 @@ def edit(
     """A photo, uint8 (H, W, 3), with edited faces; strength 1.0 is the step from the mean face without the attribute
     to the mean face with it.
 
-    A face keeps the details that its code does not capture: the face plus the difference between the edited and the
-    plain reconstruction is pasted back. The result also has the three published panels: photo, reconstruction, edited.
-    Raises BadInput if an attribute is unknown or no face is found.
+    The photo keeps its resolution and all details that the code does not capture: the difference between the edited
+    and the plain reconstruction is added to it, where the attributes show. The result also has the three published
+    panels: photo, reconstruction, edited. Raises BadInput if an attribute is unknown or no face is found.
     """
     model.require("edit")
     space = space or model.space
@@ -55,10 +55,10 @@ def edit(
     images = photos.to_batch(crops, model)
     z = model.encode(images)
     plain, changed = model.decode(z), model.decode(space.edit(z, strengths, kind))
-    kept = with_details(images, plain, changed)
+    change = space.mask(model.decode, strengths, kind) * (changed - plain)
     names = ("photo", "reconstruction", "edited")
     faces = captioned(names, map(to_pictures, (images, plain, changed)))
-    return Result(photos.laid_back(model, pixels, spots, to_pictures(kept)), faces)
+    return Result(photos.changed(pixels, spots, change), faces)
 
 
 def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:

@@ -18,6 +18,7 @@ from faceforge.cut import frame as frames
 from faceforge.cut.detect import SURE_SCORE, Detection, Detector, find_yunet, make_detector, scaled
 from faceforge.cut.frame import Frame
 from faceforge.cut.framing import framed
+from faceforge.data.framing import crop_box
 from faceforge.data.framing import frame as whole
 from faceforge.errors import BadInput
 from faceforge.io.archives import Folder, pictures
@@ -139,6 +140,42 @@ def lay_back(pixels: np.ndarray, spot: Spot, face: np.ndarray) -> np.ndarray:
     mixed = weight * laid[: len(place), : place.shape[1]] + (1 - weight) * place
     upright[top : top + size[1], left : left + size[0]] = mixed.round().astype(np.uint8)
     return np.ascontiguousarray(np.rot90(upright, spot.quarter))
+
+
+def changed(pixels: np.ndarray, spots: Sequence[Spot], changes: Tensor) -> np.ndarray:
+    """A photo, uint8 (H, W, 3), with a change added to each of its faces, at the photo's resolution.
+
+    ``changes`` are differences (N, C, h, w) of images in [-1, 1]; a single channel changes lightness alone. They fade
+    at the edges of their frames. Without places the first is that of the photo's centre, as ``to_batch`` frames it.
+    """
+    deltas = (127.5 * changes.expand(-1, 3, -1, -1)).permute(0, 2, 3, 1).float().cpu().numpy()
+    if not spots:
+        height, width = pixels.shape[:2]
+        left, top, right, bottom = crop_box("center", height, width, deltas.shape[1:3])
+        return _added(pixels, deltas[0], (top, left, bottom, right), np.float32(1))
+    photo = pixels
+    for spot, delta in zip(spots, deltas, strict=True):
+        upright, f = np.rot90(photo, -spot.quarter), spot.frame
+        place = round(f.y - f.h / 2), round(f.x - f.w / 2), round(f.y + f.h / 2), round(f.x + f.w / 2)
+        weight = _feather(place[2] - place[0], place[3] - place[1])[..., None]
+        photo = np.rot90(_added(upright, delta, place, weight), spot.quarter)
+    return np.ascontiguousarray(photo)
+
+
+def _added(
+    pixels: np.ndarray, delta: np.ndarray, place: tuple[int, int, int, int], weight: np.ndarray | np.float32
+) -> np.ndarray:
+    """A photo plus a difference in levels, (h, w, 3), resized to a place (top, left, bottom, right) and weighted."""
+    top, left, bottom, right = place
+    size = max(1, right - left), max(1, bottom - top)
+    shrinks = size[0] < delta.shape[1] or size[1] < delta.shape[0]
+    grown = weight * cv2.resize(delta, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    height, width = pixels.shape[:2]
+    seen = grown[max(0, -top) : height - top, max(0, -left) : width - left]
+    made = pixels.copy()
+    part = made[max(0, top) : bottom, max(0, left) : right]
+    part[...] = (part + seen).round().clip(0, 255).astype(np.uint8)
+    return made
 
 
 def _feather(height: int, width: int) -> np.ndarray:

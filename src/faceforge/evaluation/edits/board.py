@@ -88,7 +88,7 @@ def _protocol(board: Board) -> Json:
     extractor = judges.extractor.protocol if judges.extractor else {}
     return {
         "faces": people.about(),
-        "edited faces": "face + decoded edited code - decoded code, as faceforge edit writes them",
+        "edited faces": "face + mask * (decoded edited code - decoded code), as faceforge edit writes them",
         "flips": "share of faces lacking an attribute, also by its predictor, in which the predictor sees it after",
         "leakage": "share of the decisions of the other attributes' predictors that change",
         "cost": "1 - identity" if judges.identity else "mean absolute change of a pixel, range 1",

@@ -113,9 +113,10 @@ class Point:
     kid: float | None = None
 
 
-def point(editor: Editor, judges: Judges, faces: Faces, way: Way, strength: float) -> Point:
-    """Edit all faces by one strength and judge them."""
-    edited = editor.after(faces.images, faces.plain, way.edit(faces.z, faces.attribute, faces.sign * strength))
+def point(editor: Editor, judges: Judges, faces: Faces, way: Way, strength: float, mask: Tensor | float = 1.0) -> Point:
+    """Edit all faces by one strength, where the mask allows, and judge them."""
+    z = way.edit(faces.z, faces.attribute, faces.sign * strength)
+    edited = editor.after(faces.images, faces.plain, z, mask)
     seen = judges.predictor(edited)
     values, others = _seen(faces, judges.predictor.names, seen)
     values["change"] = _doubles(mae(_unit(edited), _unit(faces.before)))
@@ -130,7 +131,8 @@ def curve(
     editor: Editor, judges: Judges, faces: Faces, way: Way, strengths: Sequence[float] = STRENGTHS
 ) -> list[Point]:
     """A point for each strength."""
-    return [point(editor, judges, faces, way, strength) for strength in strengths]
+    mask = way.mask(editor, faces.attribute)
+    return [point(editor, judges, faces, way, strength, mask) for strength in strengths]
 
 
 def _seen(faces: Faces, names: Sequence[str], seen: NDArray[np.bool_]) -> tuple[dict[str, Values], dict[str, float]]:

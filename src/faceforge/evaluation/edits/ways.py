@@ -14,7 +14,8 @@ from torch import Tensor
 from faceforge import counter_rng
 from faceforge.evaluation.generated import decoded
 from faceforge.schemes.abilities import Encodes
-from faceforge.schemes.latent_space import Kind, LatentSpace, Range, mean_difference, moved, with_details
+from faceforge.schemes.latent_space import Kind, LatentSpace, Range, mean_difference, moved
+from faceforge.schemes.masks import EXAMPLES, limited, mask_of
 
 SHUFFLED = "shuffled labels"
 HOW: dict[str, str] = {
@@ -28,16 +29,26 @@ AT_ONCE = 64  # faces coded or decoded at a time
 
 @dataclass(frozen=True)
 class Way:
-    """Directions (Z,) by attribute, as of ``LatentSpace.directions``; ``control`` if they know of no attribute."""
+    """Directions (Z,) by attribute, as of ``LatentSpace.directions``; ``control`` if they know of no attribute.
+
+    ``examples`` are codes (N, Z) of random faces that show where an attribute lives; without them it may be anywhere.
+    """
 
     name: str
     directions: Mapping[str, Tensor]
     code_range: Range
     control: bool = False
+    examples: Tensor | None = None
 
     def edit(self, z: Tensor, attribute: str, strength: float) -> Tensor:
         """Codes (N, Z) moved along an attribute, as by ``LatentSpace.edit``, which finds all directions anew."""
         return moved(z, strength * self.directions[attribute].to(z), self.code_range)
+
+    def mask(self, editor: Editor, attribute: str) -> Tensor | float:
+        """Where the attribute shows, as by ``LatentSpace.mask``."""
+        if self.examples is None or not editor.details:
+            return 1.0
+        return mask_of(editor.decoded(self.edit(self.examples, attribute, 1.0)) - editor.decoded(self.examples))
 
 
 def ways_of(
@@ -59,8 +70,10 @@ def ways_of(
         column = mixed[:, names.index(name)]
         random = torch.from_numpy(mean_difference(codes[column == 1], codes[column == 0])).float()
         control[name] = random * true.norm() / random.norm().clamp(min=1e-12)
-    real = [Way(kind.replace("_", " "), _own(space, kind), code_range) for kind in get_args(Kind)]
-    return [*real, Way(SHUFFLED, control, code_range, control=True)]
+    examples = space.sample("gaussian", EXAMPLES)
+    kinds = {kind.replace("_", " "): _own(space, kind) for kind in get_args(Kind)}
+    real = [Way(name, directions, code_range, examples=examples) for name, directions in kinds.items()]
+    return [*real, Way(SHUFFLED, control, code_range, control=True, examples=examples)]
 
 
 def _own(space: LatentSpace, kind: Kind) -> dict[str, Tensor]:
@@ -88,7 +101,7 @@ class Editor:
         """The faces that edits start from: the images, or their reconstructions."""
         return images if self.details else plain
 
-    def after(self, images: Tensor, plain: Tensor, edited: Tensor) -> Tensor:
+    def after(self, images: Tensor, plain: Tensor, edited: Tensor, mask: Tensor | float = 1.0) -> Tensor:
         """The edited faces, from images, their reconstructions and what the edited codes (N, Z) show."""
         shown = self.decoded(edited)
-        return with_details(images, plain, shown) if self.details else shown
+        return limited(images, plain, shown, mask) if self.details else shown
