@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +15,24 @@ from faceforge import counter_rng
 from faceforge.io.images import from_uint8, to_uint8
 
 BINS = 2048  # of a projection's range: distances are then right to a thousandth
-LINES, POINTS = 128, 8192  # projected at a time, so that the results stay in a CPU's cache
+LINES, POINTS = 256, 8192  # projected at a time, so that the results stay in a CPU's cache
+IMAGES = 32  # looked at together, for the same reason
+FLAT = 1e-6  # of the mean square; a channel that varies less is constant, but for rounding
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Points (count, C * 49) of a level, channels last, with the mean and deviation (C,) of each channel over all."""
+
+    points: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def lines(self, lines: Tensor) -> tuple[Tensor, Tensor]:
+        """Directions (D, C * 49) and offsets (D, 1) that project points as lines project normalised ones."""
+        pixels = lines.shape[1] // len(self.mean)
+        scaled = lines / self.deviation.repeat(pixels)
+        return scaled, -(scaled @ self.mean.repeat(pixels))[:, None]
 
 
 class PatchSwd:
@@ -54,14 +72,16 @@ class PatchSwd:
         """Of each level's patches, along each direction: where bins begin, their width, and the share of patches below
         the middle of each bin: (levels, directions, 2 + BINS). Computed once for real images.
         """
-        return torch.stack([self._of_level(points) for points in self._points(real)])
+        return torch.stack([self._of_level(patches) for patches in self._patches(real)])
 
-    def _of_level(self, points: Tensor) -> Tensor:
-        ends = [(self.lines @ part.T).aminmax(dim=1, keepdim=True) for part in points.split(POINTS)]
+    def _of_level(self, patches: Patches) -> Tensor:
+        lines, offset = patches.lines(self.lines)
+        ends = [(lines @ part.T).aminmax(dim=1, keepdim=True) for part in patches.points.split(POINTS)]
         low, high = torch.cat([e.min for e in ends], 1).amin(1), torch.cat([e.max for e in ends], 1).amax(1)
+        low, high = low + offset[:, 0], high + offset[:, 0]
         width = ((high - low) / (BINS - 2)).clamp(min=1e-12)
         low -= width  # a bin of room on both sides, for rounding
-        below, _ = self._below(points, low, width)
+        below, _ = self._below(patches, low, width)
         return torch.cat([low[:, None], width[:, None], below], 1)
 
     def __call__(self, shares: Tensor, fake: Tensor) -> dict[int, float]:
@@ -73,39 +93,50 @@ class PatchSwd:
         """
         if tuple(fake.shape[1:]) != self.shape:
             raise ValueError(f"patches need two sets of one size: {self.shape}, {tuple(fake.shape[1:])}")
-        sides = [min(level.shape[2:]) for level in self._pyramid(fake[:1])]
-        levels = zip(sides, self._points(fake), shares, strict=True)
-        return {side: 1e3 * float(self.distances(points, real).mean()) for side, points, real in levels}
+        sides = [min(level.shape[1:3]) for level in self._pyramid(fake[:1])]
+        levels = zip(sides, self._patches(fake), shares, strict=True)
+        return {side: 1e3 * float(self.distances(patches, real).mean()) for side, patches, real in levels}
 
-    def distances(self, points: Tensor, shares: Tensor) -> Tensor:
-        """The Wasserstein distance of points (N, D) to those of a level's shares, along each direction: float64."""
+    def distances(self, patches: Patches, shares: Tensor) -> Tensor:
+        """The Wasserstein distance of patches to those of a level's shares, along each direction: float64."""
         low, width, real = shares[:, 0], shares[:, 1], shares[:, 2:]
-        below, beyond = self._below(points, low, width)
+        below, beyond = self._below(patches, low, width)
         return ((below - real).abs().sum(1, dtype=torch.float64) + beyond) * width
 
-    def _below(self, points: Tensor, low: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    def _below(self, patches: Patches, low: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of points below the middle of each bin, and their mean distance to all bins, in bins."""
         counts, beyond = np.zeros((len(low), BINS), np.int64), torch.zeros(len(low), dtype=torch.float64)
-        scaled, start = self.lines / width[:, None], -(low / width)[:, None]
-        for first in range(0, len(low), LINES):
-            some = slice(first, first + LINES)
-            for part in points.split(POINTS):
+        lines, offset = patches.lines(self.lines)
+        scaled, start = lines / width[:, None], (offset - low[:, None]) / width[:, None]
+        for part in patches.points.split(POINTS):
+            for first in range(0, len(low), LINES):
+                some = slice(first, first + LINES)
                 places = torch.addmm(start[some], scaled[some], part.T)
-                inside = places.clamp(0, BINS - 1)
                 least, most = places.aminmax()
                 if least < 0 or most >= BINS:
+                    inside = places.clamp(0, BINS - 1)
                     beyond[some] += (places - inside).abs_().sum(1)
-                for count, line in zip(counts[some], inside.to(torch.int32).numpy(), strict=True):
+                    places = inside
+                for count, line in zip(counts[some], places.to(torch.int32).numpy(), strict=True):
                     count += np.bincount(line, minlength=BINS)
-        return torch.from_numpy((counts.cumsum(1) - counts / 2) / len(points)).float(), beyond / len(points)
+        points = len(patches.points)
+        return torch.from_numpy((counts.cumsum(1) - counts / 2) / points).float(), beyond / points
+
+    def _patches(self, images: Tensor) -> Iterator[Patches]:
+        """The patches of each level."""
+        for level in self._pyramid(images):
+            yield _patches_of(level, self.patches, self.seed)
 
     def _pyramid(self, images: Tensor) -> list[Tensor]:
-        return laplacian_pyramid(from_uint8(to_uint8(images.detach().cpu())), self.scales)
-
-    def _points(self, images: Tensor) -> Iterator[Tensor]:
-        """The normalised patches of each level (count, C * 49)."""
-        for level in self._pyramid(images):
-            yield _patches(level, self.patches * len(images), self.seed)
+        """The levels of images rounded to 8 bits, channels last: (N, h, w, C) each."""
+        found: list[Tensor] = []
+        for first in range(0, len(images), IMAGES):
+            some = images[first : first + IMAGES].detach().cpu()
+            levels = laplacian_pyramid(from_uint8(to_uint8(some)), self.scales)
+            found = found or [one.new_empty(len(images), *one.shape[2:], one.shape[1]) for one in levels]
+            for whole, level in zip(found, levels, strict=True):
+                whole[first : first + IMAGES] = level.permute(0, 2, 3, 1)
+        return found
 
 
 def patch_swd(
@@ -151,16 +182,23 @@ def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
     return pyramid
 
 
-def _patches(images: Tensor, count: int, seed: int) -> Tensor:
-    """``count`` 7x7 patches at random positions, image after image, channels normalised: (count, C * 49)."""
-    n, channels, height, width = images.shape
+def _patches_of(images: Tensor, each: int, seed: int) -> Patches:
+    """``each`` 7x7 patches of each image (N, H, W, C) at random positions, image after image."""
+    n, height, width, channels = images.shape
     room = np.array([height - 6, width - 6])
-    corner = (counter_rng.uniform(seed, f"swd/{height}x{width}", np.arange(count), (2,)) * room).astype(np.int64)
-    windows = sliding_window_view(images.permute(0, 2, 3, 1).contiguous().numpy(), (7, 7), (1, 2))
-    found = windows.transpose(0, 1, 2, 4, 5, 3)[np.arange(count) % n, corner[:, 0], corner[:, 1]]
-    points = torch.from_numpy(found.reshape(count, 49, channels))
-    flat = points.view(-1, channels)
-    mean = flat.mean(0)
-    deviation = ((flat.T @ flat).diagonal() / len(flat) - mean**2).clamp(min=0).sqrt()
-    points.sub_(mean).div_(torch.where(deviation > 0, deviation, 1))
-    return points.view(count, -1)
+    corners = counter_rng.uniform(seed, f"swd/{height}x{width}", np.arange(each * n), (2,)) * room
+    corners = corners.astype(np.int64).reshape(each, n, 2).swapaxes(0, 1)
+    windows = sliding_window_view(images.numpy(), (7, 7), (1, 2)).transpose(0, 1, 2, 4, 5, 3)
+    points = torch.empty(n * each, 49 * channels)
+    sums, squares = torch.zeros(2, channels, dtype=torch.float64)
+    for first in range(0, n, IMAGES):
+        some = corners[first : first + IMAGES]
+        found = windows[first : first + IMAGES][np.arange(len(some))[:, None], some[..., 0], some[..., 1]]
+        part = points[first * each : (first + len(some)) * each]
+        part.copy_(torch.from_numpy(found.reshape(part.shape)))
+        sums += part.sum(0).view(49, channels).sum(0, dtype=torch.float64)
+        squares += part.square().sum(0).view(49, channels).sum(0, dtype=torch.float64)
+    mean, square = sums / (49 * n * each), squares / (49 * n * each)
+    variance = square - mean**2
+    deviation = torch.where(variance > FLAT * square, variance.clamp(min=0).sqrt(), 1)
+    return Patches(points, mean.float(), deviation.float())
