@@ -1,16 +1,20 @@
-"""Blocks shared by several networks: residual blocks, upsampling, linear upscaling, Keras' defaults."""
+"""Blocks shared by several networks: residual blocks, upsampling, colour on a grey image, initialisations."""
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations
 
 Upsampling = Literal["nearest", "transposed", "pixel_shuffle"]
 Norm = Literal["none", "batch", "instance"]
 Base = Literal["bicubic", "bilinear", "none"]
+Output = Literal["image", "chroma"]
+LUMA = (0.299, 0.587, 0.114)  # Rec. 601, of red, green and blue
 
 
 class Residual(nn.Module):
@@ -55,6 +59,35 @@ class Enlarge(nn.Module):
         if self.factor > 1:
             x = functional.interpolate(x, scale_factor=self.factor, mode=self.kind, align_corners=False)
         return x.expand(-1, self.channels, -1, -1)
+
+
+def outputs_of(kind: Output, in_channels: int, channels: int) -> int:
+    """The channels that a network predicts: those of the image, or two of chroma (``coloured``).
+
+    Raises ValueError for an unknown kind, or for images that have no chroma or no lightness to keep.
+    """
+    if kind not in get_args(Output):
+        raise ValueError(f"output={kind}: must be one of {', '.join(get_args(Output))}")
+    if kind == "image":
+        return channels
+    if channels != 3 or in_channels not in (1, 3):
+        found = f"channels={channels}, in_channels={in_channels}"
+        raise ValueError(f"output=chroma: {found}; must be 3, and 1 or 3 of an input whose lightness is kept")
+    return 2
+
+
+def coloured(grey: Tensor, chroma: Tensor) -> Tensor:
+    """Colour (B, 3, H, W) in [-1, 1] whose Rec. 601 luma is that of ``grey`` (B, 1 or 3, H, W) in [-1, 1].
+
+    ``chroma`` (B, 2, H, W) in [-1, 1] is Cb and Cr of Rec. 601 at full range, section 3.5. Where no such colour has
+    that luma, the chroma is scaled down to the largest that has, so that clipping never changes the luma.
+    """
+    red, green, blue = LUMA
+    luma = grey if grey.shape[1] == 1 else (grey * grey.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    to_blue, to_red = 2 * (1 - blue) * chroma[:, :1], 2 * (1 - red) * chroma[:, 1:]
+    offset = torch.cat([to_red, -(red * to_red + blue * to_blue) / green, to_blue], 1)
+    room = (1 - offset.sign() * luma) / offset.abs().clamp(min=1e-6)
+    return luma + offset * room.amin(1, keepdim=True).clamp(0, 1)
 
 
 class NearestConv(nn.Conv2d):
@@ -125,6 +158,13 @@ def equal_phases_(layer: nn.Conv2d, factor: int) -> None:
         layer.bias.copy_(layer.bias[:: factor**2].repeat_interleave(factor**2))
 
 
+def normalise_spectra(network: nn.Module) -> None:
+    """Divide each weight by its largest singular value (Miyato et al. 2018, arXiv 1802.05957)."""
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            parametrizations.spectral_norm(module)
+
+
 def keras_norm(channels: int, momentum: float = 0.99) -> nn.BatchNorm2d:
     """Batch norm as in Keras: ``momentum`` is the share that running statistics keep; epsilon 1e-3."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - momentum)
@@ -134,6 +174,20 @@ def keras_init(module: nn.Module) -> None:
     """For ``apply``: Keras' defaults, Glorot's uniform weights (2010, eq. 16) and zero biases."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def he_init(module: nn.Module, slope: float = 0.2) -> None:
+    """For ``apply``: weights that keep the variance of leaky ReLUs, N(0, 2 / ((1 + slope^2) fan_in)), zero biases.
+
+    He et al. 2015 (arXiv 1502.01852), eq. 15. Nearest doublings count the positions of their 3x3 kernel.
+    """
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+        if isinstance(module, nn.ConvTranspose2d):  # each output sees one in stride^2 of the kernel's positions
+            fan_in //= module.stride[0] * module.stride[1]
+        nn.init.normal_(module.weight, 0.0, sqrt(2 / (1 + slope**2) / fan_in))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

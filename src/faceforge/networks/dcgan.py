@@ -14,8 +14,8 @@ from math import inf, sqrt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch.nn.utils import parametrizations
 
+from faceforge.networks.blocks import normalise_spectra
 from faceforge.networks.sizes import Size, as_pair, seed_of, text
 
 
@@ -202,7 +202,7 @@ class ConventionalDiscriminator(nn.Module):
         self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1, bias=False)
         self._initialise()
         if spectral_norm:
-            _normalise_spectra(self)
+            normalise_spectra(self)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -255,12 +255,6 @@ def _normal(layer: nn.Conv2d | nn.ConvTranspose2d, std: float) -> None:
     nn.init.normal_(layer.weight, 0.0, std)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-
-
-def _normalise_spectra(network: nn.Module) -> None:
-    for module in list(network.modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            parametrizations.spectral_norm(module)
 
 
 def _only_64(size: Size) -> None:

@@ -16,10 +16,13 @@ from torch.nn import functional
 from faceforge.networks.blocks import (
     Base,
     Enlarge,
+    Output,
     Residual,
+    coloured,
     equal_phases_,
     keras_init,
     keras_norm,
+    outputs_of,
     scale_,
 )
 from faceforge.networks.sizes import Size, multiple_of
@@ -135,7 +138,8 @@ class ConvSuperres(nn.Module):
     EDSR's body (Lim et al. 2017, arXiv 1707.02921) with ESPCN's head (Shi et al. 2016, arXiv 1609.05158) on top of
     bicubic upscaling, as in VDSR (Kim et al. 2016, arXiv 1511.04587). ``base`` = none: the network predicts the whole
     image. With factor 1 the body works at half the size, on 2x2 pixels stacked as channels, which costs a quarter.
-    One input channel may become three. The output is not squashed and may leave [-1, 1] slightly.
+    One input channel may become three. The output is not squashed and may leave [-1, 1] slightly. ``output`` = chroma:
+    the network predicts the colour that is laid on the lightness of the upscaled input (``coloured``).
     """
 
     input_range = (-1.0, 1.0)
@@ -150,15 +154,20 @@ class ConvSuperres(nn.Module):
         width: int = 48,
         blocks: int = 6,
         base: Base = "bicubic",
+        output: Output = "image",
     ) -> None:
         super().__init__()
+        planes = outputs_of(output, in_channels, channels)
+        if output == "chroma" and base == "none":
+            raise ValueError("output=chroma: base=none; must be bicubic or bilinear, of which the lightness is kept")
+        self.output: Output = output
         self.out_factor = max(factor, 2)
         self.in_factor = self.out_factor // factor
         multiple_of(size, self.out_factor, f"both sides must be multiples of {self.out_factor}")
         self.base = Enlarge(factor, in_channels, channels, base)
         self.head = nn.Conv2d(in_channels * self.in_factor**2, width, 3, padding=1)
         self.body = nn.Sequential(*(Residual(width) for _ in range(blocks)))
-        self.tail = nn.Conv2d(width, channels * self.out_factor**2, 3, padding=1)
+        self.tail = nn.Conv2d(width, planes * self.out_factor**2, 3, padding=1)
         equal_phases_(self.tail, self.out_factor)
         scale_(self.tail, 0.1)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -167,7 +176,8 @@ class ConvSuperres(nn.Module):
         """(B, channels, H, W) from (B, in_channels, H/factor, W/factor), both on the [-1, 1] scale."""
         features = self.head(functional.pixel_unshuffle(x, self.in_factor))
         features = features + self.body(features)
-        return self.base(x) + functional.pixel_shuffle(self.tail(features), self.out_factor)
+        made = functional.pixel_shuffle(self.tail(features), self.out_factor)
+        return coloured(self.base(x), made) if self.output == "chroma" else self.base(x) + made
 
 
 def _conv_relu(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:

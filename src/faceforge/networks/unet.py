@@ -12,7 +12,21 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from faceforge.networks.blocks import Norm, Upsampling, doubler, keras_norm, norm_of, pix2pix_init, scale_
+from faceforge.networks.blocks import (
+    Norm,
+    Output,
+    Residual,
+    Upsampling,
+    coloured,
+    doubler,
+    equal_phases_,
+    he_init,
+    keras_norm,
+    norm_of,
+    outputs_of,
+    pix2pix_init,
+    scale_,
+)
 from faceforge.networks.recompute import Recomputing
 from faceforge.networks.sizes import Size, halvings_of, multiple_of
 
@@ -76,7 +90,9 @@ class UNet(Recomputing):
     down to 4 or more positions (``halvings_of``), unless ``depth`` is given. The input image is also concatenated
     before the last convolution, so that existing detail need not be reproduced. Dropout after the three deepest
     upsamplings; norms except first, at the bottom and last. ``upsampling`` as in ``doubler``: nearest leaves no
-    checkerboard.
+    checkerboard. ``blocks`` residual blocks follow each halving from the third on. Without norm the weights keep the
+    variance (``he_init``). ``output`` = chroma: the network predicts the colour of the input's lightness
+    (``coloured``), at first little of it.
     """
 
     input_range = (-1.0, 1.0)
@@ -94,14 +110,20 @@ class UNet(Recomputing):
         norm: Norm = "instance",
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
+        blocks: int = 0,
+        output: Output = "image",
     ) -> None:
         super().__init__()
         self.gradient_checkpointing = gradient_checkpointing
+        self.output: Output = output
         halvings = self._depth(size, depth)
         widths = [min(width * 2**i, max_width) for i in range(halvings)]
         self.down = nn.ModuleList(
             _halve(a, b, norm if 0 < i < halvings - 1 else "none")
             for i, (a, b) in enumerate(pairwise([in_channels, *widths]))
+        )
+        self.refine = nn.ModuleList(
+            nn.Sequential(*(Residual(w, 0.2) for _ in range(blocks if i >= 2 else 0))) for i, w in enumerate(widths)
         )
         inputs = [widths[-1], *(2 * w for w in widths[-2::-1])]
         outputs = [*widths[-2::-1], width // 2]
@@ -109,19 +131,30 @@ class UNet(Recomputing):
             _double(a, b, upsampling, norm, dropout if i < 3 else 0.0)
             for i, (a, b) in enumerate(zip(inputs, outputs, strict=True))
         )
-        self.last = nn.Conv2d(width // 2 + in_channels, channels, 3, padding=1)
-        scale_(self.last, 0.5)
+        self.last = nn.Conv2d(width // 2 + in_channels, outputs_of(output, in_channels, channels), 3, padding=1)
+        if norm == "none":
+            self._initialise()
+        scale_(self.last, 0.1 if output == "chroma" else 0.5)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, channels, H, W) from (B, in_channels, H, W), both in [-1, 1]."""
         skips = [x]
-        for down in self.down:
-            skips.append(self.run(down, skips[-1]))
+        for down, refine in zip(self.down, self.refine, strict=True):
+            skips.append(self.run(refine, self.run(down, skips[-1])))
         y = skips.pop()
         for up in self.up:
             y = torch.cat([self.run(up, y), skips.pop()], 1)
-        return torch.tanh(self.last(y))
+        made = torch.tanh(self.last(y))
+        return coloured(x, made) if self.output == "chroma" else made
+
+    def _initialise(self) -> None:
+        self.apply(he_init)
+        for block in self.modules():
+            if isinstance(block, Residual):
+                scale_(block.second, 0.1)
+            elif isinstance(block, nn.Sequential) and any(isinstance(layer, nn.PixelShuffle) for layer in block):
+                equal_phases_(block[0], 2)  # type: ignore[arg-type]
 
     @staticmethod
     def _depth(size: Size, depth: int | None) -> int:
