@@ -183,6 +183,27 @@ def test_the_depth_follows_the_size(size, bottom, batch):
     assert seen == [bottom]
 
 
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_without_norm_the_signal_keeps_its_size_at_every_depth(blocks):
+    """He et al. 2015: after each layer the mean square is that of the one before, up to the luck of few channels."""
+    torch.manual_seed(0)
+    network = UNet([160, 128], width=16, max_width=128, norm="none", blocks=blocks)
+    sizes = []
+    for layer in [*network.down, *network.up]:
+        layer.register_forward_hook(lambda _m, _x, y: sizes.append(float(y.square().mean())))
+    network(torch.randn(2, 3, 160, 128))
+    assert len(sizes) == 10
+    assert 0.1 < min(sizes) < max(sizes) < 10, sizes
+
+
+def test_residual_blocks_follow_the_third_halving_and_later_and_learn():
+    torch.manual_seed(0)
+    network = UNet([64, 48], 3, 1, width=4, max_width=8, norm="none", blocks=2)
+    assert [len(blocks) for blocks in network.refine] == [0, 0, 2]
+    network(torch.rand(1, 1, 64, 48)).square().mean().backward()
+    assert blind(network) == []
+
+
 def test_a_named_depth():
     assert len(UNet([48, 80], depth=2, width=2).down) == 2
     assert len(UNet([48, 80], depth=2, width=2).up) == 2
@@ -260,13 +281,49 @@ def test_the_published_receptive_field_measured(published):
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "instance"])
-def test_the_patch_discriminator_learns_with_every_parameter(norm):
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize("scales", [1, 2])
+def test_the_patch_discriminator_learns_with_every_parameter(norm, spectral_norm, scales):
     torch.manual_seed(0)
-    judge = PatchDiscriminator([32, 16], 3, 1, width=4, max_width=8, norm=norm)
+    options = {"norm": norm, "spectral_norm": spectral_norm, "scales": scales}
+    judge = PatchDiscriminator([32, 16], 3, 1, layers=2, width=4, max_width=8, **options)
     logits = judge(torch.rand(2, 1, 32, 16), torch.rand(2, 3, 32, 16))
-    assert logits.shape == (2, 1, 4, 2)
+    assert logits.shape == (2, scales, 8, 4)
     functional.softplus(logits).mean().backward()
     assert blind(judge) == []
+
+
+def test_spectral_norm_divides_by_the_largest_singular_value():
+    torch.manual_seed(0)
+    judge = PatchDiscriminator(32, width=4, norm="none", spectral_norm=True)
+    source, target = torch.rand(2, 1, 3, 32, 32)
+    for _ in range(100):  # the value is approached by a power iteration a step
+        judge(source, target)
+    kernels = [m.weight.flatten(1) for m in judge.modules() if isinstance(m, nn.Conv2d)]
+    assert len(kernels) == 5
+    for kernel in kernels:
+        assert float(torch.linalg.svdvals(kernel)[0]) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_second_scale_sees_halves_and_weighs_the_same():
+    torch.manual_seed(0)
+    judge = PatchDiscriminator([36, 20], width=4, layers=2, norm="none", scales=2)
+    source, target = torch.rand(2, 1, 3, 36, 20)
+    logits, maps = judge.layered(source, target)
+    torch.testing.assert_close(judge(source, target), logits)
+    pair = torch.cat([source, target], 1)
+    halves = functional.avg_pool2d(pair, 2)
+    fine, coarse = judge.layers(pair), judge.coarser[0](halves)
+    assert (fine.shape, coarse.shape) == ((1, 1, 9, 5), (1, 1, 4, 2))
+    torch.testing.assert_close(logits[:, :1], fine)
+    assert set(logits[:, 1].flatten().tolist()) == set(coarse.flatten().tolist())
+    assert [(*m.shape[1:],) for m in maps] == [
+        (4, 18, 10), (8, 9, 5), (16, 10, 6), (4, 9, 5), (8, 4, 2), (16, 5, 3)
+    ]  # fmt: skip
+    torch.testing.assert_close(maps[0], judge.layers[1](judge.layers[0](pair)))
+    torch.testing.assert_close(maps[3], judge.coarser[0][1](judge.coarser[0][0](halves)))
+    with pytest.raises(ValueError, match="2 layers at 3 scales need sides of at least 32"):
+        PatchDiscriminator([36, 20], layers=2, scales=3)
 
 
 def test_logits_stand_for_places():

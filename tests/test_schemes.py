@@ -261,6 +261,49 @@ def test_a_step_of_translation_by_hand():
     assert all(weight.grad is None for weight in module.parameters())
 
 
+def test_a_step_with_feature_matching_by_hand():
+    """Wang et al. 2018, eq. 3: the discriminator's maps of the output, once it has learned, are those of the target."""
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Tanh())
+    network.input_range = network.output_range = (-1.0, 1.0)
+    module, batch = alone(translation(network, feature_weight=7.0)), pair(2, 16, 16)
+    generator, judge = copy.deepcopy(module.generator), copy.deepcopy(module.discriminator)
+    x, y = batch["input"], batch["target"]
+    made = generator(x)
+    probability = torch.sigmoid(judge(x, y)), torch.sigmoid(judge(x, made.detach()))
+    (-0.5 * (probability[0].log().mean() + (1 - probability[1]).log().mean())).backward()
+    with torch.no_grad():
+        for weight in judge.parameters():
+            weight -= 0.1 * weight.grad
+    layers = list(judge.layers)
+    hidden = [nn.Sequential(*layers[: n + 1]) for n, layer in enumerate(layers) if isinstance(layer, nn.LeakyReLU)]
+    assert len(hidden) == 2
+    apart = [(of(torch.cat([x, made], 1)) - of(torch.cat([x, y], 1)).detach()).abs().mean() for of in hidden]
+    matching = sum(apart) / 2
+    (-torch.sigmoid(judge(x, made)).log().mean() + 7 * matching + 100 * (made - y).abs().mean()).backward()
+    with torch.no_grad():
+        for weight in generator.parameters():
+            weight -= 0.1 * weight.grad
+    module.training_step(batch, 0)
+    for mine, its in ((module.generator, generator), (module.discriminator, judge)):
+        for a, b in zip(mine.parameters(), its.parameters(), strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert module.means.drain()["loss/features"] == pytest.approx(float(matching.detach()), rel=1e-5)
+    with pytest.raises(ValueError, match=r"feature_weight=1.0: must be 0 unless model/discriminator=patch"):
+        translation(discriminator=PublishedSuperresDiscriminator([16, 12]), feature_weight=1.0)
+
+
+def test_a_discriminator_without_weight_is_left_alone():
+    module, batch = alone(translation(adversarial_weight=0.0)), pair(2, 16, 16)
+    runs = []
+    module.discriminator.register_forward_hook(lambda *_: runs.append(1))
+    judge, generator = (copy.deepcopy(n.state_dict()) for n in (module.discriminator, module.generator))
+    module.training_step(batch, 0)
+    assert runs == []
+    assert all(torch.equal(judge[key], value) for key, value in module.discriminator.state_dict().items())
+    assert not torch.equal(generator["layers.0.weight"], module.generator.layers[0].weight)
+    assert set(module.means.drain()) == {"loss/train"}
+
+
 def test_objectives_that_translation_cannot_have_are_refused_before_a_step():
     with pytest.raises(ValueError, match="objective=relativistic: must use each image separately"):
         translation(objective="relativistic")

@@ -74,6 +74,14 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) 
         return gradient.square().flatten(1).sum(1).mean()
 
 
+def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Mean absolute difference of a discriminator's maps of real and generated images, averaged over maps: a scalar.
+
+    Wang et al. 2018 (arXiv 1711.11585), eq. 3, with a mean in place of the sum over layers.
+    """
+    return torch.stack([l1_loss(b, a) for a, b in zip(real, fake, strict=True)]).mean()
+
+
 @dataclass(frozen=True)
 class Terms:
     """One adversarial objective. Logits have any shape, losses are scalars."""

@@ -1,19 +1,28 @@
 """Patch discriminators: every logit sees one square of an image and of its source.
 
-Isola et al. 2017 (arXiv 1611.07004), section 3.2.2 and appendix 6.1.2. They take the source (B, in_channels, h, w)
+Isola et al. 2017 (arXiv 1611.07004), section 3.2.2 and appendix 6.1.2. All take the source (B, in_channels, h, w)
 and the target (B, channels, H, W), both in [-1, 1], and return logits (B, 1, H', W'); a smaller source is upscaled.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceforge.networks.blocks import Norm, keras_norm, norm_of, pix2pix_init
+from faceforge.networks.blocks import Norm, he_init, keras_norm, norm_of, normalise_spectra, pix2pix_init
 from faceforge.networks.sizes import Size, multiple_of
+
+
+class Layered(nn.Module):
+    """Base of discriminators whose hidden layers can be compared (feature matching)."""
+
+    def layered(self, source: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits, and the maps (B, C_l, H_l, W_l) of every hidden layer after its activation, of all scales."""
+        raise NotImplementedError
 
 
 class PublishedPatchDiscriminator(nn.Module):
@@ -46,13 +55,15 @@ class PublishedPatchDiscriminator(nn.Module):
         return self.layers(_beside(source, target))
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(Layered):
     """``layers`` halvings and two convolutions of stride 1, all of kernel 4: each logit sees 16, 34, 70, 142 or 286
     pixels of a side for 1 to 5 halvings.
 
     Channels: ``width``, doubling at every layer, at most ``max_width``; LeakyReLU 0.2. Norms except first and last;
     with instance norm the logits of an image do not depend on the batch. The first convolution of stride 1 pads by
-    two, the last by one, so that there is one logit per position.
+    two, the last by one, so that there is one logit per position. ``spectral_norm`` divides each weight by its largest
+    singular value (Miyato et al. 2018, arXiv 1802.05957). ``scales`` above 1 adds discriminators of the same form that
+    see the images halved once, twice ... (Wang et al. 2018, arXiv 1711.11585, section 3.2).
     """
 
     input_range = (-1.0, 1.0)
@@ -66,27 +77,60 @@ class PatchDiscriminator(nn.Module):
         width: int = 32,
         max_width: int = 128,
         norm: Norm = "instance",
+        spectral_norm: bool = False,
+        scales: int = 1,
     ) -> None:
         super().__init__()
         if not 1 <= layers <= 5:
             raise ValueError(f"layers={layers}: must be 1 to 5 (receptive field 16, 34, 70, 142 or 286 pixels)")
-        least = 2 ** (layers + 1)
-        multiple_of(size, 1, f"{layers} layers need sides of at least {least}", least=least)
+        if scales < 1:
+            raise ValueError(f"scales={scales}: must be at least 1")
+        least = 2 ** (layers + scales)
+        needed = f"{layers} layers" + (f" at {scales} scales" if scales > 1 else "")
+        multiple_of(size, 1, f"{needed} need sides of at least {least}", least=least)
         self.receptive_field = 2**layers * 9 - 2
         widths = [min(width * 2**i, max_width) for i in range(layers + 1)]
-        self.layers = nn.Sequential(
-            *(nn.Conv2d(in_channels + channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)),
-            *(layer for a, b in pairwise(widths[:-1]) for layer in _conv(a, b, norm, stride=2, padding=1)),
-            *_conv(widths[-2], widths[-1], norm, stride=1, padding=2),
-            nn.Conv2d(widths[-1], 1, 4, 1, 1),
-        )
-        self.apply(pix2pix_init)
+        self.layers = _patches(in_channels + channels, widths, norm)
+        self.coarser = nn.ModuleList(_patches(in_channels + channels, widths, norm) for _ in range(scales - 1))
+        self.apply(he_init if spectral_norm else pix2pix_init)
+        if spectral_norm:
+            normalise_spectra(self)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Logits (B, 1, h, w) of targets (B, channels, H, W) and their sources, both in [-1, 1]; h is H / 2**layers,
-        rounded down at each halving."""
-        return self.layers(_beside(source, target))
+        """Logits (B, scales, h, w) of targets (B, channels, H, W) and their sources, both in [-1, 1].
+
+        h is H / 2**layers, rounded down at each halving. Logits of coarser scales are repeated: all scales weigh the
+        same.
+        """
+        return self.layered(source, target)[0]
+
+    def layered(self, source: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As Layered.layered."""
+        logits, maps = [], []
+        for layers, x in self._scales(source, target):
+            for layer in layers:
+                x = layer(x)
+                if isinstance(layer, nn.LeakyReLU):
+                    maps.append(x)
+            logits.append(functional.interpolate(x, logits[0].shape[-2:]) if logits else x)
+        return torch.cat(logits, 1), maps
+
+    def _scales(self, source: Tensor, target: Tensor) -> Iterator[tuple[nn.Sequential, Tensor]]:
+        pair = _beside(source, target)
+        yield self.layers, pair
+        for layers in self.coarser:
+            pair = functional.avg_pool2d(pair, 2)
+            yield layers, pair  # type: ignore[misc]
+
+
+def _patches(inputs: int, widths: list[int], norm: Norm) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(inputs, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)),
+        *(layer for a, b in pairwise(widths[:-1]) for layer in _conv(a, b, norm, stride=2, padding=1)),
+        *_conv(widths[-2], widths[-1], norm, stride=1, padding=2),
+        nn.Conv2d(widths[-1], 1, 4, 1, 1),
+    )
 
 
 def _conv(inputs: int, outputs: int, norm: Norm, stride: int, padding: int) -> tuple[nn.Module, ...]:

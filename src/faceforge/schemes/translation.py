@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from faceforge import counter_rng, counter_rng_torch
 from faceforge.data.datamodule import Batch, FaceData
-from faceforge.losses import Unpaired, discriminator_loss, generator_loss, terms
+from faceforge.losses import Unpaired, discriminator_loss, feature_matching, generator_loss, terms
 from faceforge.metrics import health
+from faceforge.networks.patch import Layered
 from faceforge.schedules import Amount, RateSchedule, at, by_clock
 from faceforge.schemes import ema
 from faceforge.schemes.base import BATCH_NORM, Example, Optimizer, optimizer_of
@@ -31,7 +32,9 @@ class TranslationModule(PairedScheme):
 
     The discriminator's loss is eq. 1 of the paper times ``discriminator_weight``; the generator's is
     ``adversarial_weight`` times its own plus ``loss_weight`` times ``loss`` of images in [0, 1] (the published 100 of
-    an L1 in [-1, 1] is 200 here). ``test_dropout`` and ``test_batch_statistics`` keep dropout and batch
+    an L1 in [-1, 1] is 200 here) plus ``feature_weight`` times the difference of
+    the discriminator's maps (``feature_matching``). With both weights 0 the discriminator is neither run nor trained.
+    ``test_dropout`` and ``test_batch_statistics`` keep dropout and batch
     statistics at test time, as in the paper and the published code.
     """
 
@@ -54,8 +57,11 @@ class TranslationModule(PairedScheme):
         ema_ramp: float | None,
         seed: int,
         schedule: RateSchedule | None = None,
+        feature_weight: float = 0.0,
     ) -> None:
         super().__init__(loss, by_clock(schedule), stop, seed)
+        if feature_weight and not isinstance(discriminator, Layered):
+            raise ValueError(f"model.feature_weight={feature_weight}: must be 0 unless model/discriminator=patch")
         if terms(objective).paired:
             raise ValueError(f"model.objective={objective}: must use each image separately, like least_squares")
         self.generator, self.discriminator = generator, discriminator
@@ -64,7 +70,7 @@ class TranslationModule(PairedScheme):
         self.objective: Unpaired = objective
         self.means = RunningMeans(logits=partial(health.of_discriminator, objective))
         self.discriminator_weight, self.adversarial_weight = discriminator_weight, adversarial_weight
-        self.loss_weight = loss_weight
+        self.loss_weight, self.feature_weight = loss_weight, feature_weight
         self.test_dropout, self.test_batch_statistics = test_dropout, test_batch_statistics
         self.clip_norm, self.ema_half_life, self.ema_ramp = clip_norm, ema_half_life, ema_ramp
 
@@ -89,8 +95,9 @@ class TranslationModule(PairedScheme):
         images = len(batch["target"]) * self.world
         optimizer_g, optimizer_d = self.raw_optimizers()
         made = [self._translated(batch["input"][rows]) for rows in self.micro_batches(len(batch["target"]))]
-        self.discriminator.requires_grad_(True)
-        self.step_optimizer(optimizer_d, self._losses(self._discriminator_loss, batch, made), self.clip_norm)
+        if self.adversarial_weight or self.feature_weight:
+            self.discriminator.requires_grad_(True)
+            self.step_optimizer(optimizer_d, self._losses(self._discriminator_loss, batch, made), self.clip_norm)
         self.discriminator.requires_grad_(False)
         self.step_optimizer(optimizer_g, self._losses(self._generator_loss, batch, made), self.clip_norm)
         self.clock.images += images
@@ -118,11 +125,27 @@ class TranslationModule(PairedScheme):
         return self.discriminator_weight * loss
 
     def _generator_loss(self, source: Tensor, target: Tensor, made: Tensor) -> Tensor:
-        shown, wrong = into(self.discriminator, source), into(self.discriminator, made)
-        adversarial = generator_loss(self.objective, self.compiled(self.discriminator)(shown, wrong))
         pixels = self.loss((made + 1) / 2, (target + 1) / 2)
-        self.means.add(**{"loss/generator": adversarial, "loss/train": pixels})
-        return self.adversarial_weight * adversarial + self.loss_weight * pixels
+        loss = self.loss_weight * pixels
+        if self.adversarial_weight or self.feature_weight:
+            loss = self._judgement(source, target, made) + loss
+        self.means.add(**{"loss/train": pixels})
+        return loss
+
+    def _judgement(self, source: Tensor, target: Tensor, made: Tensor) -> Tensor:
+        """The adversarial loss and the difference of the discriminator's maps, weighted."""
+        judge = self.discriminator
+        shown, right, wrong = (into(judge, pictures) for pictures in (source, target, made))
+        if not (self.feature_weight and isinstance(judge, Layered)):
+            adversarial = generator_loss(self.objective, self.compiled(judge)(shown, wrong))
+            self.means.add(**{"loss/generator": adversarial})
+            return self.adversarial_weight * adversarial
+        with torch.no_grad():
+            _, expected = judge.layered(shown, right)
+        logits, maps = judge.layered(shown, wrong)
+        adversarial, matching = generator_loss(self.objective, logits), feature_matching(expected, maps)
+        self.means.add(**{"loss/generator": adversarial, "loss/features": matching})
+        return self.adversarial_weight * adversarial + self.feature_weight * matching
 
     def _translate(self, generator: nn.Module, source: Tensor) -> Tensor:
         return out_of(generator, generator(into(generator, source)))
