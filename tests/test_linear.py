@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from faceforge.metrics.linear import LinearFilter, Pca
+from faceforge.metrics.linear import LinearFilter, Pca, leading_components
 
 
 def images(n, channels, height, width, seed=0):
@@ -46,6 +46,45 @@ def test_images_that_are_all_the_same_have_no_components():
     assert pca.size == 0
     assert torch.allclose(pca.decode(pca.encode(torch.zeros(2, 1, 3, 3))), torch.full((2, 1, 3, 3), 0.3))
     assert Pca(torch.zeros(1, 1, 3, 3), 2).size == 0
+
+
+def decaying(n, channels=2, height=5, width=6):
+    """Images whose variances along random directions fall by a tenth from one to the next."""
+    generator = torch.Generator().manual_seed(1)
+    values = channels * height * width
+    ways = torch.linalg.qr(torch.randn(values, values, generator=generator))[0]
+    codes = torch.randn(n, values, generator=generator) * 0.95 ** torch.arange(values)
+    return (codes @ ways + 0.3).unflatten(1, (channels, height, width))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("count", [1, 7])
+def test_components_in_chunks_are_those_of_all_at_once(count, mirrored):
+    x = decaying(90)
+    whole = Pca(torch.cat([x, x.flip(3)]) if mirrored else x, count)
+    mean, directions, deviations = leading_components(lambda: iter(x.split(32)), count, mirrored)
+    assert torch.allclose(mean, whole.mean.float(), atol=1e-5)
+    unbiased = (179 / 178) ** 0.5 if mirrored else 1  # mirrored faces are not counted as faces of their own
+    assert deviations.numpy() == pytest.approx(unbiased * whole.deviations.numpy(), rel=1e-2)
+    assert torch.allclose(directions @ directions.T, torch.eye(count), atol=1e-5)
+    explained = (directions @ whole.components.T).square().sum() / count
+    assert float(explained) == pytest.approx(1.0, abs=1e-2)
+    if mirrored:
+        images = directions.unflatten(1, x.shape[1:])
+        parity = (images * images.flip(3)).flatten(1).sum(1)
+        assert parity.abs().numpy() == pytest.approx(np.ones(count), abs=1e-5)
+
+
+def test_components_beyond_the_rank_are_zero():
+    x = images(3, 1, 4, 4)
+    _, directions, deviations = leading_components(lambda: [x], 9, mirrored=False)
+    assert (deviations > 0).tolist() == [True] * 2 + [False] * 7
+    assert not directions[2:].any()
+    mean, directions, deviations = leading_components(lambda: [x[:1]], 20, mirrored=True)
+    assert torch.allclose(mean, ((x[:1] + x[:1].flip(3)) / 2).flatten(), atol=1e-6)
+    assert directions.shape == (20, 16)
+    with pytest.raises(ValueError, match="even width, not 3"):
+        leading_components(lambda: [images(3, 1, 4, 3)], 2, mirrored=True)
 
 
 @pytest.mark.parametrize(("side", "inputs", "outputs"), [(7, 1, 4), (3, 3, 3)])

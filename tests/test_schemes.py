@@ -19,8 +19,10 @@ from faceforge.engine.callbacks.session import Session
 from faceforge.engine.callbacks.validation import Validation
 from faceforge.engine.guard import slow_down
 from faceforge.errors import BadInput
-from faceforge.networks.latent import Decoder, Encoder, GaussianCode, ReluCode
+from faceforge.metrics.linear import Pca
+from faceforge.networks.latent import Decoder, Encoder, GaussianCode, LinearCode, ReluCode
 from faceforge.networks.patch import PatchDiscriminator
+from faceforge.networks.principal import PrincipalDecoder, PrincipalEncoder
 from faceforge.networks.superres import PublishedSuperres, PublishedSuperresDiscriminator
 from faceforge.schemes.base import _noise_there, optimizer_of
 from faceforge.schemes.early_stopping import EarlyStop, Threshold
@@ -108,6 +110,41 @@ def latent(code=GaussianCode, **changes):
         Encoder(16, 3, 4), partial(code, latent_size=6), Decoder(6, 16, 3, 4), SGD, losses.MSE(),
         **{**SHARED, **settings, **changes},
     )  # fmt: skip
+
+
+def principal(seed=0):
+    torch.manual_seed(seed)
+    parts = PrincipalEncoder(6, 16, width=4), partial(LinearCode, latent_size=6), PrincipalDecoder(6, 16, width=4)
+    settings = {"kl_weight": 0.0, "kl_anneal": 0, "free_nats": 0.0, "reduction": "value", "freeze_statistics": None}
+    return LatentModule(*parts, SGD, losses.MSE(), **settings, **SHARED)
+
+
+class Shown:
+    """What preparing asks of a datamodule."""
+
+    flip = False
+
+    def __init__(self, count):
+        self.pictures, self.counts = pair(count, 16, 16)["target"], {"train": count}
+
+    def images(self, split, indices):
+        return self.pictures[indices]
+
+
+def test_a_new_run_starts_at_principal_components_of_its_training_faces():
+    module, data = principal(), Shown(20)
+    module.prepare(data)
+    pca = Pca(data.pictures, 6)
+    expected = pca.decode(pca.encode(data.pictures))
+    assert torch.allclose(module.decode(module.encode(data.pictures)), expected.clamp(-1, 1), atol=2e-3)
+    assert torch.allclose(module.predict(data.pictures, averaged=False), expected.clamp(-1, 1), atol=2e-3)
+    kept = {name: value.clone() for name, value in module.state_dict().items()}
+    module.prepare(Shown(9))
+    assert all(torch.equal(value, kept[name]) for name, value in module.state_dict().items()), "prepared once only"
+    other = principal(seed=1)
+    other.load_state_dict(kept)
+    other.prepare(Shown(9))
+    assert torch.equal(other.encode(data.pictures), module.encode(data.pictures)), "with weights, no faces are needed"
 
 
 def faces(count=4):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 COLUMNS = 2048  # rows of a matrix converted to float64 at a time
 RIDGE = 1e-9  # of the mean diagonal: keeps singular systems (three equal channels) solvable
+ROUNDS = 6  # of subspace iteration
 NOTHING = 1e-10  # of the largest variance: a component below it is rounding error
 
 
@@ -60,6 +61,74 @@ def _products(x: Tensor) -> Tensor:
 def _times(a: Tensor, x: Tensor) -> Tensor:
     """The product of a float64 and a float32 matrix, rounded to float32 at the end."""
     return torch.cat([(a @ part.double()).float() for part in x.split(COLUMNS, 1)], 1)
+
+
+Chunks = Callable[[], Iterable[Tensor]]
+
+
+def leading_components(faces: Chunks, count: int, mirrored: bool, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (D,), principal components (count, D) and deviations (count,) of faces that do not fit into memory, float32.
+
+    ``faces()`` yields them in chunks (N, C, H, W), the same each time. ``mirrored`` counts every face twice, as it is
+    and mirrored: then components are even or odd, and half a picture says all about each. What lies beyond the rank of
+    the faces is zero. Raises ValueError for an odd width with ``mirrored``.
+    """
+    shape = next(iter(faces())).shape[1:]
+    if mirrored and shape[2] % 2:
+        raise ValueError(f"mirrored faces must have an even width, not {shape[2]}")
+    found = []
+    for sign in (1, -1) if mirrored else (0,):
+        mean, rows, variances = _subspace(lambda sign=sign: (_half(x, sign) for x in faces()), count, sign >= 0, seed)
+        found.append((_whole(mean[None], sign, shape)[0], _whole(rows, sign, shape), variances))
+    means, rows, variances = zip(*found, strict=True)
+    values, best = torch.cat(variances).topk(min(count, sum(map(len, variances))))
+    kept = values > NOTHING * values[0]
+    directions, deviations = torch.zeros(count, len(means[0])), torch.zeros(count)
+    directions[: len(values)], deviations[: len(values)] = torch.cat(rows)[best] * kept[:, None], values.sqrt() * kept
+    return sum(means), directions, deviations  # type: ignore[return-value]
+
+
+def _half(images: Tensor, sign: int) -> Tensor:
+    """Images (N, C, H, W) as rows; with a sign, those of their even (1) or odd (-1) half."""
+    if not sign:
+        return images.flatten(1)
+    left, right = images.chunk(2, 3)
+    return ((left + sign * right.flip(3)) / 2**0.5).flatten(1)
+
+
+def _whole(rows: Tensor, sign: int, shape: torch.Size) -> Tensor:
+    """The rows of whole images from those of their halves."""
+    if not sign:
+        return rows
+    left = rows.unflatten(1, (*shape[:2], -1)) / 2**0.5
+    return torch.cat([left, sign * left.flip(3)], 3).flatten(1)
+
+
+def _subspace(chunks: Chunks, count: int, centred: bool, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (D,), leading components and their variances of rows (N, D); without ``centred`` the mean is known to be 0.
+
+    Subspace iteration from random numbers (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, algorithm 4.4) with a
+    quarter more directions than are kept.
+    """
+    total = sum(len(chunk) for chunk in chunks())
+    mean = (sum(chunk.double().sum(0) for chunk in chunks()) / total).float()  # type: ignore[union-attr]
+    mean = mean if centred else torch.zeros_like(mean)
+    wide = min(count + count // 4 + 16, len(mean))
+    start = torch.randn(len(mean), wide, generator=torch.Generator().manual_seed(seed))
+    basis = torch.linalg.qr(start)[0]
+    for _ in range(ROUNDS):
+        moved = torch.zeros_like(basis)
+        for chunk in chunks():
+            moved.addmm_((chunk - mean).T, (chunk - mean) @ basis)
+        basis = torch.linalg.qr(moved)[0]
+    gram = torch.zeros(wide, wide, dtype=torch.float64)
+    for chunk in chunks():
+        codes = ((chunk - mean) @ basis).double()
+        gram.addmm_(codes.T, codes)
+    variances, vectors = torch.linalg.eigh(gram / max(total - 1, 1))
+    kept = slice(wide - min(count, wide), None)
+    rows = (basis @ vectors[:, kept].float()).T
+    return mean, rows, variances[kept].clamp(min=0).float()
 
 
 class LinearFilter:

@@ -150,6 +150,13 @@ def scale_(layer: nn.Conv2d | nn.Linear, factor: float) -> None:
 
 
 @torch.no_grad()
+def zero_(layer: nn.Conv2d) -> nn.Conv2d:
+    """Start a layer at zero, so that its block begins as what surrounds it."""
+    scale_(layer, 0.0)
+    return layer
+
+
+@torch.no_grad()
 def equal_phases_(layer: nn.Conv2d, factor: int) -> None:
     """Initialise the channels that a pixel shuffle by ``factor`` places side by side with equal weights (ICNR)."""
     first = layer.weight[:: factor**2]

@@ -68,6 +68,24 @@ class GaussianCode(nn.Module):
         return self.mean(features), self.log_variance(features).clamp(-12.0, 8.0)
 
 
+class LinearCode(nn.Module):
+    """A deterministic code that starts as the first ``latent_size`` features, to which a linear layer of all features
+    adds: with ``networks.principal`` these are the codes of principal components. No range.
+    """
+
+    def __init__(self, features: int, latent_size: int) -> None:
+        super().__init__()
+        if features < latent_size:
+            raise ValueError(f"latent_size={latent_size}: must be at most the {features} features of the encoder")
+        self.latent_size = latent_size
+        self.linear = nn.Linear(features, latent_size)
+        scale_(self.linear, 0.0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """z (B, latent_size) from features (B, features)."""
+        return features[:, : self.latent_size] + self.linear(features)
+
+
 class Encoder(nn.Module):
     """Strided convolutions (kernel 4, stride 2, LeakyReLU 0.2) down to a few positions, and a downscaled copy.
 

@@ -79,9 +79,17 @@ class Scheme(pl.LightningModule):
         """The networks that a step runs; each can be compiled separately."""
         raise NotImplementedError
 
+    def prepare(self, data: FaceData) -> None:
+        """Set weights that are computed from the training faces, equally on all ranks. Called once, before the first
+        step of a new run: they are in its first checkpoint.
+        """
+
     def on_fit_start(self) -> None:
-        """Compile and synchronise batch norm, if requested; only networks in training do either."""
+        """Prepare a new run. Compile and synchronise batch norm, if requested; only networks in training do either."""
         self.means.to(self.device)
+        data = getattr(self.trainer, "datamodule", None)
+        if not self.clock.images and isinstance(data, FaceData):
+            self.prepare(data)
         if self.syncs_statistics and self.world > 1:
             synchronise(self.trained())
         if self.compiles:

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
+from faceforge import counter_rng
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.errors import BadInput
 from faceforge.losses import kl_loss, kl_units
 from faceforge.metrics import health
+from faceforge.metrics.linear import leading_components
+from faceforge.networks.principal import Principal
 from faceforge.schedules import Amount
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.base import BATCH_NORM, Best, Example, Optimizer, Say
@@ -24,6 +28,8 @@ from faceforge.schemes.supervised import COMPARED, SHOWN, AnySchedule
 
 Code = Tensor | tuple[Tensor, Tensor]
 Reduction = Literal["value", "face"]
+FITTED = 10_000  # maximum of training faces for principal components
+CHUNK = 512  # of them in memory at a time
 
 
 class LatentModule(ReconstructionModule, Encodes):
@@ -75,6 +81,24 @@ class LatentModule(ReconstructionModule, Encodes):
             found = f"trainer.accumulate={parts}: model.free_nats={self.free_nats:g} compares means of the whole batch"
             raise BadInput(f"{found}; free_nats must be 0 or accumulate 1")
         super().divide(parts)
+
+    def prepare(self, data: FaceData) -> None:
+        """As Scheme.prepare: principal components of at most ``FITTED`` training faces, mirrored too if they are in
+        training. Kept are those of ``init_from``.
+        """
+        parts = [part for part in self.modules() if isinstance(part, Principal) and not part.assigned]
+        if not parts:
+            return
+        if not self.global_rank:
+            chosen = np.sort(counter_rng.permutation(self.seed, "principal", 0, data.counts["train"])[:FITTED])
+            chunks = [chosen[n : n + CHUNK] for n in range(0, len(chosen), CHUNK)]
+            count = max(len(part.directions) for part in parts)
+            found = leading_components(lambda: (data.images("train", chunk) for chunk in chunks), count, data.flip)
+            for part in parts:
+                part.assign(*found)
+        for value in (value for part in parts for value in part.state_dict().values()):
+            if self.world > 1:
+                distributed.broadcast(value, 0)
 
     @property
     def latent_size(self) -> int:
