@@ -17,6 +17,7 @@ from faceforge import cli, config
 from faceforge.cut import frame as frames
 from faceforge.cut import framing
 from faceforge.cut.detect import Detection
+from faceforge.data import tasks
 from faceforge.data.framing import frame as whole
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
@@ -24,7 +25,7 @@ from faceforge.io.images import make_grid, write_png
 from faceforge.schemes.masks import mask_of
 from faceforge.studio import animation, average, command, edit, output, photo, translate, upscale
 from faceforge.studio.command import Request
-from faceforge.studio.model import open_model
+from faceforge.studio.model import named, open_model
 
 RUNS = {
     "gan": [*TINY, "data.size=16"],
@@ -313,11 +314,65 @@ def test_a_face_is_coloured_and_laid_back(model, seen):
     assert list(result.faces[0]) == ["input", "colorize", "photo"]
     grey = result.faces[0]["input"]
     assert (grey[..., 0] == grey[..., 1]).all()
-    whole = translate.translate(model("colour"), pixels, whole=True)
-    assert whole.photo.shape == (24, 16, 3)
     seen()
     with pytest.raises(photo.NoFace):
         translate.translate(model("colour"), pixels)
+
+
+def coloured(monkeypatch, model, size=(24, 16)):
+    """A model of task=colorize that adds the same red to every face."""
+    red = torch.tensor([0.35, -0.15, -0.15])[:, None, None]
+    red = red - tasks.luma(red[None])[0]
+    monkeypatch.setattr(type(model.module), "predict", lambda self, x: (x + red).expand(-1, 3, *size))
+    return model, (127.5 * red).flatten().numpy()
+
+
+@pytest.mark.parametrize("quarter", [0, 1])
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_colours_are_laid_on_the_lightness_and_the_grain_of_the_photo(model, monkeypatch, strength, quarter):
+    found, red = coloured(monkeypatch, model("colour"))
+    pixels = photo.grey(np.random.default_rng(0).integers(90, 160, (140, 100, 3), dtype=np.uint8))
+    pixels = np.ascontiguousarray(np.rot90(pixels, quarter))
+    height, width = (140, 100)
+    spot = photo.Spot(frames.Frame(width / 2, height / 2, 48, 72), quarter)
+    monkeypatch.setattr(photo, "find_faces", lambda *_, **__: [spot])
+    made = translate.translate(found, pixels, strength=strength).photo
+    assert np.abs(photo.grey(made).astype(int) - pixels).max() <= 1
+    upright = np.rot90(made.astype(int) - pixels, -quarter)
+    assert np.abs(upright[60:80, 40:60] - strength * red).max() <= 1
+    assert not upright[:30].any()
+
+
+def test_a_whole_photo_is_coloured_at_its_own_size(model, monkeypatch):
+    found, red = coloured(monkeypatch, model("colour"))
+    pixels = np.random.default_rng(0).integers(90, 160, (93, 70, 3), dtype=np.uint8)
+    made = translate.translate(found, pixels, whole=True).photo
+    assert made.shape == pixels.shape
+    assert np.abs(made - photo.grey(pixels).astype(int) - red)[:, 5:65].max() <= 1  # the centre, of the run's aspect
+    assert (made[:, :3] == photo.grey(pixels)[:, :3]).all()
+
+
+@pytest.mark.parametrize(
+    ("strength", "keeps", "reason"),
+    [
+        (4.0, True, "must be from 0 to 3"),
+        (float("nan"), True, "from 0 to 3"),
+        (0.5, False, "must be used with a run of"),
+    ],
+)
+def test_a_strength_that_cannot_be_is_one_line(place, tmp_path, strength, keeps, reason, monkeypatch):
+    """As of another task, which gives no colours: an average or an edge picture."""
+    write_png(picture(), tmp_path / "a.png")
+    monkeypatch.setattr(tasks.Colorize, "keeps_lightness", keeps)
+    with pytest.raises(BadInput, match=rf"--strength {strength:g}: .*{reason}"):
+        command.translate(
+            asked(place, "colour", tmp_path / "b.png"), tmp_path / "a.png", False, "photo", False, strength
+        )
+    assert not (tmp_path / "b.png").exists()
+
+
+def test_only_runs_that_add_colours_have_a_strength():
+    assert named("task", lambda task: task.keeps_lightness) == "task=colorize"
 
 
 def test_a_folder_is_done_whole_and_those_without_a_face_are_told(place, tmp_path, seen, capsys, monkeypatch):

@@ -46,6 +46,7 @@ class Task(ABC):
     baselines: ClassVar[Sequence[Row]] = ("mean face", "mean chroma", "copy input", "linear map")
     by_opencv: ClassVar[bool] = False  # inputs are computed by ``draw``, in the workers
     by_hand: ClassVar[bool] = False  # inputs can be drawn by hand: lines on black
+    keeps_lightness: ClassVar[bool] = False  # inputs are the target's lightness, and its colour is what is missing
     mean_is_best: ClassVar[bool] = False  # the mean face is optimal, so a model that outputs it is healthy
     limits: ClassVar[str] = (  # for the model card
         "What the input does not determine is filled in with what is usual among the faces it was trained on."
@@ -172,6 +173,7 @@ class Colorize(Task):
     """Rec. 601 luma, in one channel or, for networks that take colour, repeated three times."""
 
     name = "colorize"
+    keeps_lightness = True
     limits = "Colours are plausible, not true: loud ones come out muted."
     words = (
         "Colour",

@@ -74,6 +74,9 @@ def translate(
     lines: Annotated[
         bool, typer.Option("--lines", help="The image is a line drawing on black (contours, canny).")
     ] = False,
+    strength: Annotated[
+        float, typer.Option(help="Of the colours that a run of task=colorize gives: 0 is grey, 1 as predicted.")
+    ] = 1.0,
     show: Show = "photo",
     out: Out = None,
     overwrite: Overwrite = False,
@@ -82,7 +85,8 @@ def translate(
     """Apply the task of a run to the faces in photos: colorize, deblur, redraw from lines."""
     from faceforge.studio import command
 
-    command.translate(command.Request(run, out, overwrite, tuple(trusted or ())), photo, no_detect, show, lines)
+    asked = command.Request(run, out, overwrite, tuple(trusted or ()))
+    command.translate(asked, photo, no_detect, show, lines, strength)
 
 
 @app.command()

@@ -92,18 +92,19 @@ def upscale(asked: Request, photo: Path, simulate: bool) -> None:
         print(f"from the left: downscaled, bicubic ({bicubic:.2f} dB PSNR), restored ({restored:.2f} dB), original")
 
 
-def translate(asked: Request, photo: Path, whole: bool, show: Show, lines: bool = False) -> None:
+def translate(asked: Request, photo: Path, whole: bool, show: Show, lines: bool = False, strength: float = 1.0) -> None:
     """Photos, or a video, with their faces translated by the task of the run."""
     model = asked.open("translate")
+    translations.check_strength(model, strength)
     if photo.suffix.lower() in FILMS and photo.is_file():
-        _film(asked, model, photo)
+        _film(asked, model, photo, strength)
         return
-    recipe = partial(recipes.from_lines, model) if lines else partial(recipes.translate, model, whole)
+    recipe = partial(recipes.from_lines, model) if lines else partial(recipes.translate, model, whole, strength)
 
     def work(model: Model, pixels: np.ndarray) -> Result:
         if lines:
             return Result(translations.from_lines(model, pixels), [])
-        return translations.translate(model, pixels, whole)
+        return translations.translate(model, pixels, whole, strength)
 
     _photos(asked, model, photo, model.task.name, recipe, "photo" if lines else show, work)
 
@@ -203,13 +204,13 @@ def _beside(folder: Path, files: Sequence[Path], root: Path) -> list[Path]:
     return [folder / path for path in (short if distinct else (p.with_name(short_name(p.name, ".png")) for p in below))]
 
 
-def _film(asked: Request, model: Model, film: Path) -> None:
+def _film(asked: Request, model: Model, film: Path, strength: float) -> None:
     target = asked.target(model, f"{film.stem}-{model.task.name}.mp4", VIDEOS)
     fps, count, frames = output.read_video(film)
     path = next(target.files([film.stem], ".mp4"))
     with Bar(count) as progress:
-        recipe = recipes.translate(model, False, film=film.name)
-        output.save_video(translations.frames_of(model, progress.over(frames)), path, fps, recipe)
+        recipe = recipes.translate(model, False, strength, film=film.name)
+        output.save_video(translations.frames_of(model, progress.over(frames), strength), path, fps, recipe)
     _say("video", path)
 
 

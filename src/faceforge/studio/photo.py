@@ -48,6 +48,11 @@ def in_colour(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """The Rec. 601 luma of uint8 (H, W, 3), repeated three times."""
+    return in_colour(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+
+
 def read_photos(folder: Path) -> Iterator[np.ndarray]:
     """Yield the images of a folder, uint8 RGB (H, W, 3). What cannot be read is named on stderr and left out.
 

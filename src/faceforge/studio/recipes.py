@@ -32,9 +32,10 @@ def upscale(model: Model, simulate: bool, **names: str) -> Recipe:
     return Recipe(model, "upscale", {"simulate": simulate, **names}, COMPOSITE)
 
 
-def translate(model: Model, whole: bool, **names: str) -> Recipe:
+def translate(model: Model, whole: bool, strength: float = 1.0, **names: str) -> Recipe:
     """A photo or video with translated faces."""
-    return Recipe(model, "translate", {"task": model.task.name, "whole": whole, **names}, COMPOSITE)
+    settings = {"task": model.task.name, "whole": whole, **({} if strength == 1 else {"strength": strength})}
+    return Recipe(model, "translate", {**settings, **names}, COMPOSITE)
 
 
 def from_lines(model: Model, **names: str) -> Recipe:

@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch.nn.functional as F
+from torch import Tensor
 
+from faceforge.data.tasks import luma
 from faceforge.errors import BadInput
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Model, named
 from faceforge.studio.panel import Result, captioned
 
+MOST_COLOUR = 3.0  # times the predicted colours
 
-def translate(model: Model, pixels: np.ndarray, whole: bool = False) -> Result:
+
+def translate(model: Model, pixels: np.ndarray, whole: bool = False, strength: float = 1.0) -> Result:
     """A photo, uint8 (H, W, 3), with its faces translated and pasted back; ``whole``: the image itself is one face.
 
-    A grey model changes only the luma. Each face has its network input, its output, and the original.
-    Raises BadInput if no face is found.
+    A grey model changes only the luma. Faces that get colours keep the lightness of the photo, at its resolution;
+    ``strength`` multiplies the colours. Each face has its network input, its output, and the original. Raises BadInput
+    if no face is found, or for a strength where the run gives no colours.
     """
     model.require("translate")
+    check_strength(model, strength)
     spots, originals = photos.crops_of(pixels, model, whole)
     targets = photos.to_batch(originals, model)
     inputs = model.task.input_for(targets)
     assert inputs is not None
-    made = photos.to_pictures(model.predict(inputs))
+    outputs = model.predict(inputs)
+    if model.task.keeps_lightness:
+        outputs = luma(outputs) + strength * (outputs - luma(outputs))
+    made = photos.to_pictures(outputs)
     shown = photos.to_pictures(F.interpolate(inputs, model.size, mode="nearest"))
     faces = captioned(("input", model.task.name, "photo"), (shown, made, photos.to_pictures(targets)))
-    return Result(photos.laid_back(model, pixels, spots, made), faces)
+    coloured = model.task.keeps_lightness
+    photo = _coloured(pixels, spots, outputs) if coloured else photos.laid_back(model, pixels, spots, made)
+    return Result(photo, faces)
+
+
+def check_strength(model: Model, strength: float) -> None:
+    """Raise BadInput for a strength that no colours can have, or of colours that the model does not give."""
+    if not 0 <= strength <= MOST_COLOUR:
+        raise BadInput(f"--strength {strength:g}: must be from 0 to {MOST_COLOUR:g}")
+    if strength != 1 and not model.task.keeps_lightness:
+        able = named("task", lambda task: task.keeps_lightness)
+        raise BadInput(f"--strength {strength:g}: is that of added colours; must be used with a run of {able}")
+
+
+def _coloured(pixels: np.ndarray, spots: Sequence[photos.Spot], outputs: Tensor) -> np.ndarray:
+    """The colours of outputs (N, 3, h, w) on the lightness of their faces, each at the resolution of the photo."""
+    colours = outputs - luma(outputs)
+    if not spots:
+        return photos.changed(photos.grey(pixels), [], colours)
+    photo = pixels
+    for spot, colour in zip(spots, colours.split(1), strict=True):
+        size = max(1, round(spot.frame.h)), max(1, round(spot.frame.w))
+        face = photos.grey(photos.cut(pixels, spot, size))
+        photo = photos.lay_back(photo, spot, photos.changed(face, [], colour))
+    return photo
 
 
 def takes_lines(model: Model) -> bool:
@@ -46,10 +79,10 @@ def from_lines(model: Model, lines: np.ndarray) -> np.ndarray:
     return photos.to_pictures(model.predict(photos.to_batch([lines], model)))[0]
 
 
-def frames_of(model: Model, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def frames_of(model: Model, frames: Iterator[np.ndarray], strength: float = 1.0) -> Iterator[np.ndarray]:
     """Each frame of a video with its faces translated; frames without a face are unchanged."""
     for frame in frames:
         try:
-            yield translate(model, frame).photo
+            yield translate(model, frame, strength=strength).photo
         except photos.NoFace:
             yield frame
