@@ -25,7 +25,7 @@ from faceforge.io.images import make_grid, write_png
 from faceforge.schemes.masks import mask_of
 from faceforge.studio import animation, average, command, edit, output, photo, translate, upscale
 from faceforge.studio.command import Request
-from faceforge.studio.model import named, open_model
+from faceforge.studio.model import open_model
 
 RUNS = {
     "gan": [*TINY, "data.size=16"],
@@ -357,7 +357,7 @@ def test_a_whole_photo_is_coloured_at_its_own_size(model, monkeypatch):
     [
         (4.0, True, "must be from 0 to 3"),
         (float("nan"), True, "from 0 to 3"),
-        (0.5, False, "must be used with a run of"),
+        (0.5, False, "must be 1, or the run"),
     ],
 )
 def test_a_strength_that_cannot_be_is_one_line(place, tmp_path, strength, keeps, reason, monkeypatch):
@@ -371,8 +371,11 @@ def test_a_strength_that_cannot_be_is_one_line(place, tmp_path, strength, keeps,
     assert not (tmp_path / "b.png").exists()
 
 
-def test_only_runs_that_add_colours_have_a_strength():
-    assert named("task", lambda task: task.keeps_lightness) == "task=colorize"
+def test_a_run_that_predicts_the_whole_picture_pastes_it(model, monkeypatch):
+    """Older runs of this task do."""
+    found = model("colour")
+    monkeypatch.setattr(tasks.Colorize, "keeps_lightness", False)
+    assert translate.translate(found, picture(), whole=True).photo.shape == (24, 16, 3)
 
 
 def test_a_folder_is_done_whole_and_those_without_a_face_are_told(place, tmp_path, seen, capsys, monkeypatch):

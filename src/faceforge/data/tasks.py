@@ -46,7 +46,6 @@ class Task(ABC):
     baselines: ClassVar[Sequence[Row]] = ("mean face", "mean chroma", "copy input", "linear map")
     by_opencv: ClassVar[bool] = False  # inputs are computed by ``draw``, in the workers
     by_hand: ClassVar[bool] = False  # inputs can be drawn by hand: lines on black
-    keeps_lightness: ClassVar[bool] = False  # inputs are the target's lightness, and its colour is what is missing
     mean_is_best: ClassVar[bool] = False  # the mean face is optimal, so a model that outputs it is healthy
     limits: ClassVar[str] = (  # for the model card
         "What the input does not determine is filled in with what is usual among the faces it was trained on."
@@ -64,6 +63,11 @@ class Task(ABC):
     def remarks(self) -> list[str]:
         """Notes for its score tables."""
         return []
+
+    @property
+    def keeps_lightness(self) -> bool:
+        """Whether outputs have the lightness of the input: in a photo only colours change, at its own resolution."""
+        return False
 
     def check(self, height: int, width: int, channels: int) -> None:
         """Raise BadInput if the task cannot be applied to faces of this size and channels."""
@@ -173,7 +177,6 @@ class Colorize(Task):
     """Rec. 601 luma, in one channel or, for networks that take colour, repeated three times."""
 
     name = "colorize"
-    keeps_lightness = True
     limits = "Colours are plausible, not true: loud ones come out muted."
     words = (
         "Colour",
@@ -181,10 +184,16 @@ class Colorize(Task):
         "Faces in a grey photo get colours that are plausible, not true. A photo in colour is made grey first.",
     )
     channels: int
+    predict: Literal["image", "chroma"] = "image"  # of runs that name none
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise BadInput(f"input.channels={self.channels}: must be 1 or 3")
+
+    @property
+    def keeps_lightness(self) -> bool:
+        """Where the networks predict chroma alone."""
+        return self.predict == "chroma"
 
     def check(self, height: int, width: int, channels: int) -> None:
         """The faces must have colour."""

@@ -46,8 +46,10 @@ def check_strength(model: Model, strength: float) -> None:
     if not 0 <= strength <= MOST_COLOUR:
         raise BadInput(f"--strength {strength:g}: must be from 0 to {MOST_COLOUR:g}")
     if strength != 1 and not model.task.keeps_lightness:
-        able = named("task", lambda task: task.keeps_lightness)
-        raise BadInput(f"--strength {strength:g}: is that of added colours; must be used with a run of {able}")
+        found = "is that of colours which are added to a grey photo"
+        raise BadInput(
+            f"--strength {strength:g}: {found}; must be 1, or the run one of task=colorize that predicts chroma"
+        )
 
 
 def _coloured(pixels: np.ndarray, spots: Sequence[photos.Spot], outputs: Tensor) -> np.ndarray:
