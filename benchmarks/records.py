@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.command import ROOT, module
 from faceforge.engine import devices
+from faceforge.engine.run import PROGRAM
 
 RESULTS = ROOT / "docs" / "results"
 RECORDS = RESULTS / "records"
@@ -43,7 +44,7 @@ def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", "-m", module(), *portable(sys.argv[1:])]),
         "commit": git("rev-parse", "HEAD") or None,
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no", "--", *PROGRAM)),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"processor": device.removeprefix("CPU, ").rpartition(", ")[0], "device": device}
         | {"cores": os.cpu_count(), "load": os.getloadavg()[0]},

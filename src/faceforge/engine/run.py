@@ -179,14 +179,18 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+PROGRAM = ("src", "conf", "benchmarks", "train.py", "pyproject.toml")  # what decides the outcome of a run
+
+
 def sources_commit() -> Json:
-    """The commit of the sources, if they are in their own repository."""
+    """The commit of the sources, if they are in a repository of their own; dirty: some of ``PROGRAM`` differs."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return {"commit": None, "dirty": None}
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+        words = ["git", "status", "--porcelain", "--", *PROGRAM]
+        status = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
