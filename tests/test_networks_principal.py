@@ -123,7 +123,17 @@ def test_any_size_and_any_code(size, places, channels):
         assert network(x).shape == x.shape
 
 
+@pytest.mark.parametrize("patch", [1, 2, 8])
+def test_larger_and_smaller_patches_give_the_same_places(patch):
+    network = autoencoder(size=[64, 72], max_width=8, patch=patch)
+    assert network[0].features == 5 + 3 * 16 * 18
+    x = torch.rand(1, 3, 64, 72)
+    assert network(x).shape == x.shape
+
+
 def test_what_cannot_be_made_is_refused():
+    with pytest.raises(ValueError, match="patch=3: must be 1, 2, 4 or 8"):
+        PrincipalDecoder(5, 16, patch=3)
     with pytest.raises(ValueError, match=r"data.size=\[70,70\]: .* try \[68,68\] or \[72,72\]"):
         PrincipalEncoder(5, 70)
     with pytest.raises(ValueError, match=r"latent_size=9: must be at most the 8 features of the encoder"):

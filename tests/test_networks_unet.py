@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceforge.networks.blocks import NearestConv
-from faceforge.networks.patch import PatchDiscriminator, PublishedPatchDiscriminator
+from faceforge.networks.patch import ImagePatchDiscriminator, PatchDiscriminator, PublishedPatchDiscriminator
 from faceforge.networks.unet import PublishedUNet, UNet
 
 
@@ -353,3 +353,23 @@ def test_the_published_pair_learns_with_every_parameter(published):
     normed = {n.replace("1.weight", "0.bias") for n, p in network.named_parameters() if n.endswith("1.weight")}
     assert set(blind(network)) <= normed
     assert [n for n in blind(judge) if not n.endswith("bias")] == []
+
+
+@pytest.mark.parametrize(("size", "channels", "places"), [(64, 3, (8, 8)), ([16, 24], 1, (2, 3)), (18, 3, (2, 2))])
+def test_the_discriminator_of_images_judges_each_place_of_each_image_alone(size, channels, places):
+    torch.manual_seed(0)
+    network = ImagePatchDiscriminator(size, channels, width=4)
+    height, width = (size, size) if isinstance(size, int) else size
+    x = torch.randn(2, channels, height, width)
+    logits = network(x)
+    assert logits.shape == (2, 1, *places)
+    assert torch.allclose(network(x[:1]), logits[:1], atol=1e-6)
+    logits.square().mean().backward()
+    assert blind(network) == []
+
+
+def test_a_discriminator_of_images_that_cannot_be_made_is_refused():
+    with pytest.raises(ValueError, match=r"data.size=\[17,17\]: .* \[16,16\] or \[18,18\]"):
+        ImagePatchDiscriminator(17)
+    with pytest.raises(ValueError, match="layers=0: must be 1 to 5"):
+        ImagePatchDiscriminator(16, layers=0)

@@ -21,7 +21,7 @@ from faceforge.engine.guard import slow_down
 from faceforge.errors import BadInput
 from faceforge.metrics.linear import Pca
 from faceforge.networks.latent import Decoder, Encoder, GaussianCode, LinearCode, ReluCode
-from faceforge.networks.patch import PatchDiscriminator
+from faceforge.networks.patch import ImagePatchDiscriminator, PatchDiscriminator
 from faceforge.networks.principal import PrincipalDecoder, PrincipalEncoder
 from faceforge.networks.superres import PublishedSuperres, PublishedSuperresDiscriminator
 from faceforge.schemes.base import _noise_there, optimizer_of
@@ -145,6 +145,62 @@ def test_a_new_run_starts_at_principal_components_of_its_training_faces():
     other.load_state_dict(kept)
     other.prepare(Shown(9))
     assert torch.equal(other.encode(data.pictures), module.encode(data.pictures)), "with weights, no faces are needed"
+
+
+def judged(**changes):
+    """With a discriminator; without a posterior, so that an outcome can be written out."""
+    torch.manual_seed(1)
+    judge = ImagePatchDiscriminator(16, 3, layers=1, width=4)
+    settings = {"adversarial_weight": 0.3, "sampled_weight": 0.5, "r1_gamma": 2.0, "penalty_every": 1}
+    settings |= {"discriminator": judge, "optimizer_d": SGD, **changes}
+    return alone(latent(LinearCode, **settings))
+
+
+def test_a_step_with_a_discriminator_by_hand():
+    module, batch = judged(), faces()
+    first = copy.deepcopy(module)
+    softplus = nn.functional.softplus
+    z = torch.from_numpy(counter_rng.normal(3, "sampled", range(4), (6,))).float()
+    network, judge = first.network, first.discriminator
+    made, drawn = network["decoder"](network["code"](network["encoder"](batch["input"]))), network["decoder"](z)
+    pixels = ((made - batch["target"]) / 2).square().mean()
+    loss = pixels + 0.3 * (softplus(-judge(made)).mean() + 0.5 * softplus(-judge(drawn)).mean())
+    weights = list(network.parameters())
+    after = [p - 0.1 * g for p, g in zip(weights, torch.autograd.grad(loss, weights), strict=True)]
+    real = batch["target"].clone().requires_grad_(True)
+    logits, wrong = judge(real), torch.cat([judge(made.detach()), judge(drawn.detach())])
+    (slope,) = torch.autograd.grad(logits.flatten(1).mean(1).sum(), real, create_graph=True)
+    theirs = softplus(-logits).mean() + softplus(wrong).mean() + slope.square().flatten(1).sum(1).mean()
+    own = list(judge.parameters())
+    then = [p - 0.1 * g for p, g in zip(own, torch.autograd.grad(theirs, own), strict=True)]
+    module.training_step(batch, 0)
+    for found, expected in zip(
+        [*module.network.parameters(), *module.discriminator.parameters()], [*after, *then], strict=True
+    ):
+        assert torch.allclose(found, expected, atol=1e-6)
+    means = module.means.drain()
+    assert means["loss/train"] == pytest.approx(float(pixels), rel=1e-5)
+    assert (module.clock.images, module.clock.generator_steps) == (4, 1)
+    assert len(module.optimized) == len(module.configure_optimizers()) == 2
+    assert module.monitor == ("val/loss", "min")
+
+
+def test_the_discriminator_waits_for_its_first_image():
+    plain, module, batch = alone(latent(LinearCode)), judged(adversarial_from=4), faces()
+    before = copy.deepcopy(module.discriminator.state_dict())
+    for each in (plain, module):
+        each.training_step(batch, 0)
+    assert all(map(torch.equal, plain.network.parameters(), module.network.parameters()))
+    assert all(torch.equal(value, before[name]) for name, value in module.discriminator.state_dict().items())
+    module.training_step(batch, 1)
+    assert not all(torch.equal(value, before[name]) for name, value in module.discriminator.state_dict().items())
+
+
+def test_a_discriminator_that_cannot_be_used_is_refused():
+    with pytest.raises(BadInput, match=r"model.optimizer_d must be given"):
+        judged(optimizer_d=None)
+    with pytest.raises(BadInput, match=r"model.sampled_weight=0.5: must be 0 with a code that has a range"):
+        latent(ReluCode, discriminator=nn.Identity(), optimizer_d=SGD, sampled_weight=0.5)
 
 
 def faces(count=4):

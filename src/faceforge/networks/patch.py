@@ -133,6 +133,39 @@ def _patches(inputs: int, widths: list[int], norm: Norm) -> nn.Sequential:
     )
 
 
+class ImagePatchDiscriminator(nn.Module):
+    """Judges squares of an image alone, without a source, as beside an autoencoder (Esser et al. 2021, arXiv
+    2012.09841, section 3.1).
+
+    Patches of 2x2 pixels become ``width`` channels, which double at each of ``layers`` halvings (kernel 4, stride 2),
+    at most ``max_width``; then two convolutions, all LeakyReLU 0.2. No norm: a logit depends on its own image only, as
+    gradient penalties need.
+    """
+
+    input_range = (-1.0, 1.0)
+
+    def __init__(
+        self, size: Size = 64, channels: int = 3, layers: int = 2, width: int = 32, max_width: int = 128
+    ) -> None:
+        super().__init__()
+        if not 1 <= layers <= 5:
+            raise ValueError(f"layers={layers}: must be 1 to 5")
+        multiple_of(size, 2, "patches of 2x2 pixels need even sides", least=2**layers)
+        widths = [min(width * 2**i, max_width) for i in range(layers + 1)]
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            *(nn.Conv2d(4 * channels, widths[0], 3, padding=1), nn.LeakyReLU(0.2)),
+            *(layer for a, b in pairwise(widths) for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2))),
+            *(nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.LeakyReLU(0.2)),
+            nn.Conv2d(widths[-1], 1, 3, padding=1),
+        )
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, 1, h, w) of images (B, channels, H, W) in [-1, 1]; h is H / 2**(layers + 1), rounded down."""
+        return self.layers(x)
+
+
 def _conv(inputs: int, outputs: int, norm: Norm, stride: int, padding: int) -> tuple[nn.Module, ...]:
     shrink = nn.Conv2d(inputs, outputs, 4, stride, padding, bias=norm == "none")
     return shrink, norm_of(outputs, norm), nn.LeakyReLU(0.2)

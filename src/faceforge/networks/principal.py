@@ -18,7 +18,6 @@ from faceforge.networks.blocks import Residual, Upsampling, doubler, zero_
 from faceforge.networks.sizes import Size, as_pair, halvings_of
 
 FLOOR = 1e-3  # of the largest deviation: codes along directions that hardly vary are not scaled up further
-PATCH = 4  # pixels per side that the first convolution sees as one place
 
 
 class Principal(nn.Module):
@@ -57,9 +56,9 @@ class Principal(nn.Module):
 class PrincipalEncoder(nn.Module):
     """The codes of principal components, followed by features of convolutions.
 
-    Patches of 4x4 pixels become ``width`` channels, which double at every halving, at most ``max_width``; ``blocks``
-    residual blocks at every size. The last places have ``squeezed`` channels. No norm: features do not depend on the
-    batch. ``LinearCode`` passes the former on and adds what it learns from the latter.
+    Squares of ``patch`` pixels a side become ``width`` channels, which double at every halving, at most ``max_width``;
+    ``blocks`` residual blocks at every size. The last places have ``squeezed`` channels. No norm: features do not
+    depend on the batch. ``LinearCode`` passes the former on and adds what it learns from the latter.
     """
 
     input_range = (-1.0, 1.0)
@@ -73,9 +72,10 @@ class PrincipalEncoder(nn.Module):
         max_width: int = 128,
         blocks: int = 1,
         squeezed: int = 32,
+        patch: int = 4,
     ) -> None:
         super().__init__()
-        patch, widths, places = _levels(size, width, max_width)
+        patch, widths, places = _levels(size, width, max_width, patch)
         self.principal = Principal(size, channels, latent_size)
         self.layers = nn.Sequential(
             nn.PixelUnshuffle(patch),
@@ -113,9 +113,10 @@ class PrincipalDecoder(nn.Module):
         blocks: int = 1,
         squeezed: int = 32,
         upsampling: Upsampling = "transposed",
+        patch: int = 4,
     ) -> None:
         super().__init__()
-        patch, widths, self.places = _levels(size, width, max_width)
+        patch, widths, self.places = _levels(size, width, max_width, patch)
         self.principal = Principal(size, channels, latent_size)
         self.expand = nn.Linear(latent_size, squeezed * prod(self.places))
         self.seen = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, widths[0], 3, padding=1))
@@ -138,13 +139,17 @@ class PrincipalDecoder(nn.Module):
         return linear + self.layers(self.seen(linear) + self.grown(places))
 
 
-def _levels(size: Size, width: int, max_width: int) -> tuple[int, list[int], tuple[int, int]]:
-    """Pixels per patch, channels at each size from patches downwards, and the smallest (height, width)."""
+def _levels(size: Size, width: int, max_width: int, patch: int) -> tuple[int, list[int], tuple[int, int]]:
+    """Pixels per patch, channels at each size from patches downwards, and the smallest (height, width).
+
+    It is twice that of ``networks.latent``: at least 8 places a side where there are as many.
+    """
+    if patch not in (1, 2, 4, 8):
+        raise ValueError(f"patch={patch}: must be 1, 2, 4 or 8")
     height, bottom = as_pair(size)
-    halvings = halvings_of(size)
-    patch = min(PATCH, 2 ** max(halvings - 1, 1))
-    count = max(halvings - patch.bit_length() + 1, 1)  # at least 8 places a side where there are as many
-    small = patch * 2 ** (count - 1)
+    small = 2 ** max(halvings_of(size) - 1, 1)
+    patch = min(patch, small)
+    count = (small // patch).bit_length()
     return patch, [min(width * 2**i, max_width) for i in range(count)], (height // small, bottom // small)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +40,7 @@ class AdversarialModule(Samples):
     2006.06676, appendix D).
     """
 
-    monitor: ClassVar[tuple[str, str]] = ("val/kid", "min")
+    monitor: tuple[str, str] = ("val/kid", "min")
     optimized = ("generator", "discriminator")
 
     def __init__(

@@ -40,10 +40,10 @@ class Scheme(pl.LightningModule):
     ``average`` is the averaged copy of the networks that are used after training.
     """
 
-    monitor: ClassVar[tuple[str, str]]  # the metric that `best` follows, and its mode: min or max
+    monitor: tuple[str, str]  # the metric that `best` follows, and its mode: min or max
     shows: ClassVar[str] = "generated"  # content of its grids; "real-derived" is not uploaded by default
     average: nn.Module
-    optimized: ClassVar[tuple[str, ...]] = ("network",)  # by each optimiser
+    optimized: tuple[str, ...] = ("network",)  # by each optimiser
     period = 1  # batches after which the cost of steps repeats
 
     def __init__(self, seed: int) -> None:

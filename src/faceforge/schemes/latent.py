@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,21 +14,23 @@ from torch import Tensor, distributed, nn
 from faceforge import counter_rng
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.errors import BadInput
-from faceforge.losses import kl_loss, kl_units
+from faceforge.losses import Unpaired, discriminator_loss, generator_loss, gradient_penalty, kl_loss, kl_units
 from faceforge.metrics import health
 from faceforge.metrics.linear import leading_components
 from faceforge.networks.principal import Principal
 from faceforge.schedules import Amount
 from faceforge.schemes.abilities import Encodes
-from faceforge.schemes.base import BATCH_NORM, Best, Example, Optimizer, Say
+from faceforge.schemes.base import BATCH_NORM, Best, Example, Optimizer, Say, optimizer_of
 from faceforge.schemes.early_stopping import Stop
 from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.schemes.reconstruction import ReconstructionModule
+from faceforge.schemes.running_means import RunningMeans
 from faceforge.schemes.scales import SIGNED, UNIT, Span, into, out_of
 from faceforge.schemes.supervised import COMPARED, SHOWN, AnySchedule
 
 Code = Tensor | tuple[Tensor, Tensor]
 Reduction = Literal["value", "face"]
+ADVERSARIAL: Unpaired = "non_saturating"
 FITTED = 10_000  # maximum of training faces for principal components
 CHUNK = 512  # of them in memory at a time
 
@@ -43,7 +46,15 @@ class LatentModule(ReconstructionModule, Encodes):
     negative log likelihood, add up to the negative ELBO. The two differ only by that constant factor. The weight rises
     from 0 over the first ``kl_anneal`` images (Bowman et al. 2016, arXiv 1511.06349). After ``freeze_statistics``
     images, batch norm statistics are frozen.
+
+    A ``discriminator`` of single images makes faces sharp: after ``adversarial_from`` images each step is followed by
+    one of the discriminator, and ``adversarial_weight`` times the non-saturating loss is added for reconstructions
+    (VQGAN, Esser et al. 2021, arXiv 2012.09841); for faces of codes from N(0, 1), ``sampled_weight`` times as much
+    (VAE/GAN, Larsen et al. 2016, arXiv 1512.09300). ``r1_gamma`` is as in AdversarialModule. ``best`` then follows
+    val/loss, since mean errors are least for blurred faces.
     """
+
+    monitor, optimized = ReconstructionModule.monitor, ReconstructionModule.optimized
 
     def __init__(
         self,
@@ -63,6 +74,13 @@ class LatentModule(ReconstructionModule, Encodes):
         ema_half_life: Amount,
         ema_ramp: float | None,
         seed: int,
+        discriminator: nn.Module | None = None,
+        optimizer_d: Optimizer | None = None,
+        adversarial_weight: float = 0.0,
+        sampled_weight: float = 0.0,
+        adversarial_from: int = 0,
+        r1_gamma: float = 0.0,
+        penalty_every: int = 8,
     ) -> None:
         if reduction not in get_args(Reduction):
             raise BadInput(f"model.reduction={reduction}: must be value or face")
@@ -74,6 +92,20 @@ class LatentModule(ReconstructionModule, Encodes):
         super().__init__(network, optimizer, loss, schedule, stop, clip_norm, ema_half_life, ema_ramp, seed)
         self.kl_weight, self.kl_anneal, self.free_nats = kl_weight, kl_anneal, free_nats
         self.reduction, self.freeze_statistics = reduction, freeze_statistics
+        self.discriminator, self.optimizer_d = discriminator, optimizer_d
+        if discriminator is None:
+            return
+        if optimizer_d is None or penalty_every < 1:
+            raise BadInput(
+                "model.optimizer_d must be given with model.discriminator, and model.penalty_every at least 1"
+            )
+        if sampled_weight and self.code_range:
+            raise BadInput(f"model.sampled_weight={sampled_weight:g}: must be 0 with a code that has a range")
+        self.adversarial_weight, self.sampled_weight = adversarial_weight, sampled_weight
+        self.adversarial_from, self.r1_gamma, self.penalty_every = adversarial_from, r1_gamma, penalty_every
+        self.period = penalty_every if r1_gamma else 1
+        self.monitor, self.optimized = ("val/loss", "min"), ("network", "discriminator")
+        self.means = RunningMeans(logits=partial(health.of_discriminator, ADVERSARIAL))
 
     def divide(self, parts: int) -> None:
         """As Scheme.divide; ``free_nats`` bound the mean divergence of the whole batch."""
@@ -111,8 +143,67 @@ class LatentModule(ReconstructionModule, Encodes):
         return getattr(_part(self.average, "code"), "output_range", None)
 
     def trained(self) -> list[nn.Module]:
-        """Encoder, code and decoder."""
-        return list(self.network.children())
+        """Encoder, code and decoder, and the discriminator."""
+        return [*self.network.children(), *([] if self.discriminator is None else [self.discriminator])]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
+        """One optimiser for the networks, then that of the discriminator."""
+        own = self.planned(optimizer_of(self.optimizer, self.network))
+        return (
+            [own, optimizer_of(self.optimizer_d, self.discriminator)]
+            if self.discriminator and self.optimizer_d
+            else own
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One training step; with a discriminator, followed by one of its own on the same faces."""
+        if self.discriminator is None:
+            super().training_step(batch, batch_idx)
+            return
+        self.discriminator.requires_grad_(False)
+        images, penalise = self.clock.images, self.clock.generator_steps % self.penalty_every == 0
+        self._made: list[Tensor] = []
+        super().training_step(batch, batch_idx)
+        if images < self.adversarial_from:
+            return
+        self.discriminator.requires_grad_(True)
+        parts = zip(self.micro_batches(len(batch["target"])), self._made, strict=True)
+        losses = (self._discriminator_loss(batch["target"][rows], made, penalise) for rows, made in parts)
+        self.step_optimizer(self.raw_optimizers()[1], losses, self.clip_norm)
+
+    @property
+    def _judge(self) -> nn.Module:
+        assert self.discriminator is not None
+        return self.discriminator
+
+    def _judged(self, images: Tensor) -> Tensor:
+        """Logits of images in [-1, 1]."""
+        return self.compiled(self._judge)(into(self._judge, images))
+
+    def _discriminator_loss(self, real: Tensor, made: Tensor, penalise: bool) -> Tensor:
+        real_logits, fake_logits = self._judged(real), self._judged(made)
+        loss = discriminator_loss(ADVERSARIAL, real_logits, fake_logits)
+        self.means.add(**{"loss/discriminator": loss})
+        self.means.keep("logits", real_logits.flatten(), fake_logits.flatten())
+        if penalise and self.r1_gamma:
+            judge = self._judge  # not compiled: it is differentiated twice
+            penalty = gradient_penalty(lambda x: judge(x).flatten(1).mean(1), into(judge, real))
+            self.means.add(**{"penalty/r1": penalty})
+            loss = loss + 0.5 * self.r1_gamma * self.penalty_every * penalty
+        return loss
+
+    def _adversarial(self, made: Tensor, batch: Batch, rows: slice) -> Tensor:
+        """The discriminator's part of the loss, and what it is to judge after the step."""
+        weight = self.adversarial_weight
+        faces = [(weight, 2 * made - 1)]
+        if self.sampled_weight:
+            z = self.noise("sampled", self.positions(len(batch["target"])), (self.latent_size,))[rows]
+            faces.append((weight * self.sampled_weight, self._decoded(self.network, z, SIGNED)))
+        self._made.append(torch.cat([made.detach() for _, made in faces]))
+        losses = [weight * generator_loss(ADVERSARIAL, self._judged(made)) for weight, made in faces]
+        total = torch.stack(losses).sum()
+        self.means.add(**{"loss/generator": total})
+        return total
 
     def objective(self, batch: Batch, rows: slice = slice(None)) -> Tensor:
         """As ReconstructionModule.objective."""
@@ -127,8 +218,11 @@ class LatentModule(ReconstructionModule, Encodes):
             mean, log_variance = code
             noise = self.noise("posterior", self.positions(len(batch["input"])), (mean.shape[1],))[rows]
             z = mean + (0.5 * log_variance).exp() * noise
-        loss = self.loss(self._decoded(self.network, z, UNIT), (targets + 1) / 2)
+        made = self._decoded(self.network, z, UNIT)
+        loss = self.loss(made, (targets + 1) / 2)
         self.means.add(**{"loss/train": loss})
+        if self.discriminator is not None and self.clock.images >= self.adversarial_from:
+            loss = loss + self._adversarial(made, batch, rows)
         if isinstance(code, Tensor):
             return loss
         units = kl_units(*code)
@@ -222,7 +316,10 @@ class LatentModule(ReconstructionModule, Encodes):
     def networks(self, data: FaceData) -> dict[str, Example]:
         """Encoder, code and decoder with examples of batch 1."""
         encoder, code, decoder = (_part(self.average, name) for name in ("encoder", "code", "decoder"))
-        return {
+        judge: dict[str, Example] = {}
+        if self.discriminator is not None:
+            judge["discriminator"] = (self.discriminator, (data.images("train", [0]),))
+        return judge | {
             "encoder": (encoder, (data.pairs("train", [0])["input"],)),
             "code": (code, (torch.zeros(1, encoder.features),)),  # type: ignore[arg-type]
             "decoder": (decoder, (torch.zeros(1, self.latent_size),)),

@@ -39,7 +39,7 @@ class ReconstructionModule(PairedScheme):
         """The network."""
         return [self.network]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
         """One optimiser for the network."""
         return self.planned(optimizer_of(self.optimizer, self.network))
 
@@ -48,7 +48,7 @@ class ReconstructionModule(PairedScheme):
         self.begin_batch()
         images = len(batch["target"]) * self.world
         losses = (self.objective(batch, rows) for rows in self.micro_batches(len(batch["target"])))
-        (optimizer,) = self.raw_optimizers()
+        optimizer = self.raw_optimizers()[0]
         self.step_optimizer(optimizer, losses, self.clip_norm)
         self.after_step()
         self.clock.images += images

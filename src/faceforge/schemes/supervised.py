@@ -34,7 +34,7 @@ class PairedScheme(Scheme):
     after each validation; any other is stepped once per batch, so that its T_max, step_size and the like count batches.
     """
 
-    monitor: ClassVar[tuple[str, str]] = ("val/mae", "min")
+    monitor: tuple[str, str] = ("val/mae", "min")
     shows: ClassVar[str] = "real-derived"
 
     def __init__(self, loss: nn.Module, schedule: AnySchedule | None, stop: Stop | None, seed: int) -> None:
