@@ -136,5 +136,14 @@ def test_what_cannot_be_made_is_refused():
         PrincipalDecoder(5, 16, patch=3)
     with pytest.raises(ValueError, match=r"data.size=\[70,70\]: .* try \[68,68\] or \[72,72\]"):
         PrincipalEncoder(5, 70)
-    with pytest.raises(ValueError, match=r"latent_size=9: must be at most the 8 features of the encoder"):
-        LinearCode(8, 9)
+
+
+@pytest.mark.parametrize(("features", "latent_size"), [(4, 2), (2, 4)])
+def test_a_linear_code_starts_as_the_first_features(features, latent_size):
+    code, x = LinearCode(features, latent_size), torch.randn(3, features)
+    z = code(x)
+    assert torch.equal(z[:, :2], x[:, :2])
+    assert z.shape == (3, latent_size)
+    assert not z[:, features:].any()
+    z.square().mean().backward()
+    assert code.linear.weight.grad.any()

@@ -12,6 +12,7 @@ from math import inf, prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from faceforge.networks.blocks import Residual, Upsampling, doubler, scale_
 from faceforge.networks.sizes import Pair, Size, as_pair, halvings_of, multiple_of
@@ -70,20 +71,20 @@ class GaussianCode(nn.Module):
 
 class LinearCode(nn.Module):
     """A deterministic code that starts as the first ``latent_size`` features, to which a linear layer of all features
-    adds: with ``networks.principal`` these are the codes of principal components. No range.
+    adds: with ``networks.principal`` these are the codes of principal components. What features lack starts at 0. No
+    range.
     """
 
     def __init__(self, features: int, latent_size: int) -> None:
         super().__init__()
-        if features < latent_size:
-            raise ValueError(f"latent_size={latent_size}: must be at most the {features} features of the encoder")
         self.latent_size = latent_size
         self.linear = nn.Linear(features, latent_size)
         scale_(self.linear, 0.0)
 
     def forward(self, features: Tensor) -> Tensor:
         """z (B, latent_size) from features (B, features)."""
-        return features[:, : self.latent_size] + self.linear(features)
+        first = functional.pad(features, (0, self.latent_size - features.shape[1]))  # a negative number cuts
+        return first + self.linear(features)
 
 
 class Encoder(nn.Module):
