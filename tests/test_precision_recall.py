@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from faceforge.metrics.diversity import diversity
-from faceforge.metrics.precision_recall import hits, precision_recall, radii
+from faceforge.metrics.feature_set import FeatureSet
+from faceforge.metrics.fid import fid
+from faceforge.metrics.kid import kid
+from faceforge.metrics.precision_recall import precision_recall
 
 
 def points(n, d=4, shift=0.0, seed=0):
@@ -69,12 +72,35 @@ def test_too_few_points_have_no_neighbours():
         precision_recall(points(5), points(9))
 
 
-def test_radii_and_hits_on_a_line():
-    line = torch.tensor([[0.0], [1.0], [3.0], [7.0]]).double()
-    assert [found.tolist() for found in radii(line, 1, 2)] == [[1, 1, 2, 4], [3, 2, 3, 6]]
-    two, ones = torch.tensor([[0.5], [2.0]]).double(), torch.ones(4).double()
-    found = hits(line, two, ones, torch.tensor([0.5, 4.0]).double(), 2 * ones)
-    assert [part.tolist() for part in found] == [[2, 2], [2, 2, 1, 0], [2, 3], [2, 2, 1, 0]]
+def test_neighbours_on_a_line():
+    line = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+    nearest = FeatureSet(line).within.nearest
+    assert nearest.tolist() == [[1, 3, 7], [1, 2, 6], [2, 3, 4], [4, 6, 7]]
+
+
+def test_counts_on_a_line():
+    """Balls around 0, 1, 2, 3, 4, 5 reach the third neighbour at 3, 2, 2, 2, 2, 3 and the fifth at 5, 4, 3, 3, 4, 5."""
+    line, two = torch.arange(6.0)[:, None], torch.tensor([[-2.5], [7.5], [100.0], [101.0], [102.0], [103.0]])
+    counts = FeatureSet(line).across(FeatureSet(two)).counts
+    assert counts.in_first.tolist() == [1, 1, 0, 0, 0, 0]
+    assert counts.crowd.tolist() == [2, 2, 0, 0, 0, 0]
+    assert counts.held.tolist() == [1, 1, 0, 0, 1, 1]
+    assert counts.in_second.tolist() == [2] * 6  # their own third neighbours are more than 90 away
+
+
+def test_sets_give_the_scores_of_their_features_from_pairs_that_are_looked_at_once(monkeypatch):
+    real, fake, who = points(620, 5), points(530, 5, 0.2, seed=1), [n // 2 for n in range(620)]  # more than a block
+    looked = []
+    whole = FeatureSet._pairs
+    monkeypatch.setattr(FeatureSet, "_pairs", lambda *asked: looked.append(asked) or whole(*asked))
+    a, b = FeatureSet(real, who), FeatureSet(fake)
+    for score in (kid, fid, diversity, precision_recall):
+        assert score(a, b) == score(real, fake, who)
+    looked.clear()
+    for score in (kid, fid, diversity, precision_recall):
+        score(a, FeatureSet(fake))
+    rows = [(one is a, other is a) for one, other, _ in looked]
+    assert rows.count((True, True)) == 0  # those within the first set are known already
 
 
 # Diversity

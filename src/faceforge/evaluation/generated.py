@@ -19,6 +19,7 @@ from faceforge.evaluation.judged import Judged, Part, Tick, about
 from faceforge.evaluation.kept import Key
 from faceforge.evaluation.real_features import RealFaces, RealFeatures
 from faceforge.metrics.diversity import diversity
+from faceforge.metrics.feature_set import FeatureSet
 from faceforge.metrics.features import Extractor
 from faceforge.metrics.fid import fid
 from faceforge.metrics.kid import halves, kid
@@ -132,6 +133,7 @@ class Reals:
         self.extractors = {extractor.key: extractor for extractor in extractors}
         self.images = faces.images()
         self.features = self._of_faces(faces, self.images)
+        self._sets: dict[str, FeatureSet] = {}  # of these features, with what scores compute from them alone
         self.faces: RealFaces | None = faces
         self._shares: Tensor | None = None  # of their patches, for patch SWD
         self.protocols: dict[str, Json] = {}
@@ -182,7 +184,7 @@ class Reals:
         first, second = halves(self.groups, self.seed)
         half, groups = copy.copy(self), [self.groups[n] for n in second]
         half.images, half.groups = self.images[first], [self.groups[n] for n in first]
-        half.faces = half._shares = None
+        half.faces, half._shares, half._sets = None, None, {}
         half.features = {key: features[first] for key, features in self.features.items()}
         features = {key: features[second] for key, features in self.features.items()}
         return half._row(HALVES, "floor", self.images[second], features, groups)
@@ -214,9 +216,10 @@ class Reals:
 
     def _by(self, key: str, fakes: Tensor, groups: Groups | None) -> list[Score | str]:
         """The METRICS of one extractor's features."""
-        reals, who, stamp = self.features[key], self.groups, self.extractors[key].protocol
-        found = [_tried(1, lambda score=score: [score(reals, fakes, who, groups, stamp)]) for score in DISTANCES]
-        found.append(_tried(4, lambda: precision_recall(reals, fakes, who, self.seed, stamp).values()))
+        reals = self._sets.setdefault(key, FeatureSet(self.features[key], self.groups))
+        made, stamp = FeatureSet(fakes, groups), self.extractors[key].protocol
+        found = [_tried(1, lambda score=score: [score(reals, made, protocol=stamp)]) for score in DISTANCES]
+        found.append(_tried(4, lambda: precision_recall(reals, made, seed=self.seed, protocol=stamp).values()))
         return list(chain.from_iterable(found))
 
     def _swd(self, images: Tensor) -> Score:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from faceforge.metrics.units import Groups, Score, between_units, enough_units, jackknife, mean_between, means_without
+from faceforge.metrics.feature_set import FeatureSet
+from faceforge.metrics.units import Groups, Score, jackknife, require_units
 
 
 def diversity(
-    real: Tensor,
-    fake: Tensor,
+    real: Tensor | FeatureSet,
+    fake: Tensor | FeatureSet,
     real_groups: Groups | None = None,
     fake_groups: Groups | None = None,
     protocol: Mapping[str, Any] | None = None,
@@ -21,7 +21,8 @@ def diversity(
     """Mean distance between fake features (M, D) over that between real ones (N, D) of different people.
 
     1 is ideal; towards 0 all faces are alike. The 95 % interval is +- 1.96 deviations by the jackknife (delete one
-    fake face, or one person) and the delta method for a ratio. Raises ValueError below three units per set.
+    fake face, or one person) and the delta method for a ratio. A FeatureSet has its own groups. Raises ValueError below
+    three units per set.
     """
     (fakes, without_fake), (reals, without_real) = _spread(fake, fake_groups), _spread(real, real_groups)
     if reals == 0:
@@ -34,8 +35,9 @@ def diversity(
     return Score(value, value - half, value + half, {**stamp, **(protocol or {})}, parts)
 
 
-def _spread(features: Tensor, groups: Groups | None) -> tuple[float, Tensor]:
+def _spread(features: Tensor | FeatureSet, groups: Groups | None) -> tuple[float, Tensor]:
     """Mean distance between different units, and the same with each unit deleted in turn: (units,)."""
-    x, unit = features.detach().cpu().double(), enough_units(groups, len(features))
-    sums, sizes = between_units(torch.cdist(x, x), unit, unit), unit.bincount().double()
-    return float(mean_between(sums, sizes)), means_without(sums, sizes)
+    found = FeatureSet.of(features, groups)
+    require_units(found.unit)
+    pairs = found.within.distances
+    return float(pairs.mean), pairs.means_without

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from faceforge.metrics.units import Groups, Score, enough_units, jackknife
+from faceforge.metrics.feature_set import FeatureSet
+from faceforge.metrics.units import Groups, Score, jackknife, require_units
 
 NODES = 96  # of the integral over deletions: exact to eleven digits
 LEAST = 1e-30  # of a determinant, which is nothing where a deletion takes a dimension away
@@ -18,8 +18,8 @@ BLOCK = 2**24  # numbers in memory at a time
 
 
 def fid(
-    real: Tensor,
-    fake: Tensor,
+    real: Tensor | FeatureSet,
+    fake: Tensor | FeatureSet,
     real_groups: Groups | None = None,
     fake_groups: Groups | None = None,
     protocol: Mapping[str, Any] | None = None,
@@ -34,61 +34,41 @@ def fid(
     The 95 % interval is value +- 1.96 jackknife deviations, deleting one image (or all of a person, with groups: one
     label per image, None for its own) of either set at a time, each deletion computed exactly. It covers the value
     that other samples of these sizes would have, bias included; not other trainings, and not the value of endless
-    samples. Raises ValueError below three units per set.
+    samples. A FeatureSet has its own groups. Raises ValueError below three units per set.
     """
-    x, y = _Set.of(real, real_groups), _Set.of(fake, fake_groups)
+    x, y = FeatureSet.of(real, real_groups), FeatureSet.of(fake, fake_groups)
+    for one in (x, y):
+        require_units(one.unit)
     left, spectrum, right = torch.linalg.svd(x.root @ y.root.T, full_matrices=False)
     gap, roots = x.mean - y.mean, float(spectrum.sum())
-    value = float(gap @ gap) + x.trace + y.trace - 2 * roots
+    value = float(gap @ gap) + _trace(x) + _trace(y) - 2 * roots
     without_x = _without(x, y, gap, spectrum, right.T, roots)
     without_y = _without(y, x, -gap, spectrum, left, roots)
     half = 1.96 * float((jackknife(without_x) + jackknife(without_y)).sqrt())
     stamp: dict[str, Any] = {"metric": "fid, float64, covariances over n - 1", "interval": "95 %, jackknife, exact"}
-    stamp |= {"real": x.count, "fake": y.count}
-    if min(x.count, y.count) <= real.shape[1]:
-        stamp["caution"] = f"fewer images than the {real.shape[1]} features: biased upwards by much"
-    if real_groups is not None or fake_groups is not None:
+    stamp |= {"real": len(x), "fake": len(y)}
+    if min(len(x), len(y)) <= len(x.mean):
+        stamp["caution"] = f"fewer images than the {len(x.mean)} features: biased upwards by much"
+    if x.groups is not None or y.groups is not None:
         stamp["units"] = f"{len(without_x)} and {len(without_y)} groups"
     parts = {"without_real": without_x - value, "without_fake": without_y - value}
     return Score(value, value - half, value + half, {**stamp, **(protocol or {})}, parts)
 
 
-@dataclass(frozen=True)
-class _Set:
-    """One set of features: its mean (D,), centred features (N, D), their units, and a root of its covariance."""
-
-    mean: Tensor
-    centred: Tensor
-    unit: Tensor
-    root: Tensor  # (min(N, D), D): root^T root is the covariance
-
-    @classmethod
-    def of(cls, features: Tensor, groups: Groups | None) -> _Set:
-        unit = enough_units(groups, len(features))
-        values = features.detach().cpu().double()
-        mean = values.mean(0)
-        centred = values - mean
-        scaled = centred / (len(values) - 1) ** 0.5
-        return cls(mean, centred, unit, torch.linalg.qr(scaled, mode="r")[1])
-
-    @property
-    def count(self) -> int:
-        return len(self.centred)
-
-    @property
-    def trace(self) -> float:
-        """Of the covariance."""
-        return float((self.root**2).sum())
+def _trace(of: FeatureSet) -> float:
+    """Of the covariance."""
+    return float((of.root**2).sum())
 
 
-def _without(one: _Set, other: _Set, gap: Tensor, spectrum: Tensor, basis: Tensor, roots: float) -> Tensor:
+def _without(one: FeatureSet, other: FeatureSet, gap: Tensor, spectrum: Tensor, basis: Tensor, roots: float) -> Tensor:
     """The distance with each unit of ``one`` deleted in turn: (units,). ``gap`` is the difference of the means.
 
     Deleting a unit takes a few outer products v v^T from the scatter of ``one``, so it takes w w^T, w = B v, from the
     matrix M whose root's trace is in the distance. As a root of t is an integral over s of t / (t + s^2),
     tr M^(1/2) changes by 1/pi times the integral over s > 0 of log det(1 - W^T (M + s^2)^-1 W).
     """
-    n, found = one.count, one.mean.new_empty(int(one.unit.max()) + 1)
+    n, found = len(one), one.mean.new_empty(int(one.unit.max()) + 1)
+    own, others = _trace(one), _trace(other)
     rows = torch.argsort(one.unit, stable=True).split(one.unit.bincount().tolist())
     for size in sorted({len(members) for members in rows}):
         which = [u for u, members in enumerate(rows) if len(members) == size]
@@ -101,10 +81,10 @@ def _without(one: _Set, other: _Set, gap: Tensor, spectrum: Tensor, basis: Tenso
             moved = gap - sums / left
             # the deleted unit's scatter around the mean of the others, in as many outer products as it has images
             v = v + (((n / left) ** 0.5 - 1) / size) * sums[:, None]
-            trace = (one.trace * (n - 1) - (v**2).sum((1, 2))) / (left - 1)
+            trace = (own * (n - 1) - (v**2).sum((1, 2))) / (left - 1)
             w = v @ (other.root.T @ basis) / (n - 1) ** 0.5
             changed = (roots + _change(spectrum**2, w)) * ((n - 1) / (left - 1)) ** 0.5
-            found[part] = (moved**2).sum(1) + trace + other.trace - 2 * changed
+            found[part] = (moved**2).sum(1) + trace + others - 2 * changed
     return found
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from faceforge import counter_rng
+from faceforge.metrics.feature_set import FeatureSet
 from faceforge.metrics.features import Extractor, Features
-from faceforge.metrics.units import Groups, Score, between_units, enough_units, jackknife, mean_between, means_without
+from faceforge.metrics.units import Groups, Score, jackknife, require_units
 
 
 def kid(
-    real: Tensor,
-    fake: Tensor,
+    real: Tensor | FeatureSet,
+    fake: Tensor | FeatureSet,
     real_groups: Groups | None = None,
     fake_groups: Groups | None = None,
     protocol: Mapping[str, Any] | None = None,
@@ -28,17 +30,16 @@ def kid(
     5, where the kernel's tails are heavy. It covers other samples of these sizes, not other trainings.
 
     Images of one person are not independent: with groups (one label per image, None for its own) units
-    are groups, and pairs within a group are left out. Raises ValueError below three units per set.
+    are groups, and pairs within a group are left out. A FeatureSet has its own groups. Raises ValueError below three
+    units per set.
     """
-    x, y = real.detach().cpu().double(), fake.detach().cpu().double()
-    a, b = enough_units(real_groups, len(x)), enough_units(fake_groups, len(y))
-    xx, yy, xy = _block_sums(x, x, a, a), _block_sums(y, y, b, b), _block_sums(x, y, a, b)
-    na, nb = a.bincount().double(), b.bincount().double()
-    within_x, within_y = mean_between(xx, na), mean_between(yy, nb)
-    across = xy.sum() / (na.sum() * nb.sum())
-    value = float(within_x + within_y - 2 * across)
-    without_x = means_without(xx, na) - 2 * _across_without(xy, na, nb)
-    without_y = means_without(yy, nb) - 2 * _across_without(xy.T, nb, na)
+    x, y = FeatureSet.of(real, real_groups), FeatureSet.of(fake, fake_groups)
+    for one in (x, y):
+        require_units(one.unit)
+    xx, yy, across = x.within.kernels, y.within.kernels, x.across(y).kernels
+    value = float(xx.mean + yy.mean - 2 * across[0].sum() / (len(x) * len(y)))
+    without_x = xx.means_without - 2 * _across_without(across[0], x, len(y))
+    without_y = yy.means_without - 2 * _across_without(across[1], y, len(x))
     half = 1.96 * float((jackknife(without_x) + jackknife(without_y)).sqrt())
     stamp = {
         "metric": "kid, unbiased, (x.y/D+1)^3",
@@ -46,20 +47,17 @@ def kid(
         "real": len(x),
         "fake": len(y),
     }
-    if real_groups is not None or fake_groups is not None:
-        stamp["units"] = f"{len(na)} and {len(nb)} groups, pairs within a group left out"
-    parts = {"without_real": without_x + within_y - value, "without_fake": without_y + within_x - value}
+    if x.groups is not None or y.groups is not None:
+        stamp["units"] = f"{len(without_x)} and {len(without_y)} groups, pairs within a group left out"
+    parts = {"without_real": without_x + yy.mean - value, "without_fake": without_y + xx.mean - value}
     return Score(value, value - half, value + half, {**stamp, **(protocol or {})}, parts)
 
 
-def _block_sums(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Sums of the kernel over every pair of units: (units of x, units of y)."""
-    return between_units((x @ y.T / x.shape[1] + 1) ** 3, a, b)
-
-
-def _across_without(sums: Tensor, sizes: Tensor, others: Tensor) -> Tensor:
-    """Mean kernel across the two sets with each unit of the first deleted in turn: (units,)."""
-    return (sums.sum() - sums.sum(1)) / ((sizes.sum() - sizes) * others.sum())
+def _across_without(sums: Tensor, of: FeatureSet, others: int) -> Tensor:
+    """Mean kernel across the two sets with each unit of one deleted in turn: (units,), from the sums of its images."""
+    sizes = of.unit.bincount().double()
+    by_unit = torch.zeros_like(sizes).index_add_(0, of.unit, sums)
+    return (sums.sum() - by_unit) / ((len(of) - sizes) * others)
 
 
 def halves(groups: Groups, seed: int = 0) -> tuple[list[int], list[int]]:
@@ -96,8 +94,8 @@ class KidMonitor:
         ``features`` are those of a training; None is EfficientNet-lite0 on small images.
         """
         self.features = features or Features().for_training()
-        self.real, self.groups = self.features(real), groups
+        self.device, self.real = real.device, FeatureSet(self.features(real), groups)
 
     def __call__(self, fake: Tensor) -> Score:
         """(M, C, H, W) in [-1, 1] -> KID with interval."""
-        return kid(self.real, self.features(fake.to(self.real.device)), self.groups, protocol=self.features.protocol)
+        return kid(self.real, self.features(fake.to(self.device)), protocol=self.features.protocol)

@@ -35,30 +35,42 @@ def units(groups: Groups | None, n: int) -> Tensor:
     return torch.from_numpy(unit_numbers(groups, n))
 
 
-def enough_units(groups: Groups | None, n: int) -> Tensor:
-    """As units(). Raises ValueError below three units, which have no interval."""
-    found = units(groups, n)
-    if len(found.unique()) < 3:
-        raise ValueError(f"KID and diversity need at least 3 independent images a side, found {len(found.unique())}")
-    return found
+def require_units(unit: Tensor) -> None:
+    """Raises ValueError below three units, which have no interval."""
+    found = int(unit.max()) + 1 if len(unit) else 0
+    if found < 3:
+        raise ValueError(f"KID and diversity need at least 3 independent images a side, found {found}")
 
 
-def between_units(pairs: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Sums of a matrix over pairs of images, grouped by pairs of units."""
-    rows = pairs.new_zeros(int(a.max()) + 1, pairs.shape[1]).index_add_(0, a, pairs)
-    return pairs.new_zeros(len(rows), int(b.max()) + 1).index_add_(1, b, rows)
+@dataclass(frozen=True)
+class Pairs:
+    """Sums of a value over the ordered pairs of a set, by the unit of the first of the two (units,).
 
+    ``sums`` are over all pairs, ``inside`` over those within the unit; ``sizes`` are the images of the units.
+    """
 
-def mean_between(sums: Tensor, sizes: Tensor) -> Tensor:
-    """Mean kernel over ordered pairs of different units."""
-    return (sums.sum() - sums.trace()) / (sizes.sum() ** 2 - (sizes**2).sum())
+    sums: Tensor
+    inside: Tensor
+    sizes: Tensor
 
+    @classmethod
+    def of(cls, sums: Tensor, inside: Tensor, unit: Tensor) -> Pairs:
+        """From the same sums of each image (N,)."""
+        sizes = unit.bincount().double()
+        empty = torch.zeros(len(sizes), dtype=sums.dtype)
+        return cls(empty.index_add(0, unit, sums), empty.index_add(0, unit, inside), sizes)
 
-def means_without(sums: Tensor, sizes: Tensor) -> Tensor:
-    """The same mean with each unit deleted in turn: (units,)."""
-    kept = sums.sum() - sums.trace() - 2 * (sums.sum(1) - sums.diagonal())
-    pairs = (sizes.sum() - sizes) ** 2 - ((sizes**2).sum() - sizes**2)
-    return kept / pairs
+    @property
+    def mean(self) -> Tensor:
+        """Over ordered pairs of different units."""
+        return (self.sums - self.inside).sum() / (self.sizes.sum() ** 2 - (self.sizes**2).sum())
+
+    @property
+    def means_without(self) -> Tensor:
+        """The same mean with each unit deleted in turn: (units,)."""
+        apart = self.sums - self.inside
+        pairs = (self.sizes.sum() - self.sizes) ** 2 - ((self.sizes**2).sum() - self.sizes**2)
+        return (apart.sum() - 2 * apart) / pairs
 
 
 def jackknife(values: Tensor) -> Tensor:
