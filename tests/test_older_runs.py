@@ -74,6 +74,47 @@ def test_a_run_of_version_2_goes_on_and_says_its_keys_as_they_are_today(tiny, re
     assert "share" not in str(now)
 
 
+LATER = {  # keys that a translation run of before had not
+    "model": ["feature_weight", "schedule"],
+    "generator": ["blocks", "output"],
+    "discriminator": ["spectral_norm", "scales"],
+    "input": ["predict"],
+}
+
+
+def test_a_translation_run_of_before_chroma_and_blocks_gives_the_same_pictures_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
+    words = [
+        *("model=pix2pix", "data.size=[24,16]", "data.batch_size=4", "data.source.count=40", "trainer.gpus=0"),
+        *("trainer.max_images=8", "logger.mode=disabled", "run_dir=run"),
+        *("model.generator.width=4", "model.generator.norm=instance", "model.generator.output=image"),
+        *("model.discriminator.width=4", "model.discriminator.layers=1", "model.discriminator.norm=instance"),
+        *("model.discriminator.spectral_norm=false", "model.feature_weight=0", "model/schedule=null"),
+    ]
+    assert training.train(config.compose(words), words) == 0
+    run = tmp_path / "run"
+    grey = torch.linspace(-1, 1, 2 * 24 * 16).view(2, 1, 24, 16)
+    before = checkpoint.load(run).predict(grey)
+    path = run / "checkpoints" / "last.ckpt"
+    kept = torch.load(path, weights_only=True)
+    model = kept["config"]["model"]
+    nodes = {"model": model, "input": kept["config"]["input"], **{k: model[k] for k in ("generator", "discriminator")}}
+    for name, keys in LATER.items():
+        for key in keys:
+            del nodes[name][key]
+    for file in path.parent.iterdir():
+        file.unlink()
+    torch.save(kept, path)
+    module = checkpoint.load(run)
+    assert torch.equal(module.predict(grey), before)
+    assert any(isinstance(layer, torch.nn.InstanceNorm2d) for layer in module.average.modules())
+    assert len(module.average.last.weight) == 3, "it predicts the whole picture"
+    words = [f"resume={run}", "trainer.max_images=16"]
+    assert training.train(config.compose(words), words) == 0
+    assert checkpoint.read(path)["clock"]["images"] == 16
+
+
 def test_older_names_of_keys_and_choices_are_understood_with_a_line_each(capsys):
     words = ["data.val_share=0.3", "experiment=published/dcgan_taught", "model/generator=taught"]
     composed = config.compose(words)

@@ -25,6 +25,7 @@ from faceforge.data.subsets import LUMA, Pixels
 from faceforge.errors import BadInput
 from faceforge.io.attributes import Attributes
 from faceforge.io.images import from_uint8, to_uint8
+from faceforge.networks.blocks import chroma_of, coloured
 
 Service = Literal["upscale", "translate", "average"]
 Row = Literal[
@@ -67,6 +68,11 @@ class Task(ABC):
     @property
     def keeps_lightness(self) -> bool:
         """Whether outputs have the lightness of the input: in a photo only colours change, at its own resolution."""
+        return False
+
+    @property
+    def takes_hints(self) -> bool:
+        """Whether dabs of colour on the input say which colour is meant."""
         return False
 
     def check(self, height: int, width: int, channels: int) -> None:
@@ -174,7 +180,11 @@ class SuperResolution(Task):
 
 @dataclass(frozen=True)
 class Colorize(Task):
-    """Rec. 601 luma, in one channel or, for networks that take colour, repeated three times."""
+    """Rec. 601 luma, in one channel or, for networks that take colour, repeated three times.
+
+    With ``hints`` up to so many dabs, a number drawn for each face, show its own colour at random places on the grey:
+    what a user's hints are in training. An image from outside has none until they are painted (``studio/hints.py``).
+    """
 
     name = "colorize"
     limits = "Colours are plausible, not true: loud ones come out muted."
@@ -184,16 +194,27 @@ class Colorize(Task):
         "Faces in a grey photo get colours that are plausible, not true. A photo in colour is made grey first.",
     )
     channels: int
-    predict: Literal["image", "chroma"] = "image"  # of runs that name none
+    predict: Literal["image", "chroma"] = "image"  # runs of before name none, and took no hints
+    hints: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise BadInput(f"input.channels={self.channels}: must be 1 or 3")
+        if self.hints < 0:
+            raise BadInput(f"task.hints={self.hints}: must be at least 0, the most dabs on a face")
+        if self.hints and self.channels != 3:
+            raise BadInput(f"input.channels={self.channels}: must be 3 for task.hints={self.hints}, dabs have a colour")
 
     @property
     def keeps_lightness(self) -> bool:
         """Where the networks predict chroma alone."""
         return self.predict == "chroma"
+
+    @property
+    def takes_hints(self) -> bool:
+        """If it was trained with them."""
+        return self.hints > 0
 
     def check(self, height: int, width: int, channels: int) -> None:
         """The faces must have colour."""
@@ -202,7 +223,24 @@ class Colorize(Task):
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """(B, channels, H, W), also from grey faces."""
-        return (faces if faces.shape[1] == 1 else luma(faces)).expand(-1, self.channels, -1, -1)
+        grey = (faces if faces.shape[1] == 1 else luma(faces)).expand(-1, self.channels, -1, -1)
+        if not self.hints or faces.shape[1] == 1 or stream == "outside":
+            return grey
+        height, width = faces.shape[2:]
+        dabs = self._dabs(_counters(faces, positions), height, width, stream).to(faces.device)
+        radius = dab_radius(height, width)
+        means = F.avg_pool2d(chroma_of(faces), 2 * radius + 1, 1, radius, count_include_pad=False)
+        return coloured(grey, means * dabs)
+
+    def _dabs(self, counters: Tensor, height: int, width: int, stream: str) -> Tensor:
+        """(B, 1, H, W), 1 inside the dabs."""
+        draws = counter_rng_torch.uniform(self.seed, f"task/hints/{stream}", counters, (1 + 2 * self.hints,)).float()
+        shown = (draws[:, :1] * (self.hints + 1)).floor() > torch.arange(self.hints, device=draws.device)
+        y, x = ((draws[:, n::2] * side).floor() for n, side in ((1, height), (2, width)))
+        rows, columns = (torch.arange(side, device=draws.device) for side in (height, width))
+        away = (rows[:, None] - y[..., None, None]) ** 2 + (columns - x[..., None, None]) ** 2
+        inside = (away <= dab_radius(height, width) ** 2) & shown[..., None, None]
+        return inside.any(1, keepdim=True).float()
 
 
 @dataclass(frozen=True)
@@ -423,6 +461,11 @@ def luma(images: Tensor) -> Tensor:
     """Rec. 601 luma of colour images: (B, 3, H, W) to (B, 1, H, W), in the same range."""
     weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device)[:, None, None]
     return (images * weights).sum(1, keepdim=True)
+
+
+def dab_radius(height: int, width: int) -> int:
+    """The radius, in pixels, of a dab of colour on a face of this size."""
+    return max(1, round(min(height, width) / 40))
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:

@@ -90,6 +90,13 @@ def coloured(grey: Tensor, chroma: Tensor) -> Tensor:
     return luma + offset * room.amin(1, keepdim=True).clamp(0, 1)
 
 
+def chroma_of(images: Tensor) -> Tensor:
+    """Cb and Cr (B, 2, H, W) in [-1, 1] of colour (B, 3, H, W) in [-1, 1]: Rec. 601 at full range, section 3.5."""
+    luma = (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    red, _, blue = LUMA
+    return torch.cat([(images[:, 2:] - luma) / (2 * (1 - blue)), (images[:, :1] - luma) / (2 * (1 - red))], 1)
+
+
 class NearestConv(nn.Conv2d):
     """Nearest upsampling by two and a zero-padded 3x3 convolution, at less than half the cost.
 

@@ -77,6 +77,10 @@ def translate(
     strength: Annotated[
         float, typer.Option(help="Of the colours that a run of task=colorize gives: 0 is grey, 1 as predicted.")
     ] = 1.0,
+    hint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y,#COLOUR", help="The colour meant at a pixel of the photo (a run with task.hints)."),
+    ] = None,
     show: Show = "photo",
     out: Out = None,
     overwrite: Overwrite = False,
@@ -86,7 +90,7 @@ def translate(
     from faceforge.studio import command
 
     asked = command.Request(run, out, overwrite, tuple(trusted or ()))
-    command.translate(asked, photo, no_detect, show, lines, strength)
+    command.translate(asked, photo, no_detect, show, lines, strength, hint or ())
 
 
 @app.command()

@@ -23,6 +23,7 @@ from faceforge.studio import edit as edits
 from faceforge.studio import photo as photos
 from faceforge.studio import translate as translations
 from faceforge.studio import upscale as enlargements
+from faceforge.studio.hints import parse as parse_hints
 from faceforge.studio.model import Ability, Model, open_model
 from faceforge.studio.output import VIDEOS, Beside, Recipe, Target, alone
 from faceforge.studio.panel import Result
@@ -92,19 +93,31 @@ def upscale(asked: Request, photo: Path, simulate: bool) -> None:
         print(f"from the left: downscaled, bicubic ({bicubic:.2f} dB PSNR), restored ({restored:.2f} dB), original")
 
 
-def translate(asked: Request, photo: Path, whole: bool, show: Show, lines: bool = False, strength: float = 1.0) -> None:
+def translate(
+    asked: Request,
+    photo: Path,
+    whole: bool,
+    show: Show,
+    lines: bool = False,
+    strength: float = 1.0,
+    hints: Sequence[str] = (),
+) -> None:
     """Photos, or a video, with their faces translated by the task of the run."""
+    dabs = parse_hints(hints)
     model = asked.open("translate")
     translations.check_strength(model, strength)
+    translations.check_hints(model, dabs)
     if photo.suffix.lower() in FILMS and photo.is_file():
+        if dabs:
+            raise BadInput(f"--hint {hints[0]}: a place in a photo; {photo} is a video")
         _film(asked, model, photo, strength)
         return
-    recipe = partial(recipes.from_lines, model) if lines else partial(recipes.translate, model, whole, strength)
+    recipe = partial(recipes.from_lines, model) if lines else partial(recipes.translate, model, whole, strength, hints)
 
     def work(model: Model, pixels: np.ndarray) -> Result:
         if lines:
             return Result(translations.from_lines(model, pixels), [])
-        return translations.translate(model, pixels, whole, strength)
+        return translations.translate(model, pixels, whole, strength, dabs)
 
     _photos(asked, model, photo, model.task.name, recipe, "photo" if lines else show, work)
 
@@ -209,7 +222,7 @@ def _film(asked: Request, model: Model, film: Path, strength: float) -> None:
     fps, count, frames = output.read_video(film)
     path = next(target.files([film.stem], ".mp4"))
     with Bar(count) as progress:
-        recipe = recipes.translate(model, False, strength, film=film.name)
+        recipe = recipes.translate(model, False, strength, (), film=film.name)
         output.save_video(translations.frames_of(model, progress.over(frames), strength), path, fps, recipe)
     _say("video", path)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faceforge.schemes.latent_space import Density, Kind
@@ -32,9 +32,10 @@ def upscale(model: Model, simulate: bool, **names: str) -> Recipe:
     return Recipe(model, "upscale", {"simulate": simulate, **names}, COMPOSITE)
 
 
-def translate(model: Model, whole: bool, strength: float = 1.0, **names: str) -> Recipe:
+def translate(model: Model, whole: bool, strength: float = 1.0, hints: Sequence[str] = (), **names: str) -> Recipe:
     """A photo or video with translated faces."""
     settings = {"task": model.task.name, "whole": whole, **({} if strength == 1 else {"strength": strength})}
+    settings |= {"hints": list(hints)} if hints else {}
     return Recipe(model, "translate", {**settings, **names}, COMPOSITE)
 
 

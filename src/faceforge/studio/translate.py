@@ -8,27 +8,31 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceforge.data.tasks import luma
+from faceforge.data.tasks import dab_radius, luma
 from faceforge.errors import BadInput
 from faceforge.studio import photo as photos
+from faceforge.studio.hints import Hint, painted
 from faceforge.studio.model import Model, named
 from faceforge.studio.panel import Result, captioned
 
 MOST_COLOUR = 3.0  # times the predicted colours
 
 
-def translate(model: Model, pixels: np.ndarray, whole: bool = False, strength: float = 1.0) -> Result:
+def translate(
+    model: Model, pixels: np.ndarray, whole: bool = False, strength: float = 1.0, hints: Sequence[Hint] = ()
+) -> Result:
     """A photo, uint8 (H, W, 3), with its faces translated and pasted back; ``whole``: the image itself is one face.
 
     A grey model changes only the luma. Faces that get colours keep the lightness of the photo, at its resolution;
-    ``strength`` multiplies the colours. Each face has its network input, its output, and the original. Raises BadInput
-    if no face is found, or for a strength where the run gives no colours.
+    ``strength`` multiplies the colours, and ``hints`` say which are meant where. Each face has its network input, its
+    output, and the original. Raises BadInput if no face is found, or for what the run does not take.
     """
     model.require("translate")
     check_strength(model, strength)
+    check_hints(model, hints)
     spots, originals = photos.crops_of(pixels, model, whole)
     targets = photos.to_batch(originals, model)
-    inputs = model.task.input_for(targets)
+    inputs = photos.to_batch(_hinted(model, pixels, spots, hints), model) if hints else model.task.input_for(targets)
     assert inputs is not None
     outputs = model.predict(inputs)
     if model.task.keeps_lightness:
@@ -50,6 +54,21 @@ def check_strength(model: Model, strength: float) -> None:
         raise BadInput(
             f"--strength {strength:g}: {found}; must be 1, or the run one of task=colorize that predicts chroma"
         )
+
+
+def check_hints(model: Model, hints: Sequence[Hint]) -> None:
+    """Raise BadInput for hints to a model that takes none."""
+    if hints and not model.task.takes_hints:
+        raise BadInput(f"{model.path}: takes no colour hints; must be a run of task=colorize with task.hints=8 or so")
+
+
+def _hinted(model: Model, pixels: np.ndarray, spots: Sequence[photos.Spot], hints: Sequence[Hint]) -> list[np.ndarray]:
+    """The crops of the photo in grey with the hints; a dab has the size on the face that it had in training."""
+    height, width = model.size
+    radius = dab_radius(height, width)
+    if not spots:
+        return [painted(pixels, hints, radius * max(pixels.shape[0] / height, pixels.shape[1] / width))]
+    return [photos.cut(painted(pixels, hints, radius * spot.frame.h / height), spot, model.size) for spot in spots]
 
 
 def _coloured(pixels: np.ndarray, spots: Sequence[photos.Spot], outputs: Tensor) -> np.ndarray:
