@@ -135,7 +135,9 @@ def build(config: Mapping[str, Any], starts: Sequence[Path] = ()) -> tuple[Schem
         module.to(memory_format=torch.channels_last)
     if isinstance(module, Samples) and (node := (config.get("evaluation") or {}).get("features")):
         module.score_features = partial(configuration.build, node, trusted, "evaluation.features")
-        module.score_features()  # reports what is missing before a folder is created
+        name = module.score_features().name  # reports what is missing before a folder is created
+        if name == module.trained_by:
+            raise BadInput(f"evaluation/features={name}: the discriminator sees these; it must be scored by others")
     module.compiles = config["trainer"]["compile"]
     module.syncs_statistics = config["trainer"]["sync_batchnorm"]
     module.divide(config["trainer"]["accumulate"])

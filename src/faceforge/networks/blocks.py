@@ -109,10 +109,16 @@ class NearestConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, 2H, 2W)."""
-        kernel = self.weight.flip(2, 3).transpose(0, 1)
-        kernel = functional.pad(kernel, (0, 1)) + functional.pad(kernel, (1, 0))
-        kernel = functional.pad(kernel, (0, 0, 0, 1)) + functional.pad(kernel, (0, 0, 1, 0))
-        return functional.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+        return functional.conv_transpose2d(input, double_kernel(self.weight), self.bias, stride=2, padding=1)
+
+
+def double_kernel(weight: Tensor) -> Tensor:
+    """(inputs, outputs, 4, 4) of a transposed convolution, stride 2, padding 1, from (outputs, inputs, 3, 3): it does
+    what nearest upsampling by two and a zero-padded convolution do.
+    """
+    kernel = weight.flip(2, 3).transpose(0, 1)
+    kernel = functional.pad(kernel, (0, 1)) + functional.pad(kernel, (1, 0))
+    return functional.pad(kernel, (0, 0, 0, 1)) + functional.pad(kernel, (0, 0, 1, 0))
 
 
 def doubler(inputs: int, outputs: int, kind: Upsampling, bias: bool = True) -> nn.Module:
@@ -148,6 +154,13 @@ def norm_of(channels: int, kind: Norm) -> nn.Module:
     raise ValueError(f"norm={kind}: must be one of {', '.join(get_args(Norm))}")
 
 
+def normalise_spectra(network: nn.Module) -> None:
+    """Divide each weight by its largest singular value (Miyato et al. 2018, arXiv 1802.05957)."""
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            parametrizations.spectral_norm(module)
+
+
 @torch.no_grad()
 def scale_(layer: nn.Conv2d | nn.Linear, factor: float) -> None:
     """Scale a new layer's weights down and zero its bias."""
@@ -170,13 +183,6 @@ def equal_phases_(layer: nn.Conv2d, factor: int) -> None:
     layer.weight.copy_(first.repeat_interleave(factor**2, 0))
     if layer.bias is not None:
         layer.bias.copy_(layer.bias[:: factor**2].repeat_interleave(factor**2))
-
-
-def normalise_spectra(network: nn.Module) -> None:
-    """Divide each weight by its largest singular value (Miyato et al. 2018, arXiv 1802.05957)."""
-    for module in list(network.modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            parametrizations.spectral_norm(module)
 
 
 def keras_norm(channels: int, momentum: float = 0.99) -> nn.BatchNorm2d:

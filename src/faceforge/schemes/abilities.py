@@ -20,6 +20,11 @@ class Samples(Generates):
     """Samples faces from noise of a known distribution."""
 
     @property
+    def trained_by(self) -> str | None:
+        """The name of the features that the training uses, which must not score it."""
+        return None
+
+    @property
     def latent_shape(self) -> tuple[int, ...]:
         """The shape of z, without the batch."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ from faceforge.errors import BadInput
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty, terms
 from faceforge.metrics import health
 from faceforge.metrics.kid import KidMonitor
+from faceforge.networks.projected import ProjectedDiscriminator
 from faceforge.schedules import Amount, Moving, RateSchedule, at, by_clock
 from faceforge.schemes import ema
 from faceforge.schemes.abilities import Samples
@@ -83,6 +84,11 @@ class AdversarialModule(Samples):
         self.ema_half_life, self.ema_ramp = ema_half_life, ema_ramp
         self.val_samples, self.reuse_fakes = val_samples, reuse_fakes
         self._score: KidMonitor | None = None
+
+    @property
+    def trained_by(self) -> str | None:
+        """As Samples.trained_by."""
+        return self.discriminator.extractor if isinstance(self.discriminator, ProjectedDiscriminator) else None
 
     def trained(self) -> list[nn.Module]:
         """Generator and discriminator."""
