@@ -17,7 +17,7 @@ from faceforge.evaluation import baselines, comparison
 from faceforge.evaluation.baselines import Fitting, Sampler
 from faceforge.evaluation.judged import Judged, Part, Tick, about
 from faceforge.evaluation.kept import Key
-from faceforge.evaluation.real_features import RealFaces, RealFeatures
+from faceforge.evaluation.real_features import RealFaces, RealFeatures, pixel_hash
 from faceforge.metrics.diversity import diversity
 from faceforge.metrics.feature_set import FeatureSet
 from faceforge.metrics.features import Extractor
@@ -132,7 +132,8 @@ class Reals:
         self.groups, self.device, self.seed, self.tick = faces.groups, device, seed, tick
         self.extractors = {extractor.key: extractor for extractor in extractors}
         self.images = faces.images()
-        self.features = self._of_faces(faces, self.images)
+        self._pixels = pixel_hash(self.images)
+        self.features = self._of_faces(faces, self.images, self._pixels)
         self._sets: dict[str, FeatureSet] = {}  # of these features, with what scores compute from them alone
         self.faces: RealFaces | None = faces
         self._shares: Tensor | None = None  # of their patches, for patch SWD
@@ -140,11 +141,11 @@ class Reals:
         self.reasons: dict[str, str] = {}
         self.kept: dict[Key, np.ndarray] = {}
 
-    def _of_faces(self, faces: RealFaces, images: Tensor) -> dict[str, Tensor]:
+    def _of_faces(self, faces: RealFaces, images: Tensor, pixels: str) -> dict[str, Tensor]:
         """The features of real faces, from their file where there is one."""
         found = {}
         for key, extractor in self.extractors.items():
-            kept = RealFeatures(faces, images, extractor, self.device.type)
+            kept = RealFeatures(faces, images, extractor, self.device.type, pixels)
             values = kept.read()
             if values is None:
                 values = self._features(extractor, images)
@@ -173,7 +174,7 @@ class Reals:
     def floor(self, others: RealFaces, name: str = OTHER_PEOPLE) -> Json:
         """The row of real faces of other people: what a perfect model would reach at equal counts."""
         images = others.images()
-        features = self._of_faces(others, images)
+        features = self._of_faces(others, images, pixel_hash(images))
         return self._row(name, "floor", images, features, others.groups)
 
     def halves(self) -> Json:
@@ -226,12 +227,18 @@ class Reals:
         """The mean over levels, without an interval."""
         swd = PatchSwd(self.images.shape[1:], seed=self.seed)
         if self._shares is None:
-            kept = RealFeatures(self.faces, self.images, swd, "cpu") if self.faces else None
+            kept = RealFeatures(self.faces, self.images, swd, "cpu", self._pixels) if self.faces else None
             compute = partial(swd.shares, self.images)
             self._shares = kept.read_or(compute) if kept else compute()
         levels = swd(self._shares, images)
         stamp = {"metric": "sliced Wasserstein distance x 1000 of 7x7 patches (Karras et al. 2018), mean over levels"}
-        stamp |= {"levels": list(levels), "real": len(self.images), "fake": len(images), "interval": "none"}
+        stamp |= {
+            "normalised": "by channel, sums in float64",
+            "levels": list(levels),
+            "real": len(self.images),
+            "fake": len(images),
+            "interval": "none",
+        }
         return Score(sum(levels.values()) / len(levels), math.nan, math.nan, stamp)
 
     def _cell(self, name: str, score: Score) -> dict[str, float | None]:

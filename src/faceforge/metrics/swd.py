@@ -61,7 +61,7 @@ class PatchSwd:
     def protocol(self) -> dict[str, str]:
         """All that other shares would follow from."""
         numbers = (self.scales, self.patches, len(self.lines), BINS, self.seed)
-        return {"levels, patches, directions, bins, seed": ", ".join(map(str, numbers))}
+        return {"levels, patches, directions, bins, seed": ", ".join(map(str, numbers)), "sums": "float64"}
 
     def numbers(self, images: int) -> tuple[int, ...]:
         """The shape of the shares of so many images, which is that of any."""
