@@ -5,6 +5,11 @@
 
 Scores of generated faces compare real faces of other people (half of all people), made worse, with real faces.
 Scores of images compare each face, made worse, with itself. ``table`` makes the page again from the record.
+
+Modes and people are halved by each grade. A set of P people drawn at random is of the same distribution, and a distance
+of distributions sees in it only that P are few: an unbiased squared one, such as KID, is 1/P of what people differ by.
+So each grade doubles what there is to see, and as many people are left for any number of faces. All grades are nested,
+and the faces that two of them share are the same.
 """
 
 from __future__ import annotations
@@ -41,8 +46,8 @@ from faceforge.metrics.table import measure, metric_of
 BLUR = (0.6, 0.8, 1.0, 1.3, 1.7)  # pixels: the deviation of a Gaussian
 NOISE = (0.005, 0.01, 0.02, 0.04, 0.08)  # deviation of normal noise, range 1
 JPEG = (90, 75, 55, 35, 20)  # Pillow's quality
-MODES, DROPPED = 10, (3, 5, 6, 7, 8)  # clusters of the faces, and how many of them are missing
-LEFT = (0.8, 0.65, 0.5, 0.4, 0.3)  # different faces, of as few people as have them, as a share of all faces shown
+MODES, LEFT = 32, (16, 8, 4, 2, 1)  # clusters of the faces, and how many of them are left
+PEOPLE = (2, 4, 8, 16, 32)  # one person in so many is left
 COMPONENTS, SMALL = 32, 16  # principal components of small faces, in which modes are found, and their side in pixels
 POOL = 8  # faces to choose from, for each that is shown
 PAIRED = 500  # faces whose outputs are compared with targets
@@ -51,6 +56,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 QUALITY_ONLY = "measures quality alone: faces that are left are as good as before (Kynkaanniemi et al. 2019, sec. 3.1)"
 DENSITY = "counts real neighbourhoods around fakes, not how many are reached (Naeem et al. 2020, sec. 3.2)"
+CLOSER = (
+    "rises where images differ less and lie closer together, as by truncation (Kynkaanniemi et al. 2019, sec. 3), and "
+    "blurred ones do, as their diversity shows"
+)
 RECALL = "outliers enlarge the balls around fakes, so worse faces may reach more (Naeem et al. 2020, sec. 3.1)"
 SPREAD = "measures how much faces differ, not how good they are; 1 is that of real faces (metrics/diversity.py)"
 DISTANCE = (
@@ -63,6 +72,8 @@ EXPECTED: Mapping[tuple[str, str], str] = {  # where a score need not worsen, an
     ("precision", "people"): QUALITY_ONLY,
     ("density", "modes"): DENSITY,
     ("density", "people"): DENSITY,
+    ("precision", "blur"): CLOSER,
+    ("density", "blur"): CLOSER,
     **{("recall", kind): RECALL for kind in ("blur", "noise", "jpeg")},
     **{("diversity", kind): SPREAD for kind in ("blur", "noise", "jpeg")},
     **{("diversity", kind): DISTANCE for kind in ("modes", "people")},
@@ -133,16 +144,14 @@ class Pool:
         rows = np.arange(len(self.images)) if rows is None else rows
         return self.images[np.resize(rows, count)]
 
-    def without_modes(self, count: int, grade: int) -> Tensor:
-        """Faces without the first clusters."""
-        return self.first(count, np.flatnonzero(self.modes >= DROPPED[grade - 1]))
+    def of_few_modes(self, count: int, grade: int) -> Tensor:
+        """Faces of the last clusters."""
+        return self.first(count, np.flatnonzero(self.modes >= MODES - LEFT[grade - 1]))
 
     def of_few_people(self, count: int, grade: int) -> Tensor:
-        """All faces of the first people, until there are as many different ones as the grade leaves."""
-        wanted = max(1, round(LEFT[grade - 1] * count))
-        order = np.argsort(self.people, kind="stable")
-        ends = np.cumsum(np.bincount(self.people))
-        return self.first(count, order[: ends[min(np.searchsorted(ends, wanted), len(ends) - 1)]])
+        """All faces of the first people of those that ``count`` faces show."""
+        shown = len(np.unique(self.people[:count]))
+        return self.first(count, np.flatnonzero(self.people < max(2, shown // PEOPLE[grade - 1])))
 
 
 def sets(pool: Pool, count: int) -> Iterator[tuple[str, int, Tensor]]:
@@ -154,7 +163,7 @@ def sets(pool: Pool, count: int) -> Iterator[tuple[str, int, Tensor]]:
             if kind in PIXELS:
                 yield kind, grade, PIXELS[kind](plain, grade)
             else:
-                yield kind, grade, (pool.without_modes if kind == "modes" else pool.of_few_people)(count, grade)
+                yield kind, grade, (pool.of_few_modes if kind == "modes" else pool.of_few_people)(count, grade)
 
 
 # ---------------------------------------------------------------------------------------------------------- scored
@@ -220,7 +229,7 @@ def measured(data: FaceData, count: int, seed: int, features: Sequence[Extractor
     return {
         "data": {key: data.summary()[key] for key in ("source", "manifest", "protocol_hash", "size", "counts")},
         "faces": count,
-        "grades": {"blur": BLUR, "noise": NOISE, "jpeg": JPEG, "modes": DROPPED, "people": LEFT, "of modes": MODES},
+        "grades": {"blur": BLUR, "noise": NOISE, "jpeg": JPEG, "modes": LEFT, "people": PEOPLE, "of modes": MODES},
         "generated": judged(made),
         "images": judged(paired),
         "protocols": {**protocols, **others},
@@ -269,8 +278,9 @@ def _grades(found: Mapping[str, Any]) -> str:
     listed = {kind: ", ".join(f"{value:g}" for value in found[kind]) for kind in KINDS}
     return (
         f"Grades: blur {listed['blur']} pixels; noise {listed['noise']} of the range; JPEG quality {listed['jpeg']}; "
-        f"{listed['modes']} of {found['of modes']} modes missing; {listed['people']} of the faces different, of as few "
-        "people."
+        f"{listed['modes']} of {found['of modes']} modes left; one of {listed['people']} people left. Modes and people "
+        "are halved by each grade, since a distance of distributions sees of few people only that they are few: an "
+        "unbiased squared one is inverse to their number."
     )
 
 
