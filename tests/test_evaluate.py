@@ -75,7 +75,8 @@ def test_an_image_model_from_run_to_table(runs, capsys):
     assert set(result["beats_baselines"]) == set(result["protocols"])
     assert set(result["beats_baselines"].values()) <= {True, False, "unclear"}
     assert result["data"]["faces"] == result["data"]["counts"]["test"]
-    assert result["task"] == {"name": "super_resolution", "factor": 2, "kernel": "mean", "input_factor": 2}
+    made = {"factor": 2, "kernel": "mean", "input_factor": 2, "degrade": None}
+    assert result["task"] == {"name": "super_resolution", **made}
     assert all(row["scores"]["psnr"]["low"] <= row["scores"]["psnr"]["value"] for row in result["rows"])
     for text in (*names, *result["verdict"], "PSNR", "CIEDE2000 is left out", "evaluation.json", "report.html"):
         assert text in said
@@ -97,6 +98,23 @@ def test_the_scores_are_those_of_the_checkpoint_on_the_test_split(runs):
     assert result["rows"][1]["scores"]["mae"]["value"] == pytest.approx(mae, rel=1e-6)
     digests = (runs / "sr" / "checkpoints" / "hashes.txt").read_text()
     assert result["checkpoint"]["sha256"] in digests
+
+
+def test_a_self_ensemble_is_the_mean_over_mirrored_inputs_and_said(runs, tmp_path):
+    result = evaluated(runs / "sr", self_ensemble=True, out=tmp_path / "both.json")
+    module = checkpoint.load(runs / "sr")
+    data = config.build(module.config["data"])
+    data.prepare()
+    pair = data.pairs("test")
+    mirrored = torch.stack([face.flip(-1) for face in pair["input"]])
+    outputs = (module.predict(pair["input"]) + module.predict(mirrored).flip(-1)) / 2
+    errors = (outputs - pair["target"]).double() / 2
+    found = result["rows"][0]["scores"]["psnr"]["value"]
+    assert found == pytest.approx(float((-10 * errors.square().flatten(1).mean(1).log10()).mean()), rel=1e-6)
+    assert found != evaluated(runs / "sr", out=tmp_path / "one.json")["rows"][0]["scores"]["psnr"]["value"]
+    assert result["protocols"]["psnr"]["outputs"] == result["how"]["model"] == images.MIRRORED
+    with pytest.raises(BadInput, match=r"--self-ensemble: .*gan makes nothing of an input"):
+        evaluated(runs / "gan", self_ensemble=True)
 
 
 def test_a_generator_from_run_to_table(runs, capsys):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -266,6 +267,14 @@ def test_tiles_meet_without_a_seam(model, monkeypatch):
     whole = upscale.tiled(found, inputs, 2)
     monkeypatch.setattr(upscale, "TILE", 32)
     assert torch.allclose(upscale.tiled(found, inputs, 2), whole, atol=1e-5)
+
+
+def test_a_self_ensemble_enlarges_mirrored_photos_to_mirrored_photos(model):
+    pixels = picture(40, 32)
+    both = replace(model("sr"), self_ensemble=True)
+    one, other = (upscale.upscale(both, np.ascontiguousarray(p)).photo.astype(int) for p in (pixels, pixels[:, ::-1]))
+    assert np.abs(one - other[:, ::-1]).max() <= 2
+    assert np.abs(one - upscale.upscale(model("sr"), pixels).photo).max() > 0
 
 
 def test_simulate_lowers_as_the_task_does_and_measures_in_db(model):
@@ -755,7 +764,7 @@ def test_commands_from_their_words(place, tmp_path, monkeypatch, capsys):
     name = open_model(place / "latent").space.names[0]
     for words in (
         ["generate", place / "gan", "-n", 3, "--seed", 2, "--truncation", 0.7, "--out", here / "1.png"],
-        ["upscale", place / "sr", here / "a.png", "--simulate", "--out", here / "2.png"],
+        ["upscale", place / "sr", here / "a.png", "--simulate", "--self-ensemble", "--out", here / "2.png"],
         ["translate", place / "colour", here / "a.png", "--no-detect", "--show", "faces", "--out", here / "3.png"],
         ["edit", place / "latent", here / "a.png", f"{name}=-1.5", "--no-detect", "--out", here / "4.png"],
         ["walk", place / "latent", "--seconds", 0.5, "--attribute", name, "--from-to", -1, 1, "--out", here / "5.gif"],

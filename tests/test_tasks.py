@@ -6,11 +6,13 @@ import pytest
 import torch
 from picture_makers import encode, face_data, make_crops, picture, put, write
 from PIL import Image
+from scipy import ndimage
 
 from faceforge import config, counter_rng, counter_rng_torch
 from faceforge.clock import Clock
 from faceforge.config import composing
 from faceforge.data import filters, subsets
+from faceforge.data.degrade import Degradation
 from faceforge.data.subsets import Partners
 from faceforge.data.tasks import (
     Autoencode,
@@ -27,7 +29,7 @@ from faceforge.data.tasks import (
     resize,
 )
 from faceforge.errors import BadInput
-from faceforge.io.images import from_uint8
+from faceforge.io.images import from_uint8, through_jpeg, to_uint8
 
 LEVELS = [50, 100, 150, 200]
 FILTERED = [
@@ -116,6 +118,58 @@ def test_bicubic_is_pillows(factor, height, width):
     made = SuperResolution(factor, "bicubic", factor).input_for(images)
     expected = [[by_pillow(p, height // factor, width // factor) for p in image] for image in images.numpy()]
     assert np.allclose(made.numpy(), np.clip(expected, -1, 1), atol=1e-5)
+
+
+DEGRADED = SuperResolution(2, "mean", 2, Degradation(1.5, 0.1, 30, 3))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_face_is_degraded_by_its_own_draws_wherever_it_stands(channels):
+    images = from_uint8(torch.from_numpy(faces(5, 18, 22, channels)))
+    places = torch.arange(5) + 40
+    made = DEGRADED.input_for(images, places, "train")
+    assert made.shape == (5, channels, 9, 11)
+    assert made.abs().max() <= 1
+    again = DEGRADED.input_for(images[[3, 1]], places[[3, 1]], "train")
+    assert torch.allclose(again, made[[3, 1]], atol=1e-6)
+    assert torch.allclose(DEGRADED.input_for(images[2:3], places[2:3], "train"), made[2:3], atol=1e-6)  # batch 1
+    assert not torch.allclose(DEGRADED.input_for(images, places, "fixed"), made, atol=0.01)
+    assert not torch.allclose(DEGRADED.input_for(images[:1], places[1:2], "train"), made[:1], atol=0.01)
+    nothing = SuperResolution(2, "mean", 2, Degradation(0, 0, 0, 3))
+    assert torch.equal(nothing.input_for(images, places), DEGRADED.reduce(images))
+
+
+def test_a_blur_is_scipys_by_a_deviation_up_to_the_largest():
+    images = from_uint8(torch.from_numpy(faces(4, 24, 20, 1)))
+    task = SuperResolution(2, "mean", 2, Degradation(2.0, 0, 0, 0))
+    drawn = 2.0 * counter_rng_torch.uniform(0, "task/degrade/outside", torch.arange(4), (3,))[:, 0]
+    blurred = [
+        ndimage.gaussian_filter(image[0], float(sigma), mode="mirror", radius=6)
+        for image, sigma in zip(images.numpy(), drawn, strict=True)
+    ]
+    expected = SuperResolution(2, "mean", 2).reduce(torch.from_numpy(np.stack(blurred))[:, None])
+    assert torch.allclose(task.input_for(images), expected, atol=1e-4)
+    assert 0 < drawn.min() < drawn.max() < 2
+
+
+def test_noise_has_deviations_up_to_the_largest_and_is_normal():
+    grey = torch.zeros(400, 1, 16, 16)
+    made = SuperResolution(2, "mean", 2, Degradation(0, 0.1, 0, 0)).input_for(grey)
+    deviations = made.flatten(1).std(1) / 2
+    assert deviations.max() == pytest.approx(0.1, rel=0.3)
+    assert deviations.mean() == pytest.approx(0.05, rel=0.1)  # from 0 on
+    assert abs(made.mean()) < 0.01
+
+
+def test_a_jpeg_is_pillows_by_a_quality_from_the_lowest_on():
+    images = from_uint8(torch.from_numpy(faces(6, 32, 16)))
+    made = SuperResolution(2, "mean", 2, Degradation(0, 0, 40, 0)).input_for(images)
+    small = to_uint8(SuperResolution(2, "mean", 2).input_for(images)).permute(0, 2, 3, 1).numpy()
+    found = []
+    for pixels, result in zip(small, made, strict=True):
+        bytes_ = to_uint8(result[None])[0].permute(1, 2, 0).numpy()
+        found += [next(q for q in range(40, 96) if np.array_equal(through_jpeg(pixels, q), bytes_))]
+    assert len(set(found)) > 3
 
 
 @pytest.mark.parametrize("kernel", ["mean", "bicubic"])
@@ -460,6 +514,7 @@ def test_lonely_faces_are_refused(tmp_path, prepare):
         NoInput(),
         Autoencode(),
         SuperResolution(2, "mean", 2),
+        DEGRADED,
         Contours("meant", LEVELS),
         average("brightness"),
         Noise("normal", 0),
@@ -542,6 +597,14 @@ def test_yaml_makes_what_the_input_node_says(prepare, name, overrides):
         ),
         (lambda: SuperResolution(4, "mean", 4), {"size": 3}, r"data.size=\[3,3\]: .* x4 .*; try \[4,4\]"),
         (lambda: SuperResolution(1, "mean", 1), {}, "task.factor=1: must be 2 or 4"),
+        (lambda: Degradation(-1, 0, 0, 0), {}, "task.degrade.blur=-1: must be from 0 to 10"),
+        (lambda: Degradation(0, 2, 0, 0), {}, "task.degrade.noise=2: must be from 0 to 1"),
+        (lambda: Degradation(0, 0, 96, 0), {}, r"task.degrade.jpeg=96: must be 0 \(none\) or a quality from 1 to 95"),
+        (
+            lambda: SuperResolution(2, "mean", 2, Degradation(4, 0, 0, 0)),
+            {"size": 12},
+            r"task.degrade.blur=4: at most 3 for data.size=\[12,12\]",
+        ),
         (lambda: SuperResolution(4, "mean", 2), {}, r"input.factor=2: must be 1 \(upscaled .*\) or 4 \(task.factor\)"),
         (
             lambda: Colorize(1),
@@ -569,6 +632,16 @@ def test_what_cannot_be_is_one_line_before_anything_is_read(task, changes, reaso
     with pytest.raises(BadInput, match=reason) as caught:
         face_data("nowhere", **({"cache": None, "task": task()} | changes))
     assert "\n" not in str(caught.value)
+
+
+def test_small_faces_as_bad_as_photos_by_a_word():
+    task = config.build(config.compose(["model=conv_superres", "task/degrade=photos", "seed=5"])["data"]).task
+    assert task.degrade == Degradation(1.2, 0.04, 50, 5)
+    said = (
+        "Small faces are blurred by up to 1.2 pixels, noisy by up to 0.04 of the range, saved as JPEG of quality 50 to"
+    )
+    assert task.remarks[0].startswith(said)
+    assert config.build(config.compose(["model=conv_superres"])["data"]).task.degrade is None
 
 
 def test_a_bad_task_is_one_line_through_the_configuration():

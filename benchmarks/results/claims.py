@@ -124,6 +124,8 @@ def super_resolution(book: Book) -> list[Claim]:
     return [
         ask.beats("The modern convolutional model beats the best linear baseline by at least 1.5 dB", "aim",
                   "sr-conv-modern", "psnr", by=1.5, headline=True),
+        ask.beats("At x4 it beats the best linear baseline by at least 1.5 dB", "aim", "sr-conv-x4", "psnr", by=1.5),
+        ask.order("More steps at falling rates give a higher PSNR", "aim", "sr-conv-cosine", "sr-conv-modern", "psnr"),
         ask.everywhere("The convolutional net beats the MLP", "published", conv, mlp, headline=True),
         _ratios(ask, "The MLP overfits more", "published", mlp, conv),
         _ratios(ask, "The MLP overfits more when trained on half of the faces", "published", "sr-mlp-half",

@@ -169,6 +169,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="NAMES", help="Also judge edits of attributes: names with commas between, or all."),
     ] = None,
+    self_ensemble: studio_cli.SelfEnsemble = False,
     trusted_packages: Annotated[
         list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
     ] = None,
@@ -177,7 +178,7 @@ def evaluate(
     from faceforge.evaluation import command
 
     trusted, chosen = tuple(trusted_packages or ()), tuple(features or ())
-    where = (out, overwrite, data_root, trusted, chosen, data, force, edits)
+    where = (out, overwrite, data_root, trusted, chosen, data, force, edits, self_ensemble)
     command.evaluate(command.Options(run, split, checkpoint, count, seed, *where))
 
 

@@ -20,6 +20,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from faceforge import counter_rng_torch
 from faceforge.data import filters, subsets
+from faceforge.data.degrade import Degradation
 from faceforge.data.sources.base import Face
 from faceforge.data.subsets import LUMA, Pixels
 from faceforge.errors import BadInput
@@ -130,6 +131,7 @@ class SuperResolution(Task):
     """The face downscaled by ``factor``, with a block mean or Pillow's antialiased bicubic filter.
 
     The network expects inputs of 1/``input_factor`` of the size: if that is 1, the input is upscaled again (bicubic).
+    ``degrade`` makes small faces as bad as those in photos.
     """
 
     name = "super_resolution"
@@ -139,6 +141,7 @@ class SuperResolution(Task):
     factor: int
     kernel: Literal["mean", "bicubic"]
     input_factor: int
+    degrade: Degradation | None = None
 
     def __post_init__(self) -> None:
         if self.factor < 2:
@@ -152,6 +155,11 @@ class SuperResolution(Task):
         """Itself."""
         return self
 
+    @property
+    def remarks(self) -> list[str]:
+        """What was done to the inputs."""
+        return [f"Small faces are {self.degrade}; every row sees the same ones."] if self.degrade else []
+
     def check(self, height: int, width: int, channels: int) -> None:
         """Sides must be multiples of the factor."""
         if height % self.factor or width % self.factor:
@@ -160,16 +168,26 @@ class SuperResolution(Task):
             right = " or ".join(f"[{h},{w}]" for h, w in ([less] if min(less) else []) + [more])
             what = f"super_resolution x{self.factor} needs multiples of {self.factor}"
             raise BadInput(f"data.size=[{height},{width}]: {what}; try {right}")
+        if self.degrade:
+            self.degrade.check(height, width)
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """(B, C, H / input_factor, W / input_factor)."""
-        return self.enlarge(self.reduce(faces))
+        if self.degrade is None:
+            return self.enlarge(self.reduce(faces))
+        return self.enlarge(self.degrade(faces, self.reduce, _counters(faces, positions), stream))
 
     def reduce(self, faces: Tensor) -> Tensor:
         """The small faces (B, C, H / factor, W / factor)."""
         if self.kernel == "mean":
             return F.avg_pool2d(faces, self.factor)
         return resize(faces, faces.shape[-2] // self.factor, faces.shape[-1] // self.factor)
+
+    def small_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The small faces of a batch; of degraded ones that were enlarged for the network, nearly those."""
+        if self.degrade is None:
+            return self.reduce(targets)
+        return inputs if self.input_factor == self.factor else self.reduce(inputs)
 
     def enlarge(self, small: Tensor) -> Tensor:
         """Resize small images, from any source, to the size that the network expects."""

@@ -99,7 +99,9 @@ def _enlargement(name: str, how: str, enlarge: Enlarge) -> Make:
 
     def make(task: Task, fitting: Fitting, code_length: int | None) -> Baseline | None:
         to_small = task.upscaling
-        return to_small and Baseline(name, how, lambda b: enlarge(to_small.reduce(b["target"]), to_small.factor))
+        return to_small and Baseline(
+            name, how, lambda b: enlarge(to_small.small_of(b["input"], b["target"]), to_small.factor)
+        )
 
     return make
 
@@ -111,14 +113,14 @@ def _linear_filter(task: Task, fitting: Fitting, code_length: int | None) -> Bas
         return None
 
     def parts(batch: Batch) -> tuple[Tensor, Tensor]:
-        planes = [to_small.reduce(batch["target"]), batch["target"]]
+        planes = [to_small.small_of(batch["input"], batch["target"]), batch["target"]]
         small, target = (images.flatten(0, 1)[:, None] for images in planes)
         return small, F.pixel_unshuffle(target, to_small.factor)
 
     fitted = LinearFilter(map(parts, fitting.pairs()), FILTER)
 
     def enlarge(batch: Batch) -> Tensor:
-        small = to_small.reduce(batch["target"])
+        small = to_small.small_of(batch["input"], batch["target"])
         made = F.pixel_shuffle(fitted(small.flatten(0, 1)[:, None]), to_small.factor)
         return made[:, 0].unflatten(0, small.shape[:2])
 

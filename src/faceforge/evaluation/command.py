@@ -22,6 +22,7 @@ from faceforge.io.record import Record
 from faceforge.metrics.features import Extractor
 from faceforge.report import write_report
 from faceforge.schemes.base import Scheme
+from faceforge.schemes.supervised import PairedScheme
 from faceforge.types import Json
 
 NAME = "evaluation.json"
@@ -44,6 +45,7 @@ class Options:
     data: str | None = None
     force: bool = False
     edits: str | None = None
+    self_ensemble: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def evaluate(asked: Options) -> None:
     digest = opened.digest_of(path)
     module = checkpoint.load(path, asked.trusted)
     features = _extractors(asked, module)
+    if asked.self_ensemble and not isinstance(module, PairedScheme):
+        raise BadInput(f"--self-ensemble: {asked.run} makes nothing of an input; must be without it")
     node = opened.data_node(folder, module.config, record, asked.data_root)
     trained = opened.data_of(folder, node, record, asked.trusted)
     scored = _other(asked, named, node, trained) if named else _own(asked, trained)
@@ -170,7 +174,7 @@ def _part(
     module.to(devices.best())
     with Bar(scoring.work(module, judged, asked.count, len(features))) as bar:
         bar.note("fitting baselines")
-        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, bar.add, features)
+        part = scoring.evaluate(module, judged, others, asked.count, asked.seed, bar.add, features, asked.self_ensemble)
         return part, board.judge(asked.count, asked.seed, bar.note) if board else {}
 
 

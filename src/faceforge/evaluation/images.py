@@ -19,9 +19,17 @@ from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.types import Json
 
+MIRRORED = "self-ensemble: mean over the input and its mirror image"
+
 
 def score_images(
-    module: PairedScheme, judged: Judged, fitting: Fitting, seed: int, tick: Tick, chunk: int | None = None
+    module: PairedScheme,
+    judged: Judged,
+    fitting: Fitting,
+    seed: int,
+    tick: Tick,
+    chunk: int | None = None,
+    self_ensemble: bool = False,
 ) -> Part:
     """Scores of a module's outputs and of the baselines, with intervals over people."""
     data = judged.data
@@ -30,7 +38,10 @@ def score_images(
     found: dict[str, dict[str, list[Tensor]]] = {}
     for places in judged.chunks(chunk or chunk_size(data)):
         batch = data.pairs(judged.split, places)
-        outputs = {"model": predict(module, batch["input"]), **{row.name: row.outputs(batch) for row in rows}}
+        outputs = {
+            "model": predict(module, batch["input"], self_ensemble),
+            **{row.name: row.outputs(batch) for row in rows},
+        }
         for name, values in scores(outputs, batch["target"]).items():
             for score, value in values.items():
                 found.setdefault(name, {}).setdefault(score, []).append(value)
@@ -42,6 +53,9 @@ def score_images(
     between = scores.between_people(judged.groups)
     part.protocols = image_protocols(scores, who, between, seed)
     part.notes = [*part.notes, *identity.in_words(between)]
+    if self_ensemble:
+        part.how["model"] = MIRRORED
+        part.protocols = {name: {**found, "outputs": MIRRORED} for name, found in part.protocols.items()}
     part.beats = {
         name: flag for name in scores.names if (flag := _paired_flag(part.rows, joined, name, who)) is not None
     }
@@ -51,10 +65,11 @@ def score_images(
     return part
 
 
-def predict(module: PairedScheme, inputs: Tensor) -> Tensor:
+def predict(module: PairedScheme, inputs: Tensor, self_ensemble: bool = False) -> Tensor:
     """Outputs (N, C, H, W) on the CPU; one by one if outputs would depend on the batch."""
     parts = inputs.split(len(inputs) if module.pure else 1)
-    return torch.cat([module.predict(part.to(module.device)).cpu() for part in parts])
+    outputs = module.predict_mirrored if self_ensemble else module.predict
+    return torch.cat([outputs(part.to(module.device)).cpu() for part in parts])
 
 
 def image_row(name: str, kind: str, values: Mapping[str, np.ndarray], who: Resamples) -> Json:

@@ -28,6 +28,7 @@ def evaluate(
     seed: int,
     tick: Tick,
     extractors: Sequence[Extractor] = (),
+    self_ensemble: bool = False,
 ) -> Part:
     """All scores that apply to a module, of generated faces by each extractor (by default EfficientNet-lite0).
 
@@ -37,7 +38,7 @@ def evaluate(
     fitting = Fitting(others.data, seed, max(1, chunk_size(judged.data) // 4))
     whole = Part()
     if isinstance(module, PairedScheme):
-        _join(whole, score_images(module, judged, fitting, seed, tick))
+        _join(whole, score_images(module, judged, fitting, seed, tick, self_ensemble=self_ensemble))
     if isinstance(module, Generates):
         count = min(count or GENERATED, len(judged.places))
         some, extractors = (judged.some(count, seed), others.some(count, seed)), extractors or [Features()]

@@ -81,6 +81,13 @@ def write_png(array: np.ndarray, path: str | Path) -> None:
         Image.fromarray(array).save(beside, format="PNG")
 
 
+def through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """Uint8 (H, W, 1|3) written as JPEG by Pillow, colour at half the resolution, and read."""
+    file = BytesIO()
+    Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file)).reshape(pixels.shape)
+
+
 def decode(data: bytes, name: str = "picture", factor: int = 1, sha256: str | None = None) -> np.ndarray:
     """A file's bytes as uint8 (H, W, 3) RGB, or (H, W) if the file is grey; the first frame of several.
 

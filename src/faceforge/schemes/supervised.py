@@ -61,6 +61,13 @@ class PairedScheme(Scheme):
         """Outputs (N, C, H, W) in [-1, 1] for inputs (N, C', H', W'): eval mode, averaged weights."""
         raise NotImplementedError
 
+    def predict_mirrored(self, inputs: Tensor) -> Tensor:
+        """The mean of the outputs for inputs and of those for mirrored inputs, mirrored back.
+
+        A self-ensemble (Lim et al. 2017, arXiv 1707.02921, sec. 3.4), of one symmetry: faces have no other.
+        """
+        return (self.predict(inputs) + self.predict(inputs.flip(3)).flip(3)) / 2
+
     def shown(self, inputs: Tensor, size: tuple[int, int]) -> Tensor:
         """Inputs as images with the size and channels of the output: pixels are repeated, never smoothed."""
         return torch.nn.functional.interpolate(inputs.float().clamp(-1, 1), size=size, mode="nearest")

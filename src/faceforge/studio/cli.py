@@ -26,6 +26,9 @@ NoDetect = Annotated[bool, typer.Option("--no-detect", help="Use the whole image
 Show = Annotated[
     Literal["photo", "faces"], typer.Option(help="The photo with its faces pasted back, or the steps for each face.")
 ]
+SelfEnsemble = Annotated[
+    bool, typer.Option("--self-ensemble", help="Mean of the outputs for inputs and mirrored ones: twice the time.")
+]
 Seconds = Annotated[float, typer.Option(help="Length of the video, at 24 frames per second.")]
 Trusted = Annotated[
     list[str] | None, typer.Option("--trusted-packages", help="Your package that the run's config imports.")
@@ -56,6 +59,7 @@ def upscale(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Downscale the photo first, then compare with the original.")
     ] = False,
+    self_ensemble: SelfEnsemble = False,
     out: Out = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
@@ -63,7 +67,7 @@ def upscale(
     """Enlarge photos with a run of task=super_resolution."""
     from faceforge.studio import command
 
-    command.upscale(command.Request(run, out, overwrite, tuple(trusted or ())), photo, simulate)
+    command.upscale(command.Request(run, out, overwrite, tuple(trusted or ())), photo, simulate, self_ensemble)
 
 
 @app.command()

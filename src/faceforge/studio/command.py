@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -81,9 +81,9 @@ def generate(asked: Request, count: int, seed: int, truncation: float, density: 
 # -------------------------------------------------------------------------------------------------------------- photos
 
 
-def upscale(asked: Request, photo: Path, simulate: bool) -> None:
+def upscale(asked: Request, photo: Path, simulate: bool, self_ensemble: bool = False) -> None:
     """Enlarged photos; with ``simulate``, photos are downscaled first and compared with the original."""
-    model = asked.open("upscale")
+    model = replace(asked.open("upscale"), self_ensemble=self_ensemble)
     work = enlargements.simulate if simulate else enlargements.upscale
     recipe = partial(recipes.upscale, model, simulate)
     results = _photos(asked, model, photo, "simulated" if simulate else "upscaled", recipe, "photo", work)

@@ -82,6 +82,7 @@ class Model:
     digest: str  # SHA-256 of the weights file
     carried: LatentSpace | None = None  # the latent space of an exported model
     kept: Framing | None = None  # as measured in training
+    self_ensemble: bool = False  # whether outputs are means over mirrored inputs
 
     @property
     def abilities(self) -> list[Ability]:
@@ -159,7 +160,8 @@ class Model:
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Outputs (N, C, H, W) in [-1, 1] on the CPU for inputs as the task makes them."""
-        return self._by_parts(self.scheme(PairedScheme).predict, inputs)
+        module = self.scheme(PairedScheme)
+        return self._by_parts(module.predict_mirrored if self.self_ensemble else module.predict, inputs)
 
     def _by_parts(self, function: Callable[[Tensor], Tensor], things: Tensor) -> Tensor:
         parts = []

@@ -29,7 +29,8 @@ def generate(model: Model, faces: Mapping[str, Any], count: int, sample: int | N
 
 def upscale(model: Model, simulate: bool, **names: str) -> Recipe:
     """An enlarged photo."""
-    return Recipe(model, "upscale", {"simulate": simulate, **names}, COMPOSITE)
+    ensemble = {"self_ensemble": True} if model.self_ensemble else {}
+    return Recipe(model, "upscale", {"simulate": simulate, **ensemble, **names}, COMPOSITE)
 
 
 def translate(model: Model, whole: bool, strength: float = 1.0, hints: Sequence[str] = (), **names: str) -> Recipe:

@@ -154,7 +154,8 @@ def unlike(one: Sheet, other: Sheet, one_setting: bool = False) -> dict[str, str
     """
     mine, theirs = dict(one.conditions), dict(other.conditions)
     same_faces = mine.get("faces") is not None and mine.get("faces") == theirs.get("faces")
-    free = {"faces", *([*FACES, "splitting"] if same_faces else ()), *([*FACES, "task.seed"] if one_setting else ())}
+    seeds = ("task.seed", "task.degrade.seed")
+    free = {"faces", *([*FACES, "splitting"] if same_faces else ()), *([*FACES, *seeds] if one_setting else ())}
     keys = [key for key in mine | theirs if key not in free and mine.get(key) != theirs.get(key)]
     if {"data.manifest", "data.split"} & set(keys):  # the number of faces follows
         keys = [key for key in keys if key not in ("data.faces", "data.people", "data.counts.val")]
