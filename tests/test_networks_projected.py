@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faceforge import config
+from faceforge.engine import training
+from faceforge.errors import BadInput
 from faceforge.losses import discriminator_loss, generator_loss, gradient_penalty
 from faceforge.networks import sizes
 from faceforge.networks.blocks import NearestConv
@@ -164,3 +167,16 @@ def test_without_pixels_there_are_only_logits_of_maps():
 def test_maps_that_are_not_there_are_refused(coarsest):
     with pytest.raises(ValueError, match=f"coarsest={coarsest}: must be 1 to 2"):
         judge(coarsest=coarsest)
+
+
+SMALL = ["data.size=16", "model.generator.width=4", "model.generator.max_width=4", "model/discriminator=projected"]
+
+
+def test_a_run_is_scored_by_other_features_than_it_trains_with():
+    for features, fair in (("lite0", True), ("squeezenet", False)):
+        composed = config.compose([*SMALL, f"evaluation/features={features}"])
+        if fair:
+            assert training.build(composed)[0].trained_by == "squeezenet"
+        else:
+            with pytest.raises(BadInput, match="evaluation/features=squeezenet: the discriminator sees these"):
+                training.build(composed)

@@ -20,8 +20,15 @@ def read(path: Path) -> tuple[type, dict]:
     """The class that a yaml names, and its arguments with what stands outside filled in."""
     whole = OmegaConf.create({**OUTSIDE, "model": {"code": {"latent_size": 16}}, "this": OmegaConf.load(path)})
     settings = OmegaConf.to_container(whole.this, resolve=True)
-    module, _, name = settings.pop("_target_").rpartition(".")
-    return getattr(importlib.import_module(module), name), settings
+    kind = named(settings.pop("_target_"))
+    inner = {k: v for k, v in settings.items() if isinstance(v, dict) and "_target_" in v}
+    return kind, {**settings, **{k: named(v.pop("_target_"))(**v) for k, v in inner.items()}}
+
+
+def named(target: str) -> type:
+    """The class of a dotted name."""
+    module, _, name = target.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def test_there_are_yamls_of_every_kind():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceforge import counter_rng
-from faceforge.networks.blocks import normalise_spectra
+from faceforge.networks.blocks import he_init, normalise_spectra
 from faceforge.networks.dcgan import ConventionalDiscriminator
 from faceforge.networks.sizes import Size, as_pair
 
@@ -50,11 +50,11 @@ class ProjectedDiscriminator(nn.Module):
         super().__init__()
         self.pixels = ConventionalDiscriminator(size, channels, width, max_width) if pixels else None
         features.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        with torch.no_grad():
+        with torch.no_grad(), torch.device("cpu"):  # also where the rest is made elsewhere
             maps = features(_speckles(as_pair(size)))
-        if not 1 <= coarsest <= len(maps):
-            raise ValueError(f"coarsest={coarsest}: must be 1 to {len(maps)}, the number of maps of the features")
-        self._frozen = _Frozen(features, maps[-coarsest:], mixed)
+            if not 1 <= coarsest <= len(maps):
+                raise ValueError(f"coarsest={coarsest}: must be 1 to {len(maps)}, the number of maps of the features")
+            self._frozen = _Frozen(features, maps[-coarsest:], mixed)
         self.heads = nn.ModuleList(_head(mixed, head_width, as_pair(m.shape[2:])) for m in maps[-coarsest:])
         if spectral_norm:
             normalise_spectra(self)
@@ -135,13 +135,6 @@ def _head(inputs: int, width: int, size: tuple[int, int]) -> nn.Sequential:
         layers += [nn.Conv2d(inputs, width, *((4, 2, 1) if halves else (3, 1, 1))), nn.LeakyReLU(0.2)]
         inputs, size = width, (size[0] // 2, size[1] // 2) if halves else size
     # no bias: it would cancel in a relativistic loss and get no gradient
-    layers += [nn.Flatten(), nn.Linear(width * prod(size), 1, bias=False)]
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.normal_(
-                layer.weight, 0.0, sqrt(2 / (1 + 0.2**2) / layer.weight[0].numel())
-            )  # He et al. 2015, eq. 14
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0.0, layer.in_features**-0.5)
-    return nn.Sequential(*layers)
+    linear = nn.Linear(width * prod(size), 1, bias=False)
+    nn.init.normal_(linear.weight, 0.0, linear.in_features**-0.5)
+    return nn.Sequential(*layers, nn.Flatten(), linear).apply(he_init)
