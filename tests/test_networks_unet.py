@@ -222,7 +222,7 @@ def test_dropout_only_where_asked_and_only_in_training():
 def test_instance_norm_keeps_pictures_apart():
     torch.manual_seed(0)
     x = torch.rand(3, 3, 32, 32)
-    network, judge = UNet(32, width=4), PatchDiscriminator(32, width=4)
+    network, judge = UNet(32, width=4, norm="instance"), PatchDiscriminator(32, width=4, norm="instance")
     torch.testing.assert_close(network(x[:1]), network(x)[:1], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(judge(x[:1], x[:1]), judge(x, x)[:1], atol=1e-5, rtol=1e-4)
 

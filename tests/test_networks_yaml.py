@@ -16,6 +16,9 @@ FILES = sorted(path for group in GROUPS for path in CONF.glob(f"{group}/*.yaml")
 OUTSIDE = {"data": {"size": 64, "channels": 3}, "input": {"factor": 2, "channels": 3, "base": "bicubic"}}
 
 
+LATER = {"spectral_norm": {"discriminator/patch"}}  # the yaml turned on what runs that do not name it have not
+
+
 def read(path: Path) -> tuple[type, dict]:
     """The class that a yaml names, and its arguments with what stands outside filled in."""
     whole = OmegaConf.create({**OUTSIDE, "model": {"code": {"latent_size": 16}}, "this": OmegaConf.load(path)})
@@ -54,4 +57,5 @@ def test_the_defaults_of_yaml_and_constructor_agree(path):
     for name, parameter in inspect.signature(kind).parameters.items():
         fixed = name in written and "${" not in str(written[name])
         if fixed and parameter.default is not inspect.Parameter.empty and not path.stem.startswith("published"):
-            assert settings[name] == parameter.default, name
+            later = f"{path.parent.name}/{path.stem}" in LATER.get(name, set())
+            assert later or settings[name] == parameter.default, name

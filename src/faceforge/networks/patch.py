@@ -76,7 +76,7 @@ class PatchDiscriminator(Layered):
         layers: int = 3,
         width: int = 32,
         max_width: int = 128,
-        norm: Norm = "instance",
+        norm: Norm = "none",
         spectral_norm: bool = False,
         scales: int = 1,
     ) -> None:

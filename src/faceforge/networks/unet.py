@@ -107,7 +107,7 @@ class UNet(Recomputing):
         max_width: int = 192,
         depth: int | None = None,
         upsampling: Upsampling = "nearest",
-        norm: Norm = "instance",
+        norm: Norm = "none",
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
         blocks: int = 0,
