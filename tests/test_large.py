@@ -39,7 +39,10 @@ WHOLE = {
     "two to one": [*GAN, "model.discriminator_steps=2", "model.objective=hinge"],
     "shared fakes": [*GAN, "model.reuse_fakes=true", "model.discriminator.spectral_norm=true"],
     "noise image": [*GAN, "model=dcgan_cnn"],
-    "translation": ["model=pix2pix", "task=colorize", "data.size=[24,16]"],
+    "translation": [
+        *("model=pix2pix", "task=colorize", "data.size=[24,16]", "model/loss=l1"),
+        *("model.adversarial_weight=1", "model.feature_weight=1"),
+    ],
 }
 
 

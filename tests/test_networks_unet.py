@@ -309,7 +309,7 @@ def test_a_second_scale_sees_halves_and_weighs_the_same():
     torch.manual_seed(0)
     judge = PatchDiscriminator([36, 20], width=4, layers=2, norm="none", scales=2)
     source, target = torch.rand(2, 1, 3, 36, 20)
-    logits, maps = judge.layered(source, target)
+    logits, maps = judge(source, target, with_maps=True)
     torch.testing.assert_close(judge(source, target), logits)
     pair = torch.cat([source, target], 1)
     halves = functional.avg_pool2d(pair, 2)

@@ -30,7 +30,10 @@ SCHEMES = {
     ],
     "reconstruction": ["model=conv_superres", "data.size=16"],
     "latent": ["model=latent_editor", "model/code=gaussian", "data.size=16"],
-    "translation": ["model=pix2pix", "data.size=16", "model.generator.width=4", "model.discriminator.layers=1"],
+    "translation": [
+        *("model=pix2pix", "data.size=16", "model.generator.width=4", "model.discriminator.layers=1"),
+        *("model/loss=l1", "model.adversarial_weight=1"),
+    ],
 }
 
 

@@ -16,12 +16,14 @@ from torch.nn import functional
 from faceforge.networks.blocks import Norm, he_init, keras_norm, norm_of, normalise_spectra, pix2pix_init
 from faceforge.networks.sizes import Size, multiple_of
 
+Judged = Tensor | tuple[Tensor, list[Tensor]]
+
 
 class Layered(nn.Module):
     """Base of discriminators whose hidden layers can be compared (feature matching)."""
 
-    def layered(self, source: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The logits, and the maps (B, C_l, H_l, W_l) of every hidden layer after its activation, of all scales."""
+    def forward(self, source: Tensor, target: Tensor, with_maps: bool = False) -> Judged:
+        """The logits; ``with_maps`` also the maps (B, C_l, H_l, W_l) of every hidden layer, after its activation."""
         raise NotImplementedError
 
 
@@ -97,16 +99,12 @@ class PatchDiscriminator(Layered):
             normalise_spectra(self)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor, with_maps: bool = False) -> Judged:
         """Logits (B, scales, h, w) of targets (B, channels, H, W) and their sources, both in [-1, 1].
 
         h is H / 2**layers, rounded down at each halving. Logits of coarser scales are repeated: all scales weigh the
-        same.
+        same. ``with_maps``: as Layered.forward, of all scales.
         """
-        return self.layered(source, target)[0]
-
-    def layered(self, source: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """As Layered.layered."""
         logits, maps = [], []
         for layers, x in self._scales(source, target):
             for layer in layers:
@@ -114,7 +112,8 @@ class PatchDiscriminator(Layered):
                 if isinstance(layer, nn.LeakyReLU):
                     maps.append(x)
             logits.append(functional.interpolate(x, logits[0].shape[-2:]) if logits else x)
-        return torch.cat(logits, 1), maps
+        judged = torch.cat(logits, 1)
+        return (judged, maps) if with_maps else judged
 
     def _scales(self, source: Tensor, target: Tensor) -> Iterator[tuple[nn.Sequential, Tensor]]:
         pair = _beside(source, target)

@@ -134,15 +134,15 @@ class TranslationModule(PairedScheme):
 
     def _judgement(self, source: Tensor, target: Tensor, made: Tensor) -> Tensor:
         """The adversarial loss and the difference of the discriminator's maps, weighted."""
-        judge = self.discriminator
-        shown, right, wrong = (into(judge, pictures) for pictures in (source, target, made))
-        if not (self.feature_weight and isinstance(judge, Layered)):
-            adversarial = generator_loss(self.objective, self.compiled(judge)(shown, wrong))
+        judge = self.compiled(self.discriminator)
+        shown, right, wrong = (into(self.discriminator, pictures) for pictures in (source, target, made))
+        if not self.feature_weight:
+            adversarial = generator_loss(self.objective, judge(shown, wrong))
             self.means.add(**{"loss/generator": adversarial})
             return self.adversarial_weight * adversarial
         with torch.no_grad():
-            _, expected = judge.layered(shown, right)
-        logits, maps = judge.layered(shown, wrong)
+            _, expected = judge(shown, right, with_maps=True)
+        logits, maps = judge(shown, wrong, with_maps=True)
         adversarial, matching = generator_loss(self.objective, logits), feature_matching(expected, maps)
         self.means.add(**{"loss/generator": adversarial, "loss/features": matching})
         return self.adversarial_weight * adversarial + self.feature_weight * matching
