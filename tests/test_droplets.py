@@ -1,4 +1,4 @@
-"""Droplets: planted ones are counted, eyes and shadows are not, and the default generators make none."""
+"""Droplets: planted ones are counted, eyes and shadows are not, and the default generator makes none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from benchmarks import runs
+from benchmarks.models.droplets import counted
 from faceforge import config
-from faceforge.engine.training import build
+from faceforge.engine import checkpoint
+from faceforge.engine.training import build, train
 from faceforge.metrics.droplets import droplets
 
 
@@ -63,3 +66,18 @@ def test_odd_sizes_and_one_channel():
     made = white.clone()
     made[1, :, 10:12, 5:7] = 0.1
     assert droplets(made, [white]).tolist() == [0, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["contours", "colorize"])
+def test_the_default_recipe_makes_none_of_people_it_never_saw(tmp_path, monkeypatch, task):
+    monkeypatch.chdir(tmp_path)
+    words = ["model=pix2pix", f"task={task}", "data.size=[80,64]", "data.source.count=400", "model.generator.width=12"]
+    words += ["trainer.gpus=0", "trainer.max_images=800", "trainer.checkpoint_every=800", "logger.mode=disabled"]
+    words += [f"data.cache={tmp_path / 'cache'}", "run_dir=run"]
+    assert train(config.compose(words), words) == 0
+    module = checkpoint.load(tmp_path / "run")
+    data = runs.faces(module.config["data"])
+    found = counted(module, data, "test", 32)
+    assert found["model"] == {"droplets": 0, "images_with": 0}
+    assert found["planted"]["images_with"] > 0.8 * found["images"], "the counter sees what is planted in these faces"
