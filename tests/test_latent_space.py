@@ -54,11 +54,13 @@ def test_fewer_faces_than_units_still_have_a_gaussian():
 
 @pytest.mark.parametrize("units", [1, 5, 40])
 def test_of_one_normal_distribution_the_mixture_is_the_gaussian(units):
-    found = space(correlated(600, units))
+    codes = correlated(600, units)
+    found = space(codes)
     assert found.weights.shape == (1,)
     assert found.centres == pytest.approx(0, abs=1e-5)
     mixture, gaussian = drawn(found, "mixture", 4000), drawn(found, "gaussian", 4000)
-    assert mixture.std(0) == pytest.approx(gaussian.std(0), rel=0.1)
+    assert mixture.mean(0) == pytest.approx(gaussian.mean(0), abs=0.2)
+    assert mixture.std(0) == pytest.approx(codes.std(0), rel=0.1)
 
 
 def test_a_mixture_finds_the_groups_that_a_gaussian_fills_in():
@@ -71,6 +73,31 @@ def test_a_mixture_finds_the_groups_that_a_gaussian_fills_in():
     between = [np.mean(np.abs(drawn(found, name)[:, 2] - 6) < 2) for name in ("gaussian", "mixture")]
     assert between[0] > 0.15
     assert between[1] < 0.02
+
+
+def test_the_groups_of_a_mixture_have_their_own_correlations():
+    rng = np.random.default_rng(0)
+    codes = rng.standard_normal((3000, 3))
+    codes[:, 1] = np.where(np.arange(3000) < 1500, 1, -1) * codes[:, 0] + 0.2 * codes[:, 1]
+    codes[:1500, 2] += 10
+    samples = drawn(space(codes), "mixture", 6000)
+    for group, sign in ((samples[:, 2] > 5, 1), (samples[:, 2] <= 5, -1)):
+        assert group.mean() == pytest.approx(0.5, abs=0.05)
+        assert np.corrcoef(samples[group, :2].T)[0, 1] == pytest.approx(sign * 0.93, abs=0.06)
+    assert samples.std(0) == pytest.approx(codes.std(0), rel=0.05)
+
+
+def test_an_older_file_has_a_mixture_with_independent_axes(tmp_path):
+    path = tmp_path / "latent.safetensors"
+    space(correlated(9, 3)).save(path)
+    means, deviations = np.array([[0, 5], [0, -5]], np.float32), np.array([[1, 0.1], [2, 0.1]], np.float32)
+    _change(path, weights=np.array([0.25, 0.75], np.float32), centres=means, deviations=deviations)
+    found = LatentSpace.load(path)
+    noise = np.random.default_rng(0).standard_normal((4, 2))
+    which = np.array([0.1, 0.3, 0.9, 0.2])
+    expected = means[[0, 1, 1, 0]] + deviations[[0, 1, 1, 0]] * noise
+    assert found._mixed(noise, which) == pytest.approx(expected, abs=1e-6)
+    assert drawn(found, "mixture", 5).shape == (5, 3)
 
 
 def test_the_prior_and_the_published_noise():
@@ -381,6 +408,9 @@ def _change(path, about=None, **arrays):
         lambda path: _change(path, mean=np.full(2, np.nan, np.float32)),
         lambda path: _change(path, axes=np.zeros((2, 3), np.float32)),
         lambda path: _change(path, mean=np.zeros((), np.float32)),
+        lambda path: _change(path, deviations=np.zeros((1, 2, 1), np.float32)),
+        lambda path: _change(path, deviations=np.zeros(2, np.float32)),
+        lambda path: _change(path, centres=np.zeros((1, 3), np.float32), deviations=np.zeros((1, 3), np.float32)),
         lambda path: path.unlink(),
     ],
 )

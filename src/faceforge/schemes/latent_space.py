@@ -40,7 +40,9 @@ FORMAT, VERSION = "faceforge latent space", 1
 FACES = 5000  # maximum of encoded faces: a shrunk covariance of 1024 units gains little from more
 FEWEST = 3  # faces with and without, each, that a direction needs
 COMPONENTS = (1, 2, 4, 8, 16)
-MIXED = 32  # principal components with a fitted mixture; the others are normal
+MIXED = 128  # principal components with a fitted mixture; the others are normal
+RIDGE = 0.1  # most of the variance of white codes: without it, many components learn by heart
+HELD_OUT = 5  # every fifth code chooses the number of them
 ITERATIONS = 100  # of a logistic regression; codes of faces take about 20
 ALL_ITERATIONS = 1500  # for all attributes: 20 s on one core for 5000 codes of 1024 numbers
 GIVEN_UP = 3  # attributes without a direction after which the rest are skipped
@@ -155,22 +157,35 @@ def fit_gaussian(points: Array) -> tuple[Array, Array]:
 
 
 def fit_mixture(white: Array, seed: int) -> tuple[Array, Array, Array]:
-    """Weights (K,), means and deviations (K, D) of normal distributions with independent axes, for (N, D) points.
+    """Weights (K,), means (K, D) and axes (K, D, D) of normal distributions, for points (N, D) of unit variance.
 
-    Of 1, 2, 4, 8 and 16 components, the number with the lowest BIC (Schwarz 1978); 1 is the Gaussian itself.
+    Normal numbers @ axes have the covariance of a component, to which a ridge is added; all is scaled back to unit
+    variance. Of 1, 2, 4, 8 and 16 components, the number whose fit to the others makes held-out points most likely.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     state = counter_rng.key(seed, "latent/mixture") % 2**32
+    ridge = min(RIDGE, 4 * white.shape[1] / len(white))
+    held = np.arange(len(white)) % HELD_OUT == 0
     counts = [count for count in COMPONENTS if count == 1 or len(white) >= 20 * count]
-    options = {"covariance_type": "diag", "reg_covar": 1e-3, "max_iter": 300, "random_state": state}
+    options = {"covariance_type": "full", "reg_covar": ridge, "max_iter": 60, "tol": 1e-2, "random_state": state}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is judged by its BIC too
-        fits = [GaussianMixture(k, **options).fit(white) for k in counts]
-    best = min(fits, key=lambda fit: fit.bic(white))
-    weights, means, variances = map(np.asarray, (best.weights_, best.means_, best.covariances_))
-    return weights, means, np.sqrt(variances)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is judged like the others
+        fits = [GaussianMixture(k, **options).fit(white[~held]) for k in counts if len(counts) > 1]
+        found = [fit.score_samples(white[held]) for fit in fits]
+        best = GaussianMixture(counts[_fewest(found)], **options).fit(white)
+    shrunk = (1 + ridge) ** -0.5
+    axes = np.linalg.cholesky(np.asarray(best.covariances_)).transpose(0, 2, 1)
+    return np.asarray(best.weights_), np.asarray(best.means_) * shrunk, axes * shrunk
+
+
+def _fewest(found: Sequence[Array]) -> int:
+    """The first of several log likelihoods (N,) that is not clearly below the best; 0 for none."""
+    best = max(found, key=np.mean, default=np.zeros(0))
+    below = [best - each for each in found]
+    near = [float(gap.mean()) <= 2 * float(gap.std()) / len(gap) ** 0.5 for gap in below]
+    return near.index(True) if near else 0
 
 
 # ----------------------------------------------------------------------------------------------------------- directions
@@ -367,12 +382,18 @@ class LatentSpace:
         if density == "prior":
             return _tensor(_linked(truncation * noise, self.link.code_range))
         if density == "mixture":
-            noise[:, :MIXED] = self._mixed(noise[:, :MIXED], counter_rng.uniform(seed, "latent/component", positions))
+            mixed = self.centres.shape[1]
+            noise[:, :mixed] = self._mixed(noise[:, :mixed], counter_rng.uniform(seed, "latent/component", positions))
         return _tensor(self.link.bound(self.mean + truncation * noise @ self.axes))
 
     def _mixed(self, noise: Array, uniforms: Array) -> Array:
         which = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.weights) - 1)
-        return self.centres[which] + self.deviations[which] * noise
+        if self.deviations.ndim == 2:  # of older files: independent axes
+            return self.centres[which] + self.deviations[which] * noise
+        drawn = self.centres[which]
+        for component, axes in enumerate(self.deviations):
+            drawn[which == component] += noise[which == component] @ axes
+        return drawn
 
     def directions(self, kind: Kind = "orthogonalised") -> dict[str, Tensor]:
         """Directions by attribute, (Z,) float32: strength 1.0 is the step from the mean without to the mean with it."""
@@ -532,8 +553,10 @@ def _fits(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> bool:
     units, names = arrays["mean"].shape, about.get("names")
     if not isinstance(names, list) or not isinstance(about.get("made"), dict) or len(units) != 1:
         return False
-    mixed = (*arrays["weights"].shape, min(MIXED, *units))
+    mixed = (*arrays["weights"].shape, *arrays["centres"].shape[1:])
+    if len(mixed) != 2 or mixed[1] > units[0]:
+        return False
     shapes = dict.fromkeys(LINK, units) | {"mean": units, "axes": units * 2, "weights": arrays["weights"].shape}
-    shapes |= {"centres": mixed, "deviations": mixed}
+    shapes |= {"centres": mixed, "deviations": (*mixed, *mixed[1:])[: max(arrays["deviations"].ndim, 2)]}
     shapes |= dict.fromkeys(("differences", "normals"), (len(names), *units))
     return all(arrays[name].shape == shape for name, shape in shapes.items())
