@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faceforge.networks.blocks import chroma_of
 from faceforge.networks.superres import (
     ConvSuperres,
     PublishedConv,
@@ -167,6 +168,18 @@ def test_the_modern_form_starts_near_its_base():
     assert ConvSuperres(32, base="none")(x).abs().mean() < 0.1
 
 
+def test_lightness_is_corrected_under_the_colours_of_the_input():
+    torch.manual_seed(0)
+    network = ConvSuperres([12, 10], 3, 3, width=8, blocks=2, output="lightness")
+    x = torch.rand(1, 3, 6, 5) * 2 - 1
+    larger, made = functional.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False), network(x)
+    assert torch.allclose(chroma_of(made), chroma_of(larger), atol=1e-6)
+    assert (made - larger).abs().mean() > 0
+    made.square().mean().backward()
+    assert blind(network) == []
+    assert count(network.tail) == 4 * 8 * 9 + 4
+
+
 def test_a_fresh_pixel_shuffle_makes_no_checkerboard():
     torch.manual_seed(0)
     y = ConvSuperres(64, blocks=2, width=8)(torch.full((1, 1, 32, 32), 0.3))
@@ -203,6 +216,11 @@ def test_the_base_is_added_untouched():
         (lambda: ConvSuperres(33, factor=1), r"\[32,32\] or \[34,34\]"),
         (lambda: ConvSuperres(32, channels=1, in_channels=3), "in_channels=3: must be 1 or channels=1"),
         (lambda: ConvSuperres(32, base="cubic"), "base=cubic: must be one of bicubic, bilinear, none"),
+        (lambda: ConvSuperres(32, output="lightness"), "output=lightness: channels=1, in_channels=1; must both be 3"),
+        (
+            lambda: ConvSuperres(32, 3, 3, base="none", output="lightness"),
+            "output=lightness: base=none; must be",
+        ),
         (lambda: PublishedSuperresDiscriminator(0), r"try \[1,1\]"),
     ],
 )

@@ -8,6 +8,7 @@ ones.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -139,7 +140,9 @@ class ConvSuperres(nn.Module):
     bicubic upscaling, as in VDSR (Kim et al. 2016, arXiv 1511.04587). ``base`` = none: the network predicts the whole
     image. With factor 1 the body works at half the size, on 2x2 pixels stacked as channels, which costs a quarter.
     One input channel may become three. The output is not squashed and may leave [-1, 1] slightly. ``output`` = chroma:
-    the network predicts the colour that is laid on the lightness of the upscaled input (``coloured``).
+    the network predicts the colour that is laid on the lightness of the upscaled input (``coloured``); ``lightness``:
+    it corrects that lightness, and colours stay those of the upscaled input, as Dong et al. 2014 (arXiv 1501.00092,
+    sec. 4) treat colour.
     """
 
     input_range = (-1.0, 1.0)
@@ -154,13 +157,16 @@ class ConvSuperres(nn.Module):
         width: int = 48,
         blocks: int = 6,
         base: Base = "bicubic",
-        output: Output = "image",
+        output: Output | Literal["lightness"] = "image",
     ) -> None:
         super().__init__()
-        planes = outputs_of(output, in_channels, channels)
-        if output == "chroma" and base == "none":
-            raise ValueError("output=chroma: base=none; must be bicubic or bilinear, of which the lightness is kept")
-        self.output: Output = output
+        if output != "image" and base == "none":
+            kept = "lightness" if output == "chroma" else "colour"
+            raise ValueError(f"output={output}: base=none; must be bicubic or bilinear, of which the {kept} is kept")
+        if output == "lightness" and (channels, in_channels) != (3, 3):
+            raise ValueError(f"output=lightness: channels={channels}, in_channels={in_channels}; must both be 3")
+        planes = 1 if output == "lightness" else outputs_of(output, in_channels, channels)
+        self.output = output
         self.out_factor = max(factor, 2)
         self.in_factor = self.out_factor // factor
         multiple_of(size, self.out_factor, f"both sides must be multiples of {self.out_factor}")
@@ -176,7 +182,7 @@ class ConvSuperres(nn.Module):
         """(B, channels, H, W) from (B, in_channels, H/factor, W/factor), both on the [-1, 1] scale."""
         features = self.head(functional.pixel_unshuffle(x, self.in_factor))
         features = features + self.body(features)
-        made = functional.pixel_shuffle(self.tail(features), self.out_factor)
+        made = functional.pixel_shuffle(self.tail(features), self.out_factor)  # one plane is added to all three
         return coloured(self.base(x), made) if self.output == "chroma" else self.base(x) + made
 
 
