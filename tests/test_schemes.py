@@ -197,7 +197,7 @@ def test_the_discriminator_waits_for_its_first_image():
 
 
 def test_a_discriminator_that_cannot_be_used_is_refused():
-    with pytest.raises(BadInput, match=r"model.optimizer_d must be given"):
+    with pytest.raises(BadInput, match=r"model.optimizer_d: null"):
         judged(optimizer_d=None)
     with pytest.raises(BadInput, match=r"model.sampled_weight=0.5: must be 0 with a code that has a range"):
         latent(ReluCode, discriminator=nn.Identity(), optimizer_d=SGD, sampled_weight=0.5)

@@ -38,10 +38,8 @@ def score_images(
     found: dict[str, dict[str, list[Tensor]]] = {}
     for places in judged.chunks(chunk or chunk_size(data)):
         batch = data.pairs(judged.split, places)
-        outputs = {
-            "model": predict(module, batch["input"], self_ensemble),
-            **{row.name: row.outputs(batch) for row in rows},
-        }
+        outputs = {"model": predict(module, batch["input"], self_ensemble)}
+        outputs |= {row.name: row.outputs(batch) for row in rows}
         for name, values in scores(outputs, batch["target"]).items():
             for score, value in values.items():
                 found.setdefault(name, {}).setdefault(score, []).append(value)

@@ -87,23 +87,24 @@ class LatentModule(ReconstructionModule, Encodes):
         if min(kl_weight, kl_anneal, free_nats) < 0:
             found = f"model.kl_weight={kl_weight}, kl_anneal={kl_anneal}, free_nats={free_nats}"
             raise BadInput(f"{found}: must all be at least 0")
-        parts = {"encoder": encoder, "code": code(features=encoder.features), "decoder": decoder}
-        network = nn.ModuleDict(parts)
+        network = nn.ModuleDict({"encoder": encoder, "code": code(features=encoder.features), "decoder": decoder})
         super().__init__(network, optimizer, loss, schedule, stop, clip_norm, ema_half_life, ema_ramp, seed)
         self.kl_weight, self.kl_anneal, self.free_nats = kl_weight, kl_anneal, free_nats
         self.reduction, self.freeze_statistics = reduction, freeze_statistics
         self.discriminator, self.optimizer_d = discriminator, optimizer_d
-        if discriminator is None:
-            return
-        if optimizer_d is None or penalty_every < 1:
-            raise BadInput(
-                "model.optimizer_d must be given with model.discriminator, and model.penalty_every at least 1"
-            )
-        if sampled_weight and self.code_range:
-            raise BadInput(f"model.sampled_weight={sampled_weight:g}: must be 0 with a code that has a range")
         self.adversarial_weight, self.sampled_weight = adversarial_weight, sampled_weight
         self.adversarial_from, self.r1_gamma, self.penalty_every = adversarial_from, r1_gamma, penalty_every
-        self.period = penalty_every if r1_gamma else 1
+        if discriminator is not None:
+            self._prepare_judge()
+
+    def _prepare_judge(self) -> None:
+        if self.optimizer_d is None:
+            raise BadInput("model.optimizer_d: null; must be an optimiser, for model.discriminator")
+        if self.penalty_every < 1:
+            raise BadInput(f"model.penalty_every={self.penalty_every}: must be at least 1")
+        if self.sampled_weight and self.code_range:
+            raise BadInput(f"model.sampled_weight={self.sampled_weight:g}: must be 0 with a code that has a range")
+        self.period = self.penalty_every if self.r1_gamma else 1
         self.monitor, self.optimized = ("val/loss", "min"), ("network", "discriminator")
         self.means = RunningMeans(logits=partial(health.of_discriminator, ADVERSARIAL))
 
