@@ -52,8 +52,7 @@ def score_images(
     part.protocols = image_protocols(scores, who, between, seed)
     part.notes = [*part.notes, *identity.in_words(between)]
     if self_ensemble:
-        part.how["model"] = MIRRORED
-        part.protocols = {name: {**found, "outputs": MIRRORED} for name, found in part.protocols.items()}
+        _say_mirrored(part)
     part.beats = {
         name: flag for name in scores.names if (flag := _paired_flag(part.rows, joined, name, who)) is not None
     }
@@ -61,6 +60,11 @@ def score_images(
     part.faces = {"images": judged}
     part.verdict = comparison.sentences(part.rows, part.rows[0], part.beats)
     return part
+
+
+def _say_mirrored(part: Part) -> None:
+    part.how["model"] = MIRRORED
+    part.protocols = {name: {**found, "outputs": MIRRORED} for name, found in part.protocols.items()}
 
 
 def predict(module: PairedScheme, inputs: Tensor, self_ensemble: bool = False) -> Tensor:
