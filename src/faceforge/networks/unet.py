@@ -134,7 +134,7 @@ class UNet(Recomputing):
         self.last = nn.Conv2d(width // 2 + in_channels, outputs_of(output, in_channels, channels), 3, padding=1)
         if norm == "none":
             self._initialise()
-        scale_(self.last, 0.1 if output == "chroma" else 0.5)
+        scale_(self.last, 0.02 if output == "chroma" else 0.5)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor) -> Tensor:
