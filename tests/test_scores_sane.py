@@ -54,8 +54,12 @@ def test_modes_and_people_that_are_missing_are_missing(pool):
     assert set(pool.people[few]) == {0, 1, 2, 3}
     assert len(set(few)) == 12
     assert set(pool.people[rows(pool.of_few_people(25, 5))]) == {0, 1}  # never fewer than two
+    assert set(pool.people[rows(pool.of_few_people(25, 1, draw=1))]) == {4, 5, 6, 7}  # other people
+    assert set(pool.people[rows(pool.of_few_people(25, 3, draw=1))]) == {4, 5}  # some of the same
     kinds = [(kind, grade) for kind, grade, images in sane.sets(pool, 12) if len(images) == 12]
-    assert kinds == [("real", 0), *((kind, grade) for kind in sane.KINDS for grade in range(1, 6))]
+    once = [("real", 0), *((kind, grade) for kind in sane.KINDS for grade in range(1, 6))]
+    assert list(dict.fromkeys(kinds)) == once
+    assert len(kinds) == len(once) + 5 * (sane.DRAWS - 1)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def test_what_need_not_worsen_is_told_and_what_should_is_named():
     }
     rows = sane.judged(curves)
     about = {"source": "drawn", "size": [32, 40]}
-    grades = {**{key: [1, 2.5] for key in sane.KINDS}, "of modes": 10}
+    grades = {**{key: [1, 2.5] for key in sane.KINDS}, "of modes": 10, "draws": 4}
     record = {"generated": rows, "images": [], "faces": 100, "data": about, "grades": grades}
     assert sane.failures(record) == ["kid, blur"]
     page = sane.page(record)
@@ -89,7 +93,7 @@ def test_what_need_not_worsen_is_told_and_what_should_is_named():
     assert "- precision, modes (does not): measures quality alone" in page
     assert "1 of 3 worsen strictly" in page
     assert "40x32" in page
-    assert "1, 2.5 of 10 modes missing" in page
+    assert "1, 2.5 of 10 modes left; one of 1, 2.5 people left, means over 4 draws" in page
 
 
 def test_every_score_that_should_worsens_on_drawn_faces(tmp_path, monkeypatch):

@@ -7,15 +7,17 @@ Scores of generated faces compare real faces of other people (half of all people
 Scores of images compare each face, made worse, with itself. ``table`` makes the page again from the record.
 
 Modes and people are halved by each grade. A set of P people drawn at random is of the same distribution, and a distance
-of distributions sees in it only that P are few: an unbiased squared one, such as KID, is 1/P of what people differ by.
-So each grade doubles what there is to see, and as many people are left for any number of faces. All grades are nested,
-and the faces that two of them share are the same.
+of distributions sees in it only that P are few: an unbiased squared one, such as KID, is about 1/P of what people
+differ by, whatever the number of faces. So each grade doubles what there is to see. A single draw of people scatters
+by half of that and more, which no number of faces mends, so scores of people are means over a few draws. All grades
+are nested.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,7 +49,7 @@ BLUR = (0.6, 0.8, 1.0, 1.3, 1.7)  # pixels: the deviation of a Gaussian
 NOISE = (0.005, 0.01, 0.02, 0.04, 0.08)  # deviation of normal noise, range 1
 JPEG = (90, 75, 55, 35, 20)  # Pillow's quality
 MODES, LEFT = 32, (16, 8, 4, 2, 1)  # clusters of the faces, and how many of them are left
-PEOPLE = (2, 4, 8, 16, 32)  # one person in so many is left
+PEOPLE, DRAWS = (2, 4, 8, 16, 32), 4  # one person in so many is left; scores are means over so many draws of people
 COMPONENTS, SMALL = 32, 16  # principal components of small faces, in which modes are found, and their side in pixels
 POOL = 8  # faces to choose from, for each that is shown
 PAIRED = 500  # faces whose outputs are compared with targets
@@ -148,22 +150,29 @@ class Pool:
         """Faces of the last clusters."""
         return self.first(count, np.flatnonzero(self.modes >= MODES - LEFT[grade - 1]))
 
-    def of_few_people(self, count: int, grade: int) -> Tensor:
-        """All faces of the first people of those that ``count`` faces show."""
+    def of_few_people(self, count: int, grade: int, draw: int = 0) -> Tensor:
+        """All faces of some people: of as many as ``count`` faces show, a share; other people for each draw."""
         shown = len(np.unique(self.people[:count]))
-        return self.first(count, np.flatnonzero(self.people < max(2, shown // PEOPLE[grade - 1])))
+        most, kept = (max(2, shown // PEOPLE[n - 1]) for n in (1, grade))
+        first = draw * most % max(1, len(np.unique(self.people)) - most + 1)
+        return self.first(count, np.flatnonzero((self.people >= first) & (self.people < first + kept)))
 
 
 def sets(pool: Pool, count: int) -> Iterator[tuple[str, int, Tensor]]:
-    """(kind, grade, faces) of everything that is scored; grade 0 is the same for every kind and comes once."""
+    """(kind, grade, faces) of everything that is scored; grade 0 is the same for every kind and comes once.
+
+    Few people come in DRAWS draws.
+    """
     plain = pool.first(count)
     yield "real", 0, plain
     for kind in KINDS:
         for grade in range(1, 6):
             if kind in PIXELS:
                 yield kind, grade, PIXELS[kind](plain, grade)
+            elif kind == "modes":
+                yield kind, grade, pool.of_few_modes(count, grade)
             else:
-                yield kind, grade, (pool.of_few_modes if kind == "modes" else pool.of_few_people)(count, grade)
+                yield from ((kind, grade, pool.of_few_people(count, grade, draw)) for draw in range(DRAWS))
 
 
 # ---------------------------------------------------------------------------------------------------------- scored
@@ -175,12 +184,21 @@ def generated(data: FaceData, count: int, seed: int, features: Sequence[Extracto
     """All scores of generated faces that `faceforge evaluate` knows, and their protocols."""
     reference = all_faces(data, "test").some(count, seed)
     against = Reals(reference, features, torch.device("cpu"), seed, lambda faces: None)
-    found: Curves = {}
+    draws: dict[tuple[str, int], list[dict[str, float | None]]] = {}
     for kind, grade, images in sets(Pool.of(all_faces(data, "train").some(POOL * count, seed), seed), count):
         print(f"{kind} {grade}", flush=True)
-        for score, cell in against.row(kind, "model", images)["scores"].items():
-            _put(found, score, kind, cell["value"])
+        cells = against.row(kind, "model", images)["scores"]
+        draws.setdefault((kind, grade), []).append({score: cell["value"] for score, cell in cells.items()})
+    found: Curves = {}
+    for (kind, _), several in draws.items():
+        for score in several[0]:
+            _put(found, score, kind, _mean([values[score] for values in several]))
     return _complete(found), against.protocols
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def images(data: FaceData, count: int) -> tuple[Curves, dict[str, Any]]:
@@ -229,7 +247,15 @@ def measured(data: FaceData, count: int, seed: int, features: Sequence[Extractor
     return {
         "data": {key: data.summary()[key] for key in ("source", "manifest", "protocol_hash", "size", "counts")},
         "faces": count,
-        "grades": {"blur": BLUR, "noise": NOISE, "jpeg": JPEG, "modes": LEFT, "people": PEOPLE, "of modes": MODES},
+        "grades": {
+            "blur": BLUR,
+            "noise": NOISE,
+            "jpeg": JPEG,
+            "modes": LEFT,
+            "people": PEOPLE,
+            "of modes": MODES,
+            "draws": DRAWS,
+        },
         "generated": judged(made),
         "images": judged(paired),
         "protocols": {**protocols, **others},
@@ -278,9 +304,9 @@ def _grades(found: Mapping[str, Any]) -> str:
     listed = {kind: ", ".join(f"{value:g}" for value in found[kind]) for kind in KINDS}
     return (
         f"Grades: blur {listed['blur']} pixels; noise {listed['noise']} of the range; JPEG quality {listed['jpeg']}; "
-        f"{listed['modes']} of {found['of modes']} modes left; one of {listed['people']} people left. Modes and people "
-        "are halved by each grade, since a distance of distributions sees of few people only that they are few: an "
-        "unbiased squared one is inverse to their number."
+        f"{listed['modes']} of {found['of modes']} modes left; one of {listed['people']} people left, means over "
+        f"{found['draws']} draws of people. Modes and people are halved by each grade, since a distance of "
+        "distributions sees of few people only that they are few: an unbiased squared one is inverse to their number."
     )
 
 
