@@ -64,8 +64,8 @@ def gan(module: AdversarialModule, batch: dict[str, Tensor]) -> Step:
             made = fake()
         loss = discriminator_loss(own.objective, discriminator(seen), discriminator(made))
         if number % own.penalty_every == 0:
-            for gamma, images in ((own.r1_gamma, seen), (own.r2_gamma, made)):
-                if gamma:
+            for weight, images in ((own.r1_gamma, seen), (own.r2_gamma, made)):
+                if gamma := own._gamma(weight, real):
                     loss = loss + 0.5 * gamma * own.penalty_every * gradient_penalty(discriminator, images)
         advance(d, loss)
         discriminator.requires_grad_(False)
@@ -84,6 +84,9 @@ def translation(module: TranslationModule, batch: dict[str, Tensor]) -> Step:
 
     def step(number: int) -> None:
         made = out_of(own.generator, own.generator(into(own.generator, source)))
+        if not own.adversarial_weight:
+            advance(g, own.loss_weight * own.loss((made + 1) / 2, (target + 1) / 2))
+            return
         own.discriminator.requires_grad_(True)
         shown, right, wrong = (into(own.discriminator, images) for images in (source, target, made))
         real, fake = own.discriminator(shown, right), own.discriminator(shown, wrong.detach())
@@ -101,6 +104,7 @@ def reconstruction(module: ReconstructionModule, batch: dict[str, Tensor]) -> St
     own = copy.deepcopy(module)
     source = rescale(batch["input"], UNIT, own.network.input_range)  # type: ignore[arg-type]
     target, optimizer = (batch["target"] + 1) / 2, own.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.Optimizer)
 
     def step(number: int) -> None:
         made = rescale(own.network(source), own.network.output_range, (0.0, 1.0))  # type: ignore[arg-type]
@@ -115,6 +119,7 @@ def latent(module: LatentModule, batch: dict[str, Tensor]) -> Step:
     encoder, code, decoder = (own.network[name] for name in ("encoder", "code", "decoder"))  # type: ignore[index]
     source, target = rescale(batch["input"], UNIT, encoder.input_range), (batch["target"] + 1) / 2
     optimizer = own.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.Optimizer), "with a discriminator a step is not one loss"
 
     def step(number: int) -> None:
         found = code(encoder(source))

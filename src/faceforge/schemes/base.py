@@ -87,7 +87,7 @@ class Scheme(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Prepare a new run. Compile and synchronise batch norm, if requested; only networks in training do either."""
         self.means.to(self.device)
-        data = getattr(self.trainer, "datamodule", None)
+        data = getattr(self._trainer, "datamodule", None)
         if not self.clock.images and isinstance(data, FaceData):
             self.prepare(data)
         if self.syncs_statistics and self.world > 1:
