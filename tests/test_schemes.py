@@ -65,6 +65,13 @@ def alone(module):
     return module
 
 
+def descend(network):
+    """A step of SGD at the rate of ``SGD``, by hand."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight -= 0.1 * weight.grad
+
+
 def pair(count=5, height=9, width=7, channels=3):
     generator = torch.Generator().manual_seed(0)
     made = torch.rand(2, count, channels, height, width, generator=generator) * 2 - 1
@@ -339,13 +346,9 @@ def test_a_step_of_translation_by_hand():
     probability = torch.sigmoid(judge(x, y)), torch.sigmoid(judge(x, made.detach()))
     loss = -0.5 * (probability[0].log().mean() + (1 - probability[1]).log().mean())
     loss.backward()
-    with torch.no_grad():
-        for weight in judge.parameters():
-            weight -= 0.1 * weight.grad
+    descend(judge)
     (-torch.sigmoid(judge(x, made)).log().mean() + 100 * (made - y).abs().mean()).backward()
-    with torch.no_grad():
-        for weight in generator.parameters():
-            weight -= 0.1 * weight.grad
+    descend(generator)
     module.training_step(batch, 0)
     for mine, its in ((module.generator, generator), (module.discriminator, judge)):
         for a, b in zip(mine.parameters(), its.parameters(), strict=True):
@@ -364,18 +367,14 @@ def test_a_step_with_feature_matching_by_hand():
     made = generator(x)
     probability = torch.sigmoid(judge(x, y)), torch.sigmoid(judge(x, made.detach()))
     (-0.5 * (probability[0].log().mean() + (1 - probability[1]).log().mean())).backward()
-    with torch.no_grad():
-        for weight in judge.parameters():
-            weight -= 0.1 * weight.grad
+    descend(judge)
     layers = list(judge.layers)
     hidden = [nn.Sequential(*layers[: n + 1]) for n, layer in enumerate(layers) if isinstance(layer, nn.LeakyReLU)]
     assert len(hidden) == 2
     apart = [(of(torch.cat([x, made], 1)) - of(torch.cat([x, y], 1)).detach()).abs().mean() for of in hidden]
     matching = sum(apart) / 2
     (-torch.sigmoid(judge(x, made)).log().mean() + 7 * matching + 100 * (made - y).abs().mean()).backward()
-    with torch.no_grad():
-        for weight in generator.parameters():
-            weight -= 0.1 * weight.grad
+    descend(generator)
     module.training_step(batch, 0)
     for mine, its in ((module.generator, generator), (module.discriminator, judge)):
         for a, b in zip(mine.parameters(), its.parameters(), strict=True):

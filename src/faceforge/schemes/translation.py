@@ -32,10 +32,9 @@ class TranslationModule(PairedScheme):
 
     The discriminator's loss is eq. 1 of the paper times ``discriminator_weight``; the generator's is
     ``adversarial_weight`` times its own plus ``loss_weight`` times ``loss`` of images in [0, 1] (the published 100 of
-    an L1 in [-1, 1] is 200 here) plus ``feature_weight`` times the difference of
-    the discriminator's maps (``feature_matching``). With both weights 0 the discriminator is neither run nor trained.
-    ``test_dropout`` and ``test_batch_statistics`` keep dropout and batch
-    statistics at test time, as in the paper and the published code.
+    an L1 in [-1, 1] is 200 here) plus ``feature_weight`` times the difference of the discriminator's maps
+    (``feature_matching``). With both weights 0 the discriminator is neither run nor trained. ``test_dropout`` and
+    ``test_batch_statistics`` keep dropout and batch statistics at test time, as in the paper and the published code.
     """
 
     def __init__(
