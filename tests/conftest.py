@@ -24,13 +24,15 @@ def pytest_configure(config):
         simulated.setup()
 
 
-LONG = ("test_processes.py", "test_studio_export.py", "test_resume_elsewhere.py", "test_hostile.py", "test_survival.py")
-LONG += ("test_studio_browser.py", "test_studio_web.py", "test_every_pair.py", "test_results.py", "test_command.py")
+LONG = ["studio_export", "own_code", "habits", "sweeps", "slurm", "cluster", "audit", "processes", "loggers"]
+LONG += ["resume_elsewhere", "hostile", "survival", "studio_workers", "studio_browser", "studio_web", "every_pair"]
+LONG += ["results", "command", "training", "project"]
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first: a worker that begins one last is waited for."""
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    first = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: first.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session", autouse=True)

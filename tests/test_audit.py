@@ -452,6 +452,7 @@ def test_the_command_line(runs, monkeypatch, capsys):
 # Planted copies
 
 
+@pytest.mark.slow
 def test_planted_copies_of_drawn_faces_are_found(tmp_path, monkeypatch):
     """The figure of the benchmark, on one small set and in pixels."""
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path))

@@ -299,6 +299,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_its_parent_uses_wandb(tmp_path):
     """W&B's service of this process, which children would share, keeps the id of the killed one in use."""
     log = offline(tmp_path / "parent")

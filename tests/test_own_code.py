@@ -56,7 +56,9 @@ def rows(folder):
 
 
 @pytest.mark.parametrize(
-    "command", [c if "mine" in c else pytest.param(c, marks=pytest.mark.slow) for c in COMMANDS], ids=lambda c: c[-20:]
+    "command",
+    [c if "model=mine" in c else pytest.param(c, marks=pytest.mark.slow) for c in COMMANDS],
+    ids=lambda c: c[-20:],
 )
 def test_what_the_page_shows_trains(faceforge, tmp_path, command):
     done = faceforge("train", *command.split(), *SMALL["model"], *SMALL["every"], "run_dir=run")
@@ -76,6 +78,7 @@ def test_what_the_page_shows_trains(faceforge, tmp_path, command):
         assert "LOSS/GENERATOR 4" in (tmp_path / "run/shouted.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_of_ones_own_code_is_used_later(faceforge, tmp_path):
     done = faceforge("train", *COMMANDS[2].split(), *SMALL["model"], *SMALL["every"], "run_dir=run")
     assert done.returncode == 0, done.stderr

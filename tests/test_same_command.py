@@ -128,6 +128,7 @@ def test_from_another_folder_with_relative_paths(tmp_path, monkeypatch, capsys):
     assert "continuing at image 8" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_killed_five_times_and_typed_again_it_is_one_run_with_one_wandb_run(tmp_path):
     child.to_the_end(child.new_run(tmp_path / "whole", 100), tmp_path / "log")
     run, dice = tmp_path / "run", random.Random(0)

@@ -96,6 +96,7 @@ def test_what_need_not_worsen_is_told_and_what_should_is_named():
     assert "1, 2.5 of 10 modes left; one of 1, 2.5 people left, means over 4 draws" in page
 
 
+@pytest.mark.slow
 def test_every_score_that_should_worsens_on_drawn_faces(tmp_path, monkeypatch):
     """Grades 3 and 5, 1 and 3 of modes and people, where at 5 all are repeated; small images and few patches."""
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path))

@@ -258,6 +258,7 @@ def is_at_rest(process):
     return abs(memory(process) - before) < 1
 
 
+@pytest.mark.slow
 def test_workers_keep_nothing_of_what_they_are_sent(tmp_path):
     """Not on disk, even if one is killed in the middle of a video, not in memory, and not in what is printed."""
     marker = b"nothing else says this"

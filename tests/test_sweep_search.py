@@ -225,6 +225,7 @@ def test_a_job_that_does_well_or_cannot_reach_its_study_ends_as_any_run(tmp_path
 # ------------------------------------------------------------------------------------------------ the whole
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_by_the_same_command(train_typed, tmp_path):
     words = ["-m", *TINY, *SCORED, "trainer.max_images=16", "hydra/sweeper=optuna", "hydra.sweeper.startup=1"]
     words += ["model.optimizer_g.lr=tag(log,interval(1e-4,1e-2))", "model.objective=hinge,minimax", "run_dir=sweep"]

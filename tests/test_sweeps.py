@@ -44,6 +44,7 @@ def rows_of(printed):
 # ------------------------------------------------------------------------------------------------ the same command
 
 
+@pytest.mark.slow
 def test_the_same_command_skips_finished_jobs_tries_failed_ones_again_and_adds_new_ones(command, tmp_path):
     words = ["-m", *QUICK, "guard.every=1", "run_dir=sweep", "model.optimizer_g.lr=1e-3,1e30,-1"]
     code, printed, _ = command(*words)
