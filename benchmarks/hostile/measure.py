@@ -244,7 +244,7 @@ def open_checkpoints(folder: Path, watch: Watch) -> dict[str, Any]:
     canary, base = folder / "canary", base_checkpoint()
     sound = folder / "sound.ckpt"
     sound.write_bytes(cases.saved(base))
-    shipped = (ROOT / "src/faceforge/studio/drawn.safetensors").read_bytes()
+    shipped = (ROOT / "src/faceforge/studio/drawn/latent_editor.safetensors").read_bytes()
     works = [lambda: checkpoint.load(sound), lambda: open_model(sound)]
     wrong = {f"sound {n}": said for n, work in enumerate(works) if (said := refusal(work)) != "taken"}
     files = {f"{k}.ckpt": v for k, v in cases.hostile_checkpoints(base, str(canary)).items()}

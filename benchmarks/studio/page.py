@@ -39,7 +39,7 @@ from benchmarks.command import FACEFORGE, run
 from benchmarks.hostile import cases
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-Run = Annotated[list[Path] | None, typer.Argument(help="Default: the model of drawn faces that ships.")]
+Run = Annotated[list[Path] | None, typer.Argument(help="Default: the models of drawn faces that ship.")]
 WARM = 20.0  # seconds of load after which memory is expected to be flat
 
 

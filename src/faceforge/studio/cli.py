@@ -9,7 +9,10 @@ import typer
 
 app = typer.Typer()
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, a checkpoint, or an exported model.")]
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder, a checkpoint, an exported model, or drawn:MODEL, which ships."),
+]
 Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, or a folder of images at any depth.")]
 Out = Annotated[Path | None, typer.Option(help="A .png (one grid) or a folder (one file each); default: RUN/made/...")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -202,7 +205,7 @@ def invert(
 def app_(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Runs to use; default: a small model of drawn faces."),
+        typer.Argument(metavar="RUN...", help="Runs to use; default: the small models of drawn faces that ship."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any other address than the default is open to the network.")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -26,7 +26,7 @@ from faceforge.schemes.abilities import Encodes, Generates, Samples
 from faceforge.schemes.base import Scheme
 from faceforge.schemes.latent_space import SPACE, Density, LatentSpace
 from faceforge.schemes.supervised import PairedScheme
-from faceforge.studio import exported
+from faceforge.studio import exported, shipped
 from faceforge.types import Json
 
 Ability = Literal["generate", "walk", "morph", "edit", "invert", "upscale", "translate", "average"]
@@ -180,12 +180,13 @@ class Model:
 
 
 def open_model(path: str | Path, ability: Ability | None = None, trusted: Sequence[str] = ()) -> Model:
-    """The model of a run folder, a checkpoint, an exported .safetensors or its folder.
+    """The model of a run folder, a checkpoint, an exported .safetensors or its folder, or ``drawn:NAME``.
 
     Raises BadInput, also if the model lacks ``ability``.
     """
     path = Path(path)
-    model = (_of_export if exported.is_one(path) else _of_run)(path, trusted)
+    kind = _of_shipped if shipped.is_one(path) else _of_export if exported.is_one(path) else _of_run
+    model = kind(path, trusted)
     model.module.to(devices.best())
     if ability:
         model.require(ability)
@@ -203,6 +204,11 @@ def _of_export(path: Path, trusted: Sequence[str]) -> Model:
     module, space, about, digest = exported.read(path, trusted)
     folder = path if path.is_dir() else path.parent
     return _model(path, folder, about["name"], module, digest, space, trusted)
+
+
+def _of_shipped(path: Path, trusted: Sequence[str]) -> Model:
+    file = shipped.file_of(path)
+    return replace(_of_export(file, trusted), path=path, folder=shipped.MADE / file.stem, name=file.stem)
 
 
 def _model(

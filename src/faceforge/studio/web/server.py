@@ -261,7 +261,7 @@ def _crew(runs: Sequence[Path], settings: Settings) -> Crew:
 
 def _tell_what(runs: Sequence[Path], settings: Settings, crew: Crew) -> None:
     if not runs:
-        _tell("no run was given: using a small model of drawn faces; `faceforge app RUN` uses your own model")
+        _tell("no run was given: using small models of drawn faces; `faceforge app RUN` uses your own")
     if crew.count > 1:
         memory = f", each with about {crew.offer.mebibytes} MiB of its own" if crew.offer.mebibytes else ""
         _tell(f"{crew.count} workers{memory}")

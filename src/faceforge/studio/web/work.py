@@ -21,14 +21,13 @@ from faceforge.errors import BadInput
 from faceforge.io import portable
 from faceforge.schemes.latent_space import Density
 from faceforge.studio import photo as photos
+from faceforge.studio import shipped
 from faceforge.studio.average import ways_of
 from faceforge.studio.model import WATCH, Model, open_model
 from faceforge.studio.translate import takes_lines
 from faceforge.studio.web.handlers import ANSWERS, MOST_FACES, MOST_SECONDS, Ask, answer
 from faceforge.studio.web.workers import Job, Offer, Reply, Setup, Stopped, Watch
 from faceforge.types import Json
-
-DRAWN = Path(__file__).parents[1] / "drawn.safetensors"  # the default model
 
 
 class Alone:
@@ -52,8 +51,8 @@ class Alone:
 
 
 def open_models(runs: Sequence[Path], trusted: Sequence[str]) -> list[Model]:
-    """The models of some runs, ready to answer at once; without runs, that of drawn faces. Raises BadInput."""
-    models = [open_model(run, None, trusted) for run in runs or [DRAWN]]
+    """The models of some runs, ready to answer at once; without runs, those that ship. Raises BadInput."""
+    models = [open_model(run, None, trusted) for run in runs or shipped.files()]
     for model in models:
         if not model.abilities:
             raise BadInput(f"{model.path}: this run supports none of the app's features")
@@ -114,7 +113,7 @@ def _offer(model: Model) -> Json:
         "can": model.abilities,
         "height": model.size[0],
         "width": model.size[1],
-        "drawn": model.path == DRAWN,
+        "drawn": shipped.is_one(model.path),
         "lines": takes_lines(model),
         "attributes": list(model.space.names) if model.has_codes else [],
         "densities": sorted(get_args(Density)) if model.has_codes else [],

@@ -612,8 +612,8 @@ tabs.addEventListener("keydown", (event) => {
   open(panels[(to + panels.length) % panels.length], true);
 });
 
-const drawn = offers.models.some((model) => model.drawn);
+const drawn = offers.models.every((model) => model.drawn);
 document.getElementById("about").textContent = drawn
-  ? "No run was given: this is a small model of drawn faces, not of people. Start the app with your own runs to use them."
+  ? "No run was given: these are small models of drawn faces, not of people. Start the app with your own runs to use them."
   : offers.models.map((model) => `${model.name} (${model.label})`).join(" · ");
 open(panels[0]);
