@@ -36,11 +36,35 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_curves():
-    """Runs draw no curves.png, which takes longer than all else of a tiny run."""
+def _no_curves(_inline):
+    """Runs draw no curves.png, and reports name their charts without drawing them: this takes longer than all else of a
+    tiny run. ``drawn_charts`` draws them.
+    """
+    from markupsafe import Markup
+
+    from faceforge.report import svg
+
+    def named(drawing, name, told, titles=None):
+        return Markup('<svg role="img" aria-label="{}"><desc>{}</desc></svg>').format(name, told)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("faceforge.engine.callbacks.checkpointing.write_curves", lambda folder: None)
+        patch.setattr(svg, "inline", named)
         yield
+
+
+@pytest.fixture(scope="session")
+def _inline():
+    """``svg.inline`` itself."""
+    from faceforge.report import svg
+
+    return svg.inline
+
+
+@pytest.fixture
+def drawn_charts(monkeypatch, _inline):
+    """Charts of reports are drawn, as users see them."""
+    monkeypatch.setattr("faceforge.report.svg.inline", _inline)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -235,6 +235,7 @@ def chromium():
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.usefixtures("drawn_charts")
 def test_the_page_in_a_browser(tmp_path, chromium, width, scheme):
     made = []
     for name, level in (("a run with a rather long name, as people give them", 0), (HOSTILE.replace("/", ""), 1)):

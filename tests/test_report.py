@@ -336,6 +336,7 @@ def numbers(drawn: str) -> list[tuple[float, float]]:
     return list(zip(words[::2], words[1::2], strict=True))
 
 
+@pytest.mark.usefixtures("drawn_charts")
 def test_a_chart_s_points_lie_where_the_values_are():
     panel = charts.Panel("Losses", (charts.thin("loss/a", np.array([0.0, 50, 100]), np.array([1.0, 3, 2])),))
     chart = charts.chart(panel, 200.0)
@@ -349,6 +350,7 @@ def test_a_chart_s_points_lie_where_the_values_are():
     assert back == pytest.approx([1, 3, 2], abs=0.01)
 
 
+@pytest.mark.usefixtures("drawn_charts")
 def test_a_drawing_keeps_no_style_of_its_own_and_no_name_of_another(tmp_path):
     """Colours are the page's; any name of a metric is text; ids differ; the bytes are the same again."""
     rng = np.random.default_rng(0)

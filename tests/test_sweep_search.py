@@ -289,6 +289,7 @@ def swept(tmp_path, count=8):
     return [*rows, broken]
 
 
+@pytest.mark.usefixtures("drawn_charts")
 def test_a_sweep_on_one_page(tmp_path):
     rows = swept(tmp_path)
     page.write_sweep(tmp_path, rows)
