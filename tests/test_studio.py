@@ -23,6 +23,7 @@ from faceforge.data.framing import frame as whole
 from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
+from faceforge.schemes.latent_space import LatentSpace
 from faceforge.schemes.masks import mask_of
 from faceforge.studio import animation, average, command, edit, output, photo, translate, upscale
 from faceforge.studio.command import Request
@@ -468,14 +469,27 @@ def test_a_mask_is_where_faces_change(count, height, width):
     assert mask[..., -1].min() > 0.95
 
 
-def test_a_mask_is_of_the_attributes_with_a_strength(model):
+def test_an_edit_is_where_any_of_its_attributes_shows(model):
     found = model("latent")
     one, two = found.space.names[:2]
-    masks = {name: found.space.mask(found.decode, {name: 1.0}) for name in (one, two)}
-    both = found.space.mask(found.decode, {one: 2.0, two: -0.5})
+    masks = {name: found.space.mask(found.decode, name) for name in (one, two)}
+    both = edit.where(found, found.space, {one: 2.0, two: -0.5}, "orthogonalised")
     assert torch.equal(both, torch.maximum(masks[one], masks[two]))
-    assert torch.equal(found.space.mask(found.decode, {one: 0.3, two: 0.0}), masks[one])
-    assert found.space.mask(found.decode, {one: 0.0}).eq(1).all()
+    assert torch.equal(edit.where(found, found.space, {one: 0.3, two: 0.0}, "orthogonalised"), masks[one])
+    assert edit.where(found, found.space, {one: 0.0}, "orthogonalised") == 1.0
+
+
+def test_where_attributes_show_is_found_once_for_each_space(model, monkeypatch):
+    found, asked_for = model("latent"), []
+    kept = LatentSpace.mask
+    monkeypatch.setattr(LatentSpace, "mask", lambda *a: asked_for.append(a[2:]) or kept(*a))
+    found.masks.clear()
+    one, two = found.space.names[:2]
+    for strengths in ({one: 1.0}, {one: -2.0, two: 1.0}, {two: 0.5}):
+        edit.where(found, found.space, strengths, "logistic")
+    edit.where(found, found.space, {one: 1.0}, "mean_difference")
+    edit.where(found, replace(found.space), {one: 1.0}, "logistic")  # another space, as one that was taught
+    assert asked_for == [(one, "logistic"), (two, "logistic"), (one, "mean_difference"), (one, "logistic")]
 
 
 def test_an_edit_keeps_what_the_code_does_not_see(model):

@@ -27,7 +27,7 @@ from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
 from faceforge.schemes.abilities import Encodes
-from faceforge.schemes.masks import EXAMPLES, Decode, mask_of
+from faceforge.schemes.masks import EXAMPLES, Decode, place_of
 from faceforge.types import Json
 
 Array = NDArray[np.floating[Any]]
@@ -413,15 +413,13 @@ class LatentSpace:
         step = sum((s * known[name].to(z) for name, s in strengths.items()), torch.zeros_like(z))
         return moved(z, step, self.link.code_range)
 
-    def mask(self, decode: Decode, strengths: Mapping[str, float], kind: Kind = "orthogonalised") -> Tensor:
-        """Where attributes show, (1, 1, H, W) from 0 to 1: what a step of 1 along each changes in random faces.
+    def mask(self, decode: Decode, name: str, kind: Kind = "orthogonalised") -> Tensor:
+        """Where an attribute shows, (1, 1, H, W) from 0 to 1: what a step of 1 along it changes in random faces.
 
-        ``decode`` makes images (N, C, H, W) of codes (N, Z). Attributes of strength 0 have no place.
+        ``decode`` makes images (N, C, H, W) of codes (N, Z). Raises BadInput for an unknown attribute.
         """
         z = self.sample("gaussian", EXAMPLES)
-        plain = decode(z)
-        steps = [{name: 1.0} for name, strength in strengths.items() if strength] or [{}]
-        return torch.stack([mask_of(decode(self.edit(z, step, kind)) - plain) for step in steps]).amax(0)
+        return place_of(decode, z, self.edit(z, {name: 1.0}, kind))
 
     def with_attribute(self, name: str, having: Array, lacking: Array) -> LatentSpace:
         """This space plus one attribute, from two sets of codes (N, Z). Raises BadInput for fewer than 3 per set."""

@@ -32,6 +32,14 @@ def mask_of(change: Tensor) -> Tensor:
     return step.square() * (3 - 2 * step)
 
 
+def place_of(decode: Decode, z: Tensor, edited: Tensor) -> Tensor:
+    """The mask (1, 1, H, W) of an edit, from codes of some faces (N, Z) before and after it.
+
+    ``decode`` makes images (N, C, H, W) of codes.
+    """
+    return mask_of(decode(edited) - decode(z))
+
+
 def limited(images: Tensor, plain: Tensor, edited: Tensor, mask: Tensor | float = 1.0) -> Tensor:
     """What an edit makes of images (N, C, H, W) in [-1, 1]: they keep the details that their codes do not capture.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from faceforge.errors import BadInput
@@ -55,10 +56,20 @@ def edit(
     images = photos.to_batch(crops, model)
     z = model.encode(images)
     plain, changed = model.decode(z), model.decode(space.edit(z, strengths, kind))
-    change = space.mask(model.decode, strengths, kind) * (changed - plain)
+    change = where(model, space, strengths, kind) * (changed - plain)
     names = ("photo", "reconstruction", "edited")
     faces = captioned(names, map(to_pictures, (images, plain, changed)))
     return Result(photos.changed(pixels, spots, change), faces)
+
+
+def where(model: Model, space: LatentSpace, strengths: Mapping[str, float], kind: Kind) -> Tensor | float:
+    """Where any of the attributes shows, (1, 1, H, W) from 0 to 1; masks of the model's own space are made once."""
+    kept = model.masks if space is model.space else {}
+    keys = [(name, kind) for name, strength in strengths.items() if strength]
+    for name, _ in keys:
+        if (name, kind) not in kept:
+            kept[name, kind] = space.mask(model.decode, name, kind)
+    return torch.stack([kept[key] for key in keys]).amax(0) if keys else 1.0
 
 
 def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:

@@ -24,7 +24,7 @@ from faceforge.engine import checkpoint, devices
 from faceforge.errors import BadInput
 from faceforge.schemes.abilities import Encodes, Generates, Samples
 from faceforge.schemes.base import Scheme
-from faceforge.schemes.latent_space import SPACE, Density, LatentSpace
+from faceforge.schemes.latent_space import SPACE, Density, Kind, LatentSpace
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.studio import exported, shipped
 from faceforge.types import Json
@@ -120,6 +120,11 @@ class Model:
     def space(self) -> LatentSpace:
         """The latent space that the run stored. Raises BadInput if there is none that matches."""
         return self.carried or LatentSpace.load(self.folder / SPACE, self.digest)
+
+    @cached_property
+    def masks(self) -> dict[tuple[str, Kind], Tensor]:
+        """Where attributes of ``space`` show, by attribute and kind of direction; filled as they are needed."""
+        return {}
 
     @cached_property
     def takes_any_size(self) -> bool:

@@ -15,7 +15,7 @@ from faceforge import counter_rng
 from faceforge.evaluation.generated import decoded
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.latent_space import Kind, LatentSpace, Range, mean_difference, moved
-from faceforge.schemes.masks import EXAMPLES, limited, mask_of
+from faceforge.schemes.masks import EXAMPLES, limited, place_of
 
 SHUFFLED = "shuffled labels"
 HOW: dict[str, str] = {
@@ -48,7 +48,7 @@ class Way:
         """Where the attribute shows, as by ``LatentSpace.mask``."""
         if self.examples is None or not editor.details:
             return 1.0
-        return mask_of(editor.decoded(self.edit(self.examples, attribute, 1.0)) - editor.decoded(self.examples))
+        return place_of(editor.decoded, self.examples, self.edit(self.examples, attribute, 1.0))
 
 
 def ways_of(
