@@ -1,5 +1,6 @@
 """docs/results.md: its rows compose, its records are clean, it is what they give; a row from training to page."""
 
+import copy
 import hashlib
 import json
 import shutil
@@ -105,6 +106,24 @@ def test_committed_records_are_clean():
             grid = ROOT / "docs/results/grids" / found["grid"]["file"]
             assert hashlib.sha256(grid.read_bytes()).hexdigest() == found["grid"]["sha256"]
     assert {path.name for path in (ROOT / "docs/results/grids").glob("*")} <= listed
+
+
+@pytest.mark.parametrize(("crop", "told"), [("c150", " (c150)"), ("center", ", manifest 0000")])
+def test_rows_share_a_table_only_if_their_faces_are_the_same(crop, told):
+    """Otherwise the baselines of one would stand below the other."""
+    names = ["gan-cnn-published-minimax", "gan-cnn-published-minimax-equal"]
+    one = json.loads((ROOT / f"docs/results/records/results/{names[0]}-s1.json").read_text())
+    chosen = [TABLE.rows[name] for name in names]
+    same = list(page.scores(chosen, book.Book({name: {1: one} for name in names}, {}, {})))
+    assert [text.count("PCA 128 Gaussian") for text in same if text.startswith("|")] == [1]
+    other = copy.deepcopy(one)
+    other["evaluation"]["data"] |= {"manifest": "0" * 64, "protocol": {"crop": crop}}
+    apart = list(page.scores(chosen, book.Book({names[0]: {1: one}, names[1]: {1: other}}, {}, {})))
+    tables = [text for text in apart if text.startswith("|")]
+    assert [text.count("PCA 128 Gaussian") for text in tables] == [1, 1]
+    heads = [text for text in apart if text.startswith("###")]
+    assert len(set(heads)) == 2
+    assert told in heads[1]
 
 
 def copied(place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def page(table: Table, book: Book, claims: Mapping[str, Sequence[Claim]], drawn:
     for name, about in table.sections.items():
         rows = [row for row in table.rows.values() if row.section == name]
         parts += [f"## {about['title']}", about["text"].strip(), _claims(claims[name])]
-        parts += list(_scores(rows, book))
+        parts += list(scores(rows, book))
         if name == "GANs":
             parts += list(_equal_time(book))
         parts += list(_steps(rows, book))
@@ -135,16 +136,20 @@ def in_readme(text: str, claims: Mapping[str, Sequence[Claim]]) -> str:
 # -------------------------------------------------------------------------------------------------------------- scores
 
 
-def _scores(rows: Sequence[Row], book: Book) -> Iterator[str]:
-    """For each problem, one or two tables: outputs with a target image, and generated faces."""
-    problems: dict[str, list[tuple[Row, Size, Mapping[int, Record]]]] = {}
+def scores(rows: Sequence[Row], book: Book) -> Iterator[str]:
+    """For each problem and set of faces, one or two tables: outputs with a target image, and generated faces."""
+    problems: dict[tuple[str, str], list[tuple[Row, Size, Mapping[int, Record]]]] = {}
     for row in rows:
         sizes: list[tuple[Size, Mapping[str, Mapping[int, Record]]]] = [("cpu", book.rows), ("full", book.full)]
         for size, found in sizes:
             records = {seed: record for seed, record in found.get(row.name, {}).items() if "evaluation" in record}
             if records:
-                problems.setdefault(problem(next(iter(records.values()))), []).append((row, size, records))
-    for name, entries in problems.items():
+                first = next(iter(records.values()))
+                key = problem(first), first["evaluation"]["data"]["manifest"][:12]
+                problems.setdefault(key, []).append((row, size, records))
+    names = Counter(name for name, _ in problems)
+    for (name, manifest), entries in problems.items():
+        name += f", manifest {manifest}" * (names[name] > 1)
         for kind in ("images", "generated"):
             if table := _table(entries, kind):
                 yield f"### {name}{', generated faces' * (kind == 'generated' and 'generated' not in name.lower())}"
@@ -153,14 +158,16 @@ def _scores(rows: Sequence[Row], book: Book) -> Iterator[str]:
 
 
 def problem(record: Record) -> str:
-    """Task, size and dataset of a record in words: rows with the same share a table."""
+    """Task, size, dataset and crop of a record in words: rows with the same, of the same faces, share a table."""
     data, task = record["evaluation"]["data"], record["evaluation"]["task"]
     told = {key: value for key, value in task.items() if key in ("factor", "kernel", "variant", "source")}
     options = f" ({', '.join(f'{key} {value}' for key, value in told.items())})" if told else ""
     height, width = data["size"]
     colour = "grey" if data["channels"] == 1 else "colour"
     name = str(TASKS.get(task["name"], task["name"]))
-    return f"{name[0].upper()}{name[1:]}{options} at {height}x{width}, {colour}, {data['source']}"
+    crop = data.get("protocol", {}).get("crop", "center")
+    cut = f" ({crop})" * (crop not in ("center", "none"))
+    return f"{name[0].upper()}{name[1:]}{options} at {height}x{width}, {colour}, {data['source']}{cut}"
 
 
 def _table(entries: Sequence[tuple[Row, Size, Mapping[int, Record]]], kind: str) -> str:
