@@ -65,11 +65,13 @@ def edit(
 def where(model: Model, space: LatentSpace, strengths: Mapping[str, float], kind: Kind) -> Tensor | float:
     """Where any of the attributes shows, (1, 1, H, W) from 0 to 1; masks of the model's own space are made once."""
     kept = model.masks if space is model.space else {}
-    keys = [(name, kind) for name, strength in strengths.items() if strength]
-    for name, _ in keys:
-        if (name, kind) not in kept:
-            kept[name, kind] = space.mask(model.decode, name, kind)
-    return torch.stack([kept[key] for key in keys]).amax(0) if keys else 1.0
+    shown = []
+    for name, strength in strengths.items():
+        if strength:
+            if (name, kind) not in kept:
+                kept[name, kind] = space.mask(model.decode, name, kind)
+            shown.append(kept[name, kind])
+    return torch.stack(shown).amax(0) if shown else 1.0
 
 
 def teach(model: Model, name: str, having: Path, lacking: Path) -> LatentSpace:
