@@ -153,9 +153,8 @@ def on_the_page(folder: Path) -> dict[str, int]:
     from faceforge.errors import BadInput
     from faceforge.studio.model import open_model
     from faceforge.studio.web.handlers import NO_FACE, Ask, answer
-    from faceforge.studio.web.work import DRAWN
 
-    model, told = open_model(DRAWN, None, ()), Counter[str](page_faces=0, page_no_face=0, page_refused=0)
+    model, told = open_model("drawn:latent_editor"), Counter[str](page_faces=0, page_no_face=0, page_refused=0)
     for path in sorted(folder.iterdir()):
         try:
             answer("faces", model, Ask({}, [path.read_bytes()]))
