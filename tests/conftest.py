@@ -61,10 +61,12 @@ def _inline():
     return svg.inline
 
 
-@pytest.fixture
-def drawn_charts(monkeypatch, _inline):
-    """Charts of reports are drawn, as users see them."""
-    monkeypatch.setattr("faceforge.report.svg.inline", _inline)
+@pytest.fixture(scope="module")
+def drawn_charts(_inline):
+    """Charts of reports are drawn, as users see them, from here to the end of the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("faceforge.report.svg.inline", _inline)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

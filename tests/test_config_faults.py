@@ -235,7 +235,7 @@ def test_a_huge_sweep_is_checked_value_by_value():
     [
         ("seed=range(3,1)", "seed=range(3,1): must name 1 to 10,000 values"),
         ("seed=range(1,3,0)", "seed=range(1,3,0): "),
-        ("experiment=glob(x*)", "experiment=glob(x*): matches no choice; there are demo, latent_sharp, "),
+        ("experiment=glob(x*)", "experiment=glob(x*): matches no choice; there are demo, drawn/conv_superres, "),
         ("seed=glob(*)", "seed=glob(*): matches no choice; it is no group"),
         (
             "model.optimizer_g.lr=interval(0,1)",

@@ -399,6 +399,7 @@ def test_shares_in_words(share, said):
     assert summary.of(share).startswith(said)
 
 
+@pytest.mark.usefixtures("drawn_charts")
 @settings(deadline=None)  # the first drawing loads fonts
 @given(
     arrays(np.float32, st.integers(1, 60), elements=st.floats(-1000, 1000, width=32)),
@@ -420,6 +421,7 @@ def test_histograms_hold_every_value(values, scale, random):
     assert len(bars) == sum(len(parts.split(", ")) for *_, parts in told)
 
 
+@pytest.mark.usefixtures("drawn_charts")
 def test_histogram_by_hand():
     values = np.float32([0, 0, 12.75, 254, 255, 300, np.nan])
     page = Page(histogram(Measure("x", "Light", "of 255", 0, 255), values, np.uint8([0, 1, 0, 0, 0, 2, 0])).drawing)
