@@ -27,7 +27,7 @@ app: $(READY) ## Open the app in the browser; RUNS="runs/a runs/b" uses your run
 unexport PYTHONDONTWRITEBYTECODE
 
 test: export OMP_NUM_THREADS ?= 1
-test: $(READY) ## Run the daily tests (six to ten minutes on 2 cores), one thread per process
+test: $(READY) ## Run the daily tests (six to thirteen minutes on 2 cores), one thread per process
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'simulated and not slow' $(ARGS) $$(grep -l 'mark.simulated' tests/test_*.py)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
