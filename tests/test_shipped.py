@@ -49,7 +49,7 @@ def test_results_go_below_the_current_folder(tmp_path, monkeypatch):
     assert made.relative_to(tmp_path).parts[:3] == ("runs", "drawn", "dcgan_conventional")
 
 
-def test_colours_of_a_drawn_face_are_nearer_than_grey(tmp_path, models):
+def test_colours_of_a_drawn_face_are_nearer_than_grey(tmp_path):
     face = Drawn(count=50).read(3, (96, 96))
     Image.fromarray(face).convert("L").save(tmp_path / "grey.png")
     out = tmp_path / "colour.png"

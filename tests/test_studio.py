@@ -488,7 +488,9 @@ def test_where_attributes_show_is_found_once_for_each_space(model, monkeypatch):
     for strengths in ({one: 1.0}, {one: -2.0, two: 1.0}, {two: 0.5}):
         edit.where(found, found.space, strengths, "logistic")
     edit.where(found, found.space, {one: 1.0}, "mean_difference")
-    edit.where(found, replace(found.space), {one: 1.0}, "logistic")  # another space, as one that was taught
+    taught = replace(found.space)
+    for _ in range(2):
+        edit.where(found, taught, {one: 1.0}, "logistic")
     assert asked_for == [(one, "logistic"), (two, "logistic"), (one, "mean_difference"), (one, "logistic")]
 
 

@@ -239,16 +239,17 @@ def base_checkpoint() -> dict[str, Any]:
 def open_checkpoints(folder: Path, watch: Watch) -> dict[str, Any]:
     """Every hostile checkpoint and export through the doors of those who use a run."""
     from faceforge.engine import checkpoint
+    from faceforge.studio import shipped
     from faceforge.studio.model import open_model
 
     canary, base = folder / "canary", base_checkpoint()
     sound = folder / "sound.ckpt"
     sound.write_bytes(cases.saved(base))
-    shipped = (ROOT / "src/faceforge/studio/drawn/latent_editor.safetensors").read_bytes()
+    own = shipped.files()["drawn:latent_editor"].read_bytes()
     works = [lambda: checkpoint.load(sound), lambda: open_model(sound)]
     wrong = {f"sound {n}": said for n, work in enumerate(works) if (said := refusal(work)) != "taken"}
     files = {f"{k}.ckpt": v for k, v in cases.hostile_checkpoints(base, str(canary)).items()}
-    files |= {f"{k}.safetensors": v for k, v in cases.hostile_exports(shipped, str(canary)).items()}
+    files |= {f"{k}.safetensors": v for k, v in cases.hostile_exports(own, str(canary)).items()}
     watch.on = True
     for name, content in files.items():
         path = folder / name

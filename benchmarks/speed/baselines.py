@@ -65,7 +65,7 @@ def gan(module: AdversarialModule, batch: dict[str, Tensor]) -> Step:
         loss = discriminator_loss(own.objective, discriminator(seen), discriminator(made))
         if number % own.penalty_every == 0:
             for weight, images in ((own.r1_gamma, seen), (own.r2_gamma, made)):
-                if gamma := own._gamma(weight, real):
+                if gamma := own.gamma(weight, real):
                     loss = loss + 0.5 * gamma * own.penalty_every * gradient_penalty(discriminator, images)
         advance(d, loss)
         discriminator.requires_grad_(False)

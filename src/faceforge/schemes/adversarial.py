@@ -167,14 +167,15 @@ class AdversarialModule(Samples):
         self.means.add(**{"loss/discriminator": loss})
         self.means.keep("logits", real_logits, fake_logits)
         for name, weight, seen in (("r1", self.r1_gamma, real_seen), ("r2", self.r2_gamma, fake_seen)):
-            gamma = self._gamma(weight, real) if penalise else 0.0
+            gamma = self.gamma(weight, real) if penalise else 0.0
             if gamma:
                 penalty = gradient_penalty(self.discriminator, seen)  # not compiled: it is differentiated twice
                 self.means.add(**{f"penalty/{name}": penalty})
                 loss = loss + 0.5 * gamma * self.penalty_every * penalty
         return loss
 
-    def _gamma(self, weight: Amount | None, real: Tensor) -> float:
+    def gamma(self, weight: Amount | None, real: Tensor) -> float:
+        """The weight of a penalty at this moment, for a batch (B, C, H, W) of this rank."""
         if weight is None:
             return GAMMA * real.shape[-2] * real.shape[-1] / (len(real) * self.world)
         return at(weight, self.clock.images)

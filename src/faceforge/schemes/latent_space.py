@@ -267,7 +267,7 @@ def orthogonalised(differences: Array, normals: Array) -> Array:
 # ------------------------------------------------------------------------------------------------------------ the space
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LatentSpace:
     """Densities and directions of the codes of one checkpoint.
 

@@ -63,14 +63,14 @@ def edit(
 
 
 def where(model: Model, space: LatentSpace, strengths: Mapping[str, float], kind: Kind) -> Tensor | float:
-    """Where any of the attributes shows, (1, 1, H, W) from 0 to 1; masks of the model's own space are made once."""
-    kept = model.masks if space is model.space else {}
+    """Where any of the attributes shows, (1, 1, H, W) from 0 to 1; each is found once."""
     shown = []
     for name, strength in strengths.items():
         if strength:
-            if (name, kind) not in kept:
-                kept[name, kind] = space.mask(model.decode, name, kind)
-            shown.append(kept[name, kind])
+            key = (space, name, kind)
+            if key not in model.masks:
+                model.masks[key] = space.mask(model.decode, name, kind)
+            shown.append(model.masks[key])
     return torch.stack(shown).amax(0) if shown else 1.0
 
 

@@ -122,8 +122,8 @@ class Model:
         return self.carried or LatentSpace.load(self.folder / SPACE, self.digest)
 
     @cached_property
-    def masks(self) -> dict[tuple[str, Kind], Tensor]:
-        """Where attributes of ``space`` show, by attribute and kind of direction; filled as they are needed."""
+    def masks(self) -> dict[tuple[LatentSpace, str, Kind], Tensor]:
+        """Where attributes of a space show, by space, attribute and kind of direction; filled as they are needed."""
         return {}
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Small models of drawn faces that ship with faceforge: ``drawn:NAME`` wherever a command takes a run."""
+"""Small models of drawn faces that ship with faceforge: ``drawn:NAME`` wherever the studio takes a run."""
 
 from __future__ import annotations
 

@@ -614,6 +614,6 @@ tabs.addEventListener("keydown", (event) => {
 
 const drawn = offers.models.every((model) => model.drawn);
 document.getElementById("about").textContent = drawn
-  ? "No run was given: these are small models of drawn faces, not of people. Start the app with your own runs to use them."
+  ? "These are small models of drawn faces, not of people. Start the app with your own runs to use them."
   : offers.models.map((model) => `${model.name} (${model.label})`).join(" · ");
 open(panels[0]);
