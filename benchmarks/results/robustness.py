@@ -128,6 +128,8 @@ SPEED = {
     "ranks2_over_1": "Images/s of two single-threaded processes over one",
     "ranks2_over_1.torchrun": "... of two that torchrun started, over one",
     "ranks2_over_1.half_batch_alone": "... one process on half the batch, as each of the two has, over one",
+    "ranks2_over_1.two_runs": "... two separate runs at the same time, each on half the batch, over one",
+    "ranks2_over_two_runs": "Two processes over two such runs: what sharing a batch costs",
 }
 LARGE = {
     "start_200000_over_2000": "CPU time to the first batch with a warm cache, 200,000 pictures over 2,000",

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
@@ -552,44 +553,62 @@ def memory(number: int = 200_000, place: Place = None) -> None:
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
-def ranked(folder: Path, processes: int, batch: int, steps: int, by_torchrun: bool = False) -> tuple[float, float]:
-    """Best images a second between two logs of a run with so many single-threaded processes; cores others used."""
-    name = f"ranks{processes}{'-torchrun' * by_torchrun}"
-    words = [*common(folder, name, 300), f"trainer.processes={processes}", f"trainer.max_images={batch * steps}"]
-    words += [
-        f"data.batch_size={batch}",
-        "model.val_samples=0",
-        f"trainer.log_every={8 * batch}",
-        "trainer.sample_every=1000000",
-    ]
-    words += ["trainer.checkpoint_every=1000000"]
+def ranked(
+    folder: Path, processes: int, batch: int, steps: int, by_torchrun: bool = False, runs: int = 1
+) -> tuple[float, float]:
+    """Best images a second between two logs of a run with so many single-threaded processes, summed over ``runs`` that
+    train at the same time; cores others used.
+    """
+    names = [f"ranks{processes}{'-torchrun' * by_torchrun}{n or ''}" for n in range(runs)]
+    settings = [f"trainer.processes={processes}", f"trainer.max_images={batch * steps}", f"data.batch_size={batch}"]
+    settings += ["model.val_samples=0", f"trainer.log_every={8 * batch}"]
+    settings += ["trainer.sample_every=1000000", "trainer.checkpoint_every=1000000"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     agent = [*TORCHRUN, f"--nproc-per-node={processes}", str(ROOT / "train.py")]
-    command = [*(agent if by_torchrun else [*FACEFORGE, "train"]), *words]
+    command = agent if by_torchrun else [*FACEFORGE, "train"]
+
+    def train(name: str) -> None:
+        words = [*command, *common(folder, name, 300), *settings]
+        subprocess.run(words, check=True, capture_output=True, env=environment)
 
     def work() -> None:
-        subprocess.run(command, check=True, capture_output=True, env=environment)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(train, names))
 
     _, others = timed_alone(work)
-    lines = (folder / name / "metrics.csv").read_text().splitlines()
+    return sum(best_rate(folder / name / "metrics.csv") for name in names), others
+
+
+def best_rate(metrics: Path) -> float:
+    """The most images a second between two logs, but for the first."""
+    lines = metrics.read_text().splitlines()
     column = lines[0].split(",").index("images_per_second")
-    rates = [float(cells[column]) for cells in (line.split(",") for line in lines[1:]) if cells[column]]
-    return max(rates[1:]), others
+    return max([float(cells[column]) for cells in (line.split(",") for line in lines[1:]) if cells[column]][1:])
 
 
 @app.command()
 def ranks(rounds: Rounds = 3, steps: int = 64, place: Place = None) -> None:
-    """ranks2_over_1: two single-threaded processes over one, images a second on the wall, by us and by torchrun."""
-    works = {"one": (1, 32), "two": (2, 32), "two by torchrun": (2, 32), "one on a half": (1, 16)}  # processes, batch
+    """ranks2_over_1: two single-threaded processes over one, images a second on the wall, by us and by torchrun; beside
+    two runs on half a batch that know nothing of each other, which is what the machine's cores give.
+    """
+    works: dict[str, tuple[Any, ...]] = {  # processes, batch, by torchrun, runs at the same time
+        "one": (1, 32, False, 1),
+        "two": (2, 32, False, 1),
+        "two by torchrun": (2, 32, True, 1),
+        "one on a half": (1, 16, False, 1),
+        "two runs on halves": (1, 16, False, 2),
+    }
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     with place_of(place) as folder:
         for _ in range(rounds):
-            for name, (processes, batch) in works.items():
-                found[name].append(ranked(folder, processes, batch, steps, "torchrun" in name))
+            for name, (processes, batch, by_torchrun, runs) in works.items():
+                found[name].append(ranked(folder, processes, batch, steps, by_torchrun, runs))
     best = {name: max(rate for rate, _ in rates) for name, rates in found.items()}
     tell("ranks2_over_1", best["two"] / best["one"], images_per_second_and_others=found)
     tell("ranks2_over_1.torchrun", best["two by torchrun"] / best["one"])
     tell("ranks2_over_1.half_batch_alone", best["one on a half"] / best["one"])
+    tell("ranks2_over_1.two_runs", best["two runs on halves"] / best["one"])
+    tell("ranks2_over_two_runs", best["two"] / best["two runs on halves"])
 
 
 @app.command(name="all")

@@ -183,6 +183,27 @@ def evaluate(
 
 
 @app.command()
+def ema(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a GAN trained with model.ema_kept.")],
+    length: Annotated[
+        list[float] | None,
+        typer.Option(help="Relative to the training, 0.1 is about its last tenth; repeat it. Default: nine lengths."),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", help="Maximum number of faces for each length.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of generated faces and of the validation faces.")] = 0,
+    data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
+    trusted_packages: Annotated[
+        list[str] | None, typer.Option(help="Your own package, if the run's configuration names one.")
+    ] = None,
+) -> None:
+    """Choose how long a GAN's generator is averaged, after the training; writes RUN/checkpoints/ema.ckpt."""
+    from faceforge.evaluation import averaging
+
+    options = averaging.Options(run, tuple(length or ()), count, seed, data_root, tuple(trusted_packages or ()))
+    averaging.choose(options)
+
+
+@app.command()
 def score(
     generated: Annotated[
         Path, typer.Argument(metavar="GENERATED", help="A folder, zip or tar of pictures, or an .npz of uint8.")

@@ -93,6 +93,16 @@ def _record(folder: Path, new: str) -> None:
         beside.write_text("\n".join([*lines, new, ""]))
 
 
+def write_beside(checkpoint: Json, path: Path) -> None:
+    """Write the dict of another checkpoint of this folder, changed, as ``path``, atomically. Raises OSError."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    _require_space(path.parent, buffer.getbuffer().nbytes)
+    with atomic_path(path) as beside:
+        beside.write_bytes(buffer.getvalue())
+        _record(path.parent, hashlib.sha256(buffer.getvalue()).hexdigest())
+
+
 def link(source: Path, target: Path) -> None:
     """Give ``source`` a second name atomically (a copy if the file system has no links)."""
     beside = temporary(target)

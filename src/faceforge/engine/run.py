@@ -92,11 +92,11 @@ class Run:
         lines = ["id,reason", *(f"{_cell(i)},{_cell(reason)}" for i, reason in skipped)]
         write_atomic(self.folder / "skipped.csv", "\n".join(lines) + "\n")
 
-    def cut_samples(self, images: int) -> None:
-        """Remove the grids after the clock's position."""
-        for grid in (self.folder / "samples").glob("*.png"):
-            if grid.stem.isdigit() and int(grid.stem) > images:
-                grid.unlink()
+    def cut_after(self, images: int) -> None:
+        """Remove the grids, and the averages, after the clock's position."""
+        for path in [*self.folder.glob("samples/*.png"), *self.folder.glob("averages/*.safetensors")]:
+            if path.stem.isdigit() and int(path.stem) > images:
+                path.unlink()
 
 
 def make_folder(config: Mapping[str, Any]) -> Path:

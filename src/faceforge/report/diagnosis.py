@@ -32,6 +32,10 @@ FIGURES: dict[str, tuple[str, str]] = {
         "Checkerboard",
         "Periodic patterns, relative to real faces. 1: none. 4: usual at the start. Above 5: visible.",
     ),
+    "val/overfitting": (
+        "Overfitting of the discriminator",
+        "0: new faces look as real to it as training faces. 1: as generated ones. Above 0.6 it is augmented more.",
+    ),
     "discriminator/saturation": (
         "Discriminator saturation",
         "Share of faces judged correctly with certainty. Near 1 it teaches little.",

@@ -76,6 +76,11 @@ class Report(Facts):
         return (pictures.large(self.folder, line[-1].images) or line[-1]) if line else None
 
     @property
+    def seen(self) -> pictures.Picture | None:
+        """What the discriminator was last shown."""
+        return pictures.named(self.folder / "seen.png", self.images)
+
+    @property
     def tables(self) -> list[Table]:
         """Of the evaluation."""
         return tables(self.evaluation)

@@ -42,13 +42,17 @@ def time_line(folder: Path, count: int = GRIDS, budget: int = STRIP_BYTES) -> li
 
 def large(folder: Path, images: int) -> Picture | None:
     """The grid at `images` as it is, or re-encoded where its file is too heavy for a page."""
-    path = folder / "samples" / f"{images:09d}.png"
-    grid = _open(path)
-    if grid is None:
+    return named(folder / "samples" / f"{images:09d}.png", images)
+
+
+def named(path: Path, images: int) -> Picture | None:
+    """A grid as it is, or re-encoded where its file is too heavy for a page; None if it cannot be read."""
+    picture = _picture(path)
+    if picture is None:
         return None
     if path.stat().st_size <= LARGE_BYTES:
-        return Picture(images, *grid[1].size, _uri(path.read_bytes(), "png"))
-    return small(images, grid[1])
+        return Picture(images, *picture.size, _uri(path.read_bytes(), "png"))
+    return small(images, picture)
 
 
 def last(folder: Path) -> tuple[int, Image.Image] | None:
@@ -70,9 +74,14 @@ def _evenly(paths: Sequence[Path], count: int) -> list[Path]:
 
 
 def _open(path: Path) -> tuple[int, Image.Image] | None:
+    picture = _picture(path)
+    return None if picture is None else (int(path.stem), picture)
+
+
+def _picture(path: Path) -> Image.Image | None:
     try:
         with Image.open(path) as picture:
-            return int(path.stem), picture.convert("RGB")
+            return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from faceforge import counter_rng
 from faceforge.data.datamodule import Batch, FaceData
-from faceforge.diffaugment import augment, uniforms_needed
 from faceforge.errors import BadInput
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty, terms
 from faceforge.metrics import health
@@ -20,9 +21,12 @@ from faceforge.networks.projected import ProjectedDiscriminator
 from faceforge.schedules import Amount, Moving, RateSchedule, at, by_clock
 from faceforge.schemes import ema
 from faceforge.schemes.abilities import Samples
+from faceforge.schemes.augmentation import Adaptive, Augmentation, overfitting
 from faceforge.schemes.base import Example, Kind, Optimizer, optimizer_of
+from faceforge.schemes.power_averages import FOLDER, PowerAverages
 from faceforge.schemes.running_means import RunningMeans
 from faceforge.schemes.scales import into, out_of
+from faceforge.types import Json
 
 GAMMA = 2e-4
 
@@ -35,10 +39,14 @@ class AdversarialModule(Samples):
     the averaged generator, whose half-life is in images. With ``reuse_fakes`` the generator step reuses the fakes of
     the discriminator step, as in the PyTorch tutorial, which saves one pass through the generator.
 
+    ``ema_kept`` are lengths of further averages of the generator, stored with every checkpoint, by which an average of
+    any length can be had afterwards (`faceforge.schemes.power_averages`).
+
     Penalties, ``ema_half_life``, ``beta2`` of both optimisers (None: their own) and ``augment_strength``, the share of
-    images that are augmented, may move with the clock (`faceforge.schedules.Moving`). A penalty of None is ``GAMMA``
-    times the pixels of an image over the images of a batch, as StyleGAN2-ADA starts from (Karras et al. 2020, arXiv
-    2006.06676, appendix D).
+    images that are augmented, may move with the clock (`faceforge.schedules.Moving`); ``augment_strength`` may also
+    follow the overfitting of the discriminator (`faceforge.schemes.augmentation.Adaptive`). A penalty of None is
+    ``GAMMA`` times the pixels of an image over the images of a batch, as StyleGAN2-ADA starts from (Karras et al. 2020,
+    arXiv 2006.06676, appendix D).
     """
 
     monitor: tuple[str, str] = ("val/kid", "min")
@@ -64,22 +72,22 @@ class AdversarialModule(Samples):
         reuse_fakes: bool,
         schedule: RateSchedule | None = None,
         beta2: Amount | None = None,
-        augment_strength: Amount = 1.0,
+        augment_strength: Amount | Adaptive | Literal["adaptive"] = 1.0,
+        ema_kept: Sequence[float] = (),
     ) -> None:
         super().__init__(seed)
         if discriminator_steps < 1 or penalty_every < 1:
             raise ValueError("model.discriminator_steps and model.penalty_every must be at least 1")
         self.generator, self.discriminator = generator, discriminator
         self.average = ema.averaged_copy(generator)
+        self.powers = PowerAverages(generator, ema_kept) if ema_kept else None
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.objective: Objective = objective
         self.paired = terms(objective).paired
         self.means = RunningMeans(logits=partial(health.of_discriminator, objective))
-        self.discriminator_steps = discriminator_steps
+        self.discriminator_steps, self.penalty_every, self.period = discriminator_steps, penalty_every, penalty_every
         self.r1_gamma, self.r2_gamma, self.beta2 = r1_gamma, r2_gamma, beta2
-        self.penalty_every = self.period = penalty_every
-        self.augment_policy, self.augment_strength = ",".join(augment_policy), augment_strength
-        self._augment_draws, self._strength = uniforms_needed(self.augment_policy), 1.0  # strength: of this batch
+        self.augmentation = Augmentation(augment_policy, augment_strength)
         self.clip_norm, self.rates = clip_norm, by_clock(schedule)
         self.ema_half_life, self.ema_ramp = ema_half_life, ema_ramp
         self.val_samples, self.reuse_fakes = val_samples, reuse_fakes
@@ -105,7 +113,7 @@ class AdversarialModule(Samples):
         """As Scheme.begin_batch."""
         super().begin_batch()
         images = self.clock.images
-        self._strength = at(self.augment_strength, images)
+        self.augmentation.begin(images)
         if self.beta2 is not None:
             for group in self._groups():
                 group["betas"] = (group["betas"][0], at(self.beta2, images))
@@ -116,11 +124,10 @@ class AdversarialModule(Samples):
             "r1_gamma": self.r1_gamma,
             "r2_gamma": self.r2_gamma,
             "beta2": self.beta2,
-            "augment_strength": self.augment_strength,
             "ema_half_life": self.ema_half_life,
         }
         moving = {name: amount.at(self.clock.images) for name, amount in named.items() if isinstance(amount, Moving)}
-        return {**super().scheduled(), **moving}
+        return {**super().scheduled(), **moving, **self.augmentation.moving(self.clock.images)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One training step: the discriminator and, if due, the generator."""
@@ -142,6 +149,8 @@ class AdversarialModule(Samples):
             half_life = at(self.ema_half_life, self.clock.images)
             keep = ema.decay(images * self.discriminator_steps, self.clock.images, half_life, self.ema_ramp)
             ema.update(self.average, self.generator, keep)
+            if self.powers is not None:
+                self.powers.update(self.generator, images * self.discriminator_steps, self.clock.images)
 
     def _discriminator_step(
         self,
@@ -208,14 +217,13 @@ class AdversarialModule(Samples):
 
     def _seen(self, images: Tensor, purpose: str, position: range, rows: slice) -> Tensor:
         """The discriminator's input for some rows of a batch: augmented, in its own range."""
-        if self._augment_draws:
-            uniforms = self.noise(f"augment/{purpose}", position, (self._augment_draws,), "uniform")
-            augmented = augment(images, self.augment_policy, uniforms[rows])
-            if self._strength < 1:
-                chosen = self.noise(f"augment/{purpose}/chosen", position, (1, 1, 1), "uniform")[rows] < self._strength
-                augmented = torch.where(chosen, augmented, images)
-            images = augmented
-        return into(self.discriminator, images)
+        return into(self.discriminator, self._augmented(images, purpose, position, rows))
+
+    def _augmented(self, images: Tensor, purpose: str, position: range, rows: slice = slice(None)) -> Tensor:
+        def uniforms(name: str, shape: tuple[int, ...]) -> Tensor:
+            return self.noise(f"augment/{purpose}{name}", position, shape, "uniform")[rows]
+
+        return self.augmentation(images, uniforms)
 
     def _z(self, purpose: str, counters: range | Tensor) -> Tensor:
         return self.noise(purpose, counters, self.latent_shape, self.latent)
@@ -259,11 +267,63 @@ class AdversarialModule(Samples):
         real, fake = data.images("val", chosen), self.sample(self.val_samples)
         if self._score is None:
             self._score = KidMonitor(real.to(self.device), features=self.score_features().for_training())
-        return {"val/kid": self._score(fake).value, **health.of_generated(fake, real)}
+        scores = {"val/kid": self._score(fake).value, **health.of_generated(fake, real)}
+        if self.augmentation.adaptive:
+            scores["val/overfitting"] = self._overfitting(data, real)
+        return scores
+
+    @torch.no_grad()
+    def _overfitting(self, data: FaceData, held_out: Tensor) -> float:
+        """As ``augmentation.overfitting``, of training faces, validation faces and faces of the generator, all
+        augmented as in training.
+        """
+        count = len(held_out)
+        chosen = counter_rng.permutation(self.seed, "val/overfitting", 0, data.counts["train"])[:count]
+        sets = data.images("train", chosen), held_out, self.sample(count, averaged=False)
+        with self.evaluating(self.discriminator) as judge:
+            logits = [
+                torch.cat([judge(into(judge, part)).flatten() for part in faces.split(data.batch_size)])
+                for faces in (self._augmented(faces.to(self.device), "val", range(len(faces))) for faces in sets)
+            ]
+        return overfitting(*logits)
+
+    def after_validation(self, scores: dict[str, float]) -> None:
+        """Move the strength of the augmentation."""
+        if self.augmentation.adaptive and "val/overfitting" in scores:
+            self.augmentation.adaptive.follow(scores["val/overfitting"], self.clock.images)
+
+    def store_beside(self, folder: Path) -> None:
+        """As Scheme.store_beside."""
+        if self.powers is not None and self.clock.images:
+            self.powers.store(folder / FOLDER, self.clock.images)
+
+    def on_save_checkpoint(self, checkpoint: Json) -> None:
+        """As Scheme.on_save_checkpoint."""
+        super().on_save_checkpoint(checkpoint)
+        if self.augmentation.adaptive:
+            checkpoint["augment"] = self.augmentation.adaptive.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: Json) -> None:
+        """As Scheme.on_load_checkpoint."""
+        super().on_load_checkpoint(checkpoint)
+        if self.augmentation.adaptive and "augment" in checkpoint:
+            self.augmentation.adaptive.load_state_dict(checkpoint["augment"])
 
     def pictures(self, data: FaceData) -> Tensor:
         """64 faces from fixed noise."""
         return self.sample(64)
+
+    @torch.no_grad()
+    def seen(self, data: FaceData) -> Tensor | None:
+        """As Scheme.seen: 32 training faces above 32 generated ones, augmented."""
+        self.augmentation.begin(self.clock.images)
+        if not self.augmentation.active:
+            return None
+        count = min(32, data.counts["train"])
+        chosen = counter_rng.permutation(self.seed, "seen", 0, data.counts["train"])[:count]
+        sets = {"real": data.images("train", chosen), "fake": self.sample(count, averaged=False)}
+        shown = [self._augmented(faces.to(self.device), name, range(count)) for name, faces in sets.items()]
+        return torch.cat(shown).clamp(-1, 1).cpu()
 
     def networks(self, data: FaceData) -> dict[str, Example]:
         """Generator and discriminator with example inputs of batch 1."""

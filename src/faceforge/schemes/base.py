@@ -251,6 +251,9 @@ class Scheme(pl.LightningModule):
         self.means.load_state_dict(checkpoint["means"])
         self.end, self.framing = checkpoint["end"], checkpoint["framing"]
 
+    def store_beside(self, folder: Path) -> None:
+        """Write what a run keeps of every checkpoint into its ``folder``, on the main rank."""
+
     def after_validation(self, scores: dict[str, float]) -> None:
         """React to validation scores: learning rates, early stopping."""
 
@@ -280,6 +283,10 @@ class Scheme(pl.LightningModule):
     def pictures(self, data: FaceData) -> Tensor:
         """(N, C, H, W) in [-1, 1]: the same fixed inputs each time, for the grids over time."""
         raise NotImplementedError
+
+    def seen(self, data: FaceData) -> Tensor | None:
+        """(N, C, H, W) in [-1, 1]: what a discriminator is shown at present, if it is not the faces themselves."""
+        return None
 
     def networks(self, data: FaceData) -> dict[str, Example]:
         """The networks by name, each with an example of every input, for the report's diagram."""

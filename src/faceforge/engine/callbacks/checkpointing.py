@@ -58,6 +58,7 @@ class Checkpointing(ClockCallback):
             if trainer.is_global_zero:
                 if session.best and session.best["images"] == module.clock.images:
                     self._keep_best()
+                module.store_beside(session.run.folder)
                 self._draw_curves()
                 self._update_record(module)
 
