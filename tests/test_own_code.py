@@ -50,6 +50,26 @@ def faceforge(site, tmp_path):
     return run
 
 
+FORKING = """
+import contextlib, json, os, sys
+from faceforge import cli, config
+import faceforge.engine.training
+
+for number, words in enumerate(json.loads(sys.argv.pop())):
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        continue
+    sys.argv[1:] = words
+    with open(f"{number}.out", "w") as out, open(f"{number}.err", "w") as err:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                cli.run()
+            except SystemExit as end:
+                open(f"{number}.code", "w").write(str(end.code or 0))
+    os._exit(0)
+"""
+
+
 def rows(folder):
     with (folder / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
@@ -93,8 +113,9 @@ def test_a_run_of_ones_own_code_is_used_later(faceforge, tmp_path):
 
 
 def test_wrong_words_for_ones_own_code_are_one_line(faceforge, tmp_path):
+    """Each in a process of its own, forked after the imports."""
     own = ["--config-dir", "my_conf", "trusted_packages=[my_faces]"]
-    for words, said in [
+    cases = [
         ([*own, "model=mien"], "model: there is no 'mien'; did you mean 'mine'?"),
         (
             [*own, "data=stripes", "data.source.cuont=3"],
@@ -105,11 +126,14 @@ def test_wrong_words_for_ones_own_code_are_one_line(faceforge, tmp_path):
         (["--config-dir", "mine", "data=stripes"], "--config-dir: mine must be a folder of yaml files"),
         (["hydra.searchpath=[mine]", "seed=1"], "hydra.searchpath: mine must be a folder of yaml files"),
         (["hydra/launcher=jolib", "-m", "seed=1,2"], "hydra/launcher: there is no 'jolib'; "),
-    ]:
-        done = faceforge("train", *words, "run_dir=run")
-        assert (done.returncode, done.stdout) == (2, ""), words
-        assert done.stderr.startswith(f"faceforge: {said}"), done.stderr
-        assert done.stderr.count("\n") == 1
+    ]
+    done = faceforge(json.dumps([["train", *words, "run_dir=run"] for words, _ in cases]), code=FORKING)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    for number, (words, said) in enumerate(cases):
+        code, out, err = ((tmp_path / f"{number}.{kind}").read_text() for kind in ("code", "out", "err"))
+        assert (code, out) == ("2", ""), words
+        assert err.startswith(f"faceforge: {said}"), err
+        assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
