@@ -557,7 +557,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 def ranked(
     folder: Path, processes: int, batch: int, steps: int, by_torchrun: bool = False, runs: int = 1
 ) -> tuple[float, float]:
-    """Median images a second between two logs of a run with so many single-threaded processes, summed over ``runs`` that
+    """Median images a second between logs of a run with so many single-threaded processes, summed over ``runs`` that
     train at the same time; cores others used.
     """
     names = [f"ranks{processes}{'-torchrun' * by_torchrun}{n or ''}" for n in range(runs)]
