@@ -388,14 +388,12 @@ def fsync(handle):
     real(handle)
 os.fsync = fsync
 """
-REFUSALS = [("ENOSYS", "1"), ("EINVAL", ""), ("EOPNOTSUPP", "1"), ("EPERM", "")]
+REFUSALS = [("ENOLCK", "1"), ("ENOSYS", "1"), ("EINVAL", ""), ("EOPNOTSUPP", "1"), ("EPERM", "")]
 CLI = "import sys; sys.argv[0] = 'faceforge'; from faceforge.cli import run; run()"
 
 
-@pytest.mark.parametrize(
-    ("refusal", "files"),
-    [("ENOLCK", "1"), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in REFUSALS)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("refusal", "files"), REFUSALS)
 def test_without_locks_and_syncs_work_goes_on_with_a_line(tmp_path, refusal, files):
     (tmp_path / "sitecustomize.py").write_text(REFUSING)
     refused = {"REFUSE": refusal, "REFUSE_FILES": files}
