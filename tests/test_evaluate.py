@@ -507,7 +507,7 @@ def test_chosen_faces_are_a_keyed_part_and_others_are_other_people():
 class Latent(Half, Encodes):
     """An image model with codes of four numbers: means of the quarters of a face."""
 
-    latent_size, code_range = 4, None
+    latent_size, code_range, has_prior = 4, None, True
 
     def encode(self, images):
         return torch.nn.functional.adaptive_avg_pool2d(images.mean(1), 2).flatten(1)
@@ -525,7 +525,7 @@ def test_a_latent_model_has_both_tables_and_a_row_for_each_density():
     named = [(row["table"], row["name"]) for row in part.rows]
     assert named[:3] == [("images", "model"), ("images", "PCA 4"), ("images", "mean face")]
     assert [name for kind, name in named if kind == "generated"] == [
-        *("model, prior", "model, uniform", "model, gaussian", "model, mixture"),
+        *("model, prior", "model, gaussian", "model, mixture"),
         *("mean face", "PCA 19 Gaussian", "real faces of other people"),
     ]
     assert {name for _, name in named} - {"model", "real faces of other people"} == set(part.how)

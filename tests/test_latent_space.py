@@ -14,7 +14,7 @@ from scipy import stats
 from faceforge import counter_rng
 from faceforge.errors import BadInput
 from faceforge.schemes import latent_space
-from faceforge.schemes.latent_space import LatentSpace, Link
+from faceforge.schemes.latent_space import LatentSpace, Link, offered
 
 RELU, SIGMOID = (0.0, math.inf), (0.0, 1.0)
 
@@ -126,6 +126,36 @@ def test_codes_stay_in_their_range(density, code_range):
     samples = drawn(SPACES[code_range], density)
     assert samples.min() >= code_range[0]
     assert samples.max() <= code_range[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "kl_weight", "densities"),
+    [
+        ("gaussian", 1e-3, ("mixture", "gaussian", "prior")),
+        ("gaussian", 0.0, ("mixture", "gaussian")),
+        ("linear", 1e-3, ("mixture", "gaussian")),
+        ("sigmoid", 1e-3, ("mixture", "gaussian", "uniform")),
+        ("relu", 1e-3, ("mixture", "gaussian", "uniform")),
+    ],
+)
+def test_what_codes_do_not_follow_is_not_offered(code, kl_weight, densities, tmp_path):
+    """N(0, 1) only where a divergence draws codes towards it, U[0, 1) only where the published projects did so."""
+    from faceforge import config
+    from faceforge.evaluation.generated import row_count
+
+    small = ["model/encoder=conv", "model/decoder=conv", f"model/code={code}", f"model.kl_weight={kl_weight}"]
+    small += ["model.code.latent_size=5", "model.encoder.width=4", "model.decoder.width=4", "data.size=16"]
+    module = config.build(config.compose(["model=latent_editor", *small])["model"])
+    assert offered(module.has_prior, module.code_range) == densities
+    assert row_count(module) == len(densities)
+    found = space(correlated(9, 3), module.code_range, has_prior=module.has_prior)
+    assert found.densities == densities
+    found.save(tmp_path / "latent.safetensors")
+    assert LatentSpace.load(tmp_path / "latent.safetensors").densities == densities
+
+
+def test_files_of_earlier_versions_offer_all():
+    assert set(space(correlated(9, 3)).densities) == {"mixture", "gaussian", "prior", "uniform"}
 
 
 def test_an_unknown_density_names_the_known():

@@ -136,6 +136,11 @@ def test_samples_of_a_run_are_those_of_its_module(place, model):
     assert torch.equal(next(model("gan").faces(5, seed=2)), module.sample(5, seed=2))
 
 
+def test_a_density_that_codes_do_not_follow_is_refused(model):
+    with pytest.raises(BadInput, match="density=prior: codes of .* do not follow it; must be one of mixture, gaussian"):
+        model("latent").codes(1, density="prior")
+
+
 @pytest.mark.parametrize("name", ["gan", "latent"])
 def test_truncation_brings_faces_together(model, name):
     found = model(name)

@@ -248,7 +248,7 @@ WRONG = {
     "a count": (("generate",), {"count": "37"}, "from 1 to 36"),
     "a number": (("generate",), {"truncation": "nan"}, "a number from 0 to 2"),
     "a film": (("walk",), {"seconds": "1e9"}, "0.5 to 12"),
-    "a choice": (("generate",), {"density": "best"}, "mixture, prior"),
+    "a choice": (("generate",), {"density": "best"}, "must be one of mixture, gaussian"),
     "a name": (("edit",), {"changes": "Wings=1"}, "Wings"),
     "a strength": (("edit",), {"changes": "Smiling=1e3"}, "-10 to 10"),
     "a way": (("average", portrait(), portrait(1)), {"way": "translation"}, "must be one of latent, landmarks"),

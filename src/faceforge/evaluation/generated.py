@@ -29,7 +29,7 @@ from faceforge.metrics.table import find, full_name
 from faceforge.metrics.units import Groups, Score
 from faceforge.schemes.abilities import Encodes, Generates, Samples
 from faceforge.schemes.base import Scheme
-from faceforge.schemes.latent_space import Density, LatentSpace
+from faceforge.schemes.latent_space import Density, LatentSpace, offered
 from faceforge.types import Json
 
 OTHER_PEOPLE, FROM_TRAINING = "real faces of other people", "the run's own training faces"
@@ -38,7 +38,7 @@ AT_ONCE = 64  # codes decoded at a time
 DISTANCES = (fid, kid, diversity)
 METRICS = ("fid", "kid", "diversity", "precision", "recall", "density", "coverage")  # of an extractor's features
 DENSITIES: dict[Density, str] = {
-    "prior": "codes from N(0, 1), brought into their range",
+    "prior": "codes from N(0, 1), towards which training draws them",
     "uniform": "codes from U[0, 1), as published",
     "gaussian": "codes from a normal density, fitted to those of training faces",
     "mixture": "codes from a mixture of normal densities, fitted to those of training faces",
@@ -91,7 +91,13 @@ def _kid_of(row: comparison.Row) -> float:
 
 def row_count(module: Scheme) -> int:
     """The number of rows of generated faces: one from the module's noise, one per density of codes, or none."""
-    return len(DENSITIES) if isinstance(module, Encodes) else int(isinstance(module, Samples))
+    return len(densities(module)) if isinstance(module, Encodes) else int(isinstance(module, Samples))
+
+
+def densities(module: Encodes) -> dict[Density, str]:
+    """What the codes of generated faces are drawn from, in words."""
+    own = offered(module.has_prior, module.code_range)
+    return {density: how for density, how in DENSITIES.items() if density in own}
 
 
 def _samplers(module: Generates, data: FaceData, seed: int) -> list[Sampler]:
@@ -106,7 +112,7 @@ def _samplers(module: Generates, data: FaceData, seed: int) -> list[Sampler]:
 
         return sample
 
-    return [Sampler(f"model, {density}", how, of(density)) for density, how in DENSITIES.items()]
+    return [Sampler(f"model, {density}", how, of(density)) for density, how in densities(module).items()]
 
 
 def decoded(module: Encodes, codes: Tensor) -> Tensor:

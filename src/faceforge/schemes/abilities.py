@@ -53,8 +53,13 @@ class Encodes(Generates):
 
     @property
     def code_range(self) -> Span | None:
-        """The range of codes; None for a posterior, whose prior is N(0, 1)."""
+        """The range of codes, if it is limited."""
         raise NotImplementedError
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether training draws codes towards N(0, 1), so that faces may be sampled from it."""
+        return False
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (N, Z) of images (N, C, H, W) in [-1, 1]."""

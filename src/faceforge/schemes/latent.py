@@ -143,6 +143,14 @@ class LatentModule(ReconstructionModule, Encodes):
         """As Encodes.code_range."""
         return getattr(_part(self.average, "code"), "output_range", None)
 
+    @property
+    def has_prior(self) -> bool:
+        """As Encodes.has_prior: a posterior with a divergence from N(0, 1) in the loss."""
+        encoder, code = _part(self.average, "encoder"), _part(self.average, "code")
+        with torch.no_grad(), self.evaluating(code):
+            made = code(torch.zeros(1, encoder.features, device=self.device))  # type: ignore[arg-type]
+        return self.kl_weight > 0 and not isinstance(made, Tensor)
+
     def trained(self) -> list[nn.Module]:
         """Encoder, code and decoder, and the discriminator."""
         return [*self.network.children(), *([] if self.discriminator is None else [self.discriminator])]
@@ -307,11 +315,17 @@ class LatentModule(ReconstructionModule, Encodes):
         return space.left_out
 
     def pictures(self, data: FaceData) -> Tensor:
-        """Rows of eight: faces, reconstructions, and faces from random codes, N(0, 1), or U[0, 1) if deterministic."""
+        """Rows of eight: faces, reconstructions, and faces from random codes: N(0, 1) if that is the prior, U[0, 1) if
+        codes have a range, else normal numbers with the mean and deviations of the codes of validation faces.
+        """
         rows = super().pictures(data)
         shown = len(rows) // 3
         kind = "normal" if self.code_range is None else "uniform"
         z = self.noise("pictures", torch.arange(SHOWN), (self.latent_size,), kind)
+        count = min(data.counts["val"], COMPARED)
+        if self.code_range is None and not self.has_prior and count > 1:
+            codes = self.encode(data.images("val", range(count)).to(self.device))
+            z = codes.mean(0) + codes.std(0) * z
         return torch.cat([rows[: 2 * shown], self.decode(z).cpu()])
 
     def networks(self, data: FaceData) -> dict[str, Example]:

@@ -48,7 +48,16 @@ ALL_ITERATIONS = 1500  # for all attributes: 20 s on one core for 5000 codes of 
 GIVEN_UP = 3  # attributes without a direction after which the rest are skipped
 RESOLUTION = 1e-6  # relative to its largest value: a unit that varies less is constant up to float32 rounding
 ALIKE = 0.9  # cosine from which two directions count as the same and are not projected out
+BEST_FIRST: tuple[Density, ...] = ("mixture", "gaussian", "prior", "uniform")
 EDGE = 1e-4  # codes in (0, 1) are clamped to this distance from 0 and 1
+
+
+def offered(has_prior: bool, code_range: Range) -> tuple[Density, ...]:
+    """What codes may be drawn from, the best first: densities fitted to those of training faces, U[0, 1) where the
+    published projects did so, and N(0, 1) if training draws codes towards it.
+    """
+    left_out = {"uniform": code_range is None, "prior": not has_prior}
+    return tuple(density for density in BEST_FIRST if not left_out.get(density))
 
 
 # ----------------------------------------------------------------------------------------------------- ranges of codes
@@ -306,6 +315,7 @@ class LatentSpace:
             "checkpoint": checkpoint,
             "manifest": data.manifest,
             "seed": seed,
+            "has_prior": module.has_prior,
         }
         return cls.of_codes(codes, module.code_range, labels, made, say)
 
@@ -346,6 +356,12 @@ class LatentSpace:
             rows[1],
             {**made, "without_logistic": without},
         )
+
+    @property
+    def densities(self) -> tuple[Density, ...]:
+        """What codes of faces may be drawn from, the best first; all in files of earlier versions."""
+        known = self.made.get("has_prior")
+        return offered(known, self.link.code_range) if isinstance(known, bool) else BEST_FIRST
 
     @property
     def without_logistic(self) -> list[str]:

@@ -20,7 +20,9 @@ Seed = Annotated[int, typer.Option(help="Of the random faces; sample i is the sa
 Truncation = Annotated[float, typer.Option(help="Below 1: less variety, better quality.")]
 Density = Annotated[
     Literal["mixture", "gaussian", "prior", "uniform"],
-    typer.Option(help="Codes like those of training faces (mixture, gaussian), the prior, or U[0, 1)."),
+    typer.Option(
+        help="Codes like those of training faces (mixture, gaussian), or N(0, 1) or U[0, 1) for a model trained for it."
+    ),
 ]
 Direction = Annotated[
     Literal["orthogonalised", "mean_difference", "logistic"], typer.Option(help="mean_difference is as published.")

@@ -152,6 +152,9 @@ class Model:
         models with codes of real faces; a GAN has its own.
         """
         if self.has_codes:
+            if density not in self.space.densities:
+                right = ", ".join(self.space.densities)
+                raise BadInput(f"density={density}: codes of {self.path} do not follow it; must be one of {right}")
             return self.space.sample(density, count, seed, start, truncation)
         return self.scheme(Samples).draw(count, seed, start, truncation).cpu()
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
 
 from faceforge.errors import BadInput
 from faceforge.io.images import ImageError, decode
-from faceforge.schemes.latent_space import Density, Kind
+from faceforge.schemes.latent_space import Kind
 from faceforge.studio import animation, recipes
 from faceforge.studio import average as averages
 from faceforge.studio import edit as edits
@@ -136,8 +136,7 @@ def generate(model: Model, ask: Ask) -> Answer:
 def _drawn(model: Model, ask: Ask) -> Json:
     """The settings of random faces."""
     seed, truncation = ask.count("seed", 0, 0, SEEDS), ask.number("truncation", 1.0, 0.0, 2.0)
-    densities = ("mixture", *(density for density in get_args(Density) if density != "mixture"))
-    density = ask.choice("density", densities) if model.has_codes else "mixture"
+    density = ask.choice("density", model.space.densities) if model.has_codes else "mixture"
     return recipes.drawn(model, seed, truncation, density)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import torch
@@ -19,7 +18,6 @@ import torch
 from faceforge.engine import devices
 from faceforge.errors import BadInput
 from faceforge.io import portable
-from faceforge.schemes.latent_space import Density
 from faceforge.studio import photo as photos
 from faceforge.studio import shipped
 from faceforge.studio.average import ways_of
@@ -116,7 +114,7 @@ def _offer(model: Model) -> Json:
         "drawn": shipped.is_one(model.path),
         "lines": takes_lines(model),
         "attributes": list(model.space.names) if model.has_codes else [],
-        "densities": sorted(get_args(Density)) if model.has_codes else [],
+        "densities": list(model.space.densities) if model.has_codes else [],
         "ways": ways_of(model),
     }
 

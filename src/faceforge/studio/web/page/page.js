@@ -286,9 +286,10 @@ function chooser(able) {
 }
 
 function densities(able) {
-  if (!able.some((model) => model.densities.length)) return [];
+  const offered = new Set(able.flatMap((model) => model.densities));
+  if (!offered.size) return [];
   const shown = { mixture: "like the training faces (mixture)", gaussian: "like the training faces (one Gaussian)", prior: "the prior of the training", uniform: "uniform in [0, 1), as published" };
-  return [choice("Codes", Object.entries(shown), "density")];
+  return [choice("Codes", Object.entries(shown).filter(([density]) => offered.has(density)), "density")];
 }
 
 function facesPanel() {
