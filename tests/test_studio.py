@@ -137,7 +137,7 @@ def test_samples_of_a_run_are_those_of_its_module(place, model):
 
 
 def test_a_density_that_codes_do_not_follow_is_refused(model):
-    with pytest.raises(BadInput, match="density=prior: codes of .* do not follow it; must be one of mixture, gaussian"):
+    with pytest.raises(BadInput, match=r"density=prior: .* do not follow it; must be one of mixture, gaussian"):
         model("latent").codes(1, density="prior")
 
 
