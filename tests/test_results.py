@@ -163,7 +163,28 @@ def test_a_plot_that_no_record_gives_is_found_and_removed(tmp_path):
 
 def test_the_readme_needs_its_marks():
     with pytest.raises(BadInput, match="end of results"):
-        page.in_readme(f"text {page.MARKS[0]} text", {})
+        page.in_readme(f"text {page.MARKS[0]} text", TABLE, None)
+
+
+def of_metric(row, metric):
+    return [score["value"] for name, score in row["scores"].items() if name.split("@")[0] == metric]
+
+
+def test_the_readme_has_a_line_of_each_model_with_its_best_baseline():
+    """As the records have it."""
+    text = (ROOT / "README.md").read_text().partition(page.MARKS[0])[2].partition(page.MARKS[1])[0]
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    models = {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
+    assert sorted(line[0].strip("| `") for line in lines) == sorted(models)
+    for node, line in zip(TABLE.readme, lines, strict=True):
+        (path,) = (path for path in RECORDS if path.stem.rpartition("-s")[0] == node["row"])
+        rows = [row for row in json.loads(path.read_text())["evaluation"]["rows"] if row["kind"] == "baseline"]
+        values = {row["name"]: of_metric(row, node["score"]) for row in rows}
+        known = {name: found[0] for name, found in values.items() if found}
+        better = max if node["score"] == "psnr" else min
+        best = better(known, key=known.get)
+        assert line[4].endswith(f"({best})")
+        assert float(line[4].split()[0]) == pytest.approx(known[best], abs=0.01)
 
 
 # -------------------------------------------------------------------------------------------------------------- claims
@@ -390,7 +411,7 @@ def test_a_run_becomes_a_record_and_a_page(small):
     assert "results/records/results/sr-conv-modern-s3.json" in text
     assert "Not run yet" in text  # the seed that the row asks for is another
     assert page.stale(table, place) == []
-    assert "beats the best linear baseline" in (place / "README.md").read_text()
+    assert f"| PSNR, dB | {psnr:.2f} |" in (place / "README.md").read_text()
 
 
 @pytest.mark.slow

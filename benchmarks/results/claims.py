@@ -30,7 +30,6 @@ class Claim:
     verdict: Verdict
     figures: str = ""
     records: Sequence[str] = ()
-    headline: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,45 +48,39 @@ class Asker:
         holds: Callable[[float, float], bool],
         digits: int = 2,
         unit: str = "",
-        headline: bool = False,
     ) -> Claim:
         """A claim on two quantities, each (row, label, values by seed): it holds where it does for every seed."""
         (row_a, label_a, a), (row_b, label_b, b) = first, second
         seeds = sorted(set(a) & set(b))
         if not seeds:
-            return Claim(self.section, said, source, "not run yet", headline=headline)
+            return Claim(self.section, said, source, "not run yet")
         found = over_seeds([holds(a[seed], b[seed]) for seed in seeds])
         texts = [spread([side[seed] for seed in seeds], digits) for side in (a, b)]
         shown = f"{label_a} {texts[0]}, {label_b} {texts[1]}{f' {unit}' * bool(unit)}"
         records = dict.fromkeys([*names(row_a, seeds), *names(row_b, seeds)])
-        return Claim(self.section, said, source, found, shown, list(records), headline)
+        return Claim(self.section, said, source, found, shown, list(records))
 
-    def everywhere(
-        self, said: str, source: Source, better: str | Place, worse: str | Place, headline: bool = False
-    ) -> Claim:
+    def everywhere(self, said: str, source: Source, better: str | Place, worse: str | Place) -> Claim:
         """One row is better than another in every score; a row may be one of a table, such as its best baseline."""
         first, second = ((place, "model") if isinstance(place, str) else place for place in (better, worse))
         found = columns(self.book, first, second)
         seeds = seeds_of(self.book, first, second) if found else []
         records = dict.fromkeys([*names(first[0], seeds), *names(second[0], seeds)])
         told = f"{first[0]}: {figures(found)}" if found else ""
-        return Claim(self.section, said, source, verdict(found), told, list(records), headline)
+        return Claim(self.section, said, source, verdict(found), told, list(records))
 
-    def beaten(self, said: str, source: Source, row: str, other: str = "best baseline", **more: Any) -> Claim:
+    def beaten(self, said: str, source: Source, row: str, other: str = "best baseline") -> Claim:
         """A row is better than a baseline in every score."""
-        return self.everywhere(said, source, row, (row, other), **more)
+        return self.everywhere(said, source, row, (row, other))
 
-    def order(
-        self, said: str, source: Source, better: str, worse: str, score: str, which: str = "model", **options: Any
-    ) -> Claim:
+    def order(self, said: str, source: Source, better: str, worse: str, score: str, which: str = "model") -> Claim:
         """One row has a better score than another."""
         measure = measure_of(score)
         a, b = self.book.scores(better, score, which), self.book.scores(worse, score, which)
         label = f"{measure.label}:"
         found = (better, f"{label} {better}", a), (worse, worse, b)
         digits = measure.digits
-        return self.paired(said, source, *found, lambda x, y: measure.rank(x) > measure.rank(y), digits, measure.unit,
-                           **options)  # fmt: skip
+        return self.paired(said, source, *found, lambda x, y: measure.rank(x) > measure.rank(y), digits, measure.unit)
 
     def beats(
         self,
@@ -97,14 +90,13 @@ class Asker:
         score: str,
         other: str = "best baseline",
         by: float = 0.0,
-        **more: Any,
     ) -> Claim:
         """A row's score is better than that of a baseline, by more than ``by``."""
         measure = measure_of(score)
         a, b = self.book.scores(row, score), self.book.scores(row, score, other)
         found = (row, f"{measure.label}: {row}", a), (row, other, b)
         return self.paired(said, source, *found, lambda x, y: measure.rank(x) - measure.rank(y) > by, measure.digits,
-                           measure.unit, **more)  # fmt: skip
+                           measure.unit)  # fmt: skip
 
 
 def ratio(book: Book, row: str) -> dict[int, float]:
@@ -123,10 +115,10 @@ def super_resolution(book: Book) -> list[Claim]:
     linear = "is better than the best linear upscaling"
     return [
         ask.beats("The modern convolutional model beats the best linear baseline by at least 1.5 dB", "aim",
-                  "sr-conv-modern", "psnr", by=1.5, headline=True),
+                  "sr-conv-modern", "psnr", by=1.5),
         ask.beats("At x4 it beats the best linear baseline by at least 1.5 dB", "aim", "sr-conv-x4", "psnr", by=1.5),
         ask.order("More steps at falling rates give a higher PSNR", "aim", "sr-conv-cosine", "sr-conv-modern", "psnr"),
-        ask.everywhere("The convolutional net beats the MLP", "published", conv, mlp, headline=True),
+        ask.everywhere("The convolutional net beats the MLP", "published", conv, mlp),
         _ratios(ask, "The MLP overfits more", "published", mlp, conv),
         _ratios(ask, "The MLP overfits more when trained on half of the faces", "published", "sr-mlp-half",
                 "sr-conv-half"),
@@ -162,7 +154,7 @@ def latent(book: Book) -> list[Claim]:
         *(ask.beaten(f"{row} reconstructs better than PCA of its length", "check", row, "PCA 128")
           for row in ("latent-lfw-colour", "latent-celeba-colour")),
         ask.everywhere("From U[0, 1), a sigmoid code gives better faces than a ReLU code", "published",
-                       (sigmoid, uniform), (relu, uniform), headline=True),
+                       (sigmoid, uniform), (relu, uniform)),
         ask.everywhere("From U[0, 1), the twin of latent_bce gives better faces than that of latent_mse", "published",
                        ("latent-bce-twin", uniform), ("latent-mse-twin", uniform)),
         _fitted(ask, sigmoid),
@@ -180,7 +172,7 @@ def _against_pca(ask: Asker, size: int) -> Claim:
     best = max(known, key=lambda row: statistics.fmean(ask.book.scores(row, "psnr").values()), default=rows[0])
     source: Source = "check" if size == 1024 else "aim"
     said = f"The best code of length {size} reconstructs better than PCA of that length"
-    return ask.beaten(said, source, best, f"PCA {size}", headline=size == 128)
+    return ask.beaten(said, source, best, f"PCA {size}")
 
 
 def _fitted(ask: Asker, row: str) -> Claim:
@@ -250,8 +242,7 @@ def gans(book: Book) -> list[Claim]:
         ask.everywhere("Unequal learning rates give better faces than equal ones with minimax", "published",
                        row("minimax", "unequal"), row("minimax", "equal")),
         _half_of_taught(book),
-        ask.everywhere("dcgan_cnn makes better faces than the published CNN", "aim", "gan-cnn-modern", cnn,
-                       headline=True),
+        ask.everywhere("dcgan_cnn makes better faces than the published CNN", "aim", "gan-cnn-modern", cnn),
         *(ask.beaten(f"{row} makes better faces than a Gaussian of principal components", "check", row,
                      "PCA 128 Gaussian")
           for row in ("gan-cnn-modern", "gan-conventional-colour", "gan-conventional-celeba")),
@@ -262,13 +253,13 @@ def _wins(ask: Asker, said: str, row: str, within: int, source: Source) -> Claim
     found = {seed: won_from(record) for seed, record in ask.book.rows.get(row, {}).items()}
     said = f"{said} ({row})"
     if not found:
-        return Claim(ask.section, said, source, "not run yet", headline=source == "published")
+        return Claim(ask.section, said, source, "not run yet")
     told = [f"from batch {batch}" if batch else "never" for batch in found.values()]
     right = [batch is not None and batch <= within for batch in found.values()]
     losses = [spread(list(ask.book.ends(row, f"loss/{net}").values()), 3) for net in ("discriminator", "generator")]
     shown = (f"loss below 0.05 {', '.join(told)}; final discriminator loss {losses[0]}, generator {losses[1]}"
                f"{_different(ask, row)}")  # fmt: skip
-    return Claim(ask.section, said, source, over_seeds(right), shown, names(row, list(found)), source == "published")
+    return Claim(ask.section, said, source, over_seeds(right), shown, names(row, list(found)))
 
 
 def _lives(ask: Asker, row: str) -> Claim:
@@ -302,11 +293,11 @@ def _half_of_taught(book: Book) -> Claim:
     rows = {} if "caveat" in record else record.get("rows", {})
     ours, taught = rows.get("dcgan_conventional"), rows.get("published/dcgan_taught")
     if not (ours and taught):
-        return Claim("GANs", said, "aim", "not run yet", headline=True)
+        return Claim("GANs", said, "aim", "not run yet")
     a, b = ours["kid"]["value"], taught["kid"]["value"]
     shown = f"KID x 1000: {1e3 * a:.1f} against {1e3 * b:.1f}"
     told: Verdict = "holds" if a <= b / 2 else "does not hold"
-    return Claim("GANs", said, "aim", told, shown, ["gan_faces"], headline=True)
+    return Claim("GANs", said, "aim", told, shown, ["gan_faces"])
 
 
 # ------------------------------------------------------------------------------------------------------------- pix2pix
@@ -319,10 +310,10 @@ def pix2pix(book: Book) -> list[Claim]:
     steps = pairwise(ladder)
     rows = [*ladder, "canny-mask", "lfw-grey", "lfw-canny"]
     return [
-        *(ask.everywhere(f"Reconstruction from {a} is better than from {b}", "check", f"pix2pix-{a}", f"pix2pix-{b}",
-                         headline=True) for a, b in steps),
+        *(ask.everywhere(f"Reconstruction from {a} is better than from {b}", "check", f"pix2pix-{a}", f"pix2pix-{b}")
+          for a, b in steps),
         ask.everywhere("Reconstruction from Canny of the image is better than from Canny of the mask", "published",
-                       "pix2pix-canny", "pix2pix-canny-mask", headline=True),
+                       "pix2pix-canny", "pix2pix-canny-mask"),
         *(ask.beaten(f"From {row}, the U-Net beats the best baseline of every score", "check", f"pix2pix-{row}")
           for row in rows),
         ask.order("A patch of 70 pixels has a lower perceptual distance than one of 142", "published", "pix2pix-grey",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import table as table_of
-from benchmarks.results.book import Book, Record, score_of, spread
+from benchmarks.results.book import Book, Record, score_of, spread, value_of
 from benchmarks.results.claims import SECTIONS, Claim
 from benchmarks.results.curves import svg
 from benchmarks.results.rows import Row, Size, Table
@@ -65,7 +65,7 @@ def files(table: Table, root: Path) -> dict[Path, str]:
     claims = {name: make(book) for name, make in SECTIONS.items()}
     made = {results / "curves" / f"{name}.svg": text for name, text in drawn.items()}
     made[root / "docs" / "results.md"] = page(table, book, claims, list(drawn))
-    made[root / "README.md"] = in_readme((root / "README.md").read_text(), claims)
+    made[root / "README.md"] = in_readme((root / "README.md").read_text(), table, book)
     return made
 
 
@@ -122,15 +122,39 @@ def folder(name: str) -> str:
     return "results/" if name.rpartition("-s")[2].isdigit() else ""
 
 
-def in_readme(text: str, claims: Mapping[str, Sequence[Claim]]) -> str:
+def in_readme(text: str, table: Table, book: Book) -> str:
     """README.md with the block between its marks replaced. Raises BadInput if the marks are missing."""
     before, mark, rest = text.partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not (mark and end):
         raise BadInput(f"README.md: must contain the lines {MARKS[0]} and {MARKS[1]}; results go between them")
-    head = [c for found in claims.values() for c in found if c.headline and c.records]
-    shown = table_of(["claim", "verdict", "figures"], [[c.said, _verdict(c), c.figures] for c in head], left=3)
-    return f"{before}{mark}\n{shown if head else 'No row has a record yet.'}\n{end}{after}"
+    lines = [line for node in table.readme if (line := _in_short(node, book))]
+    shown = table_of(
+        ["model", "what it does, on which faces", "score", "model", "best baseline", "minutes"], lines, left=3
+    )
+    return f"{before}{mark}\n{shown if lines else 'No row has a record yet.'}\n{end}{after}"
+
+
+def _in_short(node: Mapping[str, str], book: Book) -> list[str] | None:
+    """A line of README.md: one score of a row's runs, and the best that any baseline reached; None without a record."""
+    row, score = node["row"], node["score"]
+    records = book.rows.get(row, {})
+    sides = [list(book.scores(row, score, which).values()) for which in ("model", "best baseline")]
+    if not all(sides):
+        return None
+    names = {_best_baseline(record["evaluation"], score) for record in records.values()}
+    shown = measure(score)
+    unit = f", {shown.unit}" * bool(shown.unit)
+    minutes = statistics.fmean(record["seconds"] for record in records.values()) / 60
+    own, other = (spread(values, shown.digits) for values in sides)
+    first = next(iter(records.values()))
+    return [f"`{node['model']}`", problem(first), f"{shown.label}{unit}", own, f"{other} ({', '.join(sorted(names))})",
+            f"{minutes:.0f}"]  # fmt: skip
+
+
+def _best_baseline(evaluation: Record, score: str) -> str:
+    rows = [row for row in evaluation["rows"] if row["kind"] == "baseline" and value_of(row, score) is not None]
+    return max(rows, key=lambda row: measure(score).rank(value_of(row, score)))["name"]
 
 
 # -------------------------------------------------------------------------------------------------------------- scores

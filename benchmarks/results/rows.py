@@ -56,6 +56,7 @@ class Table:
     data: Mapping[str, Sequence[str]]
     sections: Mapping[str, Mapping[str, str]]
     plots: Sequence[Mapping[str, Any]]
+    readme: Sequence[Mapping[str, str]]
     rows: Mapping[str, Row]
 
     def row(self, name: str) -> Row:
@@ -84,7 +85,7 @@ def load(path: Path = ROWS) -> Table:
         if row.name in rows or row.section not in found["sections"]:
             raise BadInput(f"{path.name}: {row.name}: named twice, or in no section ({row.section})")
         rows[row.name] = row
-    return Table(found["data"], found["sections"], found["plots"], rows)
+    return Table(found["data"], found["sections"], found["plots"], found["readme"], rows)
 
 
 def placed(words: Sequence[str], places: Mapping[str, str | None]) -> list[str]:
