@@ -51,7 +51,21 @@ def test_who_imports_what():
 
 # Each part of the package uses those after it, never those before.
 FLOORS = (
-    *("cli", "notebook", "studio", "main", "evaluation", "runs", "engine", "cut", "fetch", "schemes", "report", "data"),
+    *(
+        "cli",
+        "doctor",
+        "notebook",
+        "studio",
+        "main",
+        "evaluation",
+        "runs",
+        "engine",
+        "cut",
+        "fetch",
+        "schemes",
+        "report",
+        "data",
+    ),
     *("metrics", "networks", "config", "losses", "diffaugment", "drawn", "io"),
     *("counter_rng_torch", "counter_rng", "clock", "schedules", "words", "errors", "types"),
 )
@@ -182,7 +196,10 @@ def test_links_lead_somewhere(page):
         assert place(page, link).exists(), link
 
 
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("train", "photos", "data", "use", "evaluate", "published"))]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("install", "train", "photos", "data", "use", "evaluate", "published")),
+]
 
 
 def test_the_pages_name_only_what_exists():

@@ -48,6 +48,16 @@ def train(context: typer.Context) -> None:
 
 
 @app.command()
+def doctor() -> None:
+    """Check this machine: Python, torch, accelerator, OpenCV, ffmpeg, W&B, caches, disk, weights, network, clocks."""
+    from faceforge import doctor as checks
+
+    lines, code = checks.report()
+    print("\n".join(lines))
+    raise typer.Exit(code)
+
+
+@app.command()
 def bench(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[OVERRIDES]", help="Same as for train, such as model=pix2pix.")

@@ -355,7 +355,7 @@ def find_yunet() -> Path:
     for folder in (Path(own).expanduser() if own else None, cache):
         for weights in YUNET if folder else ():
             if folder and (folder / weights.name).is_file():
-                return _checked(folder / weights.name, weights)
+                return checked(folder / weights.name, weights)
     reason: object = ""
     instead = "put the file into a folder and set FACEFORGE_WEIGHTS to it, or use the published --detector haar"
     for weights in YUNET:
@@ -368,7 +368,8 @@ def find_yunet() -> Path:
     raise BadInput(f"{reason}; {instead}")
 
 
-def _checked(path: Path, weights: Weights) -> Path:
+def checked(path: Path, weights: Weights) -> Path:
+    """The path, if the file there is what the weights' hash says. Raises BadInput."""
     digest = file_hash(path)
     if digest != weights.sha256:
         raise BadInput(f"{path}: its SHA-256 is {digest[:12]}..., must be {weights.sha256[:12]}...; remove it")
