@@ -446,6 +446,7 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys
         storage.cache_root("x")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_home_says_it_in_one_line(tmp_path):
     nowhere = {"HOME": str(tmp_path / "none"), "USERPROFILE": str(tmp_path / "none"), "TMPDIR": str(tmp_path)}
     (tmp_path / "none").touch()
