@@ -308,7 +308,7 @@ def pix2pix(book: Book) -> list[Claim]:
     ask = Asker(book, "pix2pix")
     ladder = ["grey", "thresholds", "contours", "canny"]
     steps = pairwise(ladder)
-    rows = [*ladder, "canny-mask", "lfw-grey", "lfw-canny"]
+    rows = [*ladder, "canny-mask", "lfw-grey", "lfw-canny", "celeba-grey", "celeba-contours", "celeba-canny"]
     return [
         *(ask.everywhere(f"Reconstruction from {a} is better than from {b}", "check", f"pix2pix-{a}", f"pix2pix-{b}")
           for a, b in steps),
@@ -316,6 +316,9 @@ def pix2pix(book: Book) -> list[Claim]:
                        "pix2pix-canny", "pix2pix-canny-mask"),
         *(ask.beaten(f"From {row}, the U-Net beats the best baseline of every score", "check", f"pix2pix-{row}")
           for row in rows),
+        *(ask.everywhere(f"From {kind}, the recipe is better than the one up to November 2026, in as many seconds",
+                         "aim", f"pix2pix-celeba-{kind}", f"pix2pix-celeba-{kind}-former")
+          for kind in ("contours", "canny")),
         ask.order("A patch of 70 pixels has a lower perceptual distance than one of 142", "published", "pix2pix-grey",
                   "pix2pix-grey-patch142", "perceptual"),
         ask.order("A patch of 70 pixels has a lower colour error than one of 142", "check", "pix2pix-grey",
