@@ -153,8 +153,9 @@ def _in_short(node: Mapping[str, str], book: Book) -> list[str] | None:
 
 
 def _best_baseline(evaluation: Record, score: str) -> str:
-    rows = [row for row in evaluation["rows"] if row["kind"] == "baseline" and value_of(row, score) is not None]
-    return max(rows, key=lambda row: measure(score).rank(value_of(row, score)))["name"]
+    values = {row["name"]: value_of(row, score) for row in evaluation["rows"] if row["kind"] == "baseline"}
+    known = {name: value for name, value in values.items() if value is not None}
+    return max(known, key=lambda name: measure(score).rank(known[name]))
 
 
 # -------------------------------------------------------------------------------------------------------------- scores
