@@ -17,7 +17,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: $(READY) ## Install, train a latent editor on drawn faces (about 5 minutes on 2 cores), print the path of the report
+demo: $(READY) ## Install, train a latent editor on drawn faces (about 7 minutes on 2 cores), print the path of the report
 	$(BIN)/python train.py experiment=demo
 
 app: $(READY) ## Open the app in the browser; RUNS="runs/a runs/b" uses your runs, otherwise a model of drawn faces
