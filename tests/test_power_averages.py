@@ -68,6 +68,18 @@ def typed(monkeypatch, capsys):
     return run
 
 
+def test_variances_stay_above_zero_where_shares_are_negative(tmp_path):
+    """Sums of stored averages may overshoot."""
+    network = nn.BatchNorm1d(1)
+    kept = PowerAverages(network, [0.05, 0.1])
+    for seen in range(4, 401, 4):
+        network.running_var.fill_(10.0 if seen < 390 else 0.0)
+        kept.update(network, 4, seen)
+        if not seen % 40:
+            kept.store(tmp_path, seen)
+    assert all(Stored(tmp_path).average(length)["running_var"].min() >= 0 for length in (0.01, 0.02, 0.25))
+
+
 class Number(nn.Module):
     def __init__(self):
         super().__init__()
@@ -146,7 +158,13 @@ def test_wrong_uses_are_one_line(tiny, typed, train_typed, tmp_path):
         code, _, told = typed(*words)
         assert (code, told.count("\n")) == (2, 1)
         assert reason in told
-    (kept / "averages" / "000000008.safetensors").write_bytes(b"cut off")
+    other = tiny("other", *KEPT, "trainer.max_images=8", "model.generator.width=2")
+    stored = kept / "averages" / "000000008.safetensors"
+    stored.write_bytes((other / "averages" / stored.name).read_bytes())
+    code, _, told = typed("ema", kept)
+    assert (code, told.count("\n")) == (2, 1)
+    assert "averages of another network" in told
+    stored.write_bytes(b"cut off")
     code, _, told = typed("ema", kept)
     assert (code, told.count("\n")) == (2, 1)
     assert "not a file of averages" in told

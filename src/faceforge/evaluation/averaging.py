@@ -74,8 +74,15 @@ class _Scorer:
     def score(self, weights: dict[str, Tensor] | None = None) -> float:
         """KID with these weights, or the present ones."""
         if weights is not None:
-            self.module.average.load_state_dict(weights)
+            _load(self.module, weights)
         return self._kid(self.module.sample(self.count, self.seed)).value
+
+
+def _load(module: AdversarialModule, weights: dict[str, Tensor]) -> None:
+    try:
+        module.average.load_state_dict(weights)
+    except RuntimeError:
+        raise BadInput(f"{FOLDER}: holds averages of another network than the run's; remove them") from None
 
 
 def _write(path: Path, weights: dict[str, Tensor], images: int) -> Path:

@@ -98,16 +98,19 @@ class Stored:
         return self.places[-1][1]
 
     def average(self, length: float) -> dict[str, Tensor]:
-        """The weights of the network, averaged over a length up to the last images."""
+        """The weights of the network, averaged over a length up to the last images. Raises BadInput."""
         parts = iter(shares(self.places, (length, self.images)))
         total: dict[str, Tensor] = {}
         for path in self.files:
-            with _opened(path) as file:
-                own = [float(next(parts)) for _ in _lengths(path)]
-                for key in file.keys():  # noqa: SIM118 (not a dict)
-                    number, name = key.split(".", 1)
-                    _add(total, name, file.get_tensor(key), own[int(number)])
-        return {name: value.float() if value.is_floating_point() else value for name, value in total.items()}
+            own = [float(next(parts)) for _ in _lengths(path)]
+            try:
+                with _opened(path) as file:
+                    for key in file.keys():  # noqa: SIM118 (not a dict)
+                        number, name = key.split(".", 1)
+                        _add(total, name, file.get_tensor(key), own[int(number)])
+            except (ValueError, IndexError, RuntimeError) as error:
+                raise BadInput(f"{path}: not a file of averages of this run ({error})") from None
+        return {name: _as_kept(name, value) for name, value in total.items()}
 
 
 def _add(total: dict[str, Tensor], name: str, value: Tensor, share: float) -> None:
@@ -116,6 +119,12 @@ def _add(total: dict[str, Tensor], name: str, value: Tensor, share: float) -> No
         total[name] = total.get(name, torch.zeros((), dtype=torch.float64)) + share * value.double()
     else:
         total[name] = value
+
+
+def _as_kept(name: str, value: Tensor) -> Tensor:
+    """In single precision. Shares may be negative, variances may not."""
+    value = value.float() if value.is_floating_point() else value
+    return value.clamp(min=0) if name.endswith("running_var") else value
 
 
 def _lengths(path: Path) -> list[float]:
