@@ -24,11 +24,6 @@ def pytest_configure(config):
         simulated.setup()
 
 
-def pytest_xdist_auto_num_workers(config):
-    """One more than there are cores: some tests wait for processes that they start."""
-    return (os.cpu_count() or 1) + 1
-
-
 LONG = ["studio_export", "own_code", "habits", "sweeps", "slurm", "cluster", "audit", "processes", "loggers"]
 LONG += ["resume_elsewhere", "hostile", "survival", "studio_workers", "studio_browser", "studio_web", "every_pair"]
 LONG += ["results", "command", "training", "project"]

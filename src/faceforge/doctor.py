@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from faceforge import words
 from faceforge.errors import BadInput
 from faceforge.io.storage import cache_root
 
@@ -59,7 +60,7 @@ def report() -> tuple[list[str], int]:
         if found.mend:
             lines.append(f"{'':20}mend: {found.mend}")
         wrong += found.state == "wrong"
-    ends = {0: "Nothing is wrong. To train: python train.py", 1: "One thing is wrong."}
+    ends = {0: f"Nothing is wrong. To train: {words.train()}", 1: "One thing is wrong."}
     return [*lines, ends.get(wrong, f"{wrong} things are wrong.")], int(wrong > 0)
 
 
