@@ -14,6 +14,8 @@ Upsampling = Literal["nearest", "transposed", "pixel_shuffle"]
 Norm = Literal["none", "batch", "instance"]
 Base = Literal["bicubic", "bilinear", "none"]
 Output = Literal["image", "chroma"]
+SLOPE = 0.2  # of leaky ReLUs
+GAIN = sqrt(2 / (1 + SLOPE**2))  # keeps their variance: He et al. 2015 (arXiv 1502.01852), eq. 14
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601, of red, green and blue
 
 
@@ -138,6 +140,20 @@ def doubler(inputs: int, outputs: int, kind: Upsampling, bias: bool = True) -> n
         equal_phases_(widen, 2)
         return nn.Sequential(widen, nn.PixelShuffle(2))
     raise ValueError(f"upsampling={kind}: must be one of {', '.join(get_args(Upsampling))}")
+
+
+def doubling(inputs: int, outputs: int, blocks: int, upsampling: Upsampling) -> list[nn.Module]:
+    """Residual blocks, LeakyReLU 0.2, then upsampling by two as in ``doubler``."""
+    return [
+        *(Residual(inputs, SLOPE) for _ in range(blocks)),
+        nn.LeakyReLU(SLOPE),
+        doubler(inputs, outputs, upsampling),
+    ]
+
+
+def doubled(image: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C, 2H, 2W), bilinear."""
+    return functional.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def norm_of(channels: int, kind: Norm) -> nn.Module:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceforge.networks.blocks import Residual, Upsampling, doubler, scale_
+from faceforge.networks.blocks import Residual, Upsampling, doubling, scale_
 from faceforge.networks.sizes import Pair, Size, as_pair, halvings_of, multiple_of
 
 
@@ -139,7 +139,7 @@ class Decoder(nn.Module):
         widths = [*_widths(halvings, width, max_width)[::-1], channels]
         self.expand = nn.Linear(latent_size, widths[0] * prod(self.seed))
         self.layers = nn.Sequential(
-            *(layer for a, b in pairwise(widths) for layer in _double(a, b, blocks, upsampling))
+            *(layer for a, b in pairwise(widths) for layer in doubling(a, b, blocks, upsampling))
         )
         self.sketch = nn.Sequential(
             nn.Linear(latent_size, channels * prod(small)),
@@ -297,10 +297,6 @@ def _widths(halvings: int, width: int, max_width: int) -> list[int]:
 
 def _halve(inputs: int, outputs: int, blocks: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2), *(Residual(outputs, 0.2) for _ in range(blocks))]
-
-
-def _double(inputs: int, outputs: int, blocks: int, upsampling: Upsampling) -> list[nn.Module]:
-    return [*(Residual(inputs, 0.2) for _ in range(blocks)), nn.LeakyReLU(0.2), doubler(inputs, outputs, upsampling)]
 
 
 def _eighth(size: Size) -> Pair:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceforge.networks.blocks import Residual, Upsampling, doubler, zero_
+from faceforge.networks.blocks import Residual, Upsampling, doubling, zero_
 from faceforge.networks.sizes import Size, as_pair, halvings_of
 
 FLOOR = 1e-3  # of the largest deviation: codes along directions that hardly vary are not scaled up further
@@ -122,7 +122,7 @@ class PrincipalDecoder(nn.Module):
         self.seen = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, widths[0], 3, padding=1))
         self.grown = nn.Sequential(
             nn.Conv2d(squeezed, widths[-1], 1),
-            *(layer for a, b in pairwise(widths[::-1]) for layer in _double(a, b, blocks, upsampling)),
+            *(layer for a, b in pairwise(widths[::-1]) for layer in doubling(a, b, blocks, upsampling)),
         )
         self.layers = nn.Sequential(
             *_blocks(widths[0], blocks),
@@ -159,7 +159,3 @@ def _blocks(channels: int, count: int) -> list[nn.Module]:
 
 def _halve(inputs: int, outputs: int, blocks: int) -> list[nn.Module]:
     return [nn.LeakyReLU(0.2), nn.Conv2d(inputs, outputs, 4, 2, 1), *_blocks(outputs, blocks)]
-
-
-def _double(inputs: int, outputs: int, blocks: int, upsampling: Upsampling) -> list[nn.Module]:
-    return [*_blocks(inputs, blocks), nn.LeakyReLU(0.2), doubler(inputs, outputs, upsampling)]

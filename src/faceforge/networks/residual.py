@@ -13,12 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceforge.networks.blocks import zero_
+from faceforge.networks.blocks import GAIN, SLOPE, doubled, zero_
 from faceforge.networks.dcgan import Variety
 from faceforge.networks.sizes import Size, seed_of
-
-SLOPE = 0.2
-GAIN = sqrt(2 / (1 + SLOPE**2))  # He et al. 2015 (arXiv 1502.01852), eq. 14
 
 
 class ResidualGenerator(nn.Module):
@@ -63,9 +60,9 @@ class ResidualGenerator(nn.Module):
         features = self.stages[0](features)
         image = self.colours[0](features)
         for narrow, stage, colour in zip(self.narrow, self.stages[1:], self.colours[1:], strict=True):  # type: ignore[call-overload]
-            features = stage(_doubled(narrow(features)))
-            image = colour(features) + _doubled(image)
-        return torch.tanh(self.last(_doubled(features)) + _doubled(image))
+            features = stage(doubled(narrow(features)))
+            image = colour(features) + doubled(image)
+        return torch.tanh(self.last(doubled(features)) + doubled(image))
 
 
 class ResidualDiscriminator(nn.Module):
@@ -140,7 +137,3 @@ def _zero_biases(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _doubled(image: Tensor) -> Tensor:
-    return functional.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)

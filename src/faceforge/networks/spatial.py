@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceforge.networks.blocks import Residual, Upsampling, doubler, scale_, zero_
+from faceforge.networks.blocks import Residual, Upsampling, doubling, scale_, zero_
 from faceforge.networks.sizes import Pair, Size, multiple_of
 
 SQUARES = (4, 8, 16, 32)
@@ -80,7 +80,7 @@ class SpatialDecoder(nn.Module):
         widths = _widths(square, width, max_width)[::-1]
         self.first = nn.Conv2d(maps, widths[0], 3, padding=1)
         self.layers = nn.Sequential(
-            *(layer for a, b in pairwise(widths) for layer in _double(a, b, blocks, upsampling)),
+            *(layer for a, b in pairwise(widths) for layer in doubling(a, b, blocks, upsampling)),
             *(Residual(widths[-1], 0.2) for _ in range(blocks)),
             nn.LeakyReLU(0.2),
             zero_(nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)),
@@ -115,7 +115,3 @@ def _widths(square: int, width: int, max_width: int) -> list[int]:
 
 def _halve(inputs: int, outputs: int, blocks: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 4, 2, 1), *(Residual(outputs, 0.2) for _ in range(blocks)), nn.LeakyReLU(0.2)]
-
-
-def _double(inputs: int, outputs: int, blocks: int, upsampling: Upsampling) -> list[nn.Module]:
-    return [*(Residual(inputs, 0.2) for _ in range(blocks)), nn.LeakyReLU(0.2), doubler(inputs, outputs, upsampling)]

@@ -12,11 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceforge.networks.blocks import NearestConv, double_kernel
+from faceforge.networks.blocks import GAIN, SLOPE, NearestConv, double_kernel, doubled
 from faceforge.networks.sizes import Size, seed_of
-
-SLOPE = 0.2
-GAIN = sqrt(2 / (1 + SLOPE**2))  # He et al. 2015 (arXiv 1502.01852), eq. 14
 
 
 class StyledGenerator(nn.Module):
@@ -69,8 +66,8 @@ class StyledGenerator(nn.Module):
         for stage, colour in zip(self.stages, self.colours[1:], strict=True):
             for layer in stage:  # type: ignore[union-attr]
                 features = layer(features, style)
-            image = colour(features) + _doubled(image)
-        return torch.tanh(self.last(features) + _doubled(image))
+            image = colour(features) + doubled(image)
+        return torch.tanh(self.last(features) + doubled(image))
 
     def _initialise(self) -> None:
         nn.init.normal_(self.expand.weight, 0.0, self.expand.in_features**-0.5)
@@ -114,7 +111,3 @@ class _Styled(nn.Module):
             x = functional.conv2d(x, self.weight, padding=1)
         gain = GAIN * (power + 1e-6).rsqrt()
         return functional.leaky_relu(x * gain[:, :, None, None] + self.bias[:, None, None], SLOPE)
-
-
-def _doubled(image: Tensor) -> Tensor:
-    return functional.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
