@@ -21,7 +21,9 @@ LATER = {"spectral_norm": {"discriminator/patch"}}  # the yaml turned on what ru
 
 def read(path: Path) -> tuple[type, dict]:
     """The class that a yaml names, and its arguments with what stands outside filled in."""
-    whole = OmegaConf.create({**OUTSIDE, "model": {"code": {"latent_size": 192}}, "this": OmegaConf.load(path)})
+    whole = OmegaConf.create(
+        {**OUTSIDE, "model": {"code": {"latent_size": 192}, "encoder": {"square": 8}}, "this": OmegaConf.load(path)}
+    )
     settings = OmegaConf.to_container(whole.this, resolve=True)
     kind = named(settings.pop("_target_"))
     inner = {k: v for k, v in settings.items() if isinstance(v, dict) and "_target_" in v}

@@ -7,13 +7,12 @@ They have ``latent_shape``, ``latent``, ``output_range`` and ``input_range`` as 
 from __future__ import annotations
 
 from itertools import pairwise
-from math import sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceforge.networks.blocks import GAIN, SLOPE, doubled, zero_
+from faceforge.networks.blocks import SLOPE, doubled, he_init, scale_, zero_
 from faceforge.networks.dcgan import Variety
 from faceforge.networks.sizes import Size, seed_of
 
@@ -49,9 +48,10 @@ class ResidualGenerator(nn.Module):
         self.colours = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
         nn.init.normal_(self.expand.weight, 0.0, latent_size**-0.5)
+        nn.init.zeros_(self.expand.bias)
         for layer in [*self.colours, self.last]:
-            nn.init.normal_(layer.weight, 0.0, 0.1 / sqrt(layer.weight[0].numel()))  # type: ignore[arg-type, union-attr]
-        _zero_biases(self)
+            he_init(layer)
+            scale_(layer, 0.1)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, z: Tensor) -> Tensor:
@@ -80,13 +80,12 @@ class ResidualDiscriminator(nn.Module):
         halvings, seed = seed_of(size)
         widths = _widths(halvings, width, max_width, blocks)
         self.first = nn.Conv2d(channels, widths[0], 4, 2, 1)
-        nn.init.normal_(self.first.weight, 0.0, GAIN / sqrt(self.first.weight[0].numel()))
+        he_init(self.first, SLOPE)
         self.widen = nn.ModuleList(_mix(a, b) for a, b in pairwise(widths))
         self.stages = nn.ModuleList(_blocks(width, blocks, blocks * len(widths)) for width in widths)
         self.variety = Variety()
         self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1, bias=False)
         nn.init.normal_(self.judge.weight, 0.0, self.judge.in_features**-0.5)
-        _zero_biases(self)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -104,8 +103,8 @@ class Block(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = zero_(nn.Conv2d(channels, channels, 3, padding=1))
-        nn.init.normal_(self.first.weight, 0.0, GAIN / sqrt(9 * channels * depth))
-        nn.init.zeros_(self.first.bias)  # pyright: ignore[reportArgumentType]
+        he_init(self.first, SLOPE)
+        scale_(self.first, depth**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to the same."""
@@ -131,9 +130,3 @@ def _mix(inputs: int, outputs: int) -> nn.Module:
     layer = nn.Conv2d(inputs, outputs, 1, bias=False)
     nn.init.normal_(layer.weight, 0.0, inputs**-0.5)
     return layer
-
-
-def _zero_biases(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
