@@ -21,7 +21,7 @@ from faceforge.errors import BadInput, GuardStop
 
 
 class Ranks(DDPStrategy):
-    """Each process holds the whole, unwrapped module; ``share_gradients`` of the schemes averages gradients.
+    """Each process holds the whole, unwrapped module; the ``exchange`` of the scheme averages gradients.
 
     DistributedDataParallel averages the gradients of all networks after each backward pass, though a step of one
     network concerns no other, and needs to look for those that were not used. Started by spawn, never by running the

@@ -13,7 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from faceforge import counter_rng, counter_rng_torch
 from faceforge.clock import Clock
@@ -23,6 +23,7 @@ from faceforge.metrics.features import Extractor, Features
 from faceforge.networks.recompute import recomputed, rewind, snapshot
 from faceforge.schedules import RateSchedule
 from faceforge.schemes.batch_statistics import release, synchronise
+from faceforge.schemes.exchange import Exchange
 from faceforge.schemes.running_means import RunningMeans
 from faceforge.types import Json
 
@@ -61,6 +62,7 @@ class Scheme(pl.LightningModule):
         self.syncs_statistics = False
         self.accumulate = 1  # micro-batches of a batch; set by ``divide``
         self.rates: RateSchedule | None = None  # of all optimisers
+        self.exchange = Exchange()
         self.lean = True  # no Lightning hooks around backward passes and optimiser steps
         self._compiled: dict[nn.Module, nn.Module] = {}
         self._ahead: dict[tuple[str, tuple[int, ...], str, torch.device], counter_rng.BatchedDraws] = {}
@@ -223,7 +225,7 @@ class Scheme(pl.LightningModule):
 
     def _exchange(self, optimizer: torch.optim.Optimizer, meanwhile: Callable[[], Tensor] | None) -> Tensor | None:
         """Average gradients over ranks. The result of ``meanwhile``, which runs while they travel."""
-        receive = share_gradients(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
+        receive = self.exchange.start(optimizer, () if meanwhile else self.trained()) if self.world > 1 else None
         made = meanwhile() if meanwhile else None
         if receive:
             self.tell("waiting")
@@ -316,23 +318,3 @@ def _noise_there(seed: int, purpose: str, shape: tuple[int, ...], kind: Kind, co
     """The same on the device of the counters."""
     draw = counter_rng_torch.uniform if kind == "uniform" else counter_rng_torch.normal
     return draw(seed, purpose, counters, shape).float()
-
-
-def share_gradients(optimizer: torch.optim.Optimizer, networks: Iterable[nn.Module]) -> Callable[[], None]:
-    """Send gradients, and the batch statistics of ``networks``; the result writes their means over all ranks back.
-
-    All in one message, since each costs the same wait for the slowest rank.
-    """
-    tensors = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    tensors += [b for network in networks for b in network.buffers() if b.is_floating_point()]
-    lines = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]  # as they lie in memory
-    flat = torch.cat(lines).div_(distributed.get_world_size())
-    message = distributed.all_reduce(flat, async_op=True)
-    assert message is not None
-
-    def receive() -> None:
-        message.wait()
-        for line, part in zip(lines, flat.split([line.numel() for line in lines]), strict=True):
-            line.copy_(part)
-
-    return receive
