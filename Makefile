@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test test-all test-gpu gpu-check matrix lint format bench results clean
+.PHONY: help setup demo app test test-all test-gpu gpu-check matrix lint format docs release bench results clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,14 @@ format: $(READY) ## Format the source code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(READY) ## Build the documentation site into site/; ARGS=serve shows it while it is written
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build)
+
+release: $(READY) ## Build and check the wheel and the sdist, and print the notes of this version
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python tests/release.py
+
 bench: $(READY) ## Measure training, data loading and packing against plain loops (15 minutes on an idle machine)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed all
 	$(BIN)/python -m benchmarks.results.robustness
@@ -61,5 +69,5 @@ results: $(READY) ## Build docs/results.md from its records; ROW=name trains a r
 	$(BIN)/python -m benchmarks.results $(if $(ROW),train $(ROW),page)
 
 clean: ## Remove build products and caches (not runs)
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

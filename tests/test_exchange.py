@@ -1,4 +1,4 @@
-"""Means over ranks through shared memory: the numbers that messages give, and messages where there is no such memory."""
+"""Means over ranks through shared memory: the numbers that messages give, and messages where there is none."""
 
 import os
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_each_rank_holds_the_mean_whatever_way_it_came(tmp_path):
             means = [found for found, _ in steps]
             assert all(torch.equal(mean, means[0]) for mean in means), name
             torch.testing.assert_close(means[0].double(), steps[0][1], rtol=1e-6, atol=1e-6)
-    assert os.listdir(tmp_path / "memory") == []
+    assert list((tmp_path / "memory").iterdir()) == []
 
 
 def test_space_that_is_not_there_is_not_written_into(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import table as table_of
+from benchmarks.results import board
 from benchmarks.results.book import Book, Record, score_of, spread, value_of
 from benchmarks.results.claims import SECTIONS, Claim
 from benchmarks.results.curves import svg
@@ -64,6 +65,7 @@ def files(table: Table, root: Path) -> dict[Path, str]:
     drawn = {plot["name"]: text for plot in table.plots if (text := _plot(plot, table, book))}
     claims = {name: make(book) for name, make in SECTIONS.items()}
     made = {results / "curves" / f"{name}.svg": text for name, text in drawn.items()}
+    made[root / "docs" / "board.md"] = board.page(table, book)
     made[root / "docs" / "results.md"] = page(table, book, claims, list(drawn))
     made[root / "README.md"] = in_readme((root / "README.md").read_text(), table, book)
     return made

@@ -15,11 +15,12 @@ from faceforge.fetch import command as data_command
 from faceforge.io.storage import lend_home
 from faceforge.runs import command as runs_command
 from faceforge.studio import cli as studio_cli
+from faceforge.studio import completion
 
 OLDER_FLAGS = {"--whole": "--no-detect", "--way": "--method", "--teach": "--learn"}  # still understood
 app = typer.Typer(
     help="Train, evaluate and use generative models of faces.",
-    add_completion=False,
+    epilog="Example: faceforge generate drawn:dcgan_conventional -n 16 --out faces.png",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -36,18 +37,20 @@ def _root(context: typer.Context) -> None:
 
 
 @app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
 )
-def train(context: typer.Context) -> None:
+def train(
+    overrides: Annotated[list[str] | None, typer.Argument(autocompletion=completion.overrides)] = None,
+) -> None:
     """Train a model: same as `python train.py`, with the same overrides (see `faceforge train --help`)."""
     from faceforge.main import main
 
-    sys.argv = ["faceforge train", *context.args]
+    sys.argv = ["faceforge train", *(overrides or [])]
     main()
 
 
-@app.command()
+@app.command(epilog="Example: faceforge doctor")
 def doctor() -> None:
     """Check this machine: Python, torch, accelerator, OpenCV, ffmpeg, W&B, caches, disk, weights, network, clocks."""
     from faceforge import doctor as checks
@@ -57,10 +60,15 @@ def doctor() -> None:
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge bench model=pix2pix --seconds 2")
 def bench(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[OVERRIDES]", help="Same as for train, such as model=pix2pix.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[OVERRIDES]",
+            help="Same as for train, such as model=pix2pix.",
+            autocompletion=completion.overrides,
+        ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Duration of each of about ten measurements.")] = 4.0,
     compiled: Annotated[bool, typer.Option("--compile", help="Also try trainer.compile, which takes minutes.")] = False,
@@ -95,7 +103,7 @@ Engine = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: faceforge cut photos/ my_faces")
 def cut(
     photos: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, zip or tar of photos, or one photo.")],
     faces: Annotated[Path, typer.Argument(metavar="DST", help="A new folder, or the output of an earlier cut.")],
@@ -120,7 +128,7 @@ def cut(
     command.cut(photos, faces, frame, detector, min_face, labels, engine, processes, people, prune, typed)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge filters my_faces")
 def filters(
     picture_or_folder: Annotated[Path, typer.Argument(help="An image, or a folder of crops at any depth.")],
     out: Annotated[Path | None, typer.Option(help="A .png or a folder; default: _review/filters/.")] = None,
@@ -133,6 +141,10 @@ def filters(
     print(f"{count} panel{'s' * (count != 1)}: {where}")
 
 
+RunFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.", autocompletion=completion.runs),
+]
 AnotherSet = Annotated[
     str | None,
     typer.Option(
@@ -153,9 +165,9 @@ Features = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: faceforge evaluate runs/RUN --data lfw=lfw.tgz")
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
+    run: RunFolder,
     data: AnotherSet = None,
     force: Force = False,
     split: Annotated[
@@ -192,9 +204,14 @@ def evaluate(
     command.evaluate(command.Options(run, split, checkpoint, count, seed, *where))
 
 
-@app.command()
+@app.command(epilog="Example: faceforge ema runs/RUN")
 def ema(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a GAN trained with model.ema_kept.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="The folder of a GAN trained with model.ema_kept.", autocompletion=completion.runs
+        ),
+    ],
     length: Annotated[
         list[float] | None,
         typer.Option(help="Relative to the training, 0.1 is about its last tenth; repeat it. Default: nine lengths."),
@@ -213,7 +230,7 @@ def ema(
     averaging.choose(options)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge score generated/ real.zip --size 64")
 def score(
     generated: Annotated[
         Path, typer.Argument(metavar="GENERATED", help="A folder, zip or tar of pictures, or an .npz of uint8.")
@@ -242,9 +259,12 @@ def score(
     pictures.score(pictures.Options(generated, real, named, size, crop, count, seed, paired, force, out, overwrite))
 
 
-@app.command()
+@app.command(epilog="Example: faceforge compare runs/A runs/B --html compared.html")
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, at least two.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs, at least two.", autocompletion=completion.runs),
+    ],
     html: Annotated[Path | None, typer.Option(help="Write a page as well: one .html file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
     split: Annotated[
@@ -269,9 +289,9 @@ def compare(
     command.run(command.Request(runs, html, overwrite, split, options))
 
 
-@app.command()
+@app.command(epilog="Example: faceforge audit runs/RUN")
 def audit(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
+    run: RunFolder,
     count: Annotated[
         int | None,
         typer.Option("--count", "-n", help="Number of generated faces, default 1,000, and most scored ones."),

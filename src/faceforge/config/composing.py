@@ -72,6 +72,12 @@ class Library:
         """Whether a key names a group of yaml files."""
         return key.startswith("hydra/") or self._files.group_exists(key)
 
+    def groups(self, above: str = "") -> list[str]:
+        """All groups of yaml files, Hydra's own and folders of experiments excepted."""
+        inner = [] if above == "experiment" else self._files.get_group_options(above, ObjectType.GROUP)
+        found = [f"{above}/{name}" if above else name for name in inner if name != "hydra"]
+        return sorted([*found, *(deeper for group in found for deeper in self.groups(group))])
+
     def names(self, group: str) -> list[str]:
         """The choices of a group, without base.yaml, which others extend."""
         names = [name for name in self._files.get_group_options(group) if name != "base"]

@@ -14,7 +14,7 @@ from faceforge.errors import BadInput
 app = typer.Typer(help="Download face data sets and inspect local data.", rich_markup_mode=None, no_args_is_help=True)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge data get lfw")
 def get(
     name: Annotated[str, typer.Argument(metavar="celeba|lfw", help="The data set.")],
     folder: Annotated[Path | None, typer.Argument(metavar="[DST]", help="Target folder; default: ./NAME.")] = None,
@@ -40,7 +40,7 @@ def get(
     print("", finding, sep="\n")
 
 
-@app.command()
+@app.command(epilog="Example: faceforge data check photos.zip")
 def check(path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, archive or parquet file.")]) -> None:
     """Inspect a data set and print the command that uses it, if one works.
 
@@ -52,7 +52,7 @@ def check(path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, a
     print(look(path.expanduser()))
 
 
-@app.command()
+@app.command(epilog="Example: faceforge data protocols")
 def protocols() -> None:
     """List the crop protocols that "CelebA at 64x64" can mean.
 

@@ -39,7 +39,7 @@ Filter = Annotated[
 ]
 
 
-@app.command(name=LIST, hidden=True)
+@app.command(name=LIST, hidden=True, epilog="Example: faceforge runs --filter state=finished --sort best")
 def show(
     folder: Folder = Path("runs"),
     sort: Annotated[str, typer.Option(help=f"A column: {' '.join(table.COLUMNS)}.")] = "age",
@@ -68,7 +68,7 @@ def show(
     print("\n".join([*lines, _summary(entries, found), *table.remarks(found)]))
 
 
-@app.command()
+@app.command(epilog="Example: faceforge runs prune --older 30d --yes")
 def prune(
     folder: Folder = Path("runs"),
     keep: Annotated[

@@ -7,11 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from faceforge.studio import completion
+
 app = typer.Typer()
 
 Run = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run folder, a checkpoint, an exported model, or drawn:MODEL, which ships."),
+    typer.Argument(
+        metavar="RUN",
+        help="A run folder, a checkpoint, an exported model, or drawn:MODEL, which ships.",
+        autocompletion=completion.runs,
+    ),
 ]
 Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, or a folder of images at any depth.")]
 Out = Annotated[Path | None, typer.Option(help="A .png (one grid) or a folder (one file each); default: RUN/made/...")]
@@ -40,7 +46,7 @@ Trusted = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: faceforge generate runs/RUN -n 64 --seed 1")
 def generate(
     run: Run,
     count: Annotated[int, typer.Option("--count", "-n", help="Number of faces.")] = 64,
@@ -57,7 +63,7 @@ def generate(
     command.generate(command.Request(run, out, overwrite, tuple(trusted or ())), count, seed, truncation, density)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge upscale drawn:conv_superres photo.jpg")
 def upscale(
     run: Run,
     photo: Photo,
@@ -75,7 +81,7 @@ def upscale(
     command.upscale(command.Request(run, out, overwrite, tuple(trusted or ())), photo, simulate, self_ensemble)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge translate drawn:pix2pix photo.jpg")
 def translate(
     run: Run,
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, a folder of images, or a video.")],
@@ -102,7 +108,7 @@ def translate(
     command.translate(asked, photo, no_detect, show, lines, strength, hint or ())
 
 
-@app.command()
+@app.command(epilog="Example: faceforge edit drawn:latent_editor photo.jpg Eyeglasses=2")
 def edit(
     run: Run,
     photo: Photo,
@@ -127,7 +133,7 @@ def edit(
     command.edit(asked, photo, changes or [], direction, no_detect, show, learn)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge average my_faces --video")
 def average(
     folder: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder of images, at any depth.")],
     run: Annotated[Path | None, typer.Option(help="A run of model=latent_editor, or of task=average.")] = None,
@@ -146,7 +152,7 @@ def average(
     command.average(folder, run, method, out, video, overwrite, tuple(trusted or ()))
 
 
-@app.command()
+@app.command(epilog="Example: faceforge walk runs/RUN --seconds 10 --attribute Smiling")
 def walk(
     run: Run,
     faces: Annotated[int, typer.Option(help="Number of random faces on the path.")] = 6,
@@ -168,7 +174,7 @@ def walk(
     command.walk(asked, faces, seconds, seed, truncation, density, attribute, span, direction)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge morph drawn:latent_editor a.jpg b.jpg")
 def morph(
     run: Run,
     first: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
@@ -187,7 +193,7 @@ def morph(
     command.morph(asked, first, second, seconds, steps, no_detect)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge invert runs/RUN photo.jpg")
 def invert(
     run: Run,
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="An image.")],
@@ -203,11 +209,15 @@ def invert(
     command.invert(command.Request(run, out, overwrite, tuple(trusted or ())), photo, steps, no_detect)
 
 
-@app.command("app")
+@app.command("app", epilog="Example: faceforge app runs/GAN runs/PIX2PIX --port 8000")
 def app_(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Runs to use; default: the small models of drawn faces that ship."),
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs to use; default: the small models of drawn faces that ship.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any other address than the default is open to the network.")
@@ -239,7 +249,7 @@ def app_(
     server.serve(runs or [], settings)
 
 
-@app.command()
+@app.command(epilog="Example: faceforge export runs/RUN my_model")
 def export(
     run: Run,
     out: Annotated[
