@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
+from faceforge.io.amounts import in_bytes
 from faceforge.io.portable import HOST, is_held, locked
 from faceforge.runs import command, prune, table
 from faceforge.runs.found import Entry, find
@@ -280,7 +281,7 @@ def test_ages(seconds, said):
     ("size", "said"), [(0, "0 B"), (999, "999 B"), (1234, "1.2 kB"), (2.5e9, "2.5 GB"), (5e13, "50.0 TB")]
 )
 def test_sizes(size, said):
-    assert table.in_bytes(size) == said
+    assert in_bytes(size) == said
 
 
 # ------------------------------------------------------------------------------------------------------- reports

@@ -17,6 +17,7 @@ class Root:
     seed: int
     tasks: list[str]
     run_dir: str | None
+    dry_run: bool
     resume: str | None
     init_from: str | None
     trusted_packages: list[str]

@@ -27,6 +27,7 @@ from faceforge.engine import checkpoint, cluster, devices, messages, requeue, re
 from faceforge.engine.callbacks.checkpointing import end_run
 from faceforge.engine.callbacks.session import Session
 from faceforge.engine.cluster import Launch
+from faceforge.engine.dry_run import dry_run
 from faceforge.engine.group import Ended, Group, RankLost, Word, joined
 from faceforge.engine.guard import NotFinite, go_back
 from faceforge.engine.loggers.metrics_csv import MetricsCsv
@@ -48,6 +49,9 @@ def train(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> int:
     Raises BadInput before anything is written if the request is invalid, GuardStop if a value is NaN or infinite.
     """
     messages.filter_warnings()
+    if config.get("dry_run"):
+        return dry_run(config, overrides)
+    config = {key: value for key, value in config.items() if key != "dry_run"}  # no part of a run
     try:
         with cluster.own_ranks() as launch:
             rank_zero_only.rank = launch.rank  # pyright: ignore[reportFunctionMemberAccess]  (else the environment's)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from faceforge import words
 from faceforge.errors import BadInput
+from faceforge.io.amounts import in_bytes
 from faceforge.runs import prune as pruning
 from faceforge.runs import table
 from faceforge.runs.found import Entry, Found, find
@@ -92,7 +93,7 @@ def prune(
     print(rule)
     freed = _carry_out(steps, rule) if yes else _show(steps)
     runs = sum(bool(step.files) for step in steps)
-    print(f"{'Freed' if yes else 'Would free'} {table.in_bytes(freed)} in {_runs(runs)} of {len(found.entries)}.")
+    print(f"{'Freed' if yes else 'Would free'} {in_bytes(freed)} in {_runs(runs)} of {len(found.entries)}.")
     if runs and not yes:
         print("Nothing was removed; the same command with --yes removes it.")
     _tell(table.remarks(found))
@@ -121,14 +122,14 @@ def _carry_out(steps: Iterable[pruning.Step], rule: pruning.Rule) -> int:
 
 
 def _line(step: pruning.Step, names: Sequence[str], size: int, why: str | None) -> str:
-    what = f"{' '.join(names)}  {table.in_bytes(size)}" if names else ""
+    what = f"{' '.join(names)}  {in_bytes(size)}" if names else ""
     return "  ".join(part for part in (f"  {step.entry.name}", what, f"kept: {why}" if why else "") if part)
 
 
 def _summary(entries: Sequence[Entry], found: Found) -> str:
     some = len(entries) != len(found.entries)
     shown = f"{len(entries)} of " * some + _runs(len(found.entries))
-    return f"{shown}, {table.in_bytes(sum(entry.size for entry in entries))}"
+    return f"{shown}, {in_bytes(sum(entry.size for entry in entries))}"
 
 
 def _runs(count: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from faceforge.errors import BadInput
+from faceforge.io.amounts import in_bytes
 from faceforge.runs.found import Entry, Found, Value
 
 COLUMNS = ("name", "model", "data", "task", "images", "best", "state", "age", "size")
@@ -155,15 +156,6 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}" if seconds < 1e3 * size else f"{seconds / size:.2g} {unit}"
     return f"{max(0.0, math.floor(seconds)):.0f} s"
-
-
-def in_bytes(size: float) -> str:
-    """Such as 1.2 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def remarks(found: Found) -> list[str]:
