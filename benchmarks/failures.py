@@ -49,7 +49,8 @@ class Failure:
     rows: int = 2  # of the last grid that are kept
 
 
-GAN = ("model=dcgan_conventional", "trainer.max_images=12000", "trainer.sample_every=2000")
+GAN = ("model=dcgan_conventional", "data.size=32", "trainer.max_images=8000", "trainer.checkpoint_every=1000")
+SLOW_JUDGE = ("model.optimizer_g.lr=2e-3", "model.optimizer_d.lr=1e-4")
 CODE = ("model=latent_editor", "model/encoder=conv", "model/decoder=conv", "data.size=32")
 FAILURES = (
     Failure(
@@ -57,11 +58,11 @@ FAILURES = (
         "Mode collapse",
         "val/diversity",
         GAN,
-        ("model.objective=minimax", "model.r1_gamma=0", "model.r2_gamma=0", "model.optimizer_g.lr=4e-3"),
+        ("model.objective=non_saturating", "model.r1_gamma=0", "model.r2_gamma=0", *SLOW_JUDGE),
         (),
-        "The generator has found one face that the discriminator takes for real, and makes it whatever the noise is. "
-        "Faces of different noise are alike, then the discriminator learns this face, and the generator moves on to "
-        "the next.",
+        "The generator has found a picture that the discriminator takes for real, and makes it whatever the noise is. "
+        "The discriminator learns this picture, and the generator moves on to the next. Here it learns twenty times "
+        "as fast as the discriminator.",
         "Penalties on the gradient of the discriminator, a relativistic loss and equal learning rates: the defaults.",
     ),
     Failure(
@@ -79,9 +80,9 @@ FAILURES = (
     Failure(
         "posterior",
         "Posterior collapse",
-        "val/mean_face_distance",
-        (*CODE, "model/code=gaussian", "trainer.max_images=12000", "trainer.sample_every=2000"),
-        ("model.kl_weight=1", "model.kl_anneal=0"),
+        "val/active_units",
+        (*CODE, "model/code=gaussian", "trainer.max_images=12000", "trainer.checkpoint_every=1000"),
+        ("model.kl_weight=300", "model.kl_anneal=0"),
         (),
         "The divergence from N(0, 1) outweighs the pictures. The cheapest code says nothing about a face, and the "
         "decoder shows the mean face for all.",
