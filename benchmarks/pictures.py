@@ -1,9 +1,11 @@
-"""The strip of pictures in README.md: each system before and after, by the small models that ship, of drawn faces.
+"""The strip of pictures in README.md and those of docs/gallery.md: what the small models that ship make of drawn faces.
 
 python -m benchmarks.pictures
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,10 +16,17 @@ from torch.nn import functional
 
 from benchmarks.command import ROOT
 from faceforge.data.sources.drawn import Drawn
-from faceforge.io.images import from_uint8, write_png
+from faceforge.io.images import from_uint8, make_grid, write_png
 from faceforge.studio.model import Model, open_model
 
-STRIP = ROOT / "docs" / "pictures" / "strip.png"
+PICTURES = ROOT / "docs" / "pictures"
+STRIP = PICTURES / "strip.png"
+EDITS = {
+    "Smiling": (30, 5.0),
+    "Eyeglasses": (38, 3.0),
+    "Goatee": (45, 2.5),
+    "Black_Hair": (22, 2.5),
+}  # a face, how much
 TILE, GAP, LABEL = 132, 6, 22  # pixels
 SEED = 2026  # of faces that no model was trained on
 WAY = "mean_difference"
@@ -73,6 +82,39 @@ def random(model: Model, first: int, second: int) -> tuple[Tensor, Tensor]:
     return faces[first], faces[second]
 
 
+def faces_of(name: str) -> Pixels:
+    """Three rows of eight random faces of a model."""
+    return make_grid(next(open_model(name).faces(24, seed=4)), columns=8)
+
+
+def edits() -> Pixels:
+    """A row for each attribute: a face, then the same with more and more of it."""
+    model = open_model("drawn:latent_editor")
+    rows = []
+    for attribute, (number, most) in EDITS.items():
+        rows += [edited(model, number, attribute, most * step / 7)[1] for step in range(8)]
+    return make_grid(torch.cat(rows), columns=8)
+
+
+def triplets(name: str, numbers: range) -> Pixels:
+    """Rows of inputs, of outputs, and of the faces that both come from."""
+    model = open_model(name)
+    whole = [face(number, model) for number in numbers]
+    pairs = [paired(model, number) for number in numbers]
+    shown = [functional.interpolate(before, model.size, mode="nearest") for before, _ in pairs]
+    rows = [*shown, *(after for _, after in pairs), *whole]
+    return make_grid(torch.cat([picture.expand(-1, model.channels, -1, -1) for picture in rows]), columns=len(numbers))
+
+
+GALLERY: dict[str, Callable[[], Pixels]] = {
+    "random_gan": lambda: faces_of("drawn:dcgan_conventional"),
+    "random_editor": lambda: faces_of("drawn:latent_editor"),
+    "edits": edits,
+    "colours": lambda: triplets("drawn:pix2pix", range(10, 18)),
+    "sharpened": lambda: triplets("drawn:conv_superres", range(20, 28)),
+}
+
+
 def tile(picture: Tensor) -> Image.Image:
     """(1, C, H, W) in [-1, 1], enlarged so that its pixels stay visible."""
     pixels = functional.interpolate((picture.expand(-1, 3, -1, -1) + 1) * 127.5, (TILE, TILE), mode="nearest")[0]
@@ -80,5 +122,5 @@ def tile(picture: Tensor) -> Image.Image:
 
 
 if __name__ == "__main__":
-    write_png(strip(), STRIP)
-    print(STRIP)
+    for name, make in {"strip": strip, **GALLERY}.items():
+        write_png(make(), PICTURES / f"{name}.png")
