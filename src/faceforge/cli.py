@@ -72,11 +72,17 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Duration of each of about ten measurements.")] = 4.0,
     compiled: Annotated[bool, typer.Option("--compile", help="Also try trainer.compile, which takes minutes.")] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="Measure these settings alone, and write a JSON file for docs/cost.md.")
+    ] = None,
 ) -> None:
     """Time a model's training step on this machine with each option on and off, and suggest the faster ones."""
-    from faceforge.engine.bench import bench
+    from faceforge.engine import bench as benchmark
 
-    print("\n".join(bench(overrides or [], seconds, compiled)))
+    if record is None:
+        print("\n".join(benchmark.bench(overrides or [], seconds, compiled)))
+    else:
+        print(benchmark.write(record, benchmark.record(overrides or [], seconds)))
 
 
 Size = Annotated[

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from faceforge import __version__, counter_rng, words
 from faceforge import config as configuration
-from faceforge import counter_rng, words
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.engine import devices, messages, training
+from faceforge.engine.dry_run import device_memory, host_memory
 from faceforge.engine.plan import make_plan
+from faceforge.engine.run import sources_commit
 from faceforge.errors import BadInput
+from faceforge.io.amounts import in_bytes
 from faceforge.io.workers import cores
 from faceforge.types import Json
 
@@ -60,6 +66,44 @@ def bench(overrides: Sequence[str], seconds: float, compiled: bool) -> list[str]
     finally:
         torch.set_num_threads(threads)
     return [*lines, f"Suggested: {_suggested(best, overrides)}"]
+
+
+def record(overrides: Sequence[str], seconds: float) -> Json:
+    """What a training step of these settings costs on this machine, for docs/cost.md. Raises BadInput."""
+    messages.filter_warnings()
+    config = configuration.compose(list(overrides))
+    plan = make_plan(config)
+    spent = step_seconds(config, Choice("", None, {}), seconds)
+    data = configuration.build(config["data"])
+    return {
+        "model": config["choices"]["model"],
+        "task": config["choices"]["task"],
+        "size": [data.height, data.width],
+        "channels": data.channels,
+        "batch_size": data.batch_size,
+        "device": devices.name(plan.gpus),
+        "threads": torch.get_num_threads(),
+        "precision": plan.precision,
+        "images_per_second": round(data.batch_size / spent, 2),
+        "host_bytes": host_memory(),
+        "device_bytes": device_memory() if plan.gpus else None,
+        "command": words.faceforge("bench", *overrides, "--record", "FILE"),
+        "faceforge": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        **sources_commit(),
+    }
+
+
+def write(path: Path, found: Json) -> str:
+    """Write a record into a new file; the line to print. Raises BadInput."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(found, indent=1) + "\n")
+    except FileExistsError as error:
+        raise BadInput(f"{path}: exists already; a record must be a new file") from error
+    rate, memory = found["images_per_second"], in_bytes(found["host_bytes"])
+    return f"{found['model']}: {rate:.0f} images a second, {memory}; written to {path}"
 
 
 def _suggested(best: Choice, overrides: Sequence[str]) -> str:
