@@ -14,8 +14,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
-from faceforge import __version__, counter_rng, words
+import faceforge
 from faceforge import config as configuration
+from faceforge import counter_rng, words
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.engine import devices, messages, training
 from faceforge.engine.dry_run import device_memory, host_memory
@@ -88,7 +89,7 @@ def record(overrides: Sequence[str], seconds: float) -> Json:
         "host_bytes": host_memory(),
         "device_bytes": device_memory() if plan.gpus else None,
         "command": words.faceforge("bench", *overrides, "--record", "FILE"),
-        "faceforge": __version__,
+        "faceforge": faceforge.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         **sources_commit(),
