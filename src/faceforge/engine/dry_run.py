@@ -70,7 +70,10 @@ class Forecast:
 
 
 def dry_run(config: Mapping[str, Any], overrides: Iterable[str]) -> int:
-    """Train for a moment, and print what all of it will take; an exit code. Raises BadInput."""
+    """Train for a moment, and print what all of it will take; an exit code. Raises BadInput.
+
+    `python -m benchmarks.foretold` compares what was foretold with what it took.
+    """
     _require_alone(config)
     plan = make_plan(config)
     with tempfile.TemporaryDirectory(prefix="faceforge-") as place:
