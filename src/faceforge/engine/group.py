@@ -229,6 +229,7 @@ class Group:
         """Show that this rank lives, and look at the others, until the run is over."""
         with self._or_gone():
             store = self._connect()
+            self._show(store)  # one that is killed at once was there
             while not self._over.wait(LOOK_SECONDS):
                 self._show(store)
                 self._look(store, range(1, self.world) if self.rank == 0 else [0], SILENT_SECONDS)
