@@ -39,7 +39,7 @@ def test_other_limits_count_too():
 
 
 def test_times_and_lines_are_in_words(monkeypatch):
-    monkeypatch.setattr(dry_run, "host_memory", lambda: 1_200_000_000)
+    monkeypatch.setattr(dry_run, "most_memory", lambda: 1_200_000_000)
     whole = Forecast.of(
         plan("trainer.max_images=900000", "trainer.checkpoint_every=900000", "trainer.sample_every=900000"), FOUND
     )

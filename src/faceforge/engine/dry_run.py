@@ -1,4 +1,4 @@
-"""`python train.py dry_run=true`: the time, memory and disk that a training takes, from a quarter of a minute of it.
+"""`dry_run=true`: the time, memory and disk that a training takes, from a quarter of a minute of it.
 
 The training itself runs, in a folder that is removed: the pace of its steps, a validation, a grid and a checkpoint are
 measured, and counted as often as the whole training has them.
@@ -7,7 +7,6 @@ measured, and counted as often as the whole training has them.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout, suppress
@@ -24,6 +23,7 @@ from faceforge.engine.run import Run
 from faceforge.errors import BadInput
 from faceforge.io.amounts import in_bytes
 from faceforge.io.metrics_csv import read_rows
+from faceforge.io.portable import most_memory
 
 MINUTES = 0.25
 NEVER = 10**12  # images
@@ -121,7 +121,7 @@ def told(plan: Plan, found: Measured, whole: Forecast) -> list[str]:
     time = f"{_time(whole.seconds)} ({inner}), {found.rate:.0f} images a second"
     lines = [
         f"Dry run: {whole.images:,} images take about {time}",
-        f"  memory   {in_bytes(host_memory())}" + (" for each process" if plan.world > 1 else ""),
+        f"  memory   {in_bytes(most_memory())}" + (" for each process" if plan.world > 1 else ""),
     ]
     if plan.gpus and (used := device_memory()):
         lines.append(f"  device   {in_bytes(used)}")
@@ -130,16 +130,6 @@ def told(plan: Plan, found: Measured, whole: Forecast) -> list[str]:
         f"  disk     {in_bytes(whole.disk)} of checkpoints",
         "Nothing was kept; leave out dry_run to train.",
     ]
-
-
-def host_memory() -> int:
-    """The most bytes that this process, or the largest of those it started, has held."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def device_memory() -> int | None:

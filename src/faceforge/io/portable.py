@@ -124,6 +124,14 @@ def private_mebibytes() -> int | None:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) // 1024
 
 
+def most_memory() -> int:
+    """The most bytes that this process, or the largest of those it started, has held; 0 where nobody counts."""
+    if resource is None:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
 def memory_bytes() -> float:
     """The memory that this process may fill: the machine's, a container's limit, or the limit of its addresses."""
     limits = [float("inf")]
