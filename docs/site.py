@@ -103,7 +103,12 @@ def tutorial(path: Path) -> str:
 
 def examples() -> str:
     """Every file under examples/, whole."""
-    lines = ["# Example files", "", "Files under `examples/`, each run by a test as far as one machine can.", ""]
+    lines = [
+        "# Example files",
+        "",
+        "Files under `examples/`. Tests run those for SLURM and Kubernetes, and apply the diffs; no image was built.",
+        "",
+    ]
     for place in sorted(path for path in EXAMPLES.rglob("*") if path.is_file()):
         lines += [f"## {place.relative_to(EXAMPLES).as_posix()} {{ #{slug(place)} }}", ""]
         lines += [

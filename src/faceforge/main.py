@@ -78,7 +78,7 @@ def _main() -> None:
         _fail("\n".join(problems))
     if not many and any(o.key_or_group == "sweep" and o.value() for o in composing.parse(overrides)[0]):
         _fail("sweep: a search space needs -m")
-    if many and any(o.key_or_group == "dry_run" for o in composing.parse(overrides)[0]):
+    if many and any(o.key_or_group == "dry_run" and o.value() for o in composing.parse(overrides)[0]):
         _fail("dry_run: is for one training; leave out -m, and give each key one value")
     tell("\n".join(library.notices))
     sys.argv[1:] = flags + overrides  # Hydra accepts flags before or after overrides, not between them

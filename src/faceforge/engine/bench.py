@@ -19,7 +19,6 @@ from faceforge import config as configuration
 from faceforge import counter_rng, words
 from faceforge.data.datamodule import Batch, FaceData
 from faceforge.engine import devices, messages, training
-from faceforge.engine.dry_run import device_memory
 from faceforge.engine.plan import make_plan
 from faceforge.engine.run import sources_commit
 from faceforge.errors import BadInput
@@ -88,7 +87,7 @@ def record(overrides: Sequence[str], seconds: float) -> Json:
         "precision": plan.precision,
         "images_per_second": round(data.batch_size / spent, 2),
         "host_bytes": most_memory(),
-        "device_bytes": device_memory() if plan.gpus else None,
+        "device_bytes": devices.most_memory() if plan.gpus else None,
         "command": words.faceforge("bench", *overrides, "--record", "FILE"),
         "faceforge": faceforge.__version__,
         "torch": torch.__version__,

@@ -169,6 +169,13 @@ def use_threads(number: int) -> None:
     torch.set_num_threads(number)
 
 
+def most_memory() -> int | None:
+    """The most bytes that torch has reserved on the accelerator, where it counts them."""
+    with suppress(RuntimeError, AttributeError):
+        return int(torch.accelerator.max_memory_reserved())
+    return None
+
+
 # ------------------------------------------------------------------------------------------------ what Lightning needs
 
 

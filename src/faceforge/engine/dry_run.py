@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
 
-import torch
-
-from faceforge.engine import cluster
+from faceforge.engine import cluster, devices
 from faceforge.engine.plan import Plan, make_plan
 from faceforge.engine.run import Run
 from faceforge.errors import BadInput
@@ -123,20 +121,13 @@ def told(plan: Plan, found: Measured, whole: Forecast) -> list[str]:
         f"Dry run: {whole.images:,} images take about {time}",
         f"  memory   {in_bytes(most_memory())}" + (" for each process" if plan.world > 1 else ""),
     ]
-    if plan.gpus and (used := device_memory()):
+    if plan.gpus and (used := devices.most_memory()):
         lines.append(f"  device   {in_bytes(used)}")
     return [
         *lines,
         f"  disk     {in_bytes(whole.disk)} of checkpoints",
         "Nothing was kept; leave out dry_run to train.",
     ]
-
-
-def device_memory() -> int | None:
-    """The most bytes that torch has reserved on the accelerator, where it counts them."""
-    with suppress(RuntimeError, AttributeError):
-        return int(torch.accelerator.max_memory_reserved())
-    return None
 
 
 def _train(config: Mapping[str, Any], overrides: Iterable[str]) -> int:
