@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from compared_runs import make, of_people
 from conftest import ROOT
 
+from faceforge.data.sources.drawn import Drawn
 from faceforge.errors import BadInput
 from faceforge.evaluation import kept
 from faceforge.evaluation.compare import text, verdict
@@ -23,8 +25,9 @@ from faceforge.evaluation.compare.differences import Difference, Differences, ja
 from faceforge.evaluation.compare.making import compare
 from faceforge.evaluation.compare.runs import read
 from faceforge.evaluation.compare.settings import differing, settings
-from faceforge.evaluation.compare.sheets import Cell, Sheet
+from faceforge.evaluation.compare.sheets import COUNTS, Cell, Sheet
 from faceforge.evaluation.kept import Kept
+from faceforge.metrics.image_scores import ImageScores
 
 N = 40  # faces of ten people
 
@@ -606,6 +609,19 @@ def test_seeds_of_a_setting_must_be_scored_alike(tmp_path):
     result["checkpoint"]["name"] = "last"
     (b / "evaluation.json").write_text(json.dumps(result))
     assert refused(a, b)[0].startswith("a-s1: not scored as a-s0: checkpoint last instead of best; type: ")
+
+
+def test_only_what_may_differ_between_seeds_follows_from_the_faces():
+    """In noise no face is found, in which the landmarks could be aligned."""
+    found = []
+    faces = torch.stack([torch.from_numpy(Drawn(count=4).read(n, (64, 64))).permute(2, 0, 1) for n in range(4)]) / 127.5
+    for targets in (faces - 1, torch.rand(4, 3, 64, 64) * 2 - 1):
+        scores = ImageScores(3, 64, 64, torch.device("cpu"))
+        scores({"model": targets / 2}, targets)
+        found.append({name: scores.protocol(name) for name in scores.names})
+    differing = {key for name in found[0] for key in found[0][name] if found[0][name][key] != found[1][name][key]}
+    assert differing == {"not_aligned"}
+    assert differing < set(COUNTS)
 
 
 def test_unlike_tasks_are_refused_even_by_force(tmp_path):

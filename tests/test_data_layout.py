@@ -16,6 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from picture_makers import celeba_files, celeba_tables, encode, face_data, picture, put, put_tgz, put_zip
 
+from faceforge import config
 from faceforge.data.layout import understand
 from faceforge.data.sources.celeba import Celeba
 from faceforge.data.sources.crops import Crops
@@ -226,17 +227,26 @@ def test_pairs_are_recognised_and_stay_together(tmp_path, sides):
     source = Crops(str(root))
     assert source.layout.pairs
     assert Counter(face.identity for face in source.faces).most_common()[-1][1] == 2
-    assert any(
-        "these look like pairs" in line and "faceforge makes its own inputs" in line for line in check(root).lines
-    )
+    said = next(line for line in check(root).lines if line.startswith(f"pairs ({' and '.join(source.sets)}); from one"))
+    assert_trains_on_pairs(said.partition("other: ")[2], {"sketches"} if "sketches" in sides else {sides[0]})
     assert not Crops(str(put(MOODS, tmp_path / "moods"))).layout.pairs
 
 
-def test_images_side_by_side_are_recognised_and_not_trained_on(tmp_path):
+def assert_trains_on_pairs(command, sides):
+    """The command gives nine pairs, whose inputs are those of the first side, or of the sketches."""
+    program, _, *words = shlex.split(command)
+    assert (program, words[:3]) == ("python", ["model=pix2pix", "task=pairs", "data=pairs"])
+    source = config.build(config.compose([*words, "data.size=16"])["data"])._source(root=words[3].partition("=")[2])
+    assert sorted(source.inputs >= 0) == [False] * 9 + [True] * 9
+    folders = {source.names[place].partition("/")[0] for place in source.inputs if place >= 0}
+    assert folders <= sides or source.half == "left"
+
+
+def test_images_side_by_side_are_recognised(tmp_path):
     put({f"{n}.png": encode(picture(n, 16, 32), "PNG") for n in range(9)}, tmp_path / "in")
     found = check(tmp_path / "in")
-    assert "these look like pairs, side by side; faceforge makes its own inputs" in found.lines[-1]
-    assert found.command == ""
+    assert "pairs, side by side: data.source.input=right if the right half is the input" in found.lines[-1]
+    assert_trains_on_pairs(found.command, set())
 
 
 # ------------------------------------------------------------------------------------------------ what is left out
@@ -443,7 +453,7 @@ def test_people_in_two_official_splits_are_told(tmp_path):
         ("celeba_small/img_align_celeba", ["table: identity_CelebA.txt: 5,340 of 5,340 images matched"]),
         ("lfw_color_smile_sad", ["layout: a folder per set", "sets: sad (71), smile (73); each an attribute"]),
         ("photos_color", ["layout: images in one folder"]),
-        ("cufs_pairs64", ["these look like pairs (photos and sketches); faceforge makes its own inputs"]),
+        ("cufs_pairs64", ["layout: a folder per set, one name per pair"]),
     ],
 )
 def test_real_sets_are_understood(folder, lines):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import yaml
+from picture_makers import encode, picture, write
 from test_training import same
 
 from faceforge import config
@@ -73,7 +74,7 @@ def test_the_pairs_are_those_of_the_design():
         "dcgan_conventional": ["none"],
         "pix2pix": [
             *("autoencode", "super_resolution", "colorize", "thresholds", "contours"),
-            *("canny", "average", "noise", "deblur"),
+            *("canny", "average", "noise", "deblur", "pairs"),
         ],
     }
     assert pairs == MODELS
@@ -121,7 +122,8 @@ DAILY |= {("dcgan_cnn", "none")}  # test_accelerator.py and test_accelerator_cho
     ids=lambda name: name,
 )
 def test_a_pair_trains_resumes_exactly_samples_and_reports(train, place, model, task):
-    settings = [*FACES, f"model={model}", f"task={task}", *SMALL[model]]
+    given = paired(place) if task == "pairs" else FACES
+    settings = [*given, f"model={model}", f"task={task}", *SMALL[model]]
     whole, halved = (place / f"{model}-{task}-{name}" for name in ("whole", "halved"))
     assert train(*settings, "trainer.max_images=16", f"run_dir={whole}") == 0
     assert train(*settings, "trainer.max_images=8", f"run_dir={halved}") == 0
@@ -139,6 +141,16 @@ def test_a_pair_trains_resumes_exactly_samples_and_reports(train, place, model, 
     assert checkpoint.load(whole).clock.images in (8, 16)
     assert torch.isfinite(torch.tensor(record["best"]["value"]))
     evaluate(whole)
+
+
+def paired(place):
+    """Pictures and their negatives in two folders."""
+    for n in range(40):
+        face = picture(n, 16, 16)
+        for folder, image in (("input", 255 - face), ("target", face)):
+            write(place / "pairs" / folder / f"{n}.png", encode(image, "PNG"))
+    own = ["data=pairs", f"data.root={place / 'pairs'}"]
+    return [*own, *(word for word in FACES if not word.startswith(("data=", "data.source")))]
 
 
 def evaluate(folder):

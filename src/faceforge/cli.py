@@ -83,6 +83,7 @@ def bench(
         print("\n".join(benchmark.bench(overrides or [], seconds, compiled)))
     else:
         print(benchmark.write(record, benchmark.record(overrides or [], seconds)))
+        print(f"To see what is faster:  {words.faceforge('bench', *(overrides or []))}")
 
 
 Size = Annotated[
@@ -145,6 +146,8 @@ def filters(
 
     count, where = write_panels(picture_or_folder, out, overwrite)
     print(f"{count} panel{'s' * (count != 1)}: {where}")
+    root = words.word("data.root", picture_or_folder)
+    print(f"To train on one of them:  {words.train('model=pix2pix', 'task=contours', 'data=crops', root)}")
 
 
 RunFolder = Annotated[

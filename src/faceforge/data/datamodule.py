@@ -21,7 +21,7 @@ from faceforge.data import cache
 from faceforge.data.augment import Augment
 from faceforge.data.framing import Recipe, check_crop, frame
 from faceforge.data.listing import listing_of, sha256
-from faceforge.data.sources.base import Face, Files, Painted, Source
+from faceforge.data.sources.base import Face, Files, Painted, Paired, Source
 from faceforge.data.splits import SPLITS, cautions, share_of, split_by, split_faces
 from faceforge.data.subsets import Partners
 from faceforge.data.tasks import Task
@@ -113,6 +113,7 @@ class FaceData(pl.LightningDataModule):
         with without_collection():
             source = self._pack(progress)
             faces = self._keep(source)
+            self._inputs = self._inputs_of(source)
             self._ids, self._people = [face.id for face in faces], [face.identity for face in faces]
             self._split(faces)
             self._pair(faces)
@@ -143,7 +144,7 @@ class FaceData(pl.LightningDataModule):
         unusable = {face for face, _ in self.skipped}
         kept = [n for n, face in enumerate(source.faces) if face.id not in unusable]
         faces = [source.faces[n] for n in kept]
-        self._painted, self._kept = (source, kept) if isinstance(source, Painted) else (None, [])
+        self._painted, self._kept = source if isinstance(source, Painted) else None, kept
         own = source.attributes()
         own = (own[0], own[1][kept]) if own else None
         self._told = list(source.told) if isinstance(source, Files) else []
@@ -152,8 +153,20 @@ class FaceData(pl.LightningDataModule):
         self._attributes: Attributes | None = merge(own, added)
         return faces
 
+    def _inputs_of(self, source: Source) -> NDArray[np.int64] | None:
+        """The row of each packed face's input, -1 where there is none; None if the source has no pairs."""
+        if not isinstance(source, Paired):
+            if self.task.from_pairs:
+                raise BadInput(f"task={self.task.name}: {source.name} has no pairs; must be data=pairs data.root=PATH")
+            return None
+        places = np.full(len(source.faces) + 1, -1, dtype=np.int64)  # the last: that of no face
+        places[self._kept] = np.arange(len(self._kept))
+        return places[source.inputs[self._kept]]
+
     def _split(self, faces: list[Face]) -> None:
         rows = split_faces(faces, self.split, self.seed, *self.shares)
+        if self._inputs is not None:
+            rows = {name: found[self._inputs[found] >= 0] for name, found in rows.items()}
         ids = [faces[n].id for n in rows["train"]]
         rows["train"] = rows["train"][share_of(ids, self.fraction, self.seed)]
         self.rows, self.split_by = rows, split_by(faces, self.split)
@@ -238,12 +251,18 @@ class FaceData(pl.LightningDataModule):
         """
         rows = self._rows(split, indices)
         faces, keys = self.pictures(rows), torch.from_numpy(rows)
-        made = self.task.input_for(faces, keys, "fixed")
+        given = faces if self._given is None else self.pictures(self._given[rows])
+        made = self.task.input_for(given, keys, "fixed")
         if self._partners:
             target = self.pictures(self._partners[split](rows, rows, "fixed")) if len(rows) else faces
         else:
             target = self.task.target_for(faces, keys, "fixed")
         return {"target": target, **({} if made is None else {"input": made})}
+
+    @property
+    def _given(self) -> NDArray[np.int64] | None:
+        """The row of each face's input, if the task takes inputs from the data set."""
+        return self._inputs if self.task.from_pairs else None
 
     def pairs_in_chunks(self, split: str, chunk: int = 256) -> Iterator[Batch]:
         """All pairs of a split in its order, ``chunk`` faces at a time."""
@@ -276,7 +295,7 @@ class FaceData(pl.LightningDataModule):
         """
         rows, partners = self.rows["train"], self._partners.get("train")
         faces = TrainFaces(
-            self._packed, rows, self.seed, self.flip, self._augment, self.task, partners, self.batch_size
+            self._packed, rows, self.seed, self.flip, self._augment, self.task, partners, self.batch_size, self._given
         )
         workers = self.workers if self._augment or self.task.by_opencv else 0
         return DataLoader(
@@ -301,6 +320,7 @@ class FaceData(pl.LightningDataModule):
         faces = from_uint8(torch.where(flip, batch["target"].flip(-1), batch["target"]))
         if "input" in batch:
             made = from_uint8(torch.where(flip, batch["input"].flip(-1), batch["input"]))
+            made = self.task.input_for(made, position, "train") if self.task.from_pairs else made
         else:
             made = self.task.input_for(faces, position, "train")
         target = self.task.target_for(faces, position, "train")
@@ -320,8 +340,12 @@ class TrainFaces(Dataset[Batch]):
         task: Task,
         partners: Partners | None,
         stride: int,
+        given: NDArray[np.int64] | None = None,
     ) -> None:
-        """``stride`` is the number of positions from a batch to the next one: the batch of all ranks."""
+        """``stride`` is the number of positions from a batch to the next one: the batch of all ranks. ``given`` is the
+        row of each face's input, if the task takes inputs from the data set.
+        """
+        self.given = given
         self.packed, self.rows, self.stride = packed, rows, stride
         self.augment, self.task, self.partners = augment, task, partners
         self._order = counter_rng.BatchedDraws(partial(counter_rng.order, seed, len(rows)))
@@ -342,6 +366,8 @@ class TrainFaces(Dataset[Batch]):
         if self.partners:
             partners = self.partners(index, positions, "train")
             batch = {"input": batch["target"], "target": self._faces(partners, positions)}
+        if self.given is not None:
+            batch["input"] = self._faces(self.given[index], positions)
         if self.task.by_opencv:
             batch["target"][flip] = batch["target"][flip][..., ::-1]
             batch["input"] = self.task.draw(batch["target"])
@@ -360,6 +386,8 @@ class TrainFaces(Dataset[Batch]):
             self.packed.rows.expect(index)
             if self.partners:
                 self.packed.rows.expect(self.partners(index, later, "train"))
+            if self.given is not None:
+                self.packed.rows.expect(self.given[index])
         self._asked = True
 
     def _faces(self, rows: np.ndarray, positions: range) -> np.ndarray:

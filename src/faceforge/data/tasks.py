@@ -48,6 +48,7 @@ class Task(ABC):
     baselines: ClassVar[Sequence[Row]] = ("mean face", "mean chroma", "copy input", "linear map")
     by_opencv: ClassVar[bool] = False  # inputs are computed by ``draw``, in the workers
     by_hand: ClassVar[bool] = False  # inputs can be drawn by hand: lines on black
+    from_pairs: ClassVar[bool] = False  # inputs are pictures of the data set, not made from the faces
     mean_is_best: ClassVar[bool] = False  # the mean face is optimal, so a model that outputs it is healthy
     limits: ClassVar[str] = (  # for the model card
         "What the input does not determine is filled in with what is usual among the faces it was trained on."
@@ -383,6 +384,28 @@ class Average(Task):
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """The faces; the datamodule draws the targets."""
         return faces
+
+
+@dataclass(frozen=True)
+class Pairs(Task):
+    """Inputs and targets are pictures of the data set (``data=pairs``). Inputs of one ``channel`` are made grey."""
+
+    name = "pairs"
+    label = "pairs of pictures"
+    baselines = ("mean face", "copy input", "linear map")
+    from_pairs = True
+    words = ("Translate", "One picture becomes the other", "What this run makes of a picture like its inputs.")
+    channels: int
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise BadInput(f"input.channels={self.channels}: must be 1 (grey) or 3 (colour)")
+
+    def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
+        """Pictures that are inputs already, (B, channels, H, W)."""
+        if faces.shape[1] == self.channels:
+            return faces
+        return luma(faces) if self.channels == 1 else faces.expand(-1, 3, -1, -1)
 
 
 # ------------------------------------------------------------------------------------------------- drawn by OpenCV

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import STEP_OUTPUT
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 import faceforge
 from faceforge import config as configuration
@@ -29,6 +31,7 @@ from faceforge.types import Json
 
 WORTH = 1.03  # smaller gains are within noise
 ROUNDS = 2
+SQUARE = 2048  # rows of the matrices that are multiplied
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def record(overrides: Sequence[str], seconds: float) -> Json:
     plan = make_plan(config)
     spent = step_seconds(config, Choice("", None, {}), seconds)
     data = configuration.build(config["data"])
+    operations, weights = arithmetic(config)
     return {
         "model": config["choices"]["model"],
         "task": config["choices"]["task"],
@@ -86,6 +90,9 @@ def record(overrides: Sequence[str], seconds: float) -> Json:
         "threads": torch.get_num_threads(),
         "precision": plan.precision,
         "images_per_second": round(data.batch_size / spent, 2),
+        "operations_per_image": operations,
+        "weights": weights,
+        **limits(plan.gpus > 0),
         "host_bytes": most_memory(),
         "device_bytes": devices.most_memory() if plan.gpus else None,
         "command": words.faceforge("bench", *overrides, "--record", "FILE"),
@@ -94,6 +101,59 @@ def record(overrides: Sequence[str], seconds: float) -> Json:
         "python": platform.python_version(),
         **sources_commit(),
     }
+
+
+def arithmetic(config: Json) -> tuple[int, int]:
+    """Operations of a training step for each image (a multiplication and an addition are two), and trained weights.
+
+    Convolutions and matrix products are counted, forward and backward, gradient penalties included.
+    """
+    module, data = training.build(config)
+    stop_watch = _StopWatch(0.0, module.period, 1)
+    with _Operations() as counter:
+        training.make_trainer(make_plan(config), [stop_watch]).fit(module, train_dataloaders=_Same(_noise(data)))
+    images = stop_watch.steps * data.batch_size
+    return counter.total // images, sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+class _Operations(TorchDispatchMode):
+    """Counts by torch's own formulas. Its FlopCounterMode hooks modules, which double backward does not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func.overloadpacket):
+            self.total += count(*args, **(kwargs or {}), out_val=made)
+        return made
+
+
+def limits(gpu: bool) -> dict[str, float]:
+    """What the device could do: operations a second of a large matrix product, bytes a second read and written."""
+    device = devices.best() if gpu else torch.device("cpu")
+    square = torch.rand(SQUARE, SQUARE, device=device)
+    copied = torch.empty(2 * SQUARE, SQUARE, 4, device=device)
+    other = torch.empty_like(copied)
+    product = least_seconds(lambda: square @ square)
+    copy = least_seconds(lambda: other.copy_(copied))
+    return {
+        "operations_a_second": float(f"{2 * SQUARE**3 / product:.3g}"),
+        "bytes_a_second": float(f"{2 * copied.numel() * copied.element_size() / copy:.3g}"),
+    }
+
+
+def least_seconds(work: Callable[[], object], times: int = 7) -> float:
+    """The least of so many times, which are waited for."""
+    spent = []
+    for _ in range(times):
+        devices.synchronize()
+        begun = time.perf_counter()
+        work()
+        devices.synchronize()
+        spent.append(time.perf_counter() - begun)
+    return min(spent)
 
 
 def write(path: Path, found: Json) -> str:
@@ -177,27 +237,27 @@ class _Same:
 
 
 class _StopWatch(pl.Callback):
-    """The fastest block of steps after the first one, over some seconds and at least two blocks."""
+    """The fastest block of steps after the first one, over some seconds and at least so many ``blocks``."""
 
     lean = True
 
-    def __init__(self, seconds: float, block: int) -> None:
-        self.seconds, self.block = seconds, block
+    def __init__(self, seconds: float, block: int, blocks: int = 3) -> None:
+        self.seconds, self.block, self.blocks = seconds, block, blocks
         self.least = float("inf")
-        self._steps, self._began, self._lap = 0, 0.0, 0.0
+        self.steps, self._began, self._lap = 0, 0.0, 0.0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         """Count a step; synchronise at the end of a block."""
-        self._steps += 1
-        if self._steps % self.block:
+        self.steps += 1
+        if self.steps % self.block:
             return
         devices.synchronize()
-        now, blocks = time.perf_counter(), self._steps // self.block
+        now, blocks = time.perf_counter(), self.steps // self.block
         if blocks == 1:
             self._began = now
         else:
             self.least = min(self.least, now - self._lap)
         self._lap = now
-        trainer.should_stop = blocks > 2 and now - self._began >= self.seconds
+        trainer.should_stop = blocks >= self.blocks and now - self._began >= self.seconds

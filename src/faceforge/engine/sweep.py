@@ -154,6 +154,7 @@ class Sweep:
                 f"{self.folder}: sweep.html cannot be written ({error.strerror}); the jobs are whole"
             ) from None
         print(f"The jobs beside one another: {words.relative(page)}")
+        print(f"To see the best first:  {words.faceforge('runs', Path(words.relative(self.folder)), '--sort', 'best')}")
 
 
 def stop_file(record: Record) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from faceforge import counter_rng
+from faceforge import counter_rng, words
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
 from faceforge.errors import BadInput
@@ -57,6 +57,7 @@ def choose(asked: Options) -> None:
     best = min(scores, key=scores.__getitem__)
     written = _write(path, stored.average(best), stored.images)
     print(f"the average of length {best:g} is in {written}, which every command takes instead of the run")
+    print(f"To see its faces:  {words.faceforge('generate', written)}")
 
 
 class _Scorer:

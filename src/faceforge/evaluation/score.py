@@ -257,4 +257,8 @@ def _sides_said(result: Mapping[str, Any]) -> list[str]:
 
 
 def _out_said(asked: Options) -> list[str]:
-    return ["", f"  scores  {asked.out}"] if asked.out else []
+    if asked.out:
+        more = words.faceforge("score", asked.generated, asked.real, "--features", "squeezenet")
+        return ["", f"  scores  {asked.out}", f"To see whether another extractor agrees:  {more}"]
+    kept = words.faceforge("score", asked.generated, asked.real, "--out", "scores.json")
+    return ["", f"To keep the scores:  {kept}"]

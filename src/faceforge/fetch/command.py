@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from faceforge import words
 from faceforge.errors import BadInput
 
 app = typer.Typer(help="Download face data sets and inspect local data.", rich_markup_mode=None, no_args_is_help=True)
@@ -62,3 +63,4 @@ def protocols() -> None:
 
     for crop, who in PROTOCOLS.items():
         print(f"data.crop={crop:<10} {who}")
+    print(f"To train by one:  {words.train('data=celeba', 'data.root=PATH', 'data.crop=c140')}")

@@ -18,6 +18,7 @@ from faceforge.data.sources.celeba import FOLDERS, NUMBERED, TABLES, ZIPS, Celeb
 from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.hub import SAVED, Hub
 from faceforge.data.sources.lfw import Lfw, face_of
+from faceforge.data.sources.pairs import INPUTS
 from faceforge.data.sources.shards import Shards
 from faceforge.data.splits import SPLITS, so_what, split_by, split_faces
 from faceforge.errors import BadInput, to_install
@@ -253,7 +254,7 @@ def _metadata_lines(source: Files, sample: Sample) -> list[str]:
         lines.append(f"attributes: {len(attributes[0])}, for {share:.0%} of the images")
     elif source.name in _TABLES:
         lines.append(f"attributes: none ({_TABLES[source.name]} is neither in it nor beside it)")
-    return [*lines, *_split_lines(source), *_pair_lines(source, sample), *_crop_lines(source, sample)]
+    return [*lines, *_split_lines(source), *_crop_lines(source, sample)]
 
 
 def _split_lines(source: Files) -> list[str]:
@@ -266,12 +267,17 @@ def _split_lines(source: Files) -> list[str]:
     return [*lines, f"splits: {counted}{rest}"]
 
 
-def _pair_lines(source: Files, sample: Sample) -> list[str]:
-    if isinstance(source, Crops) and source.layout.pairs:
-        return [f"these look like pairs ({' and '.join(source.sets)}); faceforge makes its own inputs"]
+def _from_pairs(root: Path, source: Files, sample: Sample) -> str | None:
+    """The command that trains from one picture of each pair to the other; None where there are no pairs."""
     if _side_by_side(source, sample):
-        return ["these look like pairs, side by side; faceforge makes its own inputs, so cut out the photographs first"]
-    return []
+        sides = []
+    elif isinstance(source, Crops) and source.layout.pairs:
+        drawn = [name for name in source.sets if not PHOTOGRAPHS.fullmatch(name)] or source.sets
+        sides = [] if drawn[0].lower() in INPUTS else [f"data.source.input={drawn[0]}"]
+    else:
+        return None
+    grey = ["data.channels=1"] if sample.grey else []
+    return words.train("model=pix2pix", "task=pairs", "data=pairs", words.word("data.root", root), *sides, *grey)
 
 
 def _side_by_side(source: Files, sample: Sample) -> bool:
@@ -320,8 +326,13 @@ _TABLES = {"lfw": "lfw_attributes.txt", "celeba": "list_attr_celeba.txt"}
 
 def _recommend(finding: Finding, source: Files, sample: Sample, cut: bool) -> None:
     """Set the command; adds a line if the choice needs a reason."""
-    if _side_by_side(source, sample):
+    paired = _from_pairs(finding.root, source, sample)
+    if paired and _side_by_side(source, sample):
+        finding.lines.append("pairs, side by side: data.source.input=right if the right half is the input")
+        finding.command = paired
         return
+    if paired and isinstance(source, Crops):
+        finding.lines.append(f"pairs ({' and '.join(source.sets)}); from one to the other: {paired}")
     if isinstance(source, Crops) and not cut and _whole_photos(sample):
         finding.lines.append("photographs rather than face crops: run `faceforge cut` first")
         finding.command = words.faceforge("cut", finding.root, "my_faces")

@@ -66,7 +66,15 @@ def show(
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     lines = table.lines(entries, width) if entries else []
-    print("\n".join([*lines, _summary(entries, found), *table.remarks(found)]))
+    print("\n".join([*lines, _summary(entries, found), *table.remarks(found), *_next(entries)]))
+
+
+def _next(entries: Sequence[Entry]) -> list[str]:
+    """What to type next: the report of the first run that has one, or a training."""
+    first = next((entry.path for entry in entries if (entry.path / "report.html").is_file()), None)
+    if first is None:
+        return [f"To train one:  {words.train()}"]
+    return [f"To see a report:  {words.faceforge('runs', '--open', Path(words.relative(first)))}"]
 
 
 @app.command(epilog="Example: faceforge runs prune --older 30d --yes")
@@ -96,6 +104,8 @@ def prune(
     print(f"{'Freed' if yes else 'Would free'} {in_bytes(freed)} in {_runs(runs)} of {len(found.entries)}.")
     if runs and not yes:
         print("Nothing was removed; the same command with --yes removes it.")
+    else:
+        print(f"To see what there is:  {words.faceforge('runs', folder)}")
     _tell(table.remarks(found))
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from faceforge import words as commands
 from faceforge.engine.progress import Bar
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path, short_name
@@ -76,6 +77,7 @@ def generate(asked: Request, count: int, seed: int, truncation: float, density: 
                 output.save_png(face, target.path / f"{n:0{width}d}.png", recipes.generate(model, drawn, count, n))
                 progress.add(1)
     _say(f"{count} face{'s' * (count != 1)} of seed {seed}", target.path)
+    _then("see others", "generate", asked.run, "-n", str(count), "--seed", str(seed + 1))
 
 
 # -------------------------------------------------------------------------------------------------------------- photos
@@ -91,6 +93,9 @@ def upscale(asked: Request, photo: Path, simulate: bool, self_ensemble: bool = F
     if scores:
         restored, bicubic = (float(np.mean([score[name] for score in scores])) for name in ("restored", "bicubic"))
         print(f"from the left: downscaled, bicubic ({bicubic:.2f} dB PSNR), restored ({restored:.2f} dB), original")
+        _then("enlarge it", "upscale", asked.run, photo)
+    else:
+        _then("compare with an original", "upscale", asked.run, photo, "--simulate")
 
 
 def translate(
@@ -120,6 +125,10 @@ def translate(
         return translations.translate(model, pixels, whole, strength, dabs)
 
     _photos(asked, model, photo, model.task.name, recipe, "photo" if lines else show, work)
+    if lines:
+        _then_browser(asked)
+    else:
+        _then_steps(show, "translate", asked.run, photo)
 
 
 def edit(
@@ -139,6 +148,7 @@ def edit(
         return edits.edit(model, pixels, strengths, kind, whole, space)
 
     _photos(asked, model, photo, "edited", recipe, show, work)
+    _then_steps(show, "edit", asked.run, photo, *words)
 
 
 def invert(asked: Request, photo: Path, steps: int, whole: bool) -> None:
@@ -156,6 +166,7 @@ def invert(asked: Request, photo: Path, steps: int, whole: bool) -> None:
         beside.write_bytes(save({"z": z.contiguous()}))
     _say(f"error {result.scores['encoder']:.4f} encoded, {result.scores['after']:.4f} in {steps} steps", path)
     print(f"code: {_code_file(path)}")
+    _then("come nearer", "invert", asked.run, photo, "--steps", str(max(2 * steps, 100)))
 
 
 def _code_file(path: Path) -> Path:
@@ -225,6 +236,7 @@ def _film(asked: Request, model: Model, film: Path, strength: float) -> None:
         recipe = recipes.translate(model, False, strength, (), film=film.name)
         output.save_video(translations.frames_of(model, progress.over(frames), strength), path, fps, recipe)
     _say("video", path)
+    _then_browser(asked)
 
 
 # -------------------------------------------------------------------------------------------------------------- motion
@@ -253,6 +265,8 @@ def walk(
         made, way = animation.one_face(model, attribute, span, frames, seed, truncation, density, kind)
     recipe = recipes.walk(model, recipes.drawn(model, seed, truncation, density), seconds, way)
     _write_film(made, frames, next(target.files([Path(name).stem], ".mp4")), recipe)
+    along = [] if attribute is None else ["--attribute", attribute]
+    _then("see another", "walk", asked.run, "--seed", str(seed + 1), *along)
 
 
 def morph(asked: Request, first: Path, second: Path, seconds: float, steps: int, whole: bool) -> None:
@@ -268,8 +282,10 @@ def morph(asked: Request, first: Path, second: Path, seconds: float, steps: int,
         pictures = np.concatenate(list(animation.morph(model, *ends, frames=8)), axis=1)
         output.save_png(pictures, path, recipe)
         _say("eight steps", path)
+        _then("make a video", "morph", asked.run, first, second)
         return
     _write_film(animation.morph(model, *ends, frames=frames), frames, path, recipe)
+    _then("see eight steps in one picture", "morph", asked.run, first, second, "--out", path.with_suffix(".png"))
 
 
 def average(
@@ -291,25 +307,30 @@ def average(
     kinds = VIDEOS if video else (".png",)
     default = (model.made if model else folder.parent) / f"{folder.name}-mean{kinds[0]}"
     path = next(output.target(out, default, overwrite, kinds).files([default.stem], kinds[0]))
-    last: list[np.ndarray] = []
-
-    def remembered() -> Iterator[np.ndarray]:
-        for frame in made:
-            last[:] = [frame]
-            yield frame
-
     first = next(made)  # the photos are read by now
-    made = chain([first], made)
-    recipe = recipes.average(model, way, len(read), folder=folder.name)
+    steps = _write_average(
+        chain([first], made), path, recipes.average(model, way, len(read), folder=folder.name), video
+    )
+    _say(f"the mean face of {len(read)} photos ({way}, {steps} steps)", path)
+    by = ["--run", run] if run else []
+    if video:
+        _then("have it as a picture", "average", folder, *by)
+    else:
+        _then("see how it converges", "average", folder, *by, "--video")
+
+
+def _write_average(made: Iterator[np.ndarray], path: Path, recipe: Recipe, video: bool) -> int:
+    """Write all of a mean's steps, or the last; how many there were."""
+    last: list[np.ndarray] = []
     with Bar(None) as progress:
-        frames = progress.over(remembered())
+        frames = progress.over(made)
         if video:
             output.save_video(frames, path, 8, recipe)
-        else:
-            for _ in frames:
-                pass
-            output.save_png(last[0], path, recipe)
-    _say(f"the mean face of {len(read)} photos ({way}, {progress.done} steps)", path)
+            return progress.done
+        for frame in frames:
+            last[:] = [frame]
+        output.save_png(last[0], path, recipe)
+        return progress.done
 
 
 def _counted(pictures: Iterable[np.ndarray], read: list[int]) -> Iterator[np.ndarray]:
@@ -347,11 +368,16 @@ def export(asked: Request, out: Path) -> None:
     if suffix == ".safetensors":
         exports.write_safetensors(model, path)
         _say("weights, configuration and card", path)
+        _then("use it", "app", path)
         return
     differences = (exports.write_onnx if suffix == ".onnx" else exports.write_folder)(model, path)
     for name, worst in differences.items():
         print(f"{name}: differs from torch by at most {worst:.1g} on random inputs, batch sizes {exports.BATCHES}")
     _say("exported", path)
+    if suffix == ".onnx":
+        _then("export what uses it without torch, too", "export", asked.run, path.with_suffix(""))
+    else:
+        _then("use it", "app", path)
 
 
 # -------------------------------------------------------------------------------------------------------------- common
@@ -359,3 +385,20 @@ def export(asked: Request, out: Path) -> None:
 
 def _say(what: str, path: Path) -> None:
     print(f"{what}: {path}")
+
+
+def _then(purpose: str, *command: str | Path) -> None:
+    """Print what to type next."""
+    print(f"To {purpose}:  {commands.faceforge(*command)}")
+
+
+def _then_steps(show: Show, *command: str | Path) -> None:
+    """What follows a picture is the steps to it, and the other way round."""
+    if show == "faces":
+        _then("have the photo", *command)
+    else:
+        _then("see the steps", *command, "--show", "faces")
+
+
+def _then_browser(asked: Request) -> None:
+    _then("do this in the browser", "app", asked.run)

@@ -65,6 +65,15 @@ class Painted:
         raise NotImplementedError
 
 
+class Paired:
+    """A source in which some faces are the inputs of others: they are never targets, nor counted."""
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """The index of each face's input, int64 (N,); -1 for faces that are inputs."""
+        raise NotImplementedError
+
+
 class Files:
     """A source whose faces are image files: face i is the file ``names[i]``.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from faceforge import counter_rng
+from faceforge import counter_rng, words
 from faceforge.data.datamodule import FaceData
 from faceforge.engine import checkpoint, devices
 from faceforge.engine.progress import Bar
@@ -76,7 +76,7 @@ def audit(asked: Options) -> None:
     _write(out, {**about, **_result(asked, judged, found), **opened.stamp()}, found)
     if own:
         write_report(folder)
-    print("\n".join(_printed(found, out, folder if own else None)))
+    print("\n".join(_printed(found, out, folder if own else None, asked.run)))
 
 
 def _found(asked: Options, module: Scheme, judged: Judged) -> Findings:
@@ -223,11 +223,12 @@ def _write(out: Path, result: Json, found: Findings) -> None:
     write_atomic(out / NAME, json.dumps(result, indent=1) + "\n")
 
 
-def _printed(found: Findings, out: Path, folder: Path | None) -> list[str]:
+def _printed(found: Findings, out: Path, folder: Path | None, run: Path) -> list[str]:
     lines = []
     for part, said in found.said.items():
         lines += [part, *(f"  {line}" for line in said), ""]
     lines += [f"Left out: {what}: {why}." for what, why in found.reasons.items()]
     lines += [*([""] if found.reasons else []), f"  figures  {out / NAME}"]
     lines += [f"  sheet    {out / SHEET}  (real people: keep it there)"] if found.trios else []
-    return [*lines, *([f"  report   {folder}/report.html"] if folder else [])]
+    lines += [f"  report   {folder}/report.html"] if folder else []
+    return [*lines, f"To score its faces:  {words.faceforge('evaluate', run)}"]

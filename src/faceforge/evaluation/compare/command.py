@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceforge import words
 from faceforge.errors import BadInput
 from faceforge.evaluation.compare import runs as reading
 from faceforge.evaluation.compare import text
@@ -34,6 +35,10 @@ def run(asked: Request) -> Comparison:
         from faceforge.evaluation.compare import page
 
         print(f"\n  page  {page.write(found, asked.html)}")
+        print(f"To see who is served worse:  {words.faceforge('audit', asked.runs[0])}")
+    else:
+        again = words.faceforge("compare", *asked.runs, "--html", "compared.html")
+        print(f"\nTo see curves and pictures:  {again}")
     return found
 
 

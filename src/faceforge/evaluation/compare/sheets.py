@@ -15,7 +15,7 @@ from faceforge.runs.table import printable
 VALIDATION = "validation"
 VALIDATED = ("psnr", "ssim", "mae", "mse", "kid")  # columns val/... of metrics.csv
 PRESENTED = ("input_factor", "channels")  # how the network is given the task's input, which says nothing of the faces
-COUNTS = ("images", "people", "real", "fake", "units", "interval", "caution", "between_people")  # follow from the faces
+COUNTS = ("images", "people", "real", "fake", "units", "interval", "caution", "between_people", "not_aligned")
 SPLITTING = ("seed", "split", "val_fraction", "test_fraction")
 DATA = ("manifest", "protocol_hash", "size", "channels", "split")
 REPEATABLE = (
