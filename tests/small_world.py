@@ -84,6 +84,7 @@ def smaller(words: list[str]) -> list[str]:
     else:
         few = {**FEW, **({"data.source.count": "300"} if chosen.get("data", "drawn") == "drawn" else {})}
         few |= {} if "trainer.processes" in chosen else {"trainer.gpus": "0"}
+        few |= {"hydra.sweeper.n_trials": "2"} if {"sweep", "hydra/sweeper"} & set(chosen) else {}
     kept = [word for word in words if word.lstrip("+").partition("=")[0] not in few]
     return [*kept, *(f"{key}={value}" for key, value in few.items())]
 

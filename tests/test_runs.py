@@ -228,7 +228,11 @@ def test_the_table_and_what_is_not_in_it(typed, some):
     assert "33 d" in rows[3]
     assert rows[2].split()[:6] == ["sweep/0-seed=1", "pix2pix", "drawn", "colorize", "-", "-"]
     assert rows[4].startswith("3 of 5 runs, 1")
-    assert rows[5:] == ["1 folder cannot be read: half (no readable run.json)", "1 folder without a run: photos"]
+    assert rows[5:] == [
+        "1 folder cannot be read: half (no readable run.json)",
+        "1 folder without a run: photos",
+        "To see a report:  faceforge runs --open runs/new",
+    ]
 
 
 def test_json_is_for_programs(typed, some):
@@ -244,7 +248,7 @@ def test_json_is_for_programs(typed, some):
 def test_a_folder_without_runs(typed, tmp_path):
     assert typed().code == 2
     (tmp_path / "runs").mkdir()
-    assert typed().out == "0 runs, 0 B\n"
+    assert typed().out == "0 runs, 0 B\nTo train one:  python train.py\n"
     assert json.loads(typed("--json").out) == []
 
 
