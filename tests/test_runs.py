@@ -333,7 +333,11 @@ def test_pruning_shows_first_and_removes_when_told(typed, some):
         "Nothing was removed; the same command with --yes removes it.",
     ]
     done = typed("prune", "--keep", "best", "--yes")
-    assert done.out.splitlines()[1:] == [*shown.out.splitlines()[1:3], "Freed 10.0 kB in 2 runs of 5."]
+    assert done.out.splitlines()[1:] == [
+        *shown.out.splitlines()[1:3],
+        "Freed 10.0 kB in 2 runs of 5.",
+        "To see what is left:  faceforge runs",
+    ]
     gone = {f"{run}/checkpoints/{name}.ckpt" for run in ("old", "new") for name in ("last", "previous")}
     assert files(some) == {path: content for path, content in before.items() if path not in gone}
     assert typed("prune", "--keep", "best", "--yes").out.splitlines()[1:] == ["Freed 0 B in 0 runs of 5."]

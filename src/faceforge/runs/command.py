@@ -105,7 +105,7 @@ def prune(
     if runs and not yes:
         print("Nothing was removed; the same command with --yes removes it.")
     else:
-        print(f"To see what there is:  {words.faceforge('runs', folder)}")
+        print(f"To see what is left:  {words.faceforge('runs', *[folder] * (folder != Path('runs')))}")
     _tell(table.remarks(found))
 
 
