@@ -7,7 +7,6 @@ runs/RUN become what the machine has (``filled``), and programs that it lacks on
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import re
@@ -24,6 +23,7 @@ FEW = {
     **{"trainer.checkpoint_every": "8", "data.batch_size": "4", "logger.mode": "disabled"},
 }
 LACKS = ("make", "pip", "sbatch", "srun", "docker", "curl")  # or must not run here
+STARTING = ("trainer.processes", "data.engine")  # keys of trainings that start processes
 FACEFORGE = ["-c", "from faceforge.cli import run; run()"]
 
 SENDS = """#!{python} -ISE
@@ -146,7 +146,7 @@ def run(command: list[str]) -> int:
     name, *words = command
     if words[0] == "app":
         return visited(words)
-    if name == "torchrun" or "-m" in words or any(word.startswith("trainer.processes") for word in words):
+    if name == "torchrun" or words[0] == "cut" or "-m" in words or any(word.startswith(STARTING) for word in words):
         program = {"faceforge": FACEFORGE, "python": [], "torchrun": ["-m", "torch.distributed.run"]}[name]
         return subprocess.run([sys.executable, *program, *words], check=False).returncode
     from faceforge import cli
@@ -160,7 +160,6 @@ def run(command: list[str]) -> int:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = 1
-    atexit._run_exitfuncs()  # which a forked process that ends by os._exit leaves out
     sys.stdout.flush()
     sys.stderr.flush()
     return code

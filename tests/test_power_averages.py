@@ -140,7 +140,7 @@ def test_the_command_writes_a_checkpoint_that_commands_take(tiny, typed):
     assert [line.split()[0] for line in lines[1:4]] == ["as", "0.05", "0.2"]
     values = {line.split()[0]: float(line.split()[-1]) for line in lines[2:4]}
     best = min(values, key=values.get)
-    assert lines[-1].startswith(f"the average of length {best} is in {run / 'checkpoints' / 'ema.ckpt'}")
+    assert lines[-2].startswith(f"the average of length {best} is in {run / 'checkpoints' / 'ema.ckpt'}")
     module = checkpoint.load(run / "checkpoints" / "ema.ckpt")
     wanted = Stored(run / "averages").average(float(best))
     assert all(torch.equal(value, wanted[name]) for name, value in module.average.state_dict().items())
