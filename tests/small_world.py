@@ -23,6 +23,7 @@ FEW = {
     **{"trainer.checkpoint_every": "8", "data.batch_size": "4", "logger.mode": "disabled"},
 }
 LACKS = ("make", "pip", "sbatch", "srun", "docker", "curl")  # or must not run here
+COUNTED = ("generate", "evaluate", "audit", "ema")  # commands that take a number of faces
 STARTING = ("trainer.processes", "data.engine")  # keys of trainings that start processes
 FACEFORGE = ["-c", "from faceforge.cli import run; run()"]
 
@@ -96,8 +97,9 @@ def argv(name: str, words: list[str], given: dict[str, str]) -> list[str]:
         start = words.index("train.py") + 1 if name != "faceforge" else 1
         if not {"--help", "--info", "--cfg"} & set(words):
             words = [*words[:start], *smaller(words[start:])]
-    elif words[0] in ("generate", "evaluate", "audit") and "-n" in words:
-        words[words.index("-n") + 1] = "20"
+    elif words[0] in COUNTED:
+        at = words.index("-n") if "-n" in words else len(words)
+        words[at : at + 2] = ["-n", "20"]
     elif words[0] == "app":
         words += ["--port", "0"]
     return [name, *words]

@@ -30,9 +30,9 @@ def two_folders(root, names=("A", "B"), splits=("",), count=12):
     return root
 
 
-def side_by_side(root, count=12, order=("input", "target")):
+def side_by_side(root, count=12, order=("input", "target"), rows=16):
     for n in range(count):
-        both = np.concatenate([np.kron(colour(n, side)[:16], np.ones((1, 1, 1), np.uint8)) for side in order], axis=1)
+        both = np.concatenate([colour(n, side)[:rows] for side in order], axis=1)
         write(root / "train" / f"{n}.png", encode(both, "PNG"))
     return root
 
@@ -76,6 +76,23 @@ def test_the_names_of_the_two_may_end_otherwise(tmp_path):
 @pytest.mark.parametrize(("half", "order"), [(None, ("input", "target")), ("right", ("target", "input"))])
 def test_pictures_side_by_side(tmp_path, half, order):
     check(Pairs(str(side_by_side(tmp_path, order=order)), half))
+
+
+def test_halves_that_are_no_squares_must_be_said_to_be_halves(tmp_path):
+    root = side_by_side(tmp_path, rows=12)
+    with pytest.raises(BadInput, match="must be two folders"):
+        Pairs(str(root))
+    check(Pairs(str(root), "left"))
+
+
+@pytest.mark.parametrize("names", [("trainA", "trainB", "testA", "testB"), ("A/train", "B/train", "A/val", "B/val")])
+def test_folders_of_a_split_may_hold_equal_names(tmp_path, names):
+    two_folders(tmp_path, names[:2], count=9)
+    two_folders(tmp_path, names[2:], count=9)
+    source = Pairs(str(tmp_path))
+    check(source, 18)
+    assert len({(face.id, face.split) for face in source.faces}) == 36
+    assert {face.split for face in source.faces} == {"train", "test" if "testA" in names else "val"}
 
 
 def test_a_table_names_files_people_and_splits(tmp_path):

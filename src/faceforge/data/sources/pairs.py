@@ -18,8 +18,8 @@ from faceforge.io.images import ImageError, decode
 
 HALVES = ("left", "right")
 INPUTS = ("a", "input", "inputs", "source", "x")  # names of folders that need not be said to be the inputs
-COLUMNS = ("input", "target", "person", "split")  # of a table; the last two may be missing
-WIDE = 20  # pictures of which all must be twice as wide as high to be taken for pictures side by side
+SIDES = ("input", "target")  # columns of a table
+LOOKED_AT = 20  # pictures; where all are twice as wide as high, pictures are side by side
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def _of_files(store: FileStore, names: Sequence[str], wanted: str | None) -> tup
     layout = understand(names)
     if layout.pairs:
         return _of_folders(store, names, wanted), None
-    if not all(_is_wide(store, name) for name in names[:: max(1, len(names) // WIDE)]):
+    if wanted not in HALVES and not all(_is_wide(store, name) for name in names[:: max(1, len(names) // LOOKED_AT)]):
         raise BadInput(
             f"data.root={store.root}: {layout.said()}; must be two folders with the same names, pictures side by side "
-            "(twice as wide as high), or a CSV with the columns input and target"
+            "(twice as wide as high, or data.source.input=left or right), or a CSV with the columns input and target"
         )
     half = wanted or "left"
     if half not in HALVES:
@@ -122,7 +122,8 @@ def _of_folders(store: FileStore, names: Sequence[str], wanted: str | None) -> l
         raise BadInput(f"data.source.input{found}: it must be the folder of the inputs, {' or '.join(sides)}")
     by_side: dict[str | None, dict[str, tuple[str, str | None]]] = {}
     for name, folder, person, split in zip(names, layout.folders, layout.people, layout.splits, strict=True):
-        by_side.setdefault(folder, {})[person or tables.plain(PurePosixPath(name).name)] = (name, split)
+        key = person or f"{split or ''}/{tables.plain(PurePosixPath(name).name)}"
+        by_side.setdefault(folder, {})[key] = (name, split)
     given, wanted_faces = by_side[side], by_side[next(name for name in sides if name != side)]
     _require_both(store.root, given, wanted_faces)
     return [_Pair(key, given[key][0], name, key, split) for key, (name, split) in wanted_faces.items()]
@@ -147,12 +148,12 @@ def _of_table(path: Path, store: FileStore, wanted: str | None) -> list[_Pair]:
     except OSError as error:
         raise BadInput(f"{where}: cannot be read ({error.strerror})") from error
     header = [cell.strip().lower() for cell in rows[0][1]] if rows else []
-    if not {"input", "target"} <= set(header):
+    if not set(SIDES) <= set(header):
         raise BadInput(f"{where}: has the columns {', '.join(header) or 'none'}; must have input and target")
     known, pairs = set(store.names()), []
     for line, cells in rows[1:]:
         row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        missing = next((row.get(side) or side for side in ("input", "target") if row.get(side) not in known), None)
+        missing = next((row.get(side) or side for side in SIDES if row.get(side) not in known), None)
         if missing is not None:
             raise BadInput(f"{where}, line {line}: {missing}: there is no such file; must be a path from {path.parent}")
         person, split = row.get("person") or None, row.get("split") or None
