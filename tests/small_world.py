@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -168,14 +169,16 @@ def run(command: list[str]) -> int:
 
 
 def visited(words: list[str]) -> int:
-    """Start the app, load its page, and end it: 0 if the page came."""
+    """Start the app, ask for its page, and end it: 0 if it answered, be it that it wants a token."""
     command = [sys.executable, *FACEFORGE, *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as app:
         assert app.stdout is not None
         page = next((found[1] for said in app.stdout if (found := re.search(r"listening on (\S+)", said))), None)
         try:
-            with urllib.request.urlopen(f"{page}/", timeout=30) as reply:
-                return 0 if reply.status == 200 else 1
+            urllib.request.urlopen(f"{page}/", timeout=30).close()
+            return 0
+        except urllib.error.HTTPError as error:
+            return 0 if error.code in (401, 403, 421) else 1
         finally:
             app.send_signal(signal.SIGINT)
 
