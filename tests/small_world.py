@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -160,8 +161,8 @@ def run(command: list[str]) -> int:
         cli.run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        traceback.print_exception(error)
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()

@@ -64,9 +64,10 @@ def _axes(low: float, high: float, end: float, at: Any, log: bool) -> list[str]:
         told = f"{10**tick:.3g}" if log else f"{tick:g}"
         parts.append(f'<line x1="{x}" x2="{WIDTH - 20}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{float(y) + 4:.1f}" text-anchor="end">{told}</text>')
+    whole = "{:,.0f}".format if end > 10 else "{:g}".format
     for tick in ticks(0, end, 6):
         x, y = at(tick, low).split(",")
-        parts.append(f'<text x="{x}" y="{float(y) + 18:.1f}" text-anchor="middle">{tick:,.0f}</text>')
+        parts.append(f'<text x="{x}" y="{float(y) + 18:.1f}" text-anchor="middle">{whole(tick)}</text>')
     return [*parts, f'<text x="{WIDTH - 20}" y="{TOP - 10}" text-anchor="end">against images seen</text>']
 
 
