@@ -134,3 +134,13 @@ def face_data(root: str | Path | None, source: Callable[..., Source] = Crops, **
         "task": NoInput(),
     }
     return FaceData(**(values | changes))
+
+
+def on_pairs(overrides: list[str], place: Path, count: int = 40) -> list[str]:
+    """The overrides with pairs instead of drawn faces: pictures and their negatives, in two folders."""
+    for n in range(count):
+        face = picture(n, 16, 16)
+        for folder, image in (("input", 255 - face), ("target", face)):
+            write(place / "pairs" / folder / f"{n}.png", encode(image, "PNG"))
+    kept = [word for word in overrides if not word.startswith(("data=", "data.source."))]
+    return ["data=pairs", f"data.root={place / 'pairs'}", *kept]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from on_accelerator import SCHEMES, machine  # noqa: F401
+from picture_makers import on_pairs
 from test_every_pair import MODELS
 from test_training import Enough
 
@@ -49,9 +50,10 @@ CHOICES = {
 @pytest.mark.parametrize("choice", CHOICES)
 def test_a_choice_steps_and_validates_to_the_numbers_of_the_cpu(machine, tmp_path, choice):
     scheme, *words = CHOICES[choice]
+    given = on_pairs(SCHEMES[scheme], tmp_path) if choice == "task pairs" else SCHEMES[scheme]
     ends = []
     for gpus in (0, 1):
-        module, data = _stepped(tmp_path, 2, *SCHEMES[scheme], f"trainer.gpus={gpus}", "trainer.precision=32", *words)
+        module, data = _stepped(tmp_path, 2, *given, f"trainer.gpus={gpus}", "trainer.precision=32", *words)
         module.to(devices.best() if gpus else "cpu")
         scores, grid = module.validate(data), module.pictures(data)
         assert grid.device.type == "cpu"

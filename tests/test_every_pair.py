@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import yaml
-from picture_makers import encode, picture, write
+from picture_makers import on_pairs
 from test_training import same
 
 from faceforge import config
@@ -122,7 +122,7 @@ DAILY |= {("dcgan_cnn", "none")}  # test_accelerator.py and test_accelerator_cho
     ids=lambda name: name,
 )
 def test_a_pair_trains_resumes_exactly_samples_and_reports(train, place, model, task):
-    given = paired(place) if task == "pairs" else FACES
+    given = on_pairs(FACES, place) if task == "pairs" else FACES
     settings = [*given, f"model={model}", f"task={task}", *SMALL[model]]
     whole, halved = (place / f"{model}-{task}-{name}" for name in ("whole", "halved"))
     assert train(*settings, "trainer.max_images=16", f"run_dir={whole}") == 0
@@ -141,16 +141,6 @@ def test_a_pair_trains_resumes_exactly_samples_and_reports(train, place, model, 
     assert checkpoint.load(whole).clock.images in (8, 16)
     assert torch.isfinite(torch.tensor(record["best"]["value"]))
     evaluate(whole)
-
-
-def paired(place):
-    """Pictures and their negatives in two folders."""
-    for n in range(40):
-        face = picture(n, 16, 16)
-        for folder, image in (("input", 255 - face), ("target", face)):
-            write(place / "pairs" / folder / f"{n}.png", encode(image, "PNG"))
-    own = ["data=pairs", f"data.root={place / 'pairs'}"]
-    return [*own, *(word for word in FACES if not word.startswith(("data=", "data.source")))]
 
 
 def evaluate(folder):
