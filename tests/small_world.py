@@ -33,7 +33,7 @@ SENDS = """#!{python} -ISE
 import json, os, socket, sys
 name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
 if name == "python" and words[:1] != ["train.py"]:
-    os.execv({python!r}, [name, *words])
+    os.execv({python!r}, [{python!r}, *words])
 with socket.socket(socket.AF_UNIX) as line:
     line.connect(os.environ["SMALL_WORLD"])
     message = json.dumps([name, words, os.getcwd()]).encode()
@@ -85,7 +85,8 @@ def smaller(words: list[str]) -> list[str]:
     if "resume" in chosen:
         few = {"trainer.max_images": "16"} if "trainer.max_images" in chosen else {}
     else:
-        few = {**FEW, **({"data.source.count": "300"} if chosen.get("data", "drawn") == "drawn" else {})}
+        drawn = chosen.get("data", "drawn") == "drawn" and "data.source.count" not in chosen
+        few = {**FEW, **({"data.source.count": "300"} if drawn else {})}
         few |= {} if "trainer.processes" in chosen else {"trainer.gpus": "0"}
         few |= {"hydra.sweeper.n_trials": "2"} if {"sweep", "hydra/sweeper"} & set(chosen) else {}
     kept = [word for word in words if word.lstrip("+").partition("=")[0] not in few]
@@ -99,7 +100,7 @@ def argv(name: str, words: list[str], given: dict[str, str]) -> list[str]:
         start = words.index("train.py") + 1 if name != "faceforge" else 1
         if not {"--help", "--info", "--cfg"} & set(words):
             words = [*words[:start], *smaller(words[start:])]
-    elif words[0] in COUNTED:
+    elif words[0] in COUNTED and "--edits" not in words:  # which need faces of both kinds
         at = words.index("-n") if "-n" in words else len(words)
         words[at : at + 2] = ["-n", "20"]
     elif words[0] == "app":
@@ -170,7 +171,7 @@ def run(command: list[str]) -> int:
 
 
 def visited(words: list[str]) -> int:
-    """Start the app, ask for its page, and end it: 0 if it answered, be it that it wants a token."""
+    """Start the app, ask for its page, and end it: 0 if it answered, be it a refusal."""
     command = [sys.executable, *FACEFORGE, *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as app:
         assert app.stdout is not None
@@ -179,7 +180,7 @@ def visited(words: list[str]) -> int:
             urllib.request.urlopen(f"{page}/", timeout=30).close()
             return 0
         except urllib.error.HTTPError as error:
-            return 0 if error.code in (401, 403, 421) else 1
+            return 0 if error.code < 500 else 1
         finally:
             app.send_signal(signal.SIGINT)
 

@@ -60,7 +60,7 @@ python train.py run_dir=runs/SR model=conv_superres
 python train.py run_dir=runs/PIX2PIX model=pix2pix task=contours
 python train.py run_dir=runs/colours model=pix2pix task=colorize
 python train.py run_dir=runs/hints model=pix2pix task=colorize input.channels=3 task.hints=8
-python train.py run_dir=runs/editor model=latent_editor model.code.latent_size=16
+python train.py run_dir=runs/editor model=latent_editor model.code.latent_size=16 data.source.count=1500
 python train.py run_dir=runs/pairs model=pix2pix task=pairs data=pairs data.root=my_pairs.csv
 python train.py run_dir=runs/lfw data=lfw data.root=lfw.tgz
 for seed in 1 2 3; do
@@ -234,10 +234,10 @@ def test_every_block_of_a_page_works(page, world, tmp_path):
         shutil.rmtree(home / "my_faces")
     failed = []
     for language, text in blocks(page):
-        for name, like in (("a", "A"), ("b", "B")):  # those of a block are not those of the block before
-            shutil.rmtree(home / "runs" / name, ignore_errors=True)
-            if page.name == "compare.md":
-                shutil.copytree(home / "runs" / like, home / "runs" / name)
+        for run in re.findall(r"run_dir=(runs/\w+)", text):  # not one that is there, nor that of the block before
+            shutil.rmtree(home / run, ignore_errors=True)
+        for run in re.findall(r"runs/[ab]\b", text) if language == "python" else ():
+            shutil.copytree(home / run.upper().replace("RUNS", "runs"), home / run)
         for statement in [f"python - <<'END'\n{text}END"] if language == "python" else statements(text):
             if elsewhere(statement):
                 continue
