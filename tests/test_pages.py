@@ -83,12 +83,20 @@ def made(folder: Path, name: str | int) -> Path:
 
 
 FACES = Drawn(count=400, seed=3)
+CALLBACK = """
+import pytorch_lightning as pl
+
+class MyCallback(pl.Callback):
+    def __init__(self, every):
+        self.every = every
+"""
 
 
 def files(home: Path) -> None:
     """What the pages take for granted: photos, sets of faces, folders of smiling and other faces."""
     shutil.copy(ROOT / "train.py", home)
     shutil.copytree(ROOT / "examples", home / "examples")
+    (home / "my_faces.py").write_text(CALLBACK)
     for name in ("photo", "a", "b", "drawing"):
         picture(home / f"{name}.png", len(name), (320, 240), 60)
     for name in ("photo", "a", "b"):
@@ -221,6 +229,7 @@ def says_what_is_next(statement: str, printed: str) -> bool:
     )
 
 
+MADE = re.compile(r"(?:run_dir=|--out |Path\(\")((?:runs/)?\w+)(?=[ \n\"])")  # what a block makes
 TYPED = [page for page in PAGES if page.name != OWN and blocks(page)]
 
 
@@ -234,8 +243,8 @@ def test_every_block_of_a_page_works(page, world, tmp_path):
         shutil.rmtree(home / "my_faces")
     failed = []
     for language, text in blocks(page):
-        for run in re.findall(r"run_dir=(runs/\w+)", text):  # not one that is there, nor that of the block before
-            shutil.rmtree(home / run, ignore_errors=True)
+        for made_here in MADE.findall(text):  # not one that is there, nor that of the block before
+            shutil.rmtree(home / made_here, ignore_errors=True)
         for run in re.findall(r"runs/[ab]\b", text) if language == "python" else ():
             shutil.copytree(home / run.upper().replace("RUNS", "runs"), home / run)
         for statement in [f"python - <<'END'\n{text}END"] if language == "python" else statements(text):
