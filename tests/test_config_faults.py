@@ -216,7 +216,7 @@ def test_every_job_is_checked_and_each_problem_said_once():
     ]
     assert config.check_overrides(["model=dcgan_cnn,pix2pix", "task=none"], multirun=True) == [
         "task=none: model=pix2pix takes autoencode, super_resolution, colorize, thresholds, contours, canny, average, "
-        "noise or deblur (with model=pix2pix)"
+        "noise, deblur or pairs (with model=pix2pix)"
     ]
 
 
@@ -261,7 +261,7 @@ def test_globs_and_ranges_name_their_jobs():
     everything = jobs_of("experiment=glob(*)")
     assert everything == [[f"experiment={name}"] for name in composing.Library().names("experiment")]
     assert jobs_of("data=glob(*)") == [
-        [f"data={name}"] for name in ("celeba", "crops", "drawn", "hub", "lfw", "shards")
+        [f"data={name}"] for name in ("celeba", "crops", "drawn", "hub", "lfw", "pairs", "shards")
     ]
 
 
