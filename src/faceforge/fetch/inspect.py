@@ -267,15 +267,8 @@ def _split_lines(source: Files) -> list[str]:
     return [*lines, f"splits: {counted}{rest}"]
 
 
-def _from_pairs(root: Path, source: Files, sample: Sample) -> str | None:
-    """The command that trains from one picture of each pair to the other; None where there are no pairs."""
-    if _side_by_side(source, sample):
-        sides = []
-    elif isinstance(source, Crops) and source.layout.pairs:
-        drawn = [name for name in source.sets if not PHOTOGRAPHS.fullmatch(name)] or source.sets
-        sides = [] if drawn[0].lower() in INPUTS else [f"data.source.input={drawn[0]}"]
-    else:
-        return None
+def _from_pairs(root: Path, sample: Sample, *sides: str) -> str:
+    """The command that trains from one picture of each pair to the other."""
     grey = ["data.channels=1"] if sample.grey else []
     return words.train("model=pix2pix", "task=pairs", "data=pairs", words.word("data.root", root), *sides, *grey)
 
@@ -326,12 +319,14 @@ _TABLES = {"lfw": "lfw_attributes.txt", "celeba": "list_attr_celeba.txt"}
 
 def _recommend(finding: Finding, source: Files, sample: Sample, cut: bool) -> None:
     """Set the command; adds a line if the choice needs a reason."""
-    paired = _from_pairs(finding.root, source, sample)
-    if paired and _side_by_side(source, sample):
+    if _side_by_side(source, sample):
         finding.lines.append("pairs, side by side: data.source.input=right if the right half is the input")
-        finding.command = paired
+        finding.command = _from_pairs(finding.root, sample)
         return
-    if paired and isinstance(source, Crops):
+    if isinstance(source, Crops) and source.layout.pairs:
+        drawn = [name for name in source.sets if not PHOTOGRAPHS.fullmatch(name)] or source.sets
+        sides = [] if drawn[0].lower() in INPUTS else [f"data.source.input={drawn[0]}"]
+        paired = _from_pairs(finding.root, sample, *sides)
         finding.lines.append(f"pairs ({' and '.join(source.sets)}); from one to the other: {paired}")
     if isinstance(source, Crops) and not cut and _whole_photos(sample):
         finding.lines.append("photographs rather than face crops: run `faceforge cut` first")

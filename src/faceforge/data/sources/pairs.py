@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from faceforge.data.layout import understand
+from faceforge.data.layout import Layout, understand
 from faceforge.data.sources.base import Face, Files, Paired
 from faceforge.errors import BadInput
 from faceforge.io import tables
@@ -91,7 +91,7 @@ def _of_files(store: FileStore, names: Sequence[str], wanted: str | None) -> tup
     """The pairs, and the half that is the input where pictures are side by side. Raises BadInput."""
     layout = understand(names)
     if layout.pairs:
-        return _of_folders(store, names, wanted), None
+        return _of_folders(store, names, layout, wanted), None
     if wanted not in HALVES and not all(_is_wide(store, name) for name in names[:: max(1, len(names) // LOOKED_AT)]):
         raise BadInput(
             f"data.root={store.root}: {layout.said()}; must be two folders with the same names, pictures side by side "
@@ -113,8 +113,7 @@ def _is_wide(store: FileStore, name: str) -> bool:
     return abs(width - 2 * height) <= 2
 
 
-def _of_folders(store: FileStore, names: Sequence[str], wanted: str | None) -> list[_Pair]:
-    layout = understand(names)
+def _of_folders(store: FileStore, names: Sequence[str], layout: Layout, wanted: str | None) -> list[_Pair]:
     sides = layout.sets
     side = wanted or next((name for name in sides if name.lower() in INPUTS), None)
     if side not in sides:
