@@ -82,6 +82,7 @@ def _start(config: Mapping[str, Any], stack: ExitStack, group: Group | None) -> 
     module, data = build(plan.config)
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
     data.prepare()
+    module.check_data(data)
     folder = make_folder(config)
     stack.enter_context(lock_run(folder))
     checkpoint.sweep_orphans(folder / "checkpoints")
@@ -101,6 +102,7 @@ def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStac
         return 0
     module, data = build(plan.config, run.starts)
     data.prepare()
+    module.check_data(data)
     resume.require_same_faces(run, data)
     if finished:
         _finish(run, module, data, saved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from faceforge.evaluation import told
 from faceforge.evaluation.baselines import Fitting
 from faceforge.evaluation.generated import row_count, score_generated
 from faceforge.evaluation.images import score_images
@@ -13,7 +14,7 @@ from faceforge.metrics.features import Extractor, Features
 from faceforge.metrics.features.base import Maps
 from faceforge.metrics.identity import Similarity
 from faceforge.metrics.table import label
-from faceforge.schemes.abilities import Generates
+from faceforge.schemes.abilities import Generates, Samples
 from faceforge.schemes.base import Scheme
 from faceforge.schemes.supervised import PairedScheme
 
@@ -43,6 +44,8 @@ def evaluate(
         count = min(count or GENERATED, len(judged.places))
         some, extractors = (judged.some(count, seed), others.some(count, seed)), extractors or [Features()]
         _join(whole, score_generated(module, *some, fitting, seed, tick, extractors))
+    if isinstance(module, Samples) and module.labels:
+        _join(whole, told.score_told(module, fitting.data, seed, tick))
     _say_which_are_trained_on(module, whole)
     return whole
 
@@ -68,7 +71,8 @@ def work(module: Scheme, judged: Judged, count: int | None, extractors: int = 1)
     images = len(judged.places) if isinstance(module, PairedScheme) else 0
     made = row_count(module)
     rows = made + 4 if made else 0  # two baselines, real faces, those of other people
-    return images + extractors * rows * min(count or GENERATED, len(judged.places))
+    asked = told.work(module.labels) if isinstance(module, Samples) else 0
+    return images + extractors * rows * min(count or GENERATED, len(judged.places)) + asked
 
 
 def _join(whole: Part, part: Part) -> None:

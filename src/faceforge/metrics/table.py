@@ -61,11 +61,13 @@ MEASURES = {
     "leakage": Measure("leakage", "lower", 3),
     "change": Measure("pixel change", "lower", 4),
     "gain": Measure("PSNR gain", "higher", 2, "dB"),
+    "agreement": Measure("agreement", "higher", 3),
 }
 TITLES = {
     "images": "Outputs compared with the true images",
     "generated": "Generated faces compared with real faces",
     "edits": "Edits of faces at equal cost, over all attributes",
+    "told": "Attributes that generated faces were told, as a predictor sees them",
 }
 WAYS = {"higher": "higher is better", "lower": "lower is better", "one": "closest to 1 is best"}
 

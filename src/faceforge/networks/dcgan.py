@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from faceforge.networks.blocks import normalise_spectra
+from faceforge.networks.conditional import TakesLabels
 from faceforge.networks.sizes import Size, as_pair, seed_of, text
 
 
@@ -124,7 +125,7 @@ class TutorialDiscriminator(nn.Module):
         return self.layers(images).flatten()
 
 
-class ConventionalGenerator(nn.Module):
+class ConventionalGenerator(TakesLabels):
     """A seed of about 4x4 upsampled by two until it has the image size: the published design, modernised.
 
     Normal z -> linear -> seed; every upsampling is a transposed convolution (kernel 4, stride 2, which covers
@@ -149,7 +150,8 @@ class ConventionalGenerator(nn.Module):
         doublings, self.seed = seed_of(size)
         self.latent_shape = (latent_size,)
         widths = _widths(doublings, width, max_width)[::-1]
-        self.expand = nn.Linear(latent_size, widths[0] * self.seed[0] * self.seed[1])
+        self.label_features = widths[0] * self.seed[0] * self.seed[1]
+        self.expand = nn.Linear(latent_size, self.label_features)
         self.first = nn.Sequential(nn.BatchNorm2d(widths[0]), nn.LeakyReLU(0.2))
         self.doublings = nn.ModuleList(_double(a, b) for a, b in pairwise(widths))
         self.colours = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths[1:])
@@ -157,9 +159,9 @@ class ConventionalGenerator(nn.Module):
         self._initialise()
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Images (B, channels, height, width) in [-1, 1] from z (B, latent_size)."""
-        features = self.expand(z).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, channels, height, width) in [-1, 1] from z (B, latent_size) and labels (B, K), if it takes any."""
+        features = (self.expand(z) + self.of_labels(labels)).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
         features, image = self.first(features), None
         for double, colour in zip(self.doublings, self.colours, strict=True):
             features = double(features)
@@ -174,7 +176,7 @@ class ConventionalGenerator(nn.Module):
                 _normal(module, 0.02)
 
 
-class ConventionalDiscriminator(nn.Module):
+class ConventionalDiscriminator(TakesLabels):
     """The mirrored generator: strided convolutions (kernel 4, stride 2), LeakyReLU 0.2, then one linear layer.
 
     No batch norm, so that each logit depends only on its image and gradient penalties are valid, except for one
@@ -198,6 +200,7 @@ class ConventionalDiscriminator(nn.Module):
         widths = [channels, *_widths(doublings, width, max_width)]
         self.halvings = nn.Sequential(*(layer for a, b in pairwise(widths) for layer in _halve(a, b)))
         self.variety = Variety()
+        self.label_features = widths[-1]
         # no bias: it would cancel in a relativistic loss and get no gradient
         self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1, bias=False)
         self._initialise()
@@ -205,10 +208,11 @@ class ConventionalDiscriminator(nn.Module):
             normalise_spectra(self)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B,) from images (B, channels, height, width) in [-1, 1]."""
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (B,) from images (B, channels, height, width) in [-1, 1] and labels (B, K), if it takes any."""
         features = self.halvings(images)
-        return self.judge(torch.cat([features, self.variety(features)], 1).flatten(1)).flatten()
+        logits = self.judge(torch.cat([features, self.variety(features)], 1).flatten(1)).flatten()
+        return logits + self.projected(features, labels)
 
     def _initialise(self) -> None:
         for module in self.halvings:

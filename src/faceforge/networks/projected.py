@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from faceforge import counter_rng
 from faceforge.networks.blocks import he_init, normalise_spectra
+from faceforge.networks.conditional import TakesLabels
 from faceforge.networks.dcgan import ConventionalDiscriminator
 from faceforge.networks.sizes import Size, as_pair
 
 SMALLEST = 4  # positions of a head's last maps, at most 7
 
 
-class ProjectedDiscriminator(nn.Module):
+class ProjectedDiscriminator(TakesLabels):
     """Small discriminators of the feature maps of a frozen network, one for each map, beside one of the pixels.
 
     ``features`` returns maps (B, C, H, W), finest first, for images in [0, 1], as `losses.Perceptual` wants them; the
@@ -60,16 +61,25 @@ class ProjectedDiscriminator(nn.Module):
             normalise_spectra(self)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
+    def take_labels(self, count: int) -> None:
+        """As TakesLabels.take_labels, of the pixels' discriminator. Raises ValueError without one."""
+        if self.pixels is None:
+            raise ValueError("pixels=false: only the discriminator of the pixels can be told labels; must be true")
+        self.pixels.take_labels(count)
+
     @property
     def extractor(self) -> str:
         """The name of the features, by which a score must not be."""
         return str(getattr(self._frozen.features, "name", ""))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, N) from images (B, C, H, W) in [-1, 1]: of the pixels, then of each map, finest first."""
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (B, N) from images (B, C, H, W) in [-1, 1]: of the pixels, then of each map, finest first.
+
+        Labels (B, K), if it takes any, are for the pixels.
+        """
         maps = self._frozen.project((images + 1) / 2)
         logits = [head(m) for head, m in zip(self.heads, maps, strict=True)]
-        return torch.cat(logits if self.pixels is None else [self.pixels(images)[:, None], *logits], 1)
+        return torch.cat(logits if self.pixels is None else [self.pixels(images, labels)[:, None], *logits], 1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ProjectedDiscriminator:
         """Move what is frozen too, in ``to``, ``cpu``, ``cuda`` and the like."""

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceforge.networks.blocks import SLOPE, doubled, he_init, scale_, zero_
+from faceforge.networks.conditional import TakesLabels
 from faceforge.networks.dcgan import Variety
 from faceforge.networks.sizes import Size, seed_of
 
 
-class ResidualGenerator(nn.Module):
+class ResidualGenerator(TakesLabels):
     """Residual blocks at every size up to half the image's, with bilinear upsampling between them, then tanh.
 
     No norm: each face depends on its z alone. What a norm does for the start of a training, the initialisation does
@@ -42,7 +43,8 @@ class ResidualGenerator(nn.Module):
         doublings, self.seed = seed_of(size)
         self.latent_shape = (latent_size,)
         widths = _widths(doublings, width, max_width, blocks)[::-1]
-        self.expand = nn.Linear(latent_size, widths[0] * self.seed[0] * self.seed[1])
+        self.label_features = widths[0] * self.seed[0] * self.seed[1]
+        self.expand = nn.Linear(latent_size, self.label_features)
         self.narrow = nn.ModuleList(_mix(a, b) for a, b in pairwise(widths))
         self.stages = nn.ModuleList(_blocks(width, blocks, blocks * len(widths)) for width in widths)
         self.colours = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
@@ -54,9 +56,9 @@ class ResidualGenerator(nn.Module):
             scale_(layer, 0.1)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Images (B, channels, height, width) in [-1, 1] from z (B, latent_size)."""
-        features = self.expand(z).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, channels, height, width) in [-1, 1] from z (B, latent_size) and labels (B, K), if it takes any."""
+        features = (self.expand(z) + self.of_labels(labels)).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
         features = self.stages[0](features)
         image = self.colours[0](features)
         for narrow, stage, colour in zip(self.narrow, self.stages[1:], self.colours[1:], strict=True):  # type: ignore[call-overload]
@@ -65,7 +67,7 @@ class ResidualGenerator(nn.Module):
         return torch.tanh(self.last(doubled(features)) + doubled(image))
 
 
-class ResidualDiscriminator(nn.Module):
+class ResidualDiscriminator(TakesLabels):
     """The mirrored generator: a convolution to half the size, residual blocks with 2x2 means between, a linear layer.
 
     One number per batch shows a lack of variety, as in `ConventionalDiscriminator`.
@@ -84,16 +86,18 @@ class ResidualDiscriminator(nn.Module):
         self.widen = nn.ModuleList(_mix(a, b) for a, b in pairwise(widths))
         self.stages = nn.ModuleList(_blocks(width, blocks, blocks * len(widths)) for width in widths)
         self.variety = Variety()
+        self.label_features = widths[-1]
         self.judge = nn.Linear((widths[-1] + 1) * seed[0] * seed[1], 1, bias=False)
         nn.init.normal_(self.judge.weight, 0.0, self.judge.in_features**-0.5)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B,) from images (B, channels, height, width) in [-1, 1]."""
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (B,) from images (B, channels, height, width) in [-1, 1] and labels (B, K), if it takes any."""
         features = self.stages[0](functional.leaky_relu(self.first(images), SLOPE))
         for widen, stage in zip(self.widen, self.stages[1:], strict=True):  # type: ignore[call-overload]
             features = stage(widen(functional.avg_pool2d(features, 2)))
-        return self.judge(torch.cat([features, self.variety(features)], 1).flatten(1)).flatten()
+        logits = self.judge(torch.cat([features, self.variety(features)], 1).flatten(1)).flatten()
+        return logits + self.projected(features, labels)
 
 
 class Block(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceforge.networks.blocks import Residual
+from faceforge.networks.conditional import TakesLabels
 from faceforge.networks.recompute import Recomputing
 from faceforge.networks.sizes import Size, as_pair, halvings_of, multiple_of
 
@@ -56,7 +57,7 @@ class PublishedCnnGenerator(Recomputing):
         return z
 
 
-class CnnGenerator(Recomputing):
+class CnnGenerator(Recomputing, TakesLabels):
     """The wide generator made trainable: the same image of noise, at every resolution.
 
     Noise has no large structures that convolutions could find: its block means vanish with the block size. So each
@@ -85,7 +86,8 @@ class CnnGenerator(Recomputing):
         self.latent, self.latent_shape = latent, (3, height, breadth)
         widths = [min(width * 2**i, max_width) for i in range(halvings)][::-1]
         places = self.seed[0] * self.seed[1]
-        self.layout = nn.Linear(3 * places, widths[0] * places, bias=False)
+        self.label_features = widths[0] * places
+        self.layout = nn.Linear(3 * places, self.label_features, bias=False)
         self.first = nn.Sequential(nn.BatchNorm2d(widths[0]), nn.LeakyReLU(0.2), _residual(widths[0]))
         self.growth = nn.ModuleList(_Growth(a, b) for a, b in pairwise(widths))
         self.last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
@@ -93,10 +95,13 @@ class CnnGenerator(Recomputing):
         self._initialise()
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Images (B, channels, height, width) in [-1, 1] from z (B, 3, height, width) of the ``latent`` kind."""
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, channels, height, width) in [-1, 1] from z (B, 3, height, width) of the ``latent`` kind, and
+        labels (B, K), if it takes any.
+        """
         noise = self._pyramid(z)
-        features = self.layout(noise.pop().flatten(1)).unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
+        features = self.layout(noise.pop().flatten(1)) + self.of_labels(labels)
+        features = features.unflatten(1, (*self.seed, -1)).permute(0, 3, 1, 2)
         features = self.run(self.first, features)
         for growth in self.growth:
             features = self.run(growth, features, noise.pop())

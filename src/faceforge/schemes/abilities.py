@@ -30,6 +30,11 @@ class Samples(Generates):
         raise NotImplementedError
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The attributes that can be chosen: z then is a line that ends in a number for each, 1 with it, -1 without."""
+        return ()
+
+    @property
     def latent(self) -> Kind:
         """The distribution of z: N(0, 1) or U[0, 1)."""
         raise NotImplementedError

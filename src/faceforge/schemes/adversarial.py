@@ -17,9 +17,10 @@ from faceforge.errors import BadInput
 from faceforge.losses import Objective, discriminator_loss, generator_loss, gradient_penalty, terms
 from faceforge.metrics import health
 from faceforge.metrics.kid import KidMonitor
+from faceforge.networks.conditional import ConditionalGenerator, with_labels
 from faceforge.networks.projected import ProjectedDiscriminator
 from faceforge.schedules import Amount, Moving, RateSchedule, at, by_clock
-from faceforge.schemes import ema
+from faceforge.schemes import conditions, ema
 from faceforge.schemes.abilities import Samples
 from faceforge.schemes.augmentation import Adaptive, Augmentation, overfitting
 from faceforge.schemes.base import Example, Kind, Optimizer, optimizer_of
@@ -39,6 +40,10 @@ class AdversarialModule(Samples):
     the averaged generator, whose half-life is in images. With ``reuse_fakes`` the generator step reuses the fakes of
     the discriminator step, as in the PyTorch tutorial, which saves one pass through the generator.
 
+    ``conditional`` names attributes of the faces: the generator is told which of them a face must have, the
+    discriminator which it is said to have (`faceforge.networks.conditional`). The fakes of a batch have the labels of
+    its real faces; elsewhere labels are drawn from those of training faces.
+
     ``ema_kept`` are lengths of further averages of the generator, stored with every checkpoint, by which an average of
     any length can be had afterwards (`faceforge.schemes.power_averages`).
 
@@ -51,6 +56,9 @@ class AdversarialModule(Samples):
 
     monitor: tuple[str, str] = ("val/kid", "min")
     optimized = ("generator", "discriminator")
+    _score: KidMonitor | None = None
+    _labels: Tensor | None = None  # of all packed faces, on the device
+    _told: Tensor | None = None  # those of the batch
 
     def __init__(
         self,
@@ -74,10 +82,12 @@ class AdversarialModule(Samples):
         beta2: Amount | None = None,
         augment_strength: Amount | Adaptive | Literal["adaptive"] = 1.0,
         ema_kept: Sequence[float] = (),
+        conditional: Sequence[str] = (),
     ) -> None:
         super().__init__(seed)
         if discriminator_steps < 1 or penalty_every < 1:
             raise ValueError("model.discriminator_steps and model.penalty_every must be at least 1")
+        generator = conditions.told(generator, discriminator, conditional) if conditional else generator
         self.generator, self.discriminator = generator, discriminator
         self.average = ema.averaged_copy(generator)
         self.powers = PowerAverages(generator, ema_kept) if ema_kept else None
@@ -88,10 +98,32 @@ class AdversarialModule(Samples):
         self.discriminator_steps, self.penalty_every, self.period = discriminator_steps, penalty_every, penalty_every
         self.r1_gamma, self.r2_gamma, self.beta2 = r1_gamma, r2_gamma, beta2
         self.augmentation = Augmentation(augment_policy, augment_strength)
-        self.clip_norm, self.rates = clip_norm, by_clock(schedule)
-        self.ema_half_life, self.ema_ramp = ema_half_life, ema_ramp
-        self.val_samples, self.reuse_fakes = val_samples, reuse_fakes
-        self._score: KidMonitor | None = None
+        self.clip_norm, self.rates, self.val_samples = clip_norm, by_clock(schedule), val_samples
+        self.ema_half_life, self.ema_ramp, self.reuse_fakes = ema_half_life, ema_ramp, reuse_fakes
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """As Samples.labels."""
+        return conditions.names_of(self.generator)
+
+    def check_data(self, data: FaceData) -> None:
+        """As Scheme.check_data: the faces must have the attributes of ``conditional``."""
+        if self.labels:
+            conditions.labels_of(data, self.labels)
+
+    def prepare(self, data: FaceData) -> None:
+        """As Scheme.prepare: the labels from which others are drawn."""
+        if self.labels:
+            examples = conditions.examples_of(conditions.labels_of(data, self.labels), data)
+            for part in self.modules():
+                if isinstance(part, ConditionalGenerator):
+                    part.examples.copy_(examples)
+
+    def on_fit_start(self) -> None:
+        """As Scheme.on_fit_start."""
+        super().on_fit_start()
+        if self.labels:
+            self._labels = conditions.labels_of(self.trainer.datamodule, self.labels).to(self.device)  # type: ignore[attr-defined]
 
     @property
     def trained_by(self) -> str | None:
@@ -137,6 +169,7 @@ class AdversarialModule(Samples):
         step = self.clock.images // images
         generates = (step + 1) % self.discriminator_steps == 0
         parts = list(self.micro_batches(len(real)))
+        self._told = None if self._labels is None else self._labels[batch["index"]]
         with torch.set_grad_enabled(generates and self.reuse_fakes):
             fakes = [self._faces("z/discriminator", position, rows, shared=True) for rows in parts]
         fresh = generates and not self.reuse_fakes
@@ -168,7 +201,7 @@ class AdversarialModule(Samples):
         return self.step_optimizer(optimizer, losses, self.clip_norm, meanwhile)
 
     def _discriminator_loss(self, real: Tensor, fake: Tensor, position: range, rows: slice, penalise: bool) -> Tensor:
-        judge = self.compiled(self.discriminator)
+        judge = self._judge(rows)
         real_seen = self._seen(real[rows], "real", position, rows)
         fake_seen = self._seen(fake, "fake", position, rows)
         real_logits, fake_logits = judge(real_seen), judge(fake_seen)
@@ -178,7 +211,7 @@ class AdversarialModule(Samples):
         for name, weight, seen in (("r1", self.r1_gamma, real_seen), ("r2", self.r2_gamma, fake_seen)):
             gamma = self.gamma(weight, real) if penalise else 0.0
             if gamma:
-                penalty = gradient_penalty(self.discriminator, seen)  # not compiled: it is differentiated twice
+                penalty = gradient_penalty(self._judge(rows, twice=True), seen)
                 self.means.add(**{f"penalty/{name}": penalty})
                 loss = loss + 0.5 * gamma * self.penalty_every * penalty
         return loss
@@ -198,7 +231,7 @@ class AdversarialModule(Samples):
         self.clock.generator_steps += 1
 
     def _generator_loss(self, real: Tensor, fake: Tensor, position: range, rows: slice) -> Tensor:
-        judge = self.compiled(self.discriminator)
+        judge = self._judge(rows)
         fake_logits, real_logits = judge(self._seen(fake, "generator", position, rows)), None
         if self.paired:
             with torch.no_grad():
@@ -207,12 +240,17 @@ class AdversarialModule(Samples):
         self.means.add(**{"loss/generator": loss})
         return loss
 
+    def _judge(self, rows: slice, twice: bool = False) -> Callable[[Tensor], Tensor]:
+        """The discriminator of some rows of the batch, with their labels; not compiled if differentiated twice."""
+        network = self.discriminator if twice else self.compiled(self.discriminator)
+        return network if self._told is None else partial(network, labels=self._told[rows])
+
     def _faces(self, purpose: str, position: range, rows: slice, shared: bool = False) -> Tensor:
         """Faces generated for some rows of a batch, in [-1, 1] if the generator is bounded.
 
         ``shared``: for the steps of both networks.
         """
-        network, z = self.compiled(self.generator), self._z(purpose, position)[rows]
+        network, z = self.compiled(self.generator), self._z(purpose, position, self._told)[rows]
         return out_of(self.generator, self.kept(network, z) if shared else network(z))
 
     def _seen(self, images: Tensor, purpose: str, position: range, rows: slice) -> Tensor:
@@ -225,8 +263,16 @@ class AdversarialModule(Samples):
 
         return self.augmentation(images, uniforms)
 
-    def _z(self, purpose: str, counters: range | Tensor) -> Tensor:
-        return self.noise(purpose, counters, self.latent_shape, self.latent)
+    def _z(self, purpose: str, counters: range | Tensor, labels: Tensor | None = None) -> Tensor:
+        shape = self.generator.shape if isinstance(self.generator, ConditionalGenerator) else self.latent_shape
+        noise = self.noise(purpose, counters, shape, self.latent)
+        return noise if labels is None else with_labels(noise, labels)
+
+    def _drawn(self, purpose: str, counters: Tensor) -> Tensor | None:
+        """Labels as training faces have them, if there are any."""
+        if not isinstance(self.average, ConditionalGenerator):
+            return None
+        return conditions.picked(self.average.examples, self.noise(f"{purpose}/labels", counters, (1,), "uniform"))
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -240,9 +286,12 @@ class AdversarialModule(Samples):
 
     def draw(self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0) -> Tensor:
         """As Samples.draw."""
-        z = self._z(f"sample/{seed}", torch.arange(start, start + count))
+        purpose, counters = f"sample/{seed}", torch.arange(start, start + count)
+        z = self._z(purpose, counters)
         middle = 0.5 if self.latent == "uniform" else 0.0
-        return z if truncation == 1.0 else middle + truncation * (z - middle)
+        z = z if truncation == 1.0 else middle + truncation * (z - middle)
+        labels = self._drawn(purpose, counters)
+        return z if labels is None else with_labels(z, labels)
 
     @torch.no_grad()
     def decode(self, z: Tensor, averaged: bool = True) -> Tensor:
@@ -310,8 +359,10 @@ class AdversarialModule(Samples):
             self.augmentation.adaptive.load_state_dict(checkpoint["augment"])
 
     def pictures(self, data: FaceData) -> Tensor:
-        """64 faces from fixed noise."""
-        return self.sample(64)
+        """64 faces from fixed noise; with ``conditional``, the same faces without and with each attribute."""
+        if not self.labels:
+            return self.sample(64)
+        return self.decode(conditions.with_and_without(self.draw(32), len(self.labels))).cpu()
 
     @torch.no_grad()
     def seen(self, data: FaceData) -> Tensor | None:
@@ -327,7 +378,8 @@ class AdversarialModule(Samples):
 
     def networks(self, data: FaceData) -> dict[str, Example]:
         """Generator and discriminator with example inputs of batch 1."""
-        z = self._z("example", torch.zeros(1))
+        labels = (torch.zeros(1, len(self.labels), device=self.device),) if self.labels else ()
+        z = self._z("example", torch.zeros(1), *labels)
         with torch.no_grad():
             image = out_of(self.average, self.average(z))
-        return {"generator": (self.average, (z,)), "discriminator": (self.discriminator, (image,))}
+        return {"generator": (self.average, (z,)), "discriminator": (self.discriminator, (image, *labels))}

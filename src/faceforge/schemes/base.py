@@ -81,6 +81,9 @@ class Scheme(pl.LightningModule):
         """The networks that a step runs; each can be compiled separately."""
         raise NotImplementedError
 
+    def check_data(self, data: FaceData) -> None:
+        """Raise BadInput if the faces, which are packed and split by now, lack what the training needs."""
+
     def prepare(self, data: FaceData) -> None:
         """Set weights that are computed from the training faces, equally on all ranks. Called once, before the first
         step of a new run: they are in its first checkpoint.

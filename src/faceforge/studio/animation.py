@@ -31,12 +31,15 @@ def walk(
         raise BadInput(f"--faces {stops}: must be at least 2")
     z = model.codes(stops, seed, 0, truncation, density)
     round_ = isinstance(model.module, Samples) and model.module.latent == "normal"
-    places = np.arange(frames) * stops / frames
+    places, labels = np.arange(frames) * stops / frames, len(model.labels)
 
     def at(place: float) -> Tensor:
         first = int(place) % stops
-        share = _eased(place - int(place))
-        return between(z[first], z[(first + 1) % stops], share, round_)
+        here, there, share = z[first], z[(first + 1) % stops], _eased(place - int(place))
+        if not labels:
+            return between(here, there, share, round_)
+        noise = between(here[:-labels], there[:-labels], share, round_)
+        return torch.cat([noise, between(here[-labels:], there[-labels:], share, False)])
 
     return _frames(model, (at(place) for place in places))
 
@@ -51,7 +54,15 @@ def one_face(
     density: Density = "mixture",
     kind: Kind = "orthogonalised",
 ) -> tuple[Iterator[np.ndarray], Json]:
-    """``frames`` of the first face of a seed along an attribute, and the settings for its recipe."""
+    """``frames`` of the first face of a seed along an attribute, and the settings for its recipe.
+
+    A conditional GAN is told the attribute, from 0 to 1 within the ``span``.
+    """
+    if model.labels:
+        low, high = (min(max(end, 0.0), 1.0) for end in span)
+        codes = (model.codes(1, seed, 0, truncation, density, {name: s})[0] for s in _to_and_fro(low, high, frames))
+        model.require_labels({name: low})
+        return _frames(model, codes), {"attribute": name, "from_to": (low, high)}
     model.require("edit")
     z = model.codes(1, seed, 0, truncation, density)
     return sweep(model, z, name, *span, frames, kind), {"attribute": name, "from_to": span, "direction": kind}
@@ -60,8 +71,12 @@ def one_face(
 def sweep(model: Model, z: Tensor, name: str, low: float, high: float, frames: int, kind: Kind) -> Iterator[np.ndarray]:
     """``frames`` of the face of code z (1, Z), from ``low`` to ``high`` of an attribute and back."""
     model.require("edit")
-    shares = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frames) / frames)
-    return _frames(model, (model.space.edit(z, {name: low + (high - low) * s}, kind)[0] for s in shares.tolist()))
+    return _frames(model, (model.space.edit(z, {name: s}, kind)[0] for s in _to_and_fro(low, high, frames)))
+
+
+def _to_and_fro(low: float, high: float, frames: int) -> list[float]:
+    """``frames`` numbers from ``low`` to ``high`` and back, slow at both."""
+    return (low + (high - low) * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frames) / frames))).tolist()
 
 
 def morph(model: Model, start: Tensor, end: Tensor, frames: int) -> Iterator[np.ndarray]:

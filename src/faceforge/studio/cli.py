@@ -49,6 +49,10 @@ Trusted = Annotated[
 @app.command(epilog="Example: faceforge generate runs/RUN -n 64 --seed 1")
 def generate(
     run: Run,
+    attributes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=NUMBER", help="Of a conditional GAN: 1 with, 0 without; Smiling=1 Eyeglasses=0."),
+    ] = None,
     count: Annotated[int, typer.Option("--count", "-n", help="Number of faces.")] = 64,
     seed: Seed = 0,
     truncation: Truncation = 1.0,
@@ -60,7 +64,8 @@ def generate(
     """Generate random faces with a GAN or a latent editor."""
     from faceforge.studio import command
 
-    command.generate(command.Request(run, out, overwrite, tuple(trusted or ())), count, seed, truncation, density)
+    asked = command.Request(run, out, overwrite, tuple(trusted or ()))
+    command.generate(asked, count, seed, truncation, density, attributes or ())
 
 
 @app.command(epilog="Example: faceforge upscale drawn:conv_superres photo.jpg")

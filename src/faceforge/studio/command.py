@@ -56,14 +56,18 @@ class Request:
 # ------------------------------------------------------------------------------------------------------------ generate
 
 
-def generate(asked: Request, count: int, seed: int, truncation: float, density: Density) -> None:
-    """Random faces: one grid, or a folder with one file per face."""
+def generate(
+    asked: Request, count: int, seed: int, truncation: float, density: Density, words: Sequence[str] = ()
+) -> None:
+    """Random faces, with attributes such as Smiling=1: one grid, or a folder with one file per face."""
     if count < 1 or truncation < 0:
         raise BadInput(f"--count {count}, --truncation {truncation}: must be at least 1 and at least 0")
+    chosen = edits.parse_strengths(words)
     model = asked.open("generate")
-    target = asked.target(model, f"faces-{seed}.png")
-    drawn = recipes.drawn(model, seed, truncation, density)
-    parts = model.faces(count, seed, truncation, density)
+    model.require_labels(chosen)
+    target = asked.target(model, short_name("-".join(["faces", str(seed), *words]), ".png"))
+    drawn = recipes.drawn(model, seed, truncation, density, chosen)
+    parts = model.faces(count, seed, truncation, density, chosen)
     with Bar(count) as progress:
         if not target.folder:
             faces = []
@@ -77,7 +81,10 @@ def generate(asked: Request, count: int, seed: int, truncation: float, density: 
                 output.save_png(face, target.path / f"{n:0{width}d}.png", recipes.generate(model, drawn, count, n))
                 progress.add(1)
     _say(f"{count} face{'s' * (count != 1)} of seed {seed}", target.path)
-    _then("see others", "generate", asked.run, "-n", str(count), "--seed", str(seed + 1))
+    if model.labels and not words:
+        _then(f"choose what they have ({', '.join(model.labels)})", "generate", asked.run, f"{model.labels[0]}=1")
+    else:
+        _then("see others", "generate", asked.run, *words, "-n", str(count), "--seed", str(seed + 1))
 
 
 # -------------------------------------------------------------------------------------------------------------- photos

@@ -182,18 +182,20 @@ def _write_graph(graph: Graph, path: Path, about: Mapping[str, Any]) -> None:
 
 def _about(model: Model, suffix: str, graph: Graph) -> Json:
     """The metadata that a program needs to use the file."""
+    labels = "; at its end, a number for each of labels: 1 with, -1 without" if model.labels else ""
     kinds = {
         "image": "a face, float32 in [-1, 1] (byte / 127.5 - 1), RGB or Rec. 601 luma, as the task makes it",
-        "normal": "noise, float32 from N(0, 1)",
-        "uniform": "noise, float32 from U[0, 1)",
+        "normal": f"noise, float32 from N(0, 1){labels}",
+        "uniform": f"noise, float32 from U[0, 1){labels}",
         "code": "a code, float32",
     }
     gives = "a code, float32" if suffix == "-encoder" else "a face, float32 in [-1, 1]; byte = round((y + 1) * 127.5)"
+    told = {"labels": list(model.labels)} if model.labels else {}
     return {
         "name": model.name,
         "task": model.task.name,
         "checkpoint_sha256": model.digest,
-        "input": {"kind": graph.kind, "shape": list(graph.shape), "is": kinds[graph.kind]},
+        "input": {"kind": graph.kind, "shape": list(graph.shape), "is": kinds[graph.kind], **told},
         "output": {"is": gives},
         "size": list(model.size),
         "channels": model.channels,

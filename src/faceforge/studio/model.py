@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -34,6 +35,7 @@ S = TypeVar("S", bound=Scheme)
 MULTIPLE = 64  # sides are padded to multiples of it: no network halves a side more than six times
 AT_ONCE = 64  # largest batch of faces
 PIXELS_AT_ONCE = 1 << 20  # largest batch in pixels
+NOTHING: Mapping[str, float] = MappingProxyType({})
 # Called often while a model works; to stop the work, set a function that raises.
 WATCH: ContextVar[Callable[[], None]] = ContextVar("watch", default=lambda: None)
 
@@ -107,6 +109,22 @@ class Model:
         return isinstance(self.module, Encodes)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The attributes that its random faces can be told to have."""
+        return self.module.labels if isinstance(self.module, Samples) else ()
+
+    def require_labels(self, chosen: Mapping[str, float]) -> None:
+        """Raise BadInput for attributes that its faces cannot be told, or numbers that are not from 0 to 1."""
+        for name, value in chosen.items():
+            if not self.labels:
+                right = "a GAN trained with model.conditional=[...]"
+                raise BadInput(f"{name}={value:g}: {self.path} takes no attributes; must be a run of {right}")
+            if name not in self.labels:
+                raise BadInput(f"{name}={value:g}: {self.path} was told {', '.join(self.labels)}; must be one of them")
+            if not 0 <= value <= 1:
+                raise BadInput(f"{name}={value:g}: must be from 0 (without) to 1 (with)")
+
+    @property
     def made(self) -> Path:
         """The default folder for results."""
         return self.folder / "made"
@@ -144,19 +162,30 @@ class Model:
         return self.kept or framing.AS_CUT
 
     def codes(
-        self, count: int, seed: int = 0, start: int = 0, truncation: float = 1.0, density: Density = "mixture"
+        self,
+        count: int,
+        seed: int = 0,
+        start: int = 0,
+        truncation: float = 1.0,
+        density: Density = "mixture",
+        chosen: Mapping[str, float] = NOTHING,
     ) -> Tensor:
         """z of the samples of a seed from ``start`` on, (count, ...) float32 on the CPU, the same for any count.
 
         ``truncation`` below 1 trades variety for quality (Brock et al. 2019, arXiv 1809.11096). ``density`` applies to
-        models with codes of real faces; a GAN has its own.
+        models with codes of real faces; a GAN has its own. ``chosen`` are attributes of a conditional GAN, from 0
+        (without) to 1 (with); others are as in the training faces. Raises BadInput.
         """
+        self.require_labels(chosen)
         if self.has_codes:
             if density not in self.space.densities:
                 right = ", ".join(self.space.densities)
                 raise BadInput(f"density={density}: codes of {self.path} do not follow it; must be one of {right}")
             return self.space.sample(density, count, seed, start, truncation)
-        return self.scheme(Samples).draw(count, seed, start, truncation).cpu()
+        z = self.scheme(Samples).draw(count, seed, start, truncation).cpu()
+        for name, value in chosen.items():
+            z[:, self.labels.index(name) - len(self.labels)] = 2 * value - 1
+        return z
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] on the CPU for codes (N, ...)."""
@@ -179,12 +208,17 @@ class Model:
         return torch.cat(parts)
 
     def faces(
-        self, count: int, seed: int = 0, truncation: float = 1.0, density: Density = "mixture"
+        self,
+        count: int,
+        seed: int = 0,
+        truncation: float = 1.0,
+        density: Density = "mixture",
+        chosen: Mapping[str, float] = NOTHING,
     ) -> Iterator[Tensor]:
         """Random faces in batches (<= 64, C, H, W) in [-1, 1], ``count`` in total."""
         for first in range(0, count, AT_ONCE):
             number = min(AT_ONCE, count - first)
-            yield self.decode(self.codes(number, seed, first, truncation, density))
+            yield self.decode(self.codes(number, seed, first, truncation, density, chosen))
 
 
 def open_model(path: str | Path, ability: Ability | None = None, trusted: Sequence[str] = ()) -> Model:

@@ -44,9 +44,12 @@ def run(session: onnxruntime.InferenceSession, values: np.ndarray) -> np.ndarray
 
 
 def draw(about: dict[str, Any], count: int, seed: int) -> np.ndarray:
-    """Random z (count, ...) from the distribution that the generator was trained on."""
+    """Random z (count, ...) from the distribution that the generator was trained on; labels at random 1 or -1."""
     shape, generator = (count, *about["input"]["shape"]), np.random.default_rng(seed)
-    return generator.random(shape) if about["input"]["kind"] == "uniform" else generator.standard_normal(shape)
+    z = generator.random(shape) if about["input"]["kind"] == "uniform" else generator.standard_normal(shape)
+    if labels := len(about["input"].get("labels", ())):
+        z[:, -labels:] = np.where(z[:, -labels:] < 0.5 * (about["input"]["kind"] == "uniform"), -1, 1)
+    return z
 
 
 def open_picture(path: str | Path) -> Image.Image:

@@ -10,14 +10,14 @@ from typing import Any
 
 from faceforge.schemes.latent_space import Density, Kind
 from faceforge.studio.edit import Taught
-from faceforge.studio.model import Model
+from faceforge.studio.model import NOTHING, Model
 from faceforge.studio.output import COMPOSITE, Recipe
 from faceforge.types import Json
 
 
-def drawn(model: Model, seed: int, truncation: float, density: Density) -> Json:
-    """The settings of random faces; a GAN has no choice of density."""
-    settings = {"seed": seed, "truncation": truncation}
+def drawn(model: Model, seed: int, truncation: float, density: Density, chosen: Mapping[str, float] = NOTHING) -> Json:
+    """The settings of random faces; a GAN has no choice of density. ``chosen`` are attributes that they were told."""
+    settings = {"seed": seed, "truncation": truncation, **({"attributes": dict(chosen)} if chosen else {})}
     return settings | {"density": density} if model.has_codes else settings
 
 

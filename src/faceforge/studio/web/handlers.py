@@ -124,7 +124,8 @@ class Ask:
 def generate(model: Model, ask: Ask) -> Answer:
     """Faces of a seed, the same as from `faceforge generate`."""
     drawn, count = _drawn(model, ask), ask.count("count", 16, 1, MOST_FACES)
-    parts = model.faces(count, drawn["seed"], drawn["truncation"], drawn.get("density", "mixture"))
+    settings = drawn["seed"], drawn["truncation"], drawn.get("density", "mixture"), drawn.get("attributes", {})
+    parts = model.faces(count, *settings)
     faces = [face for part in parts for face in photos.to_pictures(part)]
     files = [
         _png(face, f"face-{drawn['seed']}-{n}", recipes.generate(model, drawn, count, n))
@@ -137,7 +138,10 @@ def _drawn(model: Model, ask: Ask) -> Json:
     """The settings of random faces."""
     seed, truncation = ask.count("seed", 0, 0, SEEDS), ask.number("truncation", 1.0, 0.0, 2.0)
     density = ask.choice("density", model.space.densities) if model.has_codes else "mixture"
-    return recipes.drawn(model, seed, truncation, density)
+    words = [word for word in ask.words.get("attributes", "").split(",") if word]
+    chosen = edits.parse_strengths(words)
+    model.require_labels(chosen)
+    return recipes.drawn(model, seed, truncation, density, chosen)
 
 
 # --------------------------------------------------------------------------------------------------------------- photos

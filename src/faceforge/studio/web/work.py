@@ -114,6 +114,7 @@ def _offer(model: Model) -> Json:
         "drawn": shipped.is_one(model.path),
         "lines": takes_lines(model),
         "attributes": list(model.space.names) if model.has_codes else [],
+        "labels": list(model.labels),
         "densities": list(model.space.densities) if model.has_codes else [],
         "ways": ways_of(model),
     }

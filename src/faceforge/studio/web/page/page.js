@@ -292,6 +292,23 @@ function densities(able) {
   return [choice("Codes", Object.entries(shown).filter(([density]) => offered.has(density)), "density")];
 }
 
+// What a conditional GAN is told: as in its training, or as the sliders say. Those of another model are not sent.
+function attributes(able) {
+  const names = [...new Set(able.flatMap((model) => model.labels))];
+  if (!names.length) return [];
+  const sliders = names.map((name) => slider(`${name.replaceAll("_", " ")} (0 without, 1 with)`, `label ${name}`, 0.5, 0, 1, 0.05));
+  const box = el("div", { className: "told", hidden: true }, ...sliders);
+  const choose = tick("Choose what the faces have", "told");
+  choose.querySelector("input").addEventListener("change", (event) => { box.hidden = !event.target.checked; });
+  return [choose, box];
+}
+
+function told(words) {
+  const kept = Object.fromEntries(Object.entries(words).filter(([name]) => name !== "told" && !name.startsWith("label ")));
+  const chosen = words.told ? offers.models[words.run].labels.map((name) => `${name}=${words[`label ${name}`]}`) : [];
+  return chosen.length ? { ...kept, attributes: chosen.join(",") } : kept;
+}
+
 function facesPanel() {
   const able = models(can("generate"));
   if (!able.length) return null;
@@ -301,11 +318,11 @@ function facesPanel() {
     controls: [
       ...chooser(able), seeded(),
       choice("How many", [[9, "9"], [1, "1"], [4, "4"], [16, "16"], [offers.limits.faces, String(offers.limits.faces)]], "count"),
-      slider("Variety (truncation)", "truncation", 1, 0, 1.5, 0.05), ...densities(able),
+      slider("Variety (truncation)", "truncation", 1, 0, 1.5, 0.05), ...densities(able), ...attributes(able),
     ],
     button: "Generate faces",
     async work(words) {
-      const answer = await ask("generate", words);
+      const answer = await ask("generate", told(words));
       return { text: answer.says, shown: answer.files.made.map((file) => figure(file)) };
     },
   });
