@@ -177,6 +177,16 @@ def place(tmp_path_factory):
         yield place
 
 
+def told_run(tmp_path_factory):
+    """A tiny run that is told attributes, for tests of the page."""
+    folder = tmp_path_factory.mktemp("told")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEFORGE_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        train([*TINY, "data.size=16", "trainer.max_images=16", TOLD, f"run_dir={folder / 'run'}"])
+    return folder / "run"
+
+
 def train(overrides):
     assert training.train(config.compose(overrides), overrides) == 0
 

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from test_conditional import told_run
+from test_phone_photos import heic
 from test_studio_web import models, page, place, png, portrait, serving  # noqa: F401 (fixtures)
 
 from faceforge.studio import output
+from faceforge.studio.model import open_model
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup brings it)")
 CHROMIUM = os.environ.get("FACEFORGE_CHROMIUM") or next(
@@ -165,6 +168,51 @@ def test_every_tab_from_upload_to_download(visit, photos, tmp_path, size):
     visitor.find("#kept button.look").first.click()
     assert '"synthetic": true' in visitor.find("#large pre").inner_text()
     visitor.tab.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("size", ["phone", "desktop"])
+def test_random_faces_have_what_they_are_told(visit, tmp_path_factory, tmp_path, size):
+    """Nothing is chosen until the box is ticked; then each slider of the chosen model counts."""
+    with serving([open_model("drawn:dcgan_conventional"), open_model(told_run(tmp_path_factory))]) as address:
+        visitor = visit(size, address)
+        panel = visitor.find("#panel-faces")
+        panel.locator("select[name=run]").select_option("1")
+        assert not panel.locator("fieldset").is_visible()
+        panel.locator("input[name=told]").check()
+        panel.locator("input[name='label Smiling']").fill("1")
+        panel.locator("input[name='label Eyeglasses']").fill("0.25")
+        assert visitor.fits()
+        recipes = [_generated(visitor, tmp_path / str(n)) for n in range(2)]
+        assert [recipe["attributes"] for recipe in recipes] == [{"Smiling": 1.0, "Eyeglasses": 0.25}] * 2
+        panel.locator("select[name=run]").select_option("0")  # which takes none
+        assert "attributes" not in _generated(visitor, tmp_path / "other")
+        visitor.open("walk")
+        visitor.find("#panel-walk select[name=run]").select_option("1")
+        visitor.find("#panel-walk select[name=attribute]").select_option("Smiling")
+        visitor.find("#panel-walk button.main").click()
+        assert "seconds of video" in visitor.said("walk")
+
+
+def test_a_photo_that_the_browser_cannot_show_is_enlarged_all_the_same(visit, tmp_path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(heic(np.asarray(Image.open(BytesIO(portrait())))))
+    visitor = visit("phone")
+    visitor.open("sharpen")
+    visitor.choose("sharpen", tmp_path / "IMG_1.HEIC")
+    visitor.find("#panel-sharpen .chosen:has-text('IMG_1.HEIC')").wait_for()
+    visitor.find("#panel-sharpen button.main").click()
+    assert "pixels" in visitor.said("sharpen")
+    assert visitor.find("#panel-sharpen figure img").count() == 1
+    assert visitor.find("#panel-sharpen .compare").count() == 0
+    assert visitor.fits()
+
+
+def _generated(visitor, folder):
+    """The recipe of the first face that is generated next."""
+    folder.mkdir()
+    before = visitor.find("#panel-faces figure img").first.get_attribute("src")
+    visitor.find("#panel-faces button.main").click()
+    visitor.find(f"#panel-faces figure:first-child img:not([src='{before}'])").wait_for()
+    return output.read_recipe(visitor.download(visitor.find("#panel-faces a.button").first.click, folder))
 
 
 def test_by_keyboard_alone(visit, photos, tmp_path):

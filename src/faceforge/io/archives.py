@@ -370,8 +370,11 @@ def known_hashes(store: FileStore) -> dict[str, str]:
 
 
 def pictures(store: FileStore, names: Iterable[str]) -> tuple[list[str], Counter[str]]:
-    """The names of pictures, by ending or by first bytes, and how many files of each kind cannot be read here."""
-    found, left_out = [], Counter[str]()
+    """The names of pictures, by ending or by first bytes, and how many files of each kind cannot be read here.
+
+    The film beside a picture of its name is not counted: phones keep them together (live photos).
+    """
+    names, found, left_out, films = list(names), list[str](), Counter[str](), list[str]()
     for name in names:
         ending = name.lower()
         if ending.endswith(IMAGES):
@@ -379,9 +382,17 @@ def pictures(store: FileStore, names: Iterable[str]) -> tuple[list[str], Counter
         elif not ending.endswith(NO_IMAGES) and (kind := kind_of(store.head(name), name)):
             if readable(kind):
                 found.append(name)
+            elif kind == "video":
+                films.append(name)
             else:
                 left_out[kind] += 1
-    return found, left_out
+    stems = {_stem(name) for name in names if name not in films} if films else set()
+    left_out["video"] += sum(_stem(film) not in stems for film in films)
+    return found, +left_out
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0].lower()
 
 
 def image_names(store: FileStore, names: list[str]) -> list[str]:

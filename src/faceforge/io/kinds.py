@@ -51,8 +51,8 @@ _ENDINGS: Mapping[str, str] = {  # for files whose first bytes do not tell
     **{".jxl": "JPEG XL", ".psd": "PSD", ".svg": "SVG", ".pdf": "PDF"},
 }
 _WAYS = {
-    "HEIC": "pip install pillow-heif (the extra heic)",
-    "AVIF": "pip install a Pillow with AVIF, or pillow-heif (the extra heic)",
+    "HEIC": "pip install pillow-heif (the extra photos)",
+    "AVIF": "pip install a Pillow with AVIF, or pillow-heif (the extra photos)",
     "video": "save frames as pictures, for example with ffmpeg",
 }
 _MAKES = ((b"NIKON", "NEF RAW"), (b"SONY", "ARW RAW"), (b"PENTAX", "PEF RAW"), (b"SAMSUNG", "SRW RAW"))

@@ -218,7 +218,7 @@ function panel({ title, hint, controls, button, work, live = false }) {
 function picker({ several = false, text = "Your photo" } = {}) {
   let photos = [];
   const chosen = el("div", { className: "chosen", "aria-live": "polite" });
-  const input = el("input", { type: "file", accept: "image/*", multiple: several, "aria-label": text });
+  const input = el("input", { type: "file", accept: "image/*,.heic,.heif,.avif", multiple: several, "aria-label": text });
   const camera = el("button", { type: "button" }, "Take a photo");
   const film = el("video", { autoplay: true, muted: true, playsInline: true, hidden: true });
   const box = el("div", { className: "drop" }, el("span", {}, several ? `${text} (choose several, or drop them here)` : `${text} (choose, or drop it here)`), input, camera, film, chosen);
@@ -227,7 +227,7 @@ function picker({ several = false, text = "Your photo" } = {}) {
   function take(files) {
     photos = several ? [...photos, ...files].slice(0, offers.limits.photos) : [...files].slice(0, 1);
     for (const old of chosen.querySelectorAll("img")) URL.revokeObjectURL(old.src);
-    chosen.replaceChildren(...photos.map((photo, n) => el("img", { src: URL.createObjectURL(photo), alt: `photo ${n + 1}` })));
+    chosen.replaceChildren(...photos.map((photo, n) => el("img", { src: URL.createObjectURL(photo), alt: `photo ${n + 1}`, onerror: (event) => event.target.replaceWith(el("span", { className: "hint" }, photo.name)) })));
     if (photos.length) chosen.append(el("button", { type: "button", onclick: () => { photos = []; input.value = ""; chosen.replaceChildren(); } }, "Remove"));
     if (photos.length) changed.dispatchEvent(new Event("change"));
   }
@@ -267,6 +267,11 @@ function picker({ several = false, text = "Your photo" } = {}) {
   return { box, changed, photos: () => photos };
 }
 
+// Browsers do not show all that the server reads, such as HEIC.
+function shows(photo) {
+  return createImageBitmap(photo).then(() => true, () => false);
+}
+
 function needed(pick) {
   if (!pick.photos().length) throw new Error("Choose or take a photo first.");
   return pick.photos();
@@ -296,8 +301,8 @@ function densities(able) {
 function attributes(able) {
   const names = [...new Set(able.flatMap((model) => model.labels))];
   if (!names.length) return [];
-  const sliders = names.map((name) => slider(`${name.replaceAll("_", " ")} (0 without, 1 with)`, `label ${name}`, 0.5, 0, 1, 0.05));
-  const box = el("div", { className: "told", hidden: true }, ...sliders);
+  const sliders = names.map((name) => slider(name.replaceAll("_", " "), `label ${name}`, 0.5, 0, 1, 0.05));
+  const box = el("fieldset", { hidden: true }, el("legend", {}, "0 without, 1 with"), ...sliders);
   const choose = tick("Choose what the faces have", "told");
   choose.querySelector("input").addEventListener("change", (event) => { box.hidden = !event.target.checked; });
   return [choose, box];
@@ -343,7 +348,7 @@ function sharpenPanel() {
       const answer = await ask("upscale", words, [photo]);
       const [file] = answer.files.made;
       const shown = [figure(file)];
-      if (!words.simulate) shown.unshift(compared(URL.createObjectURL(photo), file));
+      if (!words.simulate && await shows(photo)) shown.unshift(compared(URL.createObjectURL(photo), file));
       return { text: answer.says, shown, few: true };
     },
   });
@@ -541,7 +546,7 @@ function meanPanel() {
 function filmPanel() {
   const able = models(can("walk"));
   if (!able.length) return null;
-  const attributes = [...new Set(able.flatMap((model) => model.attributes))];
+  const attributes = [...new Set(able.flatMap((model) => [...model.attributes, ...model.labels]))];
   const made = panel({
     title: "Walk from face to face",
     hint: "A looping video through random faces, or of one face along an attribute.",
