@@ -59,6 +59,7 @@ class Sgd(torch.optim.SGD):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step."""
+        _note("threads", torch.get_num_threads())
         _note("gradient", [p.grad.clone() for group in self.param_groups for p in group["params"]])
         super().step(closure)
 

@@ -14,6 +14,7 @@ from faceforge.engine import checkpoint
 from faceforge.engine.run import Run
 from faceforge.engine.strategy import raised_in_rank
 from faceforge.errors import BadInput
+from faceforge.io.workers import cores
 
 SPIED = [
     "trusted_packages=[spies]",
@@ -44,7 +45,7 @@ def spied(tiny, tmp_path, monkeypatch):
         monkeypatch.setenv("FACEFORGE_SPY", str(folder))
         tiny(f"run-{processes}", *SPIED, f"trainer.processes={processes}")
         ranks = range(processes)
-        counts = {kind: len(list(folder.glob(f"{kind}-0-*.pt"))) for kind in ("z", "seen", "gradient")}
+        counts = {kind: len(list(folder.glob(f"{kind}-0-*.pt"))) for kind in ("z", "seen", "gradient", "threads")}
         return {
             kind: [[torch.load(folder / f"{kind}-{rank}-{n}.pt") for rank in ranks] for n in range(count)]
             for kind, count in counts.items()
@@ -71,6 +72,20 @@ def test_any_number_of_processes_sees_the_same_images_and_z_and_has_the_same_gra
         for rank in ranks:
             for mine, its in zip(alone[0], rank, strict=True):
                 assert (mine - its).abs().max() <= 1e-6 * max(1.0, float(mine.abs().max()))
+
+
+@pytest.mark.parametrize("told", [None, "1"])
+def test_ranks_compute_on_as_many_cores_as_the_run_has_written_down(spied, tmp_path, monkeypatch, told):
+    """Sums of floats depend on it, so whoever continues the run must know; by default the ranks share the cores."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    torch.set_num_threads(3)
+    found = spied(2)["threads"]
+    number = 3 if told else max(1, min(3, cores() // 2))
+    assert {threads for ranks in found for threads in ranks} == {number}
+    assert Run.reopen(tmp_path / "run-2").record["threads"] == number
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -12,12 +13,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from faceforge.engine import messages
+from faceforge.engine import devices, messages
 from faceforge.engine.cluster import Launch
 from faceforge.engine.group import Group
 from faceforge.engine.guard import NotFinite
 from faceforge.engine.plan import Plan
 from faceforge.errors import BadInput, GuardStop
+from faceforge.io.workers import cores
 
 
 class Ranks(DDPStrategy):
@@ -31,11 +33,17 @@ class Ranks(DDPStrategy):
     def __init__(self, device: torch.device) -> None:
         backend = distributed.get_default_backend_for_device(device)
         super().__init__(start_method="spawn", process_group_backend=backend)
+        self.threads = torch.get_num_threads()
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """In a rank that was started: it has none of its parent's filters."""
         super().__setstate__(state)
         messages.filter_warnings()
+
+    def setup_environment(self) -> None:
+        """On as many threads as the run has written down, whatever Lightning gives to the ranks that it starts."""
+        super().setup_environment()
+        devices.use_threads(self.threads)
 
     def configure_ddp(self) -> None:
         """Nothing to broadcast: all ranks have the same weights, from the seed or a checkpoint."""
@@ -113,6 +121,14 @@ class NoHandlers(_SignalConnector):
 
     def register_signal_handlers(self) -> None:
         """None."""
+
+
+def share_cores(plan: Plan, threads: int) -> None:
+    """Compute on ``threads`` cores; several ranks that this program starts share those there are, unless
+    OMP_NUM_THREADS is set.
+    """
+    shares = plan.world > 1 and not plan.launch.outside and "OMP_NUM_THREADS" not in os.environ
+    devices.use_threads(max(1, min(threads, cores() // plan.world)) if shares else threads)
 
 
 def environment(plan: Plan) -> LightningEnvironment:

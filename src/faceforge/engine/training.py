@@ -35,7 +35,15 @@ from faceforge.engine.loop import LeanLoop, needs_lightnings_loop
 from faceforge.engine.plan import Plan, make_callbacks, make_plan
 from faceforge.engine.run import Run, lock_run, make_folder, now, write_end
 from faceforge.engine.signals import AgreedSignals, Signals
-from faceforge.engine.strategy import NoHandlers, environment, killed, own_devices, raised_in_rank, strategy
+from faceforge.engine.strategy import (
+    NoHandlers,
+    environment,
+    killed,
+    own_devices,
+    raised_in_rank,
+    share_cores,
+    strategy,
+)
 from faceforge.engine.watchdog import Unanswered, Watchdog, give_up, unanswered
 from faceforge.errors import BadInput, GuardStop
 from faceforge.report import write_report
@@ -67,6 +75,7 @@ def _lead(launch: Launch, config: Mapping[str, Any], overrides: Iterable[str]) -
     """Train as the only process, as the parent of others, or as rank 0 of those that were started with this one."""
     with ExitStack() as stack:
         group = stack.enter_context(joined(launch, 60 * config["trainer"]["max_wait"])) if launch.world > 1 else None
+        stack.callback(devices.use_threads, torch.get_num_threads())
         config = {**config, "run_dir": cluster.recalled(launch) or config["run_dir"]}
         requeue.prepare(config)
         going_on = resume.goes_on(config)
@@ -79,6 +88,7 @@ def _lead(launch: Launch, config: Mapping[str, Any], overrides: Iterable[str]) -
 
 def _start(config: Mapping[str, Any], stack: ExitStack, group: Group | None) -> int:
     plan = make_plan(config)
+    share_cores(plan, torch.get_num_threads())
     module, data = build(plan.config)
     matched = checkpoint.initialise(module, config["init_from"]) if config["init_from"] else None
     data.prepare()
@@ -109,7 +119,7 @@ def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStac
         return 0
     print(messages.going_on(run, saved))
     if run.record["threads"] <= (os.cpu_count() or 1):
-        torch.set_num_threads(run.record["threads"])  # float sums depend on it
+        share_cores(plan, run.record["threads"])  # float sums depend on it
     run.update(status="running", resumed=[*run.record["resumed"], saved["clock"]["images"]])
     run.write_config(plan.config)
     return _fit(plan, run, module, data, group)
