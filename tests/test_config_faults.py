@@ -261,7 +261,7 @@ def test_globs_and_ranges_name_their_jobs():
     everything = jobs_of("experiment=glob(*)")
     assert everything == [[f"experiment={name}"] for name in composing.Library().names("experiment")]
     assert jobs_of("data=glob(*)") == [
-        [f"data={name}"] for name in ("celeba", "crops", "drawn", "hub", "lfw", "pairs", "shards")
+        [f"data={name}"] for name in ("arrays", "celeba", "crops", "drawn", "hub", "lfw", "lmdb", "pairs", "shards")
     ]
 
 

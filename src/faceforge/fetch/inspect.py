@@ -13,11 +13,13 @@ import numpy as np
 
 from faceforge import words
 from faceforge.data.framing import PROTOCOLS
-from faceforge.data.sources.base import Face, Files
+from faceforge.data.sources.arrays import ENDINGS, Arrays
+from faceforge.data.sources.base import Face, Files, Source
 from faceforge.data.sources.celeba import FOLDERS, NUMBERED, TABLES, ZIPS, Celeba
 from faceforge.data.sources.crops import Crops
 from faceforge.data.sources.hub import SAVED, Hub
 from faceforge.data.sources.lfw import Lfw, face_of
+from faceforge.data.sources.lmdb import FILE, Lmdb
 from faceforge.data.sources.pairs import INPUTS
 from faceforge.data.sources.shards import Shards
 from faceforge.data.splits import SPLITS, so_what, split_by, split_faces
@@ -34,6 +36,7 @@ DETECTION_SAMPLE = 24  # images of these in which faces are detected
 ARCHIVES = (".zip", ".tgz", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz")
 CELEBA, LFW_ORIGINAL = (178, 218), (250, 250)  # width, height
 MOST_TABLES = 8  # that are tried as labels
+METADATA = ("metadata.csv", "metadata.jsonl")  # of an imagefolder of `datasets`
 FEW = 3  # images beside an archive that are no set
 DEFAULT_BATCH, SEED, SHARES, MOST_CORRUPT = 64, 0, (0.1, 0.1), 0.25  # conf/data/base.yaml
 PHOTOGRAPHS = re.compile(r"(photo|image|img|face|real|rgb|colou?r|hr|high|sharp|clean)s?", re.IGNORECASE)
@@ -86,6 +89,10 @@ def check(path: Path) -> Finding:
         raise BadInput(f"{path}: no such folder or file")
     if any((path / name).is_file() for name in SAVED):
         return _check_samples(path, Hub(str(path)))
+    if (path / FILE).is_file() or path.name == FILE:
+        return _check_samples(path, Lmdb(str(path)))
+    if path.is_file() and path.suffix.lower() in ENDINGS:
+        return _check_samples(path, Arrays(str(path)))
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(4)
@@ -111,6 +118,8 @@ def source_of(path: Path) -> Files:
 def _check_store(path: Path) -> Finding:
     store = open_store(path, None)
     listed = store.names()
+    if isinstance(store, Folder) and any(_of_hugging_face(store, name) for name in listed):
+        return _check_samples(path, Hub(str(path)))
     images = sum(name.lower().endswith(IMAGES) for name in listed)
     if images <= FEW and isinstance(store, Folder):
         inner = [path / name for name in listed if name.lower().endswith(ARCHIVES)]
@@ -136,8 +145,13 @@ def _check_store(path: Path) -> Finding:
     return finding
 
 
-def _check_samples(path: Path, source: Shards | Hub) -> Finding:
-    """Samples with a row of values: shards, or a data set of `datasets`."""
+def _of_hugging_face(store: FileStore, name: str) -> bool:
+    """Whether a file is the table of an imagefolder of `datasets`."""
+    return name.rpartition("/")[2] in METADATA and b"file_name" in store.head(name)
+
+
+def _check_samples(path: Path, source: Shards | Hub | Lmdb | Arrays) -> Finding:
+    """Samples with a row of values: shards, a data set of `datasets`, a database, arrays."""
     sample = _sample(source)
     if not sample.sizes:
         raise BadInput(f"{path}: none of {sample.total} sampled images can be read ({sample.unreadable[0]})")
@@ -172,7 +186,7 @@ def _source(path: Path, store: FileStore, listed: list[str]) -> Files:
 # -------------------------------------------------------------------------------------------------- the sample
 
 
-def _sample(source: Files, count: int = SAMPLE_SIZE, detected: int = DETECTION_SAMPLE) -> Sample:
+def _sample(source: Source, count: int = SAMPLE_SIZE, detected: int = DETECTION_SAMPLE) -> Sample:
     total = len(source.faces)
     chosen = np.unique(np.linspace(0, total - 1, min(count, total)).astype(int)).tolist()
     detect = _detector() if detected else None
@@ -182,7 +196,7 @@ def _sample(source: Files, count: int = SAMPLE_SIZE, detected: int = DETECTION_S
         try:
             pixels = source.read(index, (0, 0))
         except ImageError as error:
-            sample.unreadable.append(f"{source.names[index]}: {error}")
+            sample.unreadable.append(f"{source.faces[index].id}: {error}")
             sample.unusable.add(index)
             continue
         sample.sizes[pixels.shape[1], pixels.shape[0]] += 1
@@ -236,7 +250,7 @@ def _verdict_line(counts: Counter[str]) -> str:
     return f"cut by faceforge: {manifest.NAME} lists {counted} faces"
 
 
-def _metadata_lines(source: Files, sample: Sample) -> list[str]:
+def _metadata_lines(source: Source, sample: Sample) -> list[str]:
     """Lines on layout, people, labels, splits and crops."""
     known = sum(face.identity is not None for face in source.faces)
     lines = [f"layout: {source.layout.said() if isinstance(source, Crops) else _LAYOUTS[source.name]}"]
@@ -244,7 +258,7 @@ def _metadata_lines(source: Files, sample: Sample) -> list[str]:
         who = f"known for {known:,} of {len(source.faces):,} images" if known else "unknown"
         by = split_by(source.faces, "identity" if isinstance(source, Celeba) else "auto")
         lines.append(f"people: {who}, {so_what(by)}")
-    lines += [f"table: {told}" for told in source.told]
+    lines += [f"table: {told}" for told in (source.told if isinstance(source, Files) else ())]
     attributes = source.attributes()
     if isinstance(source, Crops) and source.sets:
         counts = Counter(source.folders)
@@ -257,7 +271,7 @@ def _metadata_lines(source: Files, sample: Sample) -> list[str]:
     return [*lines, *_split_lines(source), *_crop_lines(source, sample)]
 
 
-def _split_lines(source: Files) -> list[str]:
+def _split_lines(source: Source) -> list[str]:
     counts = Counter(face.split for face in source.faces)
     if not any(counts[name] for name in SPLITS):
         return []
@@ -273,12 +287,12 @@ def _from_pairs(root: Path, sample: Sample, *sides: str) -> str:
     return words.train("model=pix2pix", "task=pairs", "data=pairs", words.word("data.root", root), *sides, *grey)
 
 
-def _side_by_side(source: Files, sample: Sample) -> bool:
+def _side_by_side(source: Source, sample: Sample) -> bool:
     width, height = sample.size()
     return isinstance(source, Crops) and width == 2 * height and sample.sizes[width, height] >= 0.9 * sample.total > 2
 
 
-def _crop_lines(source: Files, sample: Sample) -> list[str]:
+def _crop_lines(source: Source, sample: Sample) -> list[str]:
     if not isinstance(source, Celeba) or sample.size() != CELEBA:
         return []
     return [f"crop c140: {PROTOCOLS['c140']}; others: faceforge data protocols"]
@@ -313,11 +327,13 @@ _LAYOUTS = {
     "celeba": "that of CelebA",
     "shards": "WebDataset shards",
     "hub": "a data set of Hugging Face datasets",
+    "lmdb": "an LMDB of image files",
+    "arrays": "an array of images",
 }
 _TABLES = {"lfw": "lfw_attributes.txt", "celeba": "list_attr_celeba.txt"}
 
 
-def _recommend(finding: Finding, source: Files, sample: Sample, cut: bool) -> None:
+def _recommend(finding: Finding, source: Source, sample: Sample, cut: bool) -> None:
     """Set the command; adds a line if the choice needs a reason."""
     if _side_by_side(source, sample):
         finding.lines.append("pairs, side by side: data.source.input=right if the right half is the input")
@@ -350,7 +366,7 @@ def _recommend(finding: Finding, source: Files, sample: Sample, cut: bool) -> No
     finding.command = words.train(*overrides)
 
 
-def _root(root: Path, source: Files) -> Path:
+def _root(root: Path, source: Source) -> Path:
     """The folder of photographs where they lie beside their drawings."""
     if not isinstance(source, Crops) or not source.layout.pairs or any(source.layout.splits):
         return root
@@ -359,7 +375,7 @@ def _root(root: Path, source: Files) -> Path:
     return inside if inside.is_dir() else root
 
 
-def _batch(source: Files, sample: Sample, faces: Sequence[Face]) -> int:
+def _batch(source: Source, sample: Sample, faces: Sequence[Face]) -> int:
     """A batch size for which training has enough faces. Raises BadInput if it has too few."""
     corrupt = len(sample.unreadable) / sample.total
     if corrupt > MOST_CORRUPT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -56,6 +57,32 @@ def labels_of(where: str, columns: Mapping[str, Sequence[str]]) -> Attributes | 
                 if set(values[~np.isnan(values)].tolist()) <= {-1.0, 0.0, 1.0}:
                     labels[label] = values.astype(np.float32)
     return (list(labels), np.stack(list(labels.values()), axis=1)) if labels else None
+
+
+def read_dataset_json(data: bytes, names: Sequence[str], where: str) -> Attributes | None:
+    """The labels of a StyleGAN2-ADA ``dataset.json``: {"labels": [[NAME, LABEL], ...]}, for the images ``names``.
+
+    A class becomes one 0/1 column ``label=CLASS`` for each, a list of numbers one column for each number. None where
+    there are no labels, nor such a table. Raises BadInput.
+    """
+    try:
+        rows = dict(json.loads(data)["labels"] or ())
+    except (ValueError, TypeError, KeyError):
+        return None
+    given = [rows.get(name) for name in names]
+    if all(label is None for label in given):
+        return None
+    if all(label is None or isinstance(label, int) for label in given):
+        classes = sorted({label for label in given if label is not None})
+        if len(classes) > MAX_TEXTS:
+            raise BadInput(f"{where}: {len(classes)} classes; must be at most {MAX_TEXTS}")
+        columns = [[np.nan if label is None else label == one for label in given] for one in classes]
+        return [f"label={one}" for one in classes], np.array(columns, dtype=np.float32).T
+    width = max(len(label) for label in given if isinstance(label, list))
+    if any(not isinstance(label, list) or len(label) != width for label in given if label is not None):
+        raise BadInput(f"{where}: labels of several lengths; must be one number or as many for each image")
+    unknown = [np.nan] * width
+    return [f"label_{n}" for n in range(width)], np.array([label or unknown for label in given], dtype=np.float32)
 
 
 def merge(own: Attributes | None, added: Attributes | None) -> Attributes | None:

@@ -16,12 +16,14 @@ from faceforge.data.sources.base import Face, Files
 from faceforge.errors import BadInput
 from faceforge.io import manifest, tables
 from faceforge.io.archives import FileStore, Folder, image_names, open_store
+from faceforge.io.attributes import Attributes, merge, read_dataset_json
 from faceforge.io.images import ImageError
 from faceforge.io.kinds import what_is
 
 __all__ = ["PEOPLE_FROM", "REVIEW", "Crops"]
 
 REVIEW = "_review"
+DATASET_JSON = "dataset.json"
 TOLD = ("face", "source", "n", "verdict", "reason", "person", "same_as")  # columns of a manifest
 
 
@@ -39,9 +41,10 @@ class Crops(Files):
     Folders that hold everything and numbered shards are looked through; ``train``, ``val`` and ``test`` are an official
     split. ``identity`` defines the person of an image: ``folder`` the first sub-folder below these, ``name`` the file
     name before a final ``_0001``, ``file`` each image its own person. ``auto`` is folder if there are at least eight
-    sub-folders; fewer are labels, and each becomes an attribute. A ``manifest.csv`` of `faceforge cut` is followed:
-    only accepted faces are used, also those still in ``_review``, and faces it marks as one person or as near
-    duplicates share an identity. Raises BadInput if there are no images or a manifest is invalid.
+    sub-folders; fewer are labels, and each becomes an attribute. A ``dataset.json`` of StyleGAN2-ADA gives labels too.
+    A ``manifest.csv`` of `faceforge cut` is followed: only accepted faces are used, also those still in ``_review``,
+    and faces it marks as one person or as near duplicates share an identity. Raises BadInput if there are no images or
+    a manifest is invalid.
     """
 
     name = "crops"
@@ -72,13 +75,30 @@ class Crops(Files):
         self.sets = layout.sets if identity != "folder" else []
         faces = [Face(layout.ids[n], people[n], layout.splits[n]) for n in order]
         super().__init__(store, [names[kept[n]] for n in order], faces)
+        self._labels = self._labelled(listed)
 
     def attributes(self) -> tuple[list[str], np.ndarray] | None:
-        """One 0/1 column per set; None if sub-folders are people or there are none."""
+        """One 0/1 column per set, and the labels of a ``dataset.json``; None if there are neither."""
         if not self.sets:
-            return None
+            return self._labels
         member = [[folder == name for name in self.sets] for folder in self.folders]
-        return self.sets, np.array(member, dtype=np.float32)
+        return merge((self.sets, np.array(member, dtype=np.float32)), self._labels)
+
+    def _labelled(self, listed: Sequence[str]) -> Attributes | None:
+        """The labels of the outermost ``dataset.json``, as StyleGAN2-ADA writes it. Raises BadInput."""
+        tables = [name for name in listed if name.rpartition("/")[2] == DATASET_JSON]
+        if not tables:
+            return None
+        table = min(tables, key=lambda name: name.count("/"))
+        above, where = table[: -len(DATASET_JSON)], f"{self.store.root}/{table}"
+        try:
+            labels = read_dataset_json(self.store.read(table), [n.removeprefix(above) for n in self.names], where)
+        except ImageError as error:
+            raise BadInput(f"{where}: {error}") from error
+        if labels:
+            known = int((~np.isnan(labels[1])).any(1).sum())
+            self.told.append(f"{where}: {known:,} of {len(self.names):,} images have labels")
+        return labels
 
 
 def _people(layout: Layout, identity: str) -> list[str | None]:
