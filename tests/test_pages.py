@@ -56,6 +56,7 @@ OWN = "own-code.md"  # test_own_code.py makes its folder and types its commands
 PREPARED = """
 python train.py run_dir=runs/gan model.ema_kept=[0.05,0.1]
 cp -r runs/gan runs/GAN
+python train.py run_dir=runs/told model.conditional=[Smiling,Eyeglasses]
 python train.py run_dir=runs/SR model=conv_superres
 python train.py run_dir=runs/PIX2PIX model=pix2pix task=contours
 python train.py run_dir=runs/colours model=pix2pix task=colorize
