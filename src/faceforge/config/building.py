@@ -16,9 +16,9 @@ from hydra.errors import HydraException
 
 from faceforge.config import parameters
 from faceforge.config.checking import nearest, one_line, walk
-from faceforge.errors import BadInput
+from faceforge.errors import BadInput, to_install
 
-ALLOWED = ("faceforge", "torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers")
+ALLOWED = ("faceforge", "torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers", "aim")
 FUNCTIONS = ("faceforge.engine.loggers.make_loggers",)  # every other target is a class
 OWN_PARTS = ("networks", "schemes", "schedules", "losses", "metrics", "data", "engine", "config.nodes")
 CARRIED = (  # none of them takes a path
@@ -133,6 +133,8 @@ def find(target: str, trusted: Iterable[str] = ()) -> Target:
     try:
         found = getattr(_import(module, trusted), name)
     except (ImportError, AttributeError, ValueError) as error:
+        if module.startswith("aim."):
+            raise BadInput(f"{shorten(target)} needs aim; {to_install('aim')}") from None
         why = f" ({one_line(error)})" if module.split(".")[0] in trusted else ""
         raise BadInput(f"{shorten(target)} does not exist{why}") from None
     known = _is_ours(target, found) or _is_torch_class(target, found) or _is_lightning_class(target, found)
@@ -171,7 +173,7 @@ def _is_torch_class(target: str, found: object) -> bool:
 
 
 def _is_lightning_class(target: str, found: object) -> bool:
-    if not target.startswith("pytorch_lightning."):
+    if not target.startswith(("pytorch_lightning.", "aim.pytorch_lightning.")):
         return False
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import Logger

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from pytorch_lightning.loggers import MLFlowLogger
 from pytorch_lightning.loggers.logger import Logger
 
-from faceforge.engine.loggers.wandb_logger import POLICIES, Mode, Policy, Wandb
+from faceforge.engine.loggers.beside import Beside
+from faceforge.engine.loggers.wandb_logger import POLICIES, Checkpoints, Mode, Policy, Wandb
 from faceforge.errors import BadInput, to_install
 
 
@@ -30,6 +32,7 @@ def make_loggers(
     earlier: Mapping[str, Any] | None = None,
     resumed_at: int | None = None,
     kind: str = "generated",
+    checkpoints: Checkpoints = "none",
 ) -> list[Logger]:
     """The W&B logger, unless its mode is disabled, and those of ``also``; keyword-only arguments come from training.
 
@@ -37,22 +40,27 @@ def make_loggers(
     `earlier` (as recorded in run.json) and `resumed_at` (the clock) continue a W&B run; `kind` as in `Wandb`. Raises
     BadInput.
     """
-    for key, value, legal in [("mode", mode, get_args(Mode)), ("images", images, POLICIES)]:
+    chosen = [("mode", mode, get_args(Mode)), ("images", images, POLICIES)]
+    for key, value, legal in [*chosen, ("checkpoints", checkpoints, get_args(Checkpoints))]:
         if value not in legal:
             raise BadInput(f"logger.{key}: {value!r} is none of {', '.join(legal)}")
     others = [_made(name, logger, Path(folder)) for name, logger in also.items() if logger is not None]
+    if others:
+        others.append(Beside(folder, others, config, POLICIES[images], kind))
     if mode == "disabled" or (mode == "auto" and os.environ.get("WANDB_MODE") == "disabled"):
         return others
     earlier = earlier or {}
     where = {"project": project or earlier.get("project"), "name": name or earlier.get("name")}
     about = {**where, "entity": entity, "group": group, "tags": list(tags)}
     ours = {"mode": mode, "images_policy": images, "run_id": earlier.get("id"), "resumed_at": resumed_at, "kind": kind}
+    ours["checkpoints"] = checkpoints
     return [Wandb(folder, config=dict(config), **ours, **about), *others]
 
 
 def _made(name: str, logger: Any, folder: Path) -> Logger:
     if isinstance(logger, functools.partial):
-        place = {"save_dir": str(folder)} if "save_dir" in inspect.signature(logger).parameters else {}
+        own = folder / "mlruns" if logger.func is MLFlowLogger else folder  # whose store must have a folder of its own
+        place = {"save_dir": str(own)} if "save_dir" in inspect.signature(logger).parameters else {}
         try:
             logger = logger(**{**place, **logger.keywords})
         except ModuleNotFoundError as error:

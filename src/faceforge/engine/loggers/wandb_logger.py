@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 Policy = Literal["generated", "all", "none"]
+Checkpoints = Literal["none", "best", "last"]
 POLICIES: dict[str, set[str]] = {"generated": {"generated"}, "all": {"generated", "real-derived"}, "none": set()}
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}  # by $WANDB_MODE
 # one service under two names: a login for one is valid for both
@@ -61,7 +62,8 @@ class Wandb(RunLogger):
     keeps its id. Offline it starts a new folder, replays metrics.csv and samples/ up to `resumed_at` into it
     and removes the older folder, so that one complete run remains for `wandb sync`.
     `kind` is the content of samples/: "generated", or "real-derived" for outputs from real faces, which only
-    the policy "all" uploads. `about` goes to `wandb.init`: project, entity, name, group, tags, config.
+    the policy "all" uploads. The checkpoint that `checkpoints` names becomes an artifact at the end. `about` goes to
+    `wandb.init`: project, entity, name, group, tags, config.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Wandb(RunLogger):
         run_id: str | None = None,
         resumed_at: int | None = None,
         kind: str = "generated",
+        checkpoints: Checkpoints = "none",
         **about: Any,
     ) -> None:
         super().__init__(folder)
@@ -82,6 +85,7 @@ class Wandb(RunLogger):
         self._about = {**about, "name": about.get("name") or os.environ.get("WANDB_NAME") or self.name}
         self._about["project"] = about.get("project") or os.environ.get("WANDB_PROJECT") or "faceforge"
         self._sent, self._kind, self._resumed_at = POLICIES[images_policy], kind, resumed_at
+        self._checkpoints = checkpoints
         self._run: Any = None
 
     @property
@@ -125,10 +129,21 @@ class Wandb(RunLogger):
         run, self._run = self._run, None
         self.broken = True  # later values must not open a second run
         if run is not None:
+            import wandb
+
             try:
+                for name, path in self._uploads().items():
+                    artifact = wandb.Artifact(f"model-{run.id}", "model", metadata={"run": self.name})
+                    artifact.add_file(str(path))
+                    run.log_artifact(artifact, aliases=[name])
                 run.finish(exit_code=exit_code)
             except Exception as error:
                 log.warning("W&B did not close the run (%s); metrics.csv is complete", _one_line(error))
+
+    def _uploads(self) -> dict[str, Path]:
+        """The checkpoint to upload, by what it is called."""
+        file = self.folder / "checkpoints" / f"{self._checkpoints}.ckpt"
+        return {self._checkpoints: file} if self._checkpoints != "none" and file.is_file() else {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_run": None}
