@@ -50,6 +50,8 @@ OTHERS = {  # what is typed on another machine, and the test in which it runs
     "docker compose": "test_studio_proxy.py::test_what_the_docker_example_copies_can_be_installed",
     "git apply": "test_contributions.py",
     "data get": "test_data_get.py",
+    "--push": "test_hub_models.py::test_a_pushed_model_is_the_run",
+    "hf://": "test_hub_models.py::test_a_pushed_model_is_the_run",
     "data=hub": "test_data_shards.py::test_a_data_set_of_the_hub_is_packed_with_people_labels_and_splits",
 }
 OWN = "own-code.md"  # test_own_code.py makes its folder and types its commands

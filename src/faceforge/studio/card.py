@@ -20,8 +20,18 @@ by faceforge carry such a label and the recipe that made them.
 """
 
 
-def make_card(model: Model, files: Mapping[str, str]) -> str:
-    """Markdown with the header that model hubs read; ``files`` maps the files beside it to descriptions."""
+LICENCES = {  # of the data, by source
+    "celeba": "CelebA may be used for non-commercial research only (mmlab.ie.cuhk.edu.hk/projects/CelebA.html).",
+    "lfw": "LFW holds pictures of news sites, for research; it names no licence (vis-www.cs.umass.edu/lfw).",
+    "drawn": "Drawn faces are made by faceforge; they show nobody.",
+}
+UNKNOWN = "Unknown to faceforge: say here under which terms the training data may be used."
+
+
+def make_card(model: Model, files: Mapping[str, str], licence: str | None = None) -> str:
+    """Markdown with the header that model hubs read; ``files`` maps the files beside it to descriptions, ``licence`` is
+    that of the training data.
+    """
     run = record(model.folder)
     parts = [
         _header(model),
@@ -30,6 +40,7 @@ def make_card(model: Model, files: Mapping[str, str]) -> str:
         "## Files\n\n" + "\n".join(f"- `{name}`: {what}" for name, what in files.items()),
         "## Use\n\n" + _use(model),
         "## Data\n\n" + _data(run),
+        "## Licence of the data\n\n" + (licence or _licence(run)),
         "## Scores\n\n" + _scores(model.folder),
         "## Limits\n\n" + model.task.limits,
         "## Ethics\n\n" + ETHICS.strip(),
@@ -79,6 +90,11 @@ def _data(run: Mapping[str, Any]) -> str:
         f"manifest `{data['manifest'][:16]}`. Trained on {counts['train']:,} faces; {counts['val']:,} for validation, "
         f"{counts['test']:,} for testing, from people not in the training set, as far as identities are known."
     )
+
+
+def _licence(run: Mapping[str, Any]) -> str:
+    data = run.get("data")
+    return LICENCES.get(str(data.get("source")) if isinstance(data, Mapping) else "", UNKNOWN)
 
 
 def _scores(folder: Path) -> str:

@@ -15,7 +15,7 @@ Run = Annotated[
     Path,
     typer.Argument(
         metavar="RUN",
-        help="A run folder, a checkpoint, an exported model, or drawn:MODEL, which ships.",
+        help="A run folder, a checkpoint, an exported model, drawn:MODEL, which ships, or hf://USER/NAME.",
         autocompletion=completion.runs,
     ),
 ]
@@ -258,12 +258,28 @@ def app_(
 def export(
     run: Run,
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A .safetensors file, a .onnx file, or a new folder for a model hub.")
-    ],
+        Path | None,
+        typer.Argument(metavar="OUT", help="A .safetensors file, a .onnx file, or a new folder for a model hub."),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER/NAME", help="Upload to the Hugging Face hub (or $HF_ENDPOINT); OUT may be left out."
+        ),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Where --push makes it, only you see it.")] = False,
+    licence: Annotated[str | None, typer.Option(help="Of the training data, for the model card.")] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
     """Export a model for other programs and verify its outputs."""
+    from faceforge.errors import BadInput
     from faceforge.studio import command
 
-    command.export(command.Request(run, None, overwrite, tuple(trusted or ())), out)
+    asked = command.Request(run, None, overwrite, tuple(trusted or ()))
+    if push is not None:
+        command.push(asked, out, push, private, licence)
+    elif out is None:
+        raise BadInput("OUT: missing; must be a .safetensors file, a .onnx file, a folder, or --push USER/NAME instead")
+    else:
+        command.export(asked, out, licence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +19,7 @@ from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path, short_name
 from faceforge.io.images import make_grid
 from faceforge.schemes.latent_space import Density, Kind
-from faceforge.studio import animation, output, recipes
+from faceforge.studio import animation, hub, output, recipes
 from faceforge.studio import average as averages
 from faceforge.studio import edit as edits
 from faceforge.studio import photo as photos
@@ -361,8 +362,27 @@ def _write_film(made: Iterable[np.ndarray], frames: int, path: Path, recipe: Rec
 # -------------------------------------------------------------------------------------------------------------- export
 
 
-def export(asked: Request, out: Path) -> None:
-    """Export a model as .safetensors, .onnx or a folder with both. Raises BadInput."""
+def push(asked: Request, out: Path | None, name: str, private: bool, licence: str | None) -> None:
+    """Export a model to a hub: a folder as ``export`` writes it, or without one the weights and the card alone."""
+    from faceforge.studio import export as exports
+
+    hub.require_name(name)
+    if out is not None and out.suffix:
+        raise BadInput(f"{out}: --push needs a folder, or none")
+    if out is not None:
+        export(asked, out, licence)
+        at = hub.push(out, name, private)
+    else:
+        model = open_model(asked.run, None, asked.trusted)
+        with tempfile.TemporaryDirectory() as folder:
+            exports.write_weights(model, Path(folder), licence)
+            at = hub.push(Path(folder), name, private)
+    print(f"pushed: {at}")
+    _then("use it", "app", at)
+
+
+def export(asked: Request, out: Path, licence: str | None = None) -> None:
+    """Export a model as .safetensors, .onnx or a folder with both; ``licence`` is that of the data. Raises BadInput."""
     from faceforge.studio import export as exports
 
     model = open_model(asked.run, None, asked.trusted)
@@ -373,11 +393,12 @@ def export(asked: Request, out: Path) -> None:
     path = output.target(out, out, asked.overwrite, (".safetensors", ".onnx"), beside).path
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
-        exports.write_safetensors(model, path)
+        exports.write_safetensors(model, path, licence)
         _say("weights, configuration and card", path)
         _then("use it", "app", path)
         return
-    differences = (exports.write_onnx if suffix == ".onnx" else exports.write_folder)(model, path)
+    onnx = suffix == ".onnx"
+    differences = exports.write_onnx(model, path) if onnx else exports.write_folder(model, path, licence)
     for name, worst in differences.items():
         print(f"{name}: differs from torch by at most {worst:.1g} on random inputs, batch sizes {exports.BATCHES}")
     _say("exported", path)

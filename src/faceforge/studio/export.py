@@ -102,10 +102,10 @@ def inputs(graph: Graph, count: int, seed: int) -> Tensor:
 # --------------------------------------------------------------------------------------------------------- safetensors
 
 
-def write_safetensors(model: Model, path: Path) -> None:
-    """Write one file that can be used like a run."""
+def write_safetensors(model: Model, path: Path, licence: str | None = None) -> None:
+    """Write one file that can be used like a run; ``licence`` is that of the training data, for its card."""
     space = model.space if model.has_codes else None
-    card = make_card(model, {path.name: "weights, configuration and this card"})
+    card = make_card(model, {path.name: "weights, configuration and this card"}, licence)
     with _on_cpu(model):
         exported.write(path, model.module, space, model.digest, model.name, card)
 
@@ -219,7 +219,14 @@ def _difference(graph: Graph, path: Path) -> float:
 # -------------------------------------------------------------------------------------------------------------- folder
 
 
-def write_folder(model: Model, folder: Path) -> dict[str, float]:
+def write_weights(model: Model, folder: Path, licence: str | None = None) -> None:
+    """Write the safetensors and the card alone into a folder."""
+    write_safetensors(model, folder / exported.NAME, licence)
+    card = make_card(model, {exported.NAME: "weights and configuration"}, licence)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_folder(model: Model, folder: Path, licence: str | None = None) -> dict[str, float]:
     """Write a folder for model hubs: safetensors, ONNX, card, a script without torch, golden inputs and outputs.
 
     Files appear only after all of them are written and verified; other files in the folder are kept. Returns the
@@ -230,7 +237,7 @@ def write_folder(model: Model, folder: Path) -> dict[str, float]:
         made = Path(place) / "made"
         made.mkdir()
         differences = write_onnx(model, made / "model.onnx")
-        write_safetensors(model, made / exported.NAME)
+        write_safetensors(model, made / exported.NAME, licence)
         shutil.copyfile(Path(__file__).with_name("onnx_use.py"), made / "onnx_use.py")
         with _on_cpu(model):
             arrays = _golden(model)
@@ -241,7 +248,7 @@ def write_folder(model: Model, folder: Path) -> dict[str, float]:
             "onnx_use.py": "uses the ONNX file with onnxruntime, numpy and Pillow only",
             "golden.npz": "inputs, and the outputs of torch for them",
         }
-        (made / "README.md").write_text(make_card(model, files), encoding="utf-8")
+        (made / "README.md").write_text(make_card(model, files, licence), encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for file in made.iterdir():
             file.replace(folder / file.name)

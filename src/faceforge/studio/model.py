@@ -27,7 +27,7 @@ from faceforge.schemes.abilities import Encodes, Generates, Samples
 from faceforge.schemes.base import Scheme
 from faceforge.schemes.latent_space import SPACE, Density, Kind, LatentSpace
 from faceforge.schemes.supervised import PairedScheme
-from faceforge.studio import exported, shipped
+from faceforge.studio import exported, hub, shipped
 from faceforge.types import Json
 
 Ability = Literal["generate", "walk", "morph", "edit", "invert", "upscale", "translate", "average"]
@@ -222,17 +222,25 @@ class Model:
 
 
 def open_model(path: str | Path, ability: Ability | None = None, trusted: Sequence[str] = ()) -> Model:
-    """The model of a run folder, a checkpoint, an exported .safetensors or its folder, or ``drawn:NAME``.
+    """The model of a run folder, a checkpoint, an exported .safetensors or its folder, ``drawn:NAME``, or
+    ``hf://USER/NAME``.
 
     Raises BadInput, also if the model lacks ``ability``.
     """
     path = Path(path)
-    kind = _of_shipped if shipped.is_one(path) else _of_export if exported.is_one(path) else _of_run
-    model = kind(path, trusted)
+    model = _kind(path)(path, trusted)
     model.module.to(devices.best())
     if ability:
         model.require(ability)
     return model
+
+
+def _kind(path: Path) -> Callable[[Path, Sequence[str]], Model]:
+    if shipped.is_one(path):
+        return _of_shipped
+    if hub.is_one(path):
+        return _of_hub
+    return _of_export if exported.is_one(path) else _of_run
 
 
 def _of_run(path: Path, trusted: Sequence[str]) -> Model:
@@ -251,6 +259,14 @@ def _of_export(path: Path, trusted: Sequence[str]) -> Model:
 def _of_shipped(path: Path, trusted: Sequence[str]) -> Model:
     file = shipped.file_of(path)
     return replace(_of_export(file, trusted), path=path, folder=shipped.MADE / file.stem, name=file.stem)
+
+
+def _of_hub(path: Path, trusted: Sequence[str]) -> Model:
+    found = hub.fetch(path)
+    model = _of_export(found.file, trusted)
+    hub.require_pinned(path, model.digest, found)
+    print(f"{path}: revision {found.revision}, SHA-256 {model.digest}", file=sys.stderr)
+    return replace(model, path=path, folder=Path("runs", "hub", model.name))
 
 
 def _model(
