@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from faceforge.engine.loggers.wandb_logger import reachable
 from faceforge.errors import BadInput
 from faceforge.io.storage import cache_root
 from faceforge.studio.exported import NAME
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
+PUBLIC = "https://huggingface.co"
 NAMED = r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
 ADDRESS = re.compile(rf"hf:/{{1,2}}({NAMED})(?:@([^#]+))?(?:#([0-9a-fA-F]{{8,64}}))?")  # a Path keeps one slash
 RIGHT = "must be hf://USER/NAME, perhaps with @REVISION and #SHA256"
@@ -46,10 +48,9 @@ def fetch(path: Path) -> Found:
     if not address:
         raise BadInput(f"{path}: {RIGHT}")
     name, revision, pin = address.groups()
-    folder = cache_root(None) / "models"
-    file = Path(
-        _asking(name, lambda: hf_hub_download(name, NAME, revision=revision, cache_dir=folder, endpoint=_endpoint()))
-    )
+    options = {"revision": revision, "cache_dir": cache_root(None) / "models", "endpoint": _endpoint()}
+    options["local_files_only"] = not reachable(_endpoint() or PUBLIC)  # it would try for a quarter of a minute
+    file = Path(_asking(name, lambda: hf_hub_download(name, NAME, **options)))
     return Found(file, file.parent.name, (pin or "").lower())
 
 
@@ -86,7 +87,7 @@ def _asking(name: str, ask: Callable[[], T]) -> T:
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()  # it tells of each new try
-    host = (_endpoint() or "https://huggingface.co").partition("//")[2]
+    host = (_endpoint() or PUBLIC).partition("//")[2]
     try:
         return ask()
     except errors.GatedRepoError:
