@@ -76,7 +76,7 @@ RUNS = [  # what is typed, and the run it is tried with
     (r"^translate .*--lines", "runs/PIX2PIX"),
     (r"^translate .*sketch", "runs/pairs"),
     (r"^translate", "runs/colours"),
-    (r"^(edit|invert|walk .*--attribute)", "drawn:latent_editor"),
+    (r"^(edit|invert|morph|walk .*--attribute)", "drawn:latent_editor"),
 ]
 
 
