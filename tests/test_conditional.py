@@ -11,7 +11,7 @@ from PIL import Image
 from test_training import same
 
 from faceforge import config
-from faceforge.engine import checkpoint, training
+from faceforge.engine import bench, checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.evaluation import command as evaluation
 from faceforge.evaluation import told
@@ -204,6 +204,12 @@ def test_a_run_that_is_told_goes_on_to_the_same_bits(tiny, resume):
     module = checkpoint.load(checkpoint.find(part, "last"))
     assert torch.equal(module.generator.examples, module.average.examples)
     assert module.average.examples.unique().tolist() == [-1, 1]
+
+
+def test_its_speed_can_be_measured_and_foretold(train_typed, capsys):
+    code, said, wrong = train_typed(*TINY, TOLD, "dry_run=true")
+    assert (code, "Dry run: 40 images" in said) == (0, True), wrong
+    assert bench.step_seconds(config.compose([*TINY, TOLD]), bench.Choice("", None, {}), 0.01) > 0
 
 
 def test_sub_folders_are_labels_that_faces_follow(tmp_path, monkeypatch):

@@ -171,6 +171,14 @@ def test_a_pushed_model_is_the_run(play, run, capsys, monkeypatch, tmp_path):
     assert (tmp_path / "runs" / "hub").is_dir()
 
 
+def test_other_files_of_a_folder_stay_here(play, run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "me_on_holiday.jpg").write_bytes(b"x")
+    command.push(Request(run, None, True), tmp_path / "out", "me/faces", False, None)
+    ((_, files),) = play.repositories["me/faces"]
+    assert set(files) == {exported.NAME, "README.md", "model.onnx", "onnx_use.py", "golden.npz"}
+
+
 def test_the_licence_of_own_data_is_said(play, run):
     command.push(Request(run, None, False), None, "me/faces", False, "CC BY 4.0, photos by A. Friend")
     assert (

@@ -122,8 +122,9 @@ class AdversarialModule(Samples):
     def on_fit_start(self) -> None:
         """As Scheme.on_fit_start."""
         super().on_fit_start()
-        if self.labels:
-            self._labels = conditions.labels_of(self.trainer.datamodule, self.labels).to(self.device)  # type: ignore[attr-defined]
+        data = getattr(self._trainer, "datamodule", None)
+        if self.labels and isinstance(data, FaceData):
+            self._labels = conditions.labels_of(data, self.labels).to(self.device)
 
     @property
     def trained_by(self) -> str | None:
@@ -169,7 +170,7 @@ class AdversarialModule(Samples):
         step = self.clock.images // images
         generates = (step + 1) % self.discriminator_steps == 0
         parts = list(self.micro_batches(len(real)))
-        self._told = None if self._labels is None else self._labels[batch["index"]]
+        self._told = self._labels_of(batch)
         with torch.set_grad_enabled(generates and self.reuse_fakes):
             fakes = [self._faces("z/discriminator", position, rows, shared=True) for rows in parts]
         fresh = generates and not self.reuse_fakes
@@ -239,6 +240,12 @@ class AdversarialModule(Samples):
         loss = generator_loss(self.objective, fake_logits, real_logits)
         self.means.add(**{"loss/generator": loss})
         return loss
+
+    def _labels_of(self, batch: Batch) -> Tensor | None:
+        """The labels of a batch; all unknown where it is noise, which `faceforge bench` times."""
+        if self.labels and self._labels is None:
+            return torch.zeros(len(batch["target"]), len(self.labels), device=self.device)
+        return None if self._labels is None else self._labels[batch["index"]]
 
     def _judge(self, rows: slice, twice: bool = False) -> Callable[[Tensor], Tensor]:
         """The discriminator of some rows of the batch, with their labels; not compiled if differentiated twice."""

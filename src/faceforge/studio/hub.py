@@ -24,6 +24,7 @@ T = TypeVar("T")
 PUBLIC = "https://huggingface.co"
 NAMED = r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
 ADDRESS = re.compile(rf"hf:/{{1,2}}({NAMED})(?:@([^#]+))?(?:#([0-9a-fA-F]{{8,64}}))?")  # a Path keeps one slash
+WRITTEN = (NAME, "README.md", "model.onnx", "model-encoder.onnx", "model-decoder.onnx", "onnx_use.py", "golden.npz")
 RIGHT = "must be hf://USER/NAME, perhaps with @REVISION and #SHA256"
 
 
@@ -61,13 +62,16 @@ def require_pinned(path: Path, digest: str, found: Found) -> None:
 
 
 def push(folder: Path, name: str, private: bool) -> str:
-    """Upload a folder as a model, which is made if there is none; its address. Raises BadInput."""
+    """Upload what an export wrote into a folder as a model, which is made if there is none; its address. Other files of
+    the folder stay here. Raises BadInput.
+    """
     from huggingface_hub import HfApi
 
     require_name(name)
     api: HfApi = HfApi(endpoint=_endpoint())
     _asking(name, lambda: api.create_repo(name, private=private, exist_ok=True))
-    _asking(name, lambda: api.upload_folder(repo_id=name, folder_path=folder, commit_message="faceforge export"))
+    options = {"allow_patterns": list(WRITTEN), "commit_message": "faceforge export"}
+    _asking(name, lambda: api.upload_folder(repo_id=name, folder_path=folder, **options))
     return f"hf://{name}"
 
 
