@@ -20,6 +20,7 @@ from faceforge.engine import checkpoint, devices, training
 from faceforge.engine.plan import make_plan
 from faceforge.errors import BadInput, GuardStop
 from faceforge.report import write_curves
+from faceforge.schemes.adversarial import AdversarialModule
 
 ROOT = Path(__file__).parents[1]
 
@@ -248,12 +249,21 @@ def test_a_resumed_run_keeps_its_configuration(tiny, resume):
         assert said in str(error.value)
 
 
-def test_a_resumed_run_takes_its_own_number_of_threads(tiny, resume):
+def test_a_resumed_run_takes_its_own_number_of_threads(tiny, resume, monkeypatch):
     torch.set_num_threads(1)
     folder = tiny("a")
     torch.set_num_threads(2)
+    seen, step = set(), AdversarialModule.training_step
+
+    def noting(self, batch, number):
+        seen.add(torch.get_num_threads())
+        step(self, batch, number)
+
+    monkeypatch.setattr(AdversarialModule, "training_step", noting)
     assert resume(folder, "trainer.max_images=44") == 0
-    assert torch.get_num_threads() == record(folder)["threads"] == 1
+    assert seen == {1}
+    assert record(folder)["threads"] == 1
+    assert torch.get_num_threads() == 2  # whoever called goes on as before
 
 
 def test_a_limit_named_on_resume_replaces_the_run_s(tiny, resume):
