@@ -39,10 +39,16 @@ def main() -> None:
         clone, apart = folder / "faceforge", folder / "apart"
         apart.mkdir()
         step(["git", "clone", "-q", str(ROOT), str(clone)], folder)
-        found = {"clone": from_clone(clone, photos), "wheel": from_wheel(clone, apart, photos)}
-    for way, minutes in found.items():
-        print(*(f"first_hour.{way}.{name} {spent:.1f}" for name, spent in minutes.items()), sep="\n")
-    records.keep("first_hour", {"minutes": found, "photos": len(list(photos.iterdir()))})
+        found = {"clone": told("clone", from_clone(clone, photos))}
+        found["wheel"] = told("wheel", from_wheel(clone, apart, photos))
+        count = len(list(photos.iterdir()))
+    records.keep("first_hour", {"minutes": found, "photos": count})
+
+
+def told(way: str, minutes: dict[str, float]) -> dict[str, float]:
+    """The minutes, which are printed."""
+    print(*(f"first_hour.{way}.{name} {spent:.1f}" for name, spent in minutes.items()), sep="\n", flush=True)
+    return minutes
 
 
 def from_clone(clone: Path, photos: Path) -> dict[str, float]:
