@@ -213,7 +213,7 @@ def test_its_speed_can_be_measured_and_foretold(train_typed, capsys):
 
 
 def test_sub_folders_are_labels_that_faces_follow(tmp_path, monkeypatch):
-    """Half an hour's training in small: what bright and dark pictures are is learned from the names of folders."""
+    """What bright and dark pictures are is learned from the names of their folders."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
     words = crops(tmp_path / "sets", {"bright": 200, "dark": 50})

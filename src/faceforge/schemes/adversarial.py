@@ -113,18 +113,18 @@ class AdversarialModule(Samples):
 
     def prepare(self, data: FaceData) -> None:
         """As Scheme.prepare: the labels from which others are drawn."""
-        if self.labels:
-            examples = conditions.examples_of(conditions.labels_of(data, self.labels), data)
+        if self._labels is not None:
+            examples = conditions.examples_of(self._labels.cpu(), data)
             for part in self.modules():
                 if isinstance(part, ConditionalGenerator):
                     part.examples.copy_(examples)
 
     def on_fit_start(self) -> None:
         """As Scheme.on_fit_start."""
-        super().on_fit_start()
         data = getattr(self._trainer, "datamodule", None)
         if self.labels and isinstance(data, FaceData):
             self._labels = conditions.labels_of(data, self.labels).to(self.device)
+        super().on_fit_start()
 
     @property
     def trained_by(self) -> str | None:

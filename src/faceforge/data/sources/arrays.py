@@ -39,9 +39,8 @@ class Arrays:
         self._images: Array | None = found
         self._low, self._high = _range(self.root, found)
         rows = [dict(zip(others, row, strict=True)) for row in zip(*others.values(), strict=True)] or [{}] * len(found)
-        people, self._attributes = people_and_labels(
-            str(root), rows, person, next(iter(others.keys() & {*CLASSES}), None)
-        )
+        classes = next((name for name in CLASSES if name in others), None)
+        people, self._attributes = people_and_labels(str(root), rows, person, classes)
         self.faces: Sequence[Face] = [Face(f"{n:07d}", one) for n, one in enumerate(people)]
 
     def __getstate__(self) -> dict[str, Any]:
