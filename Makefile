@@ -61,7 +61,7 @@ release: $(READY) ## Build and check the wheel and the sdist, and print the note
 	$(BIN)/python -m build
 	$(BIN)/python tests/release.py
 
-bench: $(READY) ## Measure training, data loading and packing against plain loops (15 minutes on an idle machine)
+bench: $(READY) ## Measure training, data loading and packing against plain loops (half an hour on an idle machine)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed all
 	$(BIN)/python -m benchmarks.results.robustness
 

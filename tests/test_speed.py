@@ -327,6 +327,49 @@ def test_a_window_is_put_together_from_single_steps():
     assert bare == pytest.approx(14 * 0.8 + 2 * 2.5)
 
 
+TREE = """
+def measure_training(name, folder, steps, lean=True):
+    with open(folder.parent / "calls", "a") as file:
+        file.write(f"{name} {folder.name} {steps} {lean}\\n")
+    if name == "missing":
+        raise KeyError(name)
+    return len((folder.parent / "calls").read_text().splitlines()) / 10, {"batch": 3}
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Files of a commit in which measuring is counting."""
+    for package in ("benchmarks", "benchmarks/speed"):
+        (tmp_path / "tree" / package).mkdir(parents=True)
+        (tmp_path / "tree" / package / "__init__.py").touch()
+    (tmp_path / "tree" / "benchmarks" / "speed" / "measure.py").write_text(TREE)
+    return tmp_path / "tree"
+
+
+def test_each_figure_of_a_training_is_of_a_fresh_process_in_turns(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(speed.afresh, "ROOT", tree)
+    monkeypatch.setattr(speed.afresh, "unpacked", lambda commit, folder: tree)
+    (tmp_path / "place").mkdir()
+    found = speed.afresh.measured("toy", tmp_path / "place", 4, 2, "abc")
+    assert list(found) == ["ours", "lightnings_loop", "before"]
+    assert [[ratio for ratio, _ in figures] for figures in found.values()] == [[0.2, 0.4]] * 3
+    calls = (tmp_path / "place" / "lightnings_loop" / "calls").read_text().splitlines()
+    assert calls == ["toy runs 2 False", "toy runs 4 False"] * 2
+    assert speed.afresh.usual(found["ours"] + [(0.3, {"batch": 5})]) == (
+        0.3,
+        {"processes": [0.2, 0.4, 0.3], "batch": 5},
+    )
+
+
+def test_a_commit_or_a_setting_that_is_not_there_is_one_line(tree, tmp_path):
+    with pytest.raises(BadInput, match=r"--beside nowhere: .*nowhere"):
+        speed.afresh.unpacked("nowhere", tmp_path)
+    (tmp_path / "place").mkdir()
+    with pytest.raises(BadInput, match=r"(?s)measuring missing in .* ended with 1: .*KeyError"):
+        speed.afresh.once(tree, "missing", tmp_path / "place" / "runs", 4, "lean")
+
+
 def test_the_tutorial_step_has_our_losses():
     ratio, apart, _ = speed.measure_step(1, 2, ["model.reuse_fakes=true"])
     assert ratio > 0

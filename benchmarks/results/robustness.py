@@ -108,6 +108,8 @@ HOSTILE = [
 SPEED = {
     "train_over_bare.default": "Images/s of a full run with logs, averages and checkpoints over a bare loop: default",
     "train_over_bare.default.lightnings_loop": "... in Lightning's own loop",
+    "train_over_bare.default.before": "... of the commit that the change of processes began with, in turns",
+    "train_over_bare.default.over_before": "... now over then",
     "train_over_bare.published": "... the published conventional GAN",
     "train_over_bare.pix2pix": "... pix2pix",
     "host_over_idiom": "Host time per step above a bare loop, relative to Lightning with self.log: two-layer GAN",

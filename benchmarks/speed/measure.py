@@ -2,15 +2,17 @@
 
     python -m benchmarks.speed all             every figure below; `make bench`
     python -m benchmarks.speed train --name pix2pix
+    python -m benchmarks.speed train --beside HEAD~10
     python -m benchmarks.speed ranks
 
 Every figure is one line ``name value`` and one entry of docs/results/records/speed.json. Ratios of CPU time, one
 thread, the two sides in turns within one process, the least of the turns; a turn during which the processor was taken
 away (wall above 1.15 times CPU time) is rejected.
 
-A whole run is measured with its logs and saves closer together; what they add to a step is then counted as often as
-the model's own cadences have it. What only the wall can tell (two processes) is timed in turns, with the cores that
-others kept busy beside it. The other sides, none slowed down on purpose, are in baselines.py.
+A whole run is measured in several fresh processes (afresh.py), with its logs and saves closer together; what they add
+to a step is then counted as often as the model's own cadences have it. ``train --beside COMMIT`` measures the files of
+an earlier commit in turns with these. What only the wall can tell (two processes) is timed in turns, with the cores
+that others kept busy beside it. The other sides, none slowed down on purpose, are in baselines.py.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks import machine, records
 from benchmarks.command import FACEFORGE, ROOT, place_of
-from benchmarks.speed import baselines
+from benchmarks.speed import afresh, baselines
 from benchmarks.speed.pace import (
     LEAST,
     NVML,
@@ -65,6 +67,8 @@ from faceforge.schemes import ema
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 Rounds = Annotated[int, typer.Option(help="Of each side, in turns.")]
+Processes = Annotated[int, typer.Option(help="Fresh processes of each side, in turns.", min=1)]
+Beside = Annotated[str | None, typer.Option(help="A commit that is measured in turns with these files.")]
 Place = Annotated[Path | None, typer.Option(help="A folder for what is written meanwhile; default a temporary one.")]
 
 PHOTO = (218, 178)  # height and width of CelebA's aligned pictures
@@ -72,6 +76,7 @@ LIMITS = {  # at least, or at most where the name is in MOST
     "train_over_bare.default": 0.98,
     "train_over_bare.published": 0.98,
     "train_over_bare.pix2pix": 0.98,
+    "train_over_bare.default.over_before": 0.995,
     "host_over_idiom": 0.25,
     "feed_over_dataloader": 10.0,
     "starved": 1.02,
@@ -187,14 +192,18 @@ def measure_training(name: str, folder: Path, steps: int, lean: bool = True) -> 
 
 
 @app.command()
-def train(name: str = "default", steps: int = 40, place: Place = None) -> None:
-    """train_over_bare: a whole run, logging, averaging, saving, over the bare loop."""
+def train(
+    name: str = "default", steps: int = 48, processes: Processes = 5, beside: Beside = None, place: Place = None
+) -> None:
+    """train_over_bare: a whole run, logging, averaging, saving, over the bare loop. The median of fresh processes."""
     with place_of(place) as folder:
-        measure_training(name, folder, steps // 2)  # the first training of a process is slower by a hundredth
-        ratio, about = measure_training(name, folder, steps)
-        stock, about_stock = measure_training(name, folder, steps, lean=False)
-    tell(f"train_over_bare.{name}", ratio, **about)
-    tell(f"train_over_bare.{name}.lightnings_loop", stock, **about_stock)
+        found = afresh.measured(name, folder, steps, processes, beside)
+    usual = {side: afresh.usual(figures) for side, figures in found.items()}
+    for side, (ratio, about) in usual.items():
+        suffix = "" if side == "ours" else f".{side}"
+        tell(f"train_over_bare.{name}{suffix}", ratio, **about, **({"commit": beside} if side == "before" else {}))
+    if beside:
+        tell(f"train_over_bare.{name}.over_before", usual["ours"][0] / usual["before"][0])
 
 
 TOYS: dict[str, tuple[list[str], dict[str, str], Any]] = {  # overrides, networks put in their place, the idiom
@@ -617,9 +626,9 @@ def ranks(rounds: Rounds = 5, steps: int = 64, place: Place = None) -> None:
 
 @app.command(name="all")
 def everything(place: Place = None) -> None:
-    """Every figure, in about 15 minutes."""
+    """Every figure, in about half an hour."""
     for name in SETTINGS:
-        train(name, 24 if name == "published" else 40, place)
+        train(name, 24 if name == "published" else 48, 5 if name == "default" else 3, None, place)
     host(9, place)
     step(9, 16)
     averaging(15)
