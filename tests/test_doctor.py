@@ -22,7 +22,7 @@ def _quiet(monkeypatch, tmp_path):
     """No network and no login; a cache of its own."""
     monkeypatch.setenv("FACEFORGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FACEFORGE_WEIGHTS", raising=False)
-    monkeypatch.setattr(wandb_logger, "reachable", lambda url, seconds=2.0: False)
+    monkeypatch.setattr(doctor, "reachable", lambda url, seconds=2.0: False)
     monkeypatch.setattr(wandb_logger, "find_login", lambda settings: None)
 
 
@@ -115,7 +115,7 @@ def test_films_need_ffmpeg(monkeypatch):
 )
 def test_runs_are_logged_online_only_with_a_login_and_a_network(monkeypatch, login, answers, state, said):
     monkeypatch.setattr(wandb_logger, "find_login", lambda settings: login)
-    monkeypatch.setattr(wandb_logger, "reachable", lambda url, seconds=2.0: answers)
+    monkeypatch.setattr(doctor, "reachable", lambda url, seconds=2.0: answers)
     assert one("W&B").state == state
     assert said in one("W&B").said
     assert (one("network").state == "ok") == answers

@@ -26,9 +26,10 @@ from PIL import Image
 
 from faceforge.engine.loggers import make_loggers
 from faceforge.engine.loggers.metrics_csv import MetricsCsv
-from faceforge.engine.loggers.wandb_logger import Wandb, choose_mode, find_login, reachable
+from faceforge.engine.loggers.wandb_logger import Wandb, choose_mode, find_login
 from faceforge.errors import BadInput
 from faceforge.io.metrics_csv import read_rows
+from faceforge.io.network import reachable
 
 WANDB = shutil.which("wandb", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 HERE = Path(__file__).parent

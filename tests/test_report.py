@@ -330,6 +330,22 @@ def test_a_spike_does_not_flatten_the_rest_and_is_said():
     assert "outside" not in charts.chart(calm, 499.0).remark
 
 
+@pytest.mark.usefixtures("drawn_charts")
+@pytest.mark.parametrize("end", [1000.0, 120_000.0, 999_000.0, 2_250_000.0])
+def test_the_words_along_a_chart_s_axis_are_not_cut(end):
+    panel = charts.Panel("Losses", (charts.thin("loss/a", np.array([0.0, end]), np.array([1.0, 3])),))
+    drawing = charts.chart(panel, end).drawing
+    words = re.findall(r'<text x="(.*?)"[^>]*"middle">(.*?)</text>', drawing)
+    assert words
+    assert all(float(x) + 0.6 * 11 * len(label) / 2 <= charts.PLOT[0] for x, label in words)  # a digit is 0.6 wide
+    assert charts.PLOT[0] - right_edge(drawing) >= 0.6 * 11 * len("2.25M") / 2  # the widest, at the very end
+
+
+def right_edge(drawing: str) -> float:
+    """Where the area of the curves ends."""
+    return numbers(re.search(r'<g class="area"><path d="(.*?)"', drawing)[1])[1][0]
+
+
 def numbers(drawn: str) -> list[tuple[float, float]]:
     """The points of a path of straight lines."""
     words = [float(word) for word in drawn.split() if word not in "MLz"]

@@ -72,6 +72,7 @@ def measured(name: str, folder: Path, steps: int, processes: int, before: str | 
     for _ in range(processes):
         for side, (tree, loop) in sides.items():
             found[side].append(once(tree, name, folder / side / "runs", steps, loop))
+            print(f"{name}, {side}: {found[side][-1][0]:.3f}", file=sys.stderr, flush=True)
     return found
 
 

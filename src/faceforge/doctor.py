@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from faceforge import words
 from faceforge.errors import BadInput
+from faceforge.io.network import reachable
 from faceforge.io.storage import cache_root
 
 State = Literal["ok", "note", "wrong"]
@@ -131,7 +132,7 @@ def _ffmpeg() -> Iterator[Finding]:
 def _wandb() -> Iterator[Finding]:
     import wandb
 
-    from faceforge.engine.loggers.wandb_logger import find_login, reachable
+    from faceforge.engine.loggers.wandb_logger import find_login
 
     settings = wandb.setup().settings
     if find_login(settings) is None:
@@ -177,8 +178,6 @@ def _yunet() -> Iterator[Finding]:
 
 
 def _network() -> Iterator[Finding]:
-    from faceforge.engine.loggers.wandb_logger import reachable
-
     host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     if reachable(host.geturl()):
         yield Finding("network", "ok", f"{host.hostname} can be reached")

@@ -152,7 +152,7 @@ def write_curves(run: Path) -> Path | None:
     figure = Figure(figsize=(WIDE * columns, TALL * rows), dpi=110)
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
-        axes = figure.add_axes(((column + 0.125) / columns, (rows - row - 0.84) / rows, 0.85 / columns, 0.72 / rows))
+        axes = figure.add_axes(((column + 0.125) / columns, (rows - row - 0.84) / rows, 0.84 / columns, 0.72 / rows))
         _draw(axes, panel)
         axes.set_xlim(left=0)
         axes.set_title(panel.title, loc="left", fontsize=10)
@@ -212,7 +212,7 @@ def chart(panel: Panel, end: float, axis: str = "images") -> Chart:
     end = max(end, 1.0)
     along = {"images": "images seen", "seconds": "seconds of training"}.get(axis, axis)
     figure = svg.figure(*PLOT)
-    axes = figure.add_axes((0.095, 0.11, 0.875, 0.86))
+    axes = figure.add_axes((0.095, 0.11, 0.86, 0.86))
     _draw(axes, panel)
     axes.set_xlim(0, end)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=svg.STEPS))

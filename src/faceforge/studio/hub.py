@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from faceforge.engine.loggers.wandb_logger import reachable
 from faceforge.errors import BadInput
+from faceforge.io.network import reachable
 from faceforge.io.storage import cache_root
 from faceforge.studio.exported import NAME
 

@@ -10,10 +10,7 @@ import operator
 import os
 import secrets
 import shutil
-import socket
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from faceforge.engine.loggers.base import RunLogger
 from faceforge.io.metrics_csv import read_rows
+from faceforge.io.network import reachable
 
 P = ParamSpec("P")
 log = logging.getLogger(__name__)
@@ -257,26 +255,6 @@ def find_login(settings: Any) -> str | None:
             found |= {name: entry[2] for name, entry in netrc.netrc(path).hosts.items()}
     keys = [found[name] for name in (WANDB_HOSTS if host in WANDB_HOSTS else [host]) if found.get(name)]
     return os.environ.get("WANDB_API_KEY") or settings.api_key or next(iter(keys), None)
-
-
-def reachable(url: str, seconds: float = 2.0) -> bool:
-    """Whether the server (or the proxy on the way) accepts a connection; the timeout includes DNS lookup."""
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-    address = (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443))
-    answered = threading.Event()
-
-    def connect() -> None:
-        with suppress(OSError), socket.create_connection(address, timeout=seconds):
-            answered.set()
-
-    # a DNS lookup has no timeout; a thread can be abandoned
-    probe = threading.Thread(target=connect, daemon=True)
-    probe.start()
-    probe.join(seconds)
-    return answered.is_set()
 
 
 def _one_line(error: Exception) -> str:
