@@ -23,6 +23,7 @@ from test_features import weights  # noqa: F401
 
 from faceforge.data.sources.drawn import Drawn
 from faceforge.io.images import write_png
+from faceforge.studio.output import Recipe, save_video
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -104,6 +105,8 @@ def files(home: Path) -> None:
         picture(home / f"{name}.png", len(name), (320, 240), 60)
     for name in ("photo", "a", "b"):
         Image.open(home / f"{name}.png").convert("RGB").save(home / f"{name}.jpg")
+    frames = (np.asarray(Image.open(home / "photo.png").convert("RGB")) for _ in range(6))
+    save_video(frames, home / "clip.mp4", 12, Recipe(None, "walk", {}))
     smiling = FACES.attributes()[1][:, FACES.attributes()[0].index("Smiling")]
     for n in range(60):
         picture(home / "photos" / f"{n}.png", n, (320, 240), 60)

@@ -25,7 +25,7 @@ from faceforge.errors import BadInput
 from faceforge.io.images import make_grid, write_png
 from faceforge.schemes.latent_space import LatentSpace
 from faceforge.schemes.masks import mask_of
-from faceforge.studio import animation, average, command, edit, output, photo, translate, upscale
+from faceforge.studio import animation, average, command, edit, output, photo, translate, upscale, video
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
 
@@ -415,9 +415,8 @@ def test_a_folder_is_done_whole_and_those_without_a_face_are_told(place, tmp_pat
 def test_a_film_goes_in_and_a_film_of_as_many_pictures_comes_out(place, tmp_path, seen):
     film = output.save_video((picture(seed=n) for n in range(5)), tmp_path / "a.mp4", 10, RECIPE)
     command.translate(asked(place, "colour", tmp_path / "b.mp4"), film, False, "photo")
-    rate, _, made = output.read_video(tmp_path / "b.mp4")
-    made = list(made)
-    assert (rate, len(made), made[0].shape) == (10, 5, (100, 80, 3))
+    made = video.open_video(tmp_path / "b.mp4")
+    assert (made.rate, made.size, len(list(made.frames()))) == (10, (100, 80), 5)
     (tmp_path / "c.mp4").write_bytes(b"no film")
     with pytest.raises(BadInput, match="not a readable video"):
         command.translate(asked(place, "colour", tmp_path / "d.mp4"), tmp_path / "c.mp4", False, "photo")
@@ -622,10 +621,10 @@ def test_a_morph_begins_and_ends_at_its_faces(place, model, tmp_path):
 def test_films_of_odd_sides_can_be_played(tmp_path, suffix):
     made = [picture(33, 21, seed=n) for n in range(6)]
     path = output.save_video(made, tmp_path / f"a{suffix}", 12, RECIPE)
-    rate, _, frames_ = output.read_video(path)
-    shown = list(frames_)
+    opened = video.open_video(path)
+    shown = list(opened.frames())
     assert len(shown) == 6
-    assert rate == pytest.approx(12, rel=0.06)  # a GIF counts hundredths of a second
+    assert float(opened.rate) == pytest.approx(12, rel=0.06)  # a GIF counts hundredths of a second
     assert np.abs(shown[0][:33, :21].astype(int) - made[0]).mean() < 12
     assert output.read_recipe(path) == {
         "command": "walk",
@@ -697,7 +696,7 @@ def test_a_mean_as_a_picture_and_as_a_film(place, tmp_path, seen):
     assert read(tmp_path / "photos-mean.png").shape == (*average.SIZE, 3)
     assert output.read_recipe(tmp_path / "photos-mean.png")["run"] is None
     command.average(folder, place / "latent", None, tmp_path / "a.gif", True, False, ())
-    assert len(list(output.read_video(tmp_path / "a.gif")[2])) == 3
+    assert len(list(video.open_video(tmp_path / "a.gif").frames())) == 3
     with pytest.raises(BadInput, match=r"\.mp4 or \.gif"):
         command.average(folder, None, None, tmp_path / "a.png", True, False, ())
     with pytest.raises(BadInput, match="needs --run"):

@@ -12,7 +12,7 @@ from test_conditional import told_run
 from test_phone_photos import heic
 from test_studio_web import models, page, place, png, portrait, serving  # noqa: F401 (fixtures)
 
-from faceforge.studio import output
+from faceforge.studio import output, video
 from faceforge.studio.model import open_model
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup brings it)")
@@ -204,6 +204,24 @@ def test_a_photo_that_the_browser_cannot_show_is_enlarged_all_the_same(visit, tm
     assert visitor.find("#panel-sharpen figure img").count() == 1
     assert visitor.find("#panel-sharpen .compare").count() == 0
     assert visitor.fits()
+
+
+@pytest.mark.parametrize("size", ["phone", "desktop"])
+def test_clips_go_in_and_clips_come_out(visit, tmp_path, size):
+    frames = [np.roll(np.asarray(Image.open(BytesIO(portrait()))), n, axis=1) for n in range(6)]
+    clip = output.save_video(frames, tmp_path / "clip.mp4", 12, output.Recipe(None, "walk", {}))
+    visitor = visit(size)
+    for name, button in (("sharpen", "button.main"), ("edit", "figure button:has-text('Make the video')")):
+        visitor.open(name)
+        visitor.choose(name, clip)
+        visitor.find(f"#panel-{name} .chosen video, #panel-{name} .chosen span:has-text('clip.mp4')").first.wait_for()
+        visitor.find(f"#panel-{name} {button}").click()
+        visitor.find(f"#panel-{name} figure video").wait_for()
+        assert visitor.fits()
+        save = visitor.find(f"#panel-{name} figure:has(video) a.button")
+        made = video.open_video(visitor.download(save.click, tmp_path))
+        assert len(list(made.frames())) == 6
+        assert made.rate == 12
 
 
 def _generated(visitor, folder):

@@ -6,6 +6,8 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +30,7 @@ from faceforge.engine import checkpoint, training
 from faceforge.errors import BadInput
 from faceforge.io.images import write_png
 from faceforge.schemes.latent_space import SPACE, LatentSpace
-from faceforge.studio import command, edit, export, onnx_use, output, photo, translate, upscale
+from faceforge.studio import command, edit, export, onnx_use, output, photo, translate, upscale, video
 from faceforge.studio.command import Request
 from faceforge.studio.model import open_model
 from faceforge.studio.web import handlers, work
@@ -325,7 +327,10 @@ def translated(model, pixels):
 
 
 def filmed(model, pixels):
-    return next(iter(translate.frames_of(model, iter([pixels]))))
+    def change(frame, known):
+        return translate.translate(model, frame, known=known).photo
+
+    return next(video.changed([pixels], Fraction(10), change, partial(photo.find_faces, model=model)))
 
 
 def edited(model, pixels):
@@ -499,7 +504,7 @@ def test_the_same_request_has_the_same_recipe_typed_and_clicked(place, tmp_path,
 
 
 def test_lines_and_films_are_translated_and_codes_inverted(place, tmp_path, photos, monkeypatch):
-    film = output.save_video([picture()] * 2, tmp_path / "a.gif", 10, output.Recipe(None, "walk", {}))
+    film = output.save_video([picture(), picture(seed=1)], tmp_path / "a.gif", 10, output.Recipe(None, "walk", {}))
     grey = place / "grey"
     command.translate(Request(grey, tmp_path / "b.gif", False), film, False, "photo")
     command.invert(Request(grey, tmp_path / "c.png", False), photos / "0.png", 0, True)

@@ -19,8 +19,13 @@ Run = Annotated[
         autocompletion=completion.runs,
     ),
 ]
-Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, or a folder of images at any depth.")]
-Out = Annotated[Path | None, typer.Option(help="A .png (one grid) or a folder (one file each); default: RUN/made/...")]
+Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, a folder of images at any depth, or a video.")]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Of a video: four frames before and after, as one picture, and no video.")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="A .png (one grid), a folder (one file each) or a video; default: RUN/made/...")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Seed = Annotated[int, typer.Option(help="Of the random faces; sample i is the same for any count, within 1/255.")]
 Truncation = Annotated[float, typer.Option(help="Below 1: less variety, better quality.")]
@@ -76,20 +81,22 @@ def upscale(
         bool, typer.Option("--simulate", help="Downscale the photo first, then compare with the original.")
     ] = False,
     self_ensemble: SelfEnsemble = False,
+    preview: Preview = False,
     out: Out = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """Enlarge photos with a run of task=super_resolution."""
+    """Enlarge photos or a video with a run of task=super_resolution."""
     from faceforge.studio import command
 
-    command.upscale(command.Request(run, out, overwrite, tuple(trusted or ())), photo, simulate, self_ensemble)
+    asked = command.Request(run, out, overwrite, tuple(trusted or ()))
+    command.upscale(asked, photo, simulate, self_ensemble, preview)
 
 
 @app.command(epilog="Example: faceforge translate drawn:pix2pix photo.jpg")
 def translate(
     run: Run,
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="An image, a folder of images, or a video.")],
+    photo: Photo,
     no_detect: NoDetect = False,
     lines: Annotated[
         bool, typer.Option("--lines", help="The image is a line drawing on black (contours, canny).")
@@ -102,15 +109,16 @@ def translate(
         typer.Option(metavar="X,Y,#COLOUR", help="The colour meant at a pixel of the photo (a run with task.hints)."),
     ] = None,
     show: Show = "photo",
+    preview: Preview = False,
     out: Out = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """Apply the task of a run to the faces in photos: colorize, deblur, redraw from lines."""
+    """Apply the task of a run to the faces in photos or a video: colorize, deblur, redraw from lines."""
     from faceforge.studio import command
 
     asked = command.Request(run, out, overwrite, tuple(trusted or ()))
-    command.translate(asked, photo, no_detect, show, lines, strength, hint or ())
+    command.translate(asked, photo, no_detect, show, lines, strength, hint or (), preview)
 
 
 @app.command(epilog="Example: faceforge edit drawn:latent_editor photo.jpg Eyeglasses=2")
@@ -127,15 +135,16 @@ def edit(
     direction: Direction = "orthogonalised",
     no_detect: NoDetect = False,
     show: Show = "photo",
+    preview: Preview = False,
     out: Out = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
 ) -> None:
-    """Change attributes of the faces in photos with a latent editor."""
+    """Change attributes of the faces in photos or a video with a latent editor."""
     from faceforge.studio import command
 
     asked = command.Request(run, out, overwrite, tuple(trusted or ()))
-    command.edit(asked, photo, changes or [], direction, no_detect, show, learn)
+    command.edit(asked, photo, changes or [], direction, no_detect, show, learn, preview)
 
 
 @app.command(epilog="Example: faceforge average my_faces --video")

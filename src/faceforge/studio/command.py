@@ -25,15 +25,16 @@ from faceforge.studio import edit as edits
 from faceforge.studio import photo as photos
 from faceforge.studio import translate as translations
 from faceforge.studio import upscale as enlargements
+from faceforge.studio import video as videos
 from faceforge.studio.hints import parse as parse_hints
 from faceforge.studio.model import Ability, Model, open_model
 from faceforge.studio.output import VIDEOS, Beside, Recipe, Target, alone
 from faceforge.studio.panel import Result
 from faceforge.types import Json
 
-FILMS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif"}
 Show = Literal["photo", "faces"]
-Work = Callable[[Model, np.ndarray], Result]
+Places = Sequence[photos.Spot] | None  # of the faces; None: they are looked for
+Work = Callable[[Model, np.ndarray, Places], Result]
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,18 @@ def generate(
 # -------------------------------------------------------------------------------------------------------------- photos
 
 
-def upscale(asked: Request, photo: Path, simulate: bool, self_ensemble: bool = False) -> None:
-    """Enlarged photos; with ``simulate``, photos are downscaled first and compared with the original."""
+def upscale(asked: Request, photo: Path, simulate: bool, self_ensemble: bool = False, preview: bool = False) -> None:
+    """Enlarged photos or a video; with ``simulate``, photos are downscaled first and compared with the original."""
     model = replace(asked.open("upscale"), self_ensemble=self_ensemble)
-    work = enlargements.simulate if simulate else enlargements.upscale
     recipe = partial(recipes.upscale, model, simulate)
+    if _is_video(photo, preview, **{"--simulate": simulate}):
+        looks = not model.takes_any_size
+        _video(asked, model, photo, "upscaled", recipe, enlargements.upscale, preview, looks, enlargements.upscale)
+        return
+
+    def work(model: Model, pixels: np.ndarray, known: Places) -> Result:
+        return enlargements.simulate(model, pixels) if simulate else enlargements.upscale(model, pixels, known)
+
     results = _photos(asked, model, photo, "simulated" if simulate else "upscaled", recipe, "photo", work)
     scores = [result.scores for result in results if result.scores]
     if scores:
@@ -114,24 +122,23 @@ def translate(
     lines: bool = False,
     strength: float = 1.0,
     hints: Sequence[str] = (),
+    preview: bool = False,
 ) -> None:
     """Photos, or a video, with their faces translated by the task of the run."""
     dabs = parse_hints(hints)
     model = asked.open("translate")
     translations.check_strength(model, strength)
     translations.check_hints(model, dabs)
-    if photo.suffix.lower() in FILMS and photo.is_file():
-        if dabs:
-            raise BadInput(f"--hint {hints[0]}: a place in a photo; {photo} is a video")
-        _film(asked, model, photo, strength)
-        return
     recipe = partial(recipes.from_lines, model) if lines else partial(recipes.translate, model, whole, strength, hints)
 
-    def work(model: Model, pixels: np.ndarray) -> Result:
+    def work(model: Model, pixels: np.ndarray, known: Places) -> Result:
         if lines:
             return Result(translations.from_lines(model, pixels), [])
-        return translations.translate(model, pixels, whole, strength, dabs)
+        return translations.translate(model, pixels, whole, strength, dabs, known)
 
+    if _is_video(photo, preview, **{"--hint": bool(dabs), "--lines": lines, "--show faces": show == "faces"}):
+        _video(asked, model, photo, model.task.name, recipe, work, preview, not whole)
+        return
     _photos(asked, model, photo, model.task.name, recipe, "photo" if lines else show, work)
     if lines:
         _then_browser(asked)
@@ -140,21 +147,33 @@ def translate(
 
 
 def edit(
-    asked: Request, photo: Path, words: Sequence[str], kind: Kind, whole: bool, show: Show, taught: edits.Taught | None
+    asked: Request,
+    photo: Path,
+    words: Sequence[str],
+    kind: Kind,
+    whole: bool,
+    show: Show,
+    taught: edits.Taught | None,
+    preview: bool = False,
 ) -> None:
-    """Photos with changed attributes; ``taught`` is an attribute with its two folders, or None."""
+    """Photos or a video with changed attributes; ``taught`` is an attribute with its two folders, or None."""
     strengths = edits.parse_strengths(words)
     model = asked.open("edit")
-    _photo_target(asked, model, photo, "edited")  # fails before anything is learned
+    filmed = _is_video(photo, preview, **{"--show faces": show == "faces"})
+    target = _video_target if filmed else _photo_target
+    target(asked, model, photo, "edited")  # fails before anything is learned
     space = edits.teach(model, *taught) if taught else model.space
     if not strengths:
         known = ", ".join(space.names) or "none (its faces had no labels; --learn NAME WITH WITHOUT adds one)"
         raise BadInput(f"no attribute to change, must be for example Smiling=1.5; {asked.run} knows {known}")
     recipe = partial(recipes.edit, model, strengths, kind, whole, taught)
 
-    def work(model: Model, pixels: np.ndarray) -> Result:
-        return edits.edit(model, pixels, strengths, kind, whole, space)
+    def work(model: Model, pixels: np.ndarray, known: Places) -> Result:
+        return edits.edit(model, pixels, strengths, kind, whole, space, known)
 
+    if filmed:
+        _video(asked, model, photo, "edited", recipe, work, preview, not whole)
+        return
     _photos(asked, model, photo, "edited", recipe, show, work)
     _then_steps(show, "edit", asked.run, photo, *words)
 
@@ -223,7 +242,7 @@ def _named(path: Path) -> Path:
 def _one(work: Work, model: Model, file: Path) -> Result:
     pixels = photos.read_photo(file)
     try:
-        return work(model, pixels)
+        return work(model, pixels, None)
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
 
@@ -236,14 +255,56 @@ def _beside(folder: Path, files: Sequence[Path], root: Path) -> list[Path]:
     return [folder / path for path in (short if distinct else (p.with_name(short_name(p.name, ".png")) for p in below))]
 
 
-def _film(asked: Request, model: Model, film: Path, strength: float) -> None:
-    target = asked.target(model, f"{film.stem}-{model.task.name}.mp4", VIDEOS)
-    fps, count, frames = output.read_video(film)
-    path = next(target.files([film.stem], ".mp4"))
-    with Bar(count) as progress:
-        recipe = recipes.translate(model, False, strength, (), film=film.name)
-        output.save_video(translations.frames_of(model, progress.over(frames), strength), path, fps, recipe)
-    _say("video", path)
+def _is_video(path: Path, preview: bool, **only_of_photos: bool) -> bool:
+    """Whether a command is given a video. Raises BadInput for options that it then does not have."""
+    if not videos.is_video(path):
+        if preview:
+            raise BadInput(f"--preview: shows frames of a video; {path} is none")
+        return False
+    for name, asked in only_of_photos.items():
+        if asked:
+            raise BadInput(f"{name}: is for photos, and {path} is a video (--preview shows some of its frames)")
+    return True
+
+
+def _video_target(asked: Request, model: Model, file: Path, name: str, preview: bool = False) -> Path:
+    kinds = (".png",) if preview else VIDEOS
+    ending = "-preview.png" if preview else ".mp4"
+    return next(asked.target(model, f"{file.stem}-{name}{ending}", kinds).files([file.stem], kinds[0]))
+
+
+def _video(
+    asked: Request,
+    model: Model,
+    file: Path,
+    name: str,
+    recipe: Callable[..., Recipe],
+    work: Work,
+    preview: bool,
+    looks: bool,
+    without: Work | None = None,
+) -> None:
+    """A video of what ``work`` makes of each frame, or a picture of some. ``looks``: for faces; ``without``: any."""
+    path, video = _video_target(asked, model, file, name, preview), videos.open_video(file)
+    find = partial(photos.find_faces, model=model) if looks else None
+
+    def change(pixels: np.ndarray, known: Places) -> np.ndarray:
+        return work(model, pixels, known).photo
+
+    def alone(pixels: np.ndarray) -> np.ndarray:
+        return without(model, pixels, ()).photo if without else pixels
+
+    how = recipe(video=file.name)
+    if preview:
+        shown = videos.preview(video, lambda pixels: next(videos.changed([pixels], video.rate, change, find, alone)))
+        output.save_png(shown, path, how)
+        _say(f"{videos.PREVIEWED} frames, before and after", path)
+        return
+    with Bar(video.count) as progress:
+        made = videos.changed(progress.over(video.frames()), video.rate, change, find, alone)
+        output.save_video(made, path, video.rate, how, video.heard)
+    silent = video.sound and path.suffix.lower() == ".gif"
+    _say(f"{video.seconds:.1f} s of video{', without its sound, which a .gif cannot have' * bool(silent)}", path)
     _then_browser(asked)
 
 

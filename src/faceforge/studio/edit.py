@@ -42,17 +42,19 @@ def edit(
     kind: Kind = "orthogonalised",
     whole: bool = False,
     space: LatentSpace | None = None,
+    known: Sequence[photos.Spot] | None = None,
 ) -> Result:
     """A photo, uint8 (H, W, 3), with edited faces; strength 1.0 is the step from the mean face without the attribute
     to the mean face with it.
 
     The photo keeps its resolution and all details that the code does not capture: the difference between the edited
     and the plain reconstruction is added to it, where the attributes show. The result also has the three published
-    panels: photo, reconstruction, edited. Raises BadInput if an attribute is unknown or no face is found.
+    panels: photo, reconstruction, edited. Where the faces lie may be ``known``. Raises BadInput if an attribute is
+    unknown or no face is found.
     """
     model.require("edit")
     space = space or model.space
-    spots, crops = photos.crops_of(pixels, model, whole)
+    spots, crops = photos.crops_of(pixels, model, whole, known)
     images = photos.to_batch(crops, model)
     z = model.encode(images)
     plain, changed = model.decode(z), model.decode(space.edit(z, strengths, kind))

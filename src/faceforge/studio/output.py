@@ -7,9 +7,10 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -66,6 +67,13 @@ class Recipe:
         }
 
 
+class Sound(NamedTuple):
+    """The sound of a video, and the codec in which another gets it ("copy": as it is)."""
+
+    path: Path
+    codec: str
+
+
 def save_png(pixels: np.ndarray, path: Path, recipe: Recipe) -> Path:
     """Write uint8 (H, W, 3) or (H, W) with its recipe, atomically."""
     with atomic_path(path) as beside:
@@ -105,10 +113,18 @@ def _comment(path: Path) -> str:
     return re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) if found else ""
 
 
-def save_video(frames: Iterable[np.ndarray], path: Path, fps: float, recipe: Recipe) -> Path:
-    """Write uint8 RGB frames (H, W, 3) as .mp4 (H.264) or .gif (looping), with the recipe."""
+def save_video(
+    frames: Iterable[np.ndarray], path: Path, fps: float | Fraction, recipe: Recipe, sound: Sound | None = None
+) -> Path:
+    """Write uint8 RGB frames (H, W, 3) as .mp4 (H.264) or .gif (looping), with the recipe.
+
+    An .mp4 gets the ``sound`` of another video, from its beginning.
+    """
     with atomic_path(path) as beside:
-        (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(frames, beside, fps, recipe.line())
+        if path.suffix.lower() == ".gif":
+            _write_gif(frames, beside, float(fps), recipe.line())
+        else:
+            write_mp4(frames, beside, fps, recipe, sound)
     return path
 
 
@@ -119,33 +135,28 @@ def _write_gif(frames: Iterable[np.ndarray], path: Path, fps: float, comment: st
     first.save(path, format="GIF", save_all=True, append_images=pictures, **how)
 
 
-def _write_mp4(frames: Iterable[np.ndarray], path: Path, fps: float, comment: str) -> None:
+def write_mp4(
+    frames: Iterable[np.ndarray], path: Path, fps: float | Fraction, recipe: Recipe, sound: Sound | None = None
+) -> None:
+    """Write uint8 RGB frames (H, W, 3) into a file that may be open elsewhere, as H.264 with the recipe."""
     import imageio_ffmpeg
 
+    rate, heard = str(Fraction(fps).limit_denominator(1001)), {}
+    if sound:
+        heard = {"audio_path": str(sound.path), "audio_codec": sound.codec}
     writer = None
     for frame in map(_even, frames):
         if writer is None:
-            options = ["-crf", str(SHARPEST), "-movflags", "+faststart", "-metadata", f"comment={comment}", "-f", "mp4"]
-            how = {"fps": fps, "macro_block_size": 2, "output_params": options}
+            told = ["-metadata", f"comment={recipe.line()}"]
+            options = ["-crf", str(SHARPEST), "-movflags", "+faststart", *told, "-f", "mp4"]
+            how = {"fps": float(fps), "input_params": ["-r", rate], "macro_block_size": 2, "output_params": options}
+            how["ffmpeg_log_level"] = "error"  # it warns of the second rate, which is the exact one
+            how |= heard
             writer = imageio_ffmpeg.write_frames(str(path), frame.shape[1::-1], **how)  # type: ignore[arg-type]
             writer.send(None)
         writer.send(np.ascontiguousarray(frame))
     if writer is not None:
         writer.close()
-
-
-def read_video(path: Path) -> tuple[float, int, Iterator[np.ndarray]]:
-    """Frames per second, approximate frame count, and the frames, uint8 RGB (H, W, 3). Raises BadInput."""
-    import imageio_ffmpeg
-
-    reader = imageio_ffmpeg.read_frames(str(path))
-    try:
-        about = next(reader)
-    except (OSError, RuntimeError, ValueError, StopIteration):
-        raise BadInput(f"{path}: not a readable video") from None
-    width, height = about["size"]
-    frames = (np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader)
-    return about["fps"], round(about["fps"] * about["duration"]), frames
 
 
 def _even(frame: np.ndarray) -> np.ndarray:

@@ -204,9 +204,14 @@ def faces_of(pixels: np.ndarray, model: Model) -> list[Spot]:
     return spots
 
 
-def crops_of(pixels: np.ndarray, model: Model, whole: bool) -> tuple[list[Spot], list[np.ndarray]]:
-    """The faces of a photo, and where they lie; the ``whole`` photo as one face, which lies nowhere. Raises NoFace."""
-    spots = [] if whole else faces_of(pixels, model)
+def crops_of(
+    pixels: np.ndarray, model: Model, whole: bool, known: Sequence[Spot] | None = None
+) -> tuple[Sequence[Spot], list[np.ndarray]]:
+    """The faces of a photo, and where they lie; the ``whole`` photo as one face, which lies nowhere.
+
+    Their places are looked for unless they are ``known``. Raises NoFace.
+    """
+    spots = [] if whole else known or faces_of(pixels, model)
     return spots, [cut(pixels, spot, model.size) for spot in spots] or [pixels]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch.nn.functional as F
@@ -19,18 +19,24 @@ MOST_COLOUR = 3.0  # times the predicted colours
 
 
 def translate(
-    model: Model, pixels: np.ndarray, whole: bool = False, strength: float = 1.0, hints: Sequence[Hint] = ()
+    model: Model,
+    pixels: np.ndarray,
+    whole: bool = False,
+    strength: float = 1.0,
+    hints: Sequence[Hint] = (),
+    known: Sequence[photos.Spot] | None = None,
 ) -> Result:
     """A photo, uint8 (H, W, 3), with its faces translated and pasted back; ``whole``: the image itself is one face.
 
     A grey model changes only the luma. Faces that get colours keep the lightness of the photo, at its resolution;
-    ``strength`` multiplies the colours, and ``hints`` say which are meant where. Each face has its network input, its
-    output, and the original. Raises BadInput if no face is found, or for what the run does not take.
+    ``strength`` multiplies the colours, and ``hints`` say which are meant where; where the faces lie may be ``known``.
+    Each face has its network input, its output, and the original. Raises BadInput if no face is found, or for what the
+    run does not take.
     """
     model.require("translate")
     check_strength(model, strength)
     check_hints(model, hints)
-    spots, originals = photos.crops_of(pixels, model, whole)
+    spots, originals = photos.crops_of(pixels, model, whole, known)
     targets = photos.to_batch(originals, model)
     inputs = photos.to_batch(_hinted(model, pixels, spots, hints), model) if hints else model.task.input_for(targets)
     assert inputs is not None
@@ -98,12 +104,3 @@ def from_lines(model: Model, lines: np.ndarray) -> np.ndarray:
         able = named("task", lambda task: task.by_hand)
         raise BadInput(f"{model.path}: makes nothing of drawn lines; a run of {able} does")
     return photos.to_pictures(model.predict(photos.to_batch([lines], model)))[0]
-
-
-def frames_of(model: Model, frames: Iterator[np.ndarray], strength: float = 1.0) -> Iterator[np.ndarray]:
-    """Each frame of a video with its faces translated; frames without a face are unchanged."""
-    for frame in frames:
-        try:
-            yield translate(model, frame, strength=strength).photo
-        except photos.NoFace:
-            yield frame

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -22,12 +24,12 @@ LEAST = 8  # pixels a side that must remain after downscaling
 LARGEST = 12_000_000  # pixels of a result; a 4K screen has 8.3 million
 
 
-def upscale(model: Model, pixels: np.ndarray) -> Result:
+def upscale(model: Model, pixels: np.ndarray, known: Sequence[Spot] | None = None) -> Result:
     """A photo, uint8 (H, W, 3), enlarged by ``task.factor``.
 
     A network that accepts any size enlarges the whole photo, in tiles. A network of fixed size enlarges the faces, and
-    Pillow's bicubic filter the rest. Raises BadInput if such a network finds no face, or the result would have more
-    than 12 million pixels.
+    Pillow's bicubic filter the rest; where the faces lie may be ``known``. Raises BadInput if such a network finds no
+    face, or the result would have more than 12 million pixels.
     """
     model.require("upscale")
     task = _task(model)
@@ -37,8 +39,10 @@ def upscale(model: Model, pixels: np.ndarray) -> Result:
     if model.takes_any_size:
         large = _network_at_any_size(model, task, pixels)
         return Result(large, [{"photo": pixels, "upscaled": large}])
-    spots = photos.faces_of(pixels, model)
+    spots = photos.faces_of(pixels, model) if known is None else known
     large = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    if not spots:
+        return Result(large, [])
     faces = []
     for spot in spots:
         small = photos.cut(pixels, spot, (model.size[0] // task.factor, model.size[1] // task.factor))

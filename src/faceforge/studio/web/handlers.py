@@ -5,6 +5,9 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -13,6 +16,7 @@ import numpy as np
 
 from faceforge.errors import BadInput
 from faceforge.io.images import ImageError, decode
+from faceforge.io.kinds import HEAD, kind_of
 from faceforge.schemes.latent_space import Kind
 from faceforge.studio import animation, recipes
 from faceforge.studio import average as averages
@@ -20,19 +24,23 @@ from faceforge.studio import edit as edits
 from faceforge.studio import photo as photos
 from faceforge.studio import translate as translations
 from faceforge.studio import upscale as enlargements
+from faceforge.studio import video as videos
 from faceforge.studio.model import Ability, Model
-from faceforge.studio.output import VIDEOS, Recipe, save_video, to_png
+from faceforge.studio.output import VIDEOS, Recipe, save_video, to_png, write_mp4
 from faceforge.studio.panel import Result
 from faceforge.studio.photo import NoFace
 from faceforge.types import Json
 
 T = TypeVar("T", bound=str)
+Places = Sequence[photos.Spot] | None  # of the faces in a frame
 SEEDS = 2**53 - 1  # the largest integer that JavaScript represents exactly
 MOST_FACES = 36  # per request
 MOST_SECONDS = 12.0  # of video
+MOST_PIXELS = 1920 * 1080  # of a frame of an uploaded video
 STRONGEST = 10.0  # largest change of an attribute
 STEPS = 60  # of optimisation, for the ends of a morph
 NO_FACE = "No face was found in this photo. Use a larger, brighter or more frontal face."
+UNREADABLE = "this video cannot be used: it is damaged, or not of a kind that is known here"
 WHOLE = " Or tick 'The whole image is one face'."
 ALSO_WHOLE = ("translate", "faces")
 
@@ -113,6 +121,21 @@ class Ask:
         except ImageError as error:
             raise BadInput(f"{where} cannot be used: {error}") from None
 
+    @property
+    def is_video(self) -> bool:
+        """Whether the first upload is a video."""
+        return bool(self.uploads) and kind_of(self.uploads[0][:HEAD]) == "video"
+
+    def stills(self) -> Iterator[np.ndarray]:
+        """The photo, or some frames of the video, in which to look for a face."""
+        if not self.is_video:
+            yield self.photo()
+            return
+        with videos.in_memory(self.uploads[0]) as path:
+            video = _opened(path)
+            for part in range(videos.PREVIEWED):
+                yield from islice(video.frames(part / videos.PREVIEWED * video.seconds), 1)
+
     def photos(self) -> Iterator[np.ndarray]:
         """All photos, decoded lazily."""
         return map(self.photo, range(len(self.uploads)))
@@ -149,6 +172,13 @@ def _drawn(model: Model, ask: Ask) -> Json:
 
 def upscale(model: Model, ask: Ask) -> Answer:
     """An enlarged photo; with ``simulate``, a comparison of four images."""
+    if ask.is_video and not ask.flag("simulate"):
+
+        def enlarged(pixels: np.ndarray, known: Places = ()) -> np.ndarray:
+            return enlargements.upscale(model, pixels, known).photo
+
+        recipe, looks = recipes.upscale(model, False), not model.takes_any_size
+        return _clip(model, ask, enlarged, recipe, looks, enlarged)
     if ask.flag("simulate"):
         result = enlargements.simulate(model, ask.photo())
         restored, bicubic = result.scores["restored"], result.scores["bicubic"]
@@ -163,8 +193,14 @@ def upscale(model: Model, ask: Ask) -> Answer:
 def translate(model: Model, ask: Ask) -> Answer:
     """A photo with its faces translated, the steps for each face, and the lines, which can be edited."""
     whole = ask.flag("whole")
-    result = translations.translate(model, ask.photo(), whole)
     recipe = recipes.translate(model, whole)
+    if ask.is_video:
+
+        def translated(pixels: np.ndarray, known: Places) -> np.ndarray:
+            return translations.translate(model, pixels, whole, known=known).photo
+
+        return _clip(model, ask, translated, recipe, not whole)
+    result = translations.translate(model, ask.photo(), whole)
     answer = _photo(result, f"{_faces(result)}; what was added is a guess.", recipe)
     if not translations.takes_lines(model):
         return answer
@@ -180,8 +216,11 @@ def draw(model: Model, ask: Ask) -> Answer:
 
 def faces(model: Model, ask: Ask) -> Answer:
     """The faces of a photo, cropped for the model; not synthetic, so without a recipe."""
-    pixels = ask.photo()
-    crops = [photos.cut(pixels, spot, model.size) for spot in photos.faces_of(pixels, model)[:MOST_FACES]]
+    crops: list[np.ndarray] = []
+    for pixels in ask.stills():
+        crops = crops or [photos.cut(pixels, spot, model.size) for spot in photos.find_faces(pixels, model, MOST_FACES)]
+    if not crops:
+        raise NoFace(NO_FACE)
     files = [File(f"face-{n}.png", "image/png", to_png(crop, None)) for n, crop in enumerate(crops)]
     return Answer(f"{len(files)} face{'s' * (len(files) != 1)} found.", {"faces": files})
 
@@ -195,8 +234,15 @@ def edit(model: Model, ask: Ask) -> Answer:
     kind: Kind = ask.choice("direction", ("orthogonalised", "mean_difference", "logistic"))
     if ask.uploads:
         whole = ask.flag("whole")
+        recipe = recipes.edit(model, strengths, kind, whole)
+        if ask.is_video:
+
+            def edited(pixels: np.ndarray, known: Places) -> np.ndarray:
+                return edits.edit(model, pixels, strengths, kind, whole, known=known).photo
+
+            return _clip(model, ask, edited, recipe, not whole)
         result = edits.edit(model, ask.photo(), strengths, kind, whole)
-        return _photo(result, f"{_faces(result)} changed.", recipes.edit(model, strengths, kind, whole))
+        return _photo(result, f"{_faces(result)} changed.", recipe)
     drawn = _drawn(model, ask)
     z = model.codes(1, drawn["seed"], 0, drawn["truncation"], drawn["density"])
     (face,) = photos.to_pictures(model.decode(model.space.edit(z, strengths, kind)))
@@ -213,7 +259,44 @@ def _faces(result: Result) -> str:
     return f"{len(result.faces)} face{'s' * (len(result.faces) != 1)}"
 
 
-# ------------------------------------------------------------------------------------------------------ means and films
+# --------------------------------------------------------------------------------------------------------------- videos
+
+
+def _opened(path: Path) -> videos.Video:
+    """An uploaded video within the bounds. Raises BadInput."""
+    try:
+        video = videos.open_video(path)
+    except BadInput:
+        raise BadInput(UNREADABLE) from None
+    if video.seconds > MOST_SECONDS + 0.5:
+        raise BadInput(f"this video has {video.seconds:.0f} seconds; must be at most {MOST_SECONDS:g} on this page")
+    height, width = video.size
+    if height * width > MOST_PIXELS:
+        raise BadInput(f"this video has {width}x{height} pixels; must be at most 1920x1080 on this page")
+    return video
+
+
+def _clip(
+    model: Model,
+    ask: Ask,
+    change: videos.Change,
+    recipe: Recipe,
+    looks: bool,
+    without: Callable[[np.ndarray], np.ndarray] = videos.as_it_is,
+) -> Answer:
+    """The video with its frames changed. It lies in memory only, as photos do."""
+    find = partial(photos.find_faces, model=model) if looks else None
+    with videos.in_memory(ask.uploads[0]) as source, videos.in_memory() as target:
+        video = _opened(source)
+        frames = islice(video.frames(), ceil((MOST_SECONDS + 1) * video.rate))  # whatever its head says
+        write_mp4(videos.changed(frames, video.rate, change, find, without), target, video.rate, recipe, video.heard)
+        data = target.read_bytes()
+    sound = "with its sound" if video.sound else "which has no sound"
+    says = f"{video.seconds:.1f} seconds of video, {sound}; what was added is a guess."
+    return Answer(says, {"made": [File(f"{recipe.command}.mp4", "video/mp4", data, recipe.line())]})
+
+
+# ------------------------------------------------------------------------------------------------------ means and walks
 
 
 def average(model: Model | None, ask: Ask) -> Answer:

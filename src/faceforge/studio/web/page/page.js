@@ -215,10 +215,10 @@ function panel({ title, hint, controls, button, work, live = false }) {
 
 // -------------------------------------------------------------------------------------------------------------- photos
 
-function picker({ several = false, text = "Your photo" } = {}) {
+function picker({ several = false, video = false, text = video ? "Your photo or video" : "Your photo" } = {}) {
   let photos = [];
   const chosen = el("div", { className: "chosen", "aria-live": "polite" });
-  const input = el("input", { type: "file", accept: "image/*,.heic,.heif,.avif", multiple: several, "aria-label": text });
+  const input = el("input", { type: "file", accept: `image/*,.heic,.heif,.avif${video ? ",video/*" : ""}`, multiple: several, "aria-label": text });
   const camera = el("button", { type: "button" }, "Take a photo");
   const film = el("video", { autoplay: true, muted: true, playsInline: true, hidden: true });
   const box = el("div", { className: "drop" }, el("span", {}, several ? `${text} (choose several, or drop them here)` : `${text} (choose, or drop it here)`), input, camera, film, chosen);
@@ -226,8 +226,11 @@ function picker({ several = false, text = "Your photo" } = {}) {
 
   function take(files) {
     photos = several ? [...photos, ...files].slice(0, offers.limits.photos) : [...files].slice(0, 1);
-    for (const old of chosen.querySelectorAll("img")) URL.revokeObjectURL(old.src);
-    chosen.replaceChildren(...photos.map((photo, n) => el("img", { src: URL.createObjectURL(photo), alt: `photo ${n + 1}`, onerror: (event) => event.target.replaceWith(el("span", { className: "hint" }, photo.name)) })));
+    for (const old of chosen.querySelectorAll("img, video")) URL.revokeObjectURL(old.src);
+    chosen.replaceChildren(...photos.map((photo, n) => {
+      const properties = { src: URL.createObjectURL(photo), onerror: (event) => event.target.replaceWith(el("span", { className: "hint" }, photo.name)) };
+      return moves(photo) ? el("video", { ...properties, muted: true, playsInline: true, "aria-label": photo.name }) : el("img", { ...properties, alt: `photo ${n + 1}` });
+    }));
     if (photos.length) chosen.append(el("button", { type: "button", onclick: () => { photos = []; input.value = ""; chosen.replaceChildren(); } }, "Remove"));
     if (photos.length) changed.dispatchEvent(new Event("change"));
   }
@@ -266,6 +269,8 @@ function picker({ several = false, text = "Your photo" } = {}) {
 
   return { box, changed, photos: () => photos };
 }
+
+const moves = (file) => Boolean(file?.type?.startsWith("video/"));
 
 // Browsers do not show all that the server reads, such as HEIC.
 function shows(photo) {
@@ -337,14 +342,15 @@ function facesPanel() {
 function sharpenPanel() {
   const able = models(can("upscale"));
   if (!able.length) return null;
-  const pick = picker();
+  const pick = picker({ video: true });
   const made = panel({
     title: "Enlarge my photo",
-    hint: "Enlarges the photo. Details that it does not contain are invented.",
+    hint: `Enlarges the photo, or a video of up to ${offers.limits.seconds} seconds. Details that it does not contain are invented.`,
     controls: [...chooser(able), pick.box, tick("Downscale it first, to compare with the original", "simulate")],
     button: "Enlarge",
     async work(words) {
       const [photo] = needed(pick);
+      if (moves(photo)) delete words.simulate;
       const answer = await ask("upscale", words, [photo]);
       const [file] = answer.files.made;
       const shown = [figure(file)];
@@ -357,7 +363,7 @@ function sharpenPanel() {
 
 function translatePanel(able) {
   const [name, title, hint] = able[0].words;
-  const pick = picker();
+  const pick = picker({ video: true });
   const pad = able[0].lines ? drawingPad(able[0]) : null;
   const controls = [...chooser(able), pick.box, tick("The whole image is one face", "whole")];
   const made = panel({
@@ -369,7 +375,7 @@ function translatePanel(able) {
       }
       const answer = await ask("translate", words, needed(pick));
       const shown = [...answer.files.made, ...(answer.files.steps ?? [])].map((file) => figure(file));
-      if (pad) await pad.load(answer.files.lines[0].url);
+      if (pad && answer.files.lines) await pad.load(answer.files.lines[0].url);
       return { text: answer.says, shown, few: true };
     },
     live: Boolean(pad),
@@ -463,7 +469,7 @@ function drawingPad({ width, height }) {
 function editPanel() {
   const able = models((model) => model.can.includes("edit") && model.attributes.length);
   if (!able.length) return null;
-  const pick = picker({ text: "A photo; without one, the random face of the seed" });
+  const pick = picker({ video: true, text: "A photo or video; without one, the random face of the seed" });
   const common = ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair", "Wearing_Hat", "No_Beard", "Bangs"];
   const sliders = el("fieldset");
   let crop = null; // the cropped face of the photo, so that the sliders respond quickly
@@ -479,19 +485,24 @@ function editPanel() {
       const shown = [];
       let answer;
       if (pick.photos().length) {
-        if (!crop && words.whole) crop = pick.photos()[0];
+        if (!crop && words.whole && !moves(pick.photos()[0])) crop = pick.photos()[0];
         if (!crop) crop = (await ask("faces", { run: words.run }, pick.photos())).files.faces[0].blob;
         answer = await ask("edit", { ...base, whole: "1" }, [crop]);
         const inPhoto = el("button", { type: "button", onclick: async (event) => {
-          event.target.disabled = true;
+          const button = event.target, label = button.textContent;
+          button.disabled = true;
+          button.textContent = "Working …";
           try {
-            const whole = await ask("edit", base, pick.photos());
-            event.target.closest(".pictures").append(figure(whole.files.made[0]));
+            const whole = await ask("edit", words.whole ? { ...base, whole: "1" } : base, pick.photos());
+            button.closest(".pictures").append(figure(whole.files.made[0]));
+          } catch (error) {
+            button.after(el("p", { className: "says problem", role: "status" }, error.message));
           } finally {
-            event.target.disabled = false;
+            button.disabled = false;
+            button.textContent = label;
           }
-        } }, "Paste into the photo");
-        shown.push(figure(answer.files.made[0], { actions: words.whole ? [] : [inPhoto] }));
+        } }, moves(pick.photos()[0]) ? "Make the video" : "Paste into the photo");
+        shown.push(figure(answer.files.made[0], { actions: words.whole && !moves(pick.photos()[0]) ? [] : [inPhoto] }));
         if (answer.files.steps) shown.push(figure(answer.files.steps[0]));
       } else {
         const drawn = { ...base, seed: words.seed };
