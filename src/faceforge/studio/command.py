@@ -160,7 +160,7 @@ def edit(
     strengths = edits.parse_strengths(words)
     model = asked.open("edit")
     filmed = _is_video(photo, preview, **{"--show faces": show == "faces"})
-    target = _video_target if filmed else _photo_target
+    target = partial(_video_target, preview=preview) if filmed else _photo_target
     target(asked, model, photo, "edited")  # fails before anything is learned
     space = edits.teach(model, *taught) if taught else model.space
     if not strengths:

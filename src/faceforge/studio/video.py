@@ -160,7 +160,7 @@ class Track:
     @property
     def last(self) -> int:
         """Where it was seen last."""
-        return max(self.places)
+        return next(reversed(self.places))
 
     def at(self, number: int, around: range, size: tuple[int, int]) -> Spot | None:
         """Its place in a frame: on the line that fits the places ``around``, near ones more; None outside of its life,
