@@ -66,8 +66,9 @@ def _axes(low: float, high: float, end: float, at: Any, log: bool) -> list[str]:
         parts.append(f'<text x="{LEFT - 8}" y="{float(y) + 4:.1f}" text-anchor="end">{told}</text>')
     whole = "{:,.0f}".format if end > 10 else "{:g}".format
     for tick in ticks(0, end, 6):
-        x, y = at(tick, low).split(",")
-        parts.append(f'<text x="{x}" y="{float(y) + 18:.1f}" text-anchor="middle">{whole(tick)}</text>')
+        x, y = map(float, at(tick, low).split(","))
+        inside = min(x, WIDTH - 3.5 * len(whole(tick)))  # half of its letters
+        parts.append(f'<text x="{inside:.1f}" y="{y + 18:.1f}" text-anchor="middle">{whole(tick)}</text>')
     return [*parts, f'<text x="{WIDTH - 20}" y="{TOP - 10}" text-anchor="end">against images seen</text>']
 
 
