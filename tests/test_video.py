@@ -168,11 +168,14 @@ def test_a_preview_shows_frames_before_and_after(place, tmp_path, capsys):
     assert shown.shape == (2 * 100, 4 * 80, 3)
     near = list(video.open_video(source).frames())[12:14]  # at 5/8 of two seconds
     assert min(np.abs(shown[:100, 160:240].astype(int) - frame).mean() for frame in near) < 2
-    assert "4 frames, before and after" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "4 frames, before and after" in said
+    assert f"To make the video:  faceforge translate {place / 'colour'} {source}" in said
     name = open_model(place / "latent").space.names[0]
     how = "orthogonalised", False, "photo", None
     command.edit(asked(place, "latent", tmp_path / "d.png"), source, [f"{name}=2"], *how, preview=True)
     assert Image.open(tmp_path / "d.png").size == (4 * 80, 2 * 100)
+    assert f"faceforge edit {place / 'latent'} {source} {name}=2\n" in capsys.readouterr().out
     command.upscale(asked(place, "sr", tmp_path / "c.png"), source, False, preview=True)
     assert Image.open(tmp_path / "c.png").size == (4 * 160, 2 * 200)
 

@@ -299,6 +299,8 @@ def _video(
         shown = videos.preview(video, lambda pixels: next(videos.changed([pixels], video.rate, change, find, alone)))
         output.save_png(shown, path, how)
         _say(f"{videos.PREVIEWED} frames, before and after", path)
+        changes = [f"{attribute}={strength:g}" for attribute, strength in how.settings.get("strengths", {}).items()]
+        _then("make the video", how.command, asked.run, file, *changes)
         return
     with Bar(video.count) as progress:
         made = videos.changed(progress.over(video.frames()), video.rate, change, find, alone)
