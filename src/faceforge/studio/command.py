@@ -33,8 +33,7 @@ from faceforge.studio.panel import Result
 from faceforge.types import Json
 
 Show = Literal["photo", "faces"]
-Places = Sequence[photos.Spot] | None  # of the faces; None: they are looked for
-Work = Callable[[Model, np.ndarray, Places], Result]
+Work = Callable[[Model, np.ndarray, photos.Places], Result]
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,10 @@ def upscale(asked: Request, photo: Path, simulate: bool, self_ensemble: bool = F
     recipe = partial(recipes.upscale, model, simulate)
     if _is_video(photo, preview, **{"--simulate": simulate}):
         looks = not model.takes_any_size
-        _video(asked, model, photo, "upscaled", recipe, enlargements.upscale, preview, looks, enlargements.upscale)
+        _video(asked, model, photo, "upscaled", recipe, enlargements.upscale, preview, looks, everywhere=True)
         return
 
-    def work(model: Model, pixels: np.ndarray, known: Places) -> Result:
+    def work(model: Model, pixels: np.ndarray, known: photos.Places) -> Result:
         return enlargements.simulate(model, pixels) if simulate else enlargements.upscale(model, pixels, known)
 
     results = _photos(asked, model, photo, "simulated" if simulate else "upscaled", recipe, "photo", work)
@@ -131,7 +130,7 @@ def translate(
     translations.check_hints(model, dabs)
     recipe = partial(recipes.from_lines, model) if lines else partial(recipes.translate, model, whole, strength, hints)
 
-    def work(model: Model, pixels: np.ndarray, known: Places) -> Result:
+    def work(model: Model, pixels: np.ndarray, known: photos.Places) -> Result:
         if lines:
             return Result(translations.from_lines(model, pixels), [])
         return translations.translate(model, pixels, whole, strength, dabs, known)
@@ -168,7 +167,7 @@ def edit(
         raise BadInput(f"no attribute to change, must be for example Smiling=1.5; {asked.run} knows {known}")
     recipe = partial(recipes.edit, model, strengths, kind, whole, taught)
 
-    def work(model: Model, pixels: np.ndarray, known: Places) -> Result:
+    def work(model: Model, pixels: np.ndarray, known: photos.Places) -> Result:
         return edits.edit(model, pixels, strengths, kind, whole, space, known)
 
     if filmed:
@@ -282,29 +281,28 @@ def _video(
     work: Work,
     preview: bool,
     looks: bool,
-    without: Work | None = None,
+    everywhere: bool = False,
 ) -> None:
-    """A video of what ``work`` makes of each frame, or a picture of some. ``looks``: for faces; ``without``: any."""
+    """A video of what ``work`` makes of each frame, or a picture of some. ``looks``: for faces."""
     path, video = _video_target(asked, model, file, name, preview), videos.open_video(file)
     find = partial(photos.find_faces, model=model) if looks else None
 
-    def change(pixels: np.ndarray, known: Places) -> np.ndarray:
+    def change(pixels: np.ndarray, known: photos.Places) -> np.ndarray:
         return work(model, pixels, known).photo
 
-    def alone(pixels: np.ndarray) -> np.ndarray:
-        return without(model, pixels, ()).photo if without else pixels
+    def made(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return videos.changed(frames, video.rate, change, find, everywhere)
 
     how = recipe(video=file.name)
     if preview:
-        shown = videos.preview(video, lambda pixels: next(videos.changed([pixels], video.rate, change, find, alone)))
+        shown = videos.preview(video, lambda pixels: next(made([pixels])))
         output.save_png(shown, path, how)
         _say(f"{videos.PREVIEWED} frames, before and after", path)
         changes = [f"{attribute}={strength:g}" for attribute, strength in how.settings.get("strengths", {}).items()]
         _then("make the video", how.command, asked.run, file, *changes)
         return
     with Bar(video.count) as progress:
-        made = videos.changed(progress.over(video.frames()), video.rate, change, find, alone)
-        output.save_video(made, path, video.rate, how, video.heard)
+        output.save_video(made(progress.over(video.frames())), path, video.rate, how, video.heard)
     silent = video.sound and path.suffix.lower() == ".gif"
     _say(f"{video.seconds:.1f} s of video{', without its sound, which a .gif cannot have' * bool(silent)}", path)
     _then_browser(asked)

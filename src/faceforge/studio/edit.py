@@ -42,7 +42,7 @@ def edit(
     kind: Kind = "orthogonalised",
     whole: bool = False,
     space: LatentSpace | None = None,
-    known: Sequence[photos.Spot] | None = None,
+    known: photos.Places = None,
 ) -> Result:
     """A photo, uint8 (H, W, 3), with edited faces; strength 1.0 is the step from the mean face without the attribute
     to the mean face with it.

@@ -141,9 +141,8 @@ def write_mp4(
     """Write uint8 RGB frames (H, W, 3) into a file that may be open elsewhere, as H.264 with the recipe."""
     import imageio_ffmpeg
 
-    rate, heard = str(Fraction(fps).limit_denominator(1001)), {}
-    if sound:
-        heard = {"audio_path": str(sound.path), "audio_codec": sound.codec}
+    rate = str(Fraction(fps).limit_denominator(1001))
+    heard = {"audio_path": str(sound.path), "audio_codec": sound.codec} if sound else {}
     writer = None
     for frame in map(_even, frames):
         if writer is None:

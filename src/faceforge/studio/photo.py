@@ -97,6 +97,9 @@ class Spot:
     quarter: int
 
 
+Places = Sequence[Spot] | None  # of the faces in a photo; None: they are looked for
+
+
 @lru_cache(maxsize=1)
 def finder() -> Detector:
     """The face detector: YuNet if its weights are available, otherwise the published Haar cascade."""
@@ -205,7 +208,7 @@ def faces_of(pixels: np.ndarray, model: Model) -> list[Spot]:
 
 
 def crops_of(
-    pixels: np.ndarray, model: Model, whole: bool, known: Sequence[Spot] | None = None
+    pixels: np.ndarray, model: Model, whole: bool, known: Places = None
 ) -> tuple[Sequence[Spot], list[np.ndarray]]:
     """The faces of a photo, and where they lie; the ``whole`` photo as one face, which lies nowhere.
 

@@ -24,7 +24,7 @@ def translate(
     whole: bool = False,
     strength: float = 1.0,
     hints: Sequence[Hint] = (),
-    known: Sequence[photos.Spot] | None = None,
+    known: photos.Places = None,
 ) -> Result:
     """A photo, uint8 (H, W, 3), with its faces translated and pasted back; ``whole``: the image itself is one face.
 

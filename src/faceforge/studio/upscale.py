@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,14 +15,14 @@ from faceforge.metrics.pairs import psnr
 from faceforge.studio import photo as photos
 from faceforge.studio.model import MULTIPLE, Model
 from faceforge.studio.panel import Result, make_panel
-from faceforge.studio.photo import Spot
+from faceforge.studio.photo import Places, Spot
 
 TILE, MARGIN = 160, 16  # pixels of the network input: side of a tile, and its overlap on each side
 LEAST = 8  # pixels a side that must remain after downscaling
 LARGEST = 12_000_000  # pixels of a result; a 4K screen has 8.3 million
 
 
-def upscale(model: Model, pixels: np.ndarray, known: Sequence[Spot] | None = None) -> Result:
+def upscale(model: Model, pixels: np.ndarray, known: Places = None) -> Result:
     """A photo, uint8 (H, W, 3), enlarged by ``task.factor``.
 
     A network that accepts any size enlarges the whole photo, in tiles. A network of fixed size enlarges the faces, and

@@ -22,7 +22,7 @@ from PIL import Image
 from faceforge.cut import frame as framing
 from faceforge.errors import BadInput
 from faceforge.studio.output import Sound
-from faceforge.studio.photo import Frame, Spot
+from faceforge.studio.photo import Frame, Places, Spot
 from faceforge.types import Json
 
 ENDINGS = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".gif"}
@@ -36,7 +36,7 @@ PREVIEWED = 4  # frames
 ALONE = ["-protocol_whitelist", "file,pipe"]  # a video opens no address
 
 Find = Callable[[np.ndarray], list[Spot]]
-Change = Callable[[np.ndarray, Sequence[Spot] | None], np.ndarray]  # None: the frame as a whole
+Change = Callable[[np.ndarray, Places], np.ndarray]
 
 
 def is_video(path: Path) -> bool:
@@ -245,25 +245,19 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
 # ------------------------------------------------------------------------------------------------------------- changing
 
 
-def as_it_is(pixels: np.ndarray) -> np.ndarray:
-    """The same frame."""
-    return pixels
-
-
 def changed(
-    frames: Iterable[np.ndarray],
-    rate: Fraction,
-    change: Change,
-    find: Find | None,
-    without: Callable[[np.ndarray], np.ndarray] = as_it_is,
+    frames: Iterable[np.ndarray], rate: Fraction, change: Change, find: Find | None, everywhere: bool = False
 ) -> Iterator[np.ndarray]:
-    """Each frame with its faces changed, and what is made of frames ``without`` a face; ``find`` None: whole frames."""
+    """Each frame with its faces changed, and those without a face where ``everywhere``.
+
+    ``find`` None: faces are not looked for here, and ``change`` gets the frame alone.
+    """
     if find is None:
         for pixels in frames:
             yield change(pixels, None)
         return
     for pixels, spots in steadied(frames, find, max(1, round(REACH * float(rate)))):
-        yield change(pixels, spots) if spots else without(pixels)
+        yield change(pixels, spots) if spots or everywhere else pixels
 
 
 def preview(video: Video, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

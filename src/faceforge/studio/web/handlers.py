@@ -32,7 +32,6 @@ from faceforge.studio.photo import NoFace
 from faceforge.types import Json
 
 T = TypeVar("T", bound=str)
-Places = Sequence[photos.Spot] | None  # of the faces in a frame
 SEEDS = 2**53 - 1  # the largest integer that JavaScript represents exactly
 MOST_FACES = 36  # per request
 MOST_SECONDS = 12.0  # of video
@@ -173,12 +172,8 @@ def _drawn(model: Model, ask: Ask) -> Json:
 def upscale(model: Model, ask: Ask) -> Answer:
     """An enlarged photo; with ``simulate``, a comparison of four images."""
     if ask.is_video and not ask.flag("simulate"):
-
-        def enlarged(pixels: np.ndarray, known: Places = ()) -> np.ndarray:
-            return enlargements.upscale(model, pixels, known).photo
-
         recipe, looks = recipes.upscale(model, False), not model.takes_any_size
-        return _clip(model, ask, enlarged, recipe, looks, enlarged)
+        return _clip(model, ask, partial(enlargements.upscale, model), recipe, looks, everywhere=True)
     if ask.flag("simulate"):
         result = enlargements.simulate(model, ask.photo())
         restored, bicubic = result.scores["restored"], result.scores["bicubic"]
@@ -195,11 +190,7 @@ def translate(model: Model, ask: Ask) -> Answer:
     whole = ask.flag("whole")
     recipe = recipes.translate(model, whole)
     if ask.is_video:
-
-        def translated(pixels: np.ndarray, known: Places) -> np.ndarray:
-            return translations.translate(model, pixels, whole, known=known).photo
-
-        return _clip(model, ask, translated, recipe, not whole)
+        return _clip(model, ask, partial(translations.translate, model, whole=whole), recipe, not whole)
     result = translations.translate(model, ask.photo(), whole)
     answer = _photo(result, f"{_faces(result)}; what was added is a guess.", recipe)
     if not translations.takes_lines(model):
@@ -216,11 +207,11 @@ def draw(model: Model, ask: Ask) -> Answer:
 
 def faces(model: Model, ask: Ask) -> Answer:
     """The faces of a photo, cropped for the model; not synthetic, so without a recipe."""
-    crops: list[np.ndarray] = []
-    for pixels in ask.stills():
-        crops = crops or [photos.cut(pixels, spot, model.size) for spot in photos.find_faces(pixels, model, MOST_FACES)]
-    if not crops:
+    found = ((pixels, photos.find_faces(pixels, model, MOST_FACES)) for pixels in ask.stills())
+    pixels, spots = next((each for each in found if each[1]), (None, []))
+    if pixels is None:
         raise NoFace(NO_FACE)
+    crops = [photos.cut(pixels, spot, model.size) for spot in spots]
     files = [File(f"face-{n}.png", "image/png", to_png(crop, None)) for n, crop in enumerate(crops)]
     return Answer(f"{len(files)} face{'s' * (len(files) != 1)} found.", {"faces": files})
 
@@ -236,11 +227,8 @@ def edit(model: Model, ask: Ask) -> Answer:
         whole = ask.flag("whole")
         recipe = recipes.edit(model, strengths, kind, whole)
         if ask.is_video:
-
-            def edited(pixels: np.ndarray, known: Places) -> np.ndarray:
-                return edits.edit(model, pixels, strengths, kind, whole, known=known).photo
-
-            return _clip(model, ask, edited, recipe, not whole)
+            work = partial(edits.edit, model, strengths=strengths, kind=kind, whole=whole)
+            return _clip(model, ask, work, recipe, not whole)
         result = edits.edit(model, ask.photo(), strengths, kind, whole)
         return _photo(result, f"{_faces(result)} changed.", recipe)
     drawn = _drawn(model, ask)
@@ -279,17 +267,22 @@ def _opened(path: Path) -> videos.Video:
 def _clip(
     model: Model,
     ask: Ask,
-    change: videos.Change,
+    work: Callable[..., Result],
     recipe: Recipe,
     looks: bool,
-    without: Callable[[np.ndarray], np.ndarray] = videos.as_it_is,
+    everywhere: bool = False,
 ) -> Answer:
-    """The video with its frames changed. It lies in memory only, as photos do."""
+    """The video of what ``work(pixels, known=places)`` makes of its frames. It lies in memory only, as photos do."""
     find = partial(photos.find_faces, model=model) if looks else None
+
+    def change(pixels: np.ndarray, known: photos.Places) -> np.ndarray:
+        return work(pixels, known=known).photo
+
     with videos.in_memory(ask.uploads[0]) as source, videos.in_memory() as target:
         video = _opened(source)
         frames = islice(video.frames(), ceil((MOST_SECONDS + 1) * video.rate))  # whatever its head says
-        write_mp4(videos.changed(frames, video.rate, change, find, without), target, video.rate, recipe, video.heard)
+        made = videos.changed(frames, video.rate, change, find, everywhere)
+        write_mp4(made, target, video.rate, recipe, video.heard)
         data = target.read_bytes()
     sound = "with its sound" if video.sound else "which has no sound"
     says = f"{video.seconds:.1f} seconds of video, {sound}; what was added is a guess."
