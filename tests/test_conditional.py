@@ -257,7 +257,7 @@ def test_the_command_writes_what_was_chosen(place, model, tmp_path, capsys):
     [
         ("told", "Smiling=2", "Smiling=2: must be from 0 (without) to 1 (with)"),
         ("told", "Smiling=nan", "Smiling=nan: must be NAME=NUMBER"),
-        ("told", "Bald=1", "was told Smiling, Eyeglasses; must be one of them"),
+        ("told", "Bald=1", "knows Smiling, Eyeglasses; must be one of them"),
         ("plain", "Smiling=1", "takes no attributes; must be a run of a GAN trained with model.conditional=[...]"),
         ("latent", "Smiling=1", "takes no attributes"),
     ],
@@ -291,7 +291,7 @@ def test_one_face_along_an_attribute(model):
     assert way == {"attribute": "Smiling", "from_to": (0.0, 1.0)}
     for frame, face in zip((frames[0], frames[4]), right, strict=True):
         assert np.array_equal(frame, next(iter(animation.to_pictures(face))))
-    with pytest.raises(BadInput, match="was told Smiling, Eyeglasses"):
+    with pytest.raises(BadInput, match="knows Smiling, Eyeglasses"):
         animation.one_face(model, "Bald", (0.0, 1.0), 8)
 
 
@@ -302,7 +302,7 @@ def test_the_page_offers_and_takes_what_faces_can_be_told(model):
     for file, face in zip(made.files["made"], animation.to_pictures(faces), strict=True):
         assert np.array_equal(decode(file.data), face)
         assert json.loads(file.recipe)["attributes"] == {"Smiling": 1.0, "Eyeglasses": 0.0}
-    with pytest.raises(BadInput, match="was told"):
+    with pytest.raises(BadInput, match="knows Smiling"):
         handlers.answer("generate", model, handlers.Ask({"attributes": "Bald=1"}))
 
 

@@ -52,6 +52,19 @@ def metrics(run: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (np.array(pairs)[:, 0], np.array(pairs)[:, 1]) for name, pairs in found.items() if pairs}
 
 
+def directions(run: str | Path, **options: int) -> Image.Image:
+    """What each direction of a GAN does, as `faceforge directions` found them; a first time, found with ``options``:
+    steps, count and seed. Raises BadInput.
+    """
+    from faceforge.schemes.directions import NAME
+    from faceforge.studio import directions as found
+
+    folder = Path(run)
+    if not (folder / NAME).exists():
+        print("\n".join(found.make(found.Options(folder, **options)).said))
+    return Image.open(folder / found.PICTURE)
+
+
 class Compared:
     """A comparison: a notebook shows its page, ``print`` its tables and verdict."""
 

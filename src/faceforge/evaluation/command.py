@@ -21,7 +21,10 @@ from faceforge.evaluation.generated import row_count
 from faceforge.io.record import Record
 from faceforge.metrics.features import Extractor
 from faceforge.report import write_report
+from faceforge.schemes import directions
+from faceforge.schemes.abilities import Samples
 from faceforge.schemes.base import Scheme
+from faceforge.schemes.inversion import GanCodes
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.types import Json
 
@@ -86,7 +89,7 @@ def evaluate(asked: Options) -> None:
     scored = _other(asked, named, node, trained) if named else _own(asked, trained)
     if shown and named and named.root:
         _require_same_set(own, scored, asked.overwrite)
-    said, part = _score(asked, module, scored, features)
+    said, part = _score(asked, module, scored, features, folder, digest)
     hashed = kept.write(beside, {kind: (of.names, of.groups) for kind, of in part.faces.items()}, part.kept)
     result = {**opened.about_run(folder, path, digest, module), **said, "kept": hashed, **opened.stamp()}
     write_atomic(out, json.dumps(result, indent=1) + "\n")
@@ -138,11 +141,24 @@ def _extractors(asked: Options, module: Scheme) -> list[Extractor]:
     return extractors.build(asked.features, devices.best(), own, asked.trusted)
 
 
-def _score(asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor]) -> tuple[Json, faces.Part]:
+def _editable(module: Scheme, data: FaceData, folder: Path, digest: str) -> Scheme:
+    """The module, or a GAN with the encoder that `faceforge directions` made for it."""
+    file = folder / directions.NAME
+    if not isinstance(module, Samples) or not file.exists():
+        return module
+    found = directions.Directions.load(file, (data.height, data.width), data.channels, digest)
+    return GanCodes(module, found.encoder).to(devices.best())
+
+
+def _score(
+    asked: Options, module: Scheme, scored: Scored, features: Sequence[Extractor], folder: Path, digest: str
+) -> tuple[Json, faces.Part]:
     """What evaluation.json says of the faces and scores, and all that was scored."""
     judged = scored.judged if asked.count is None else scored.judged.some(asked.count, asked.seed)
     data = judged.data
-    board = scoreboard.checked(module, data, judged.split, asked.edits, asked.seed) if asked.edits is not None else None
+    board = None
+    if asked.edits is not None:
+        board = scoreboard.checked(_editable(module, data, folder, digest), data, judged.split, asked.edits, asked.seed)
     part, edits = _part(asked, module, judged, scored.others, features, board)
     about = {**opened.about_data(data, judged), **scored.about}
     said = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceforge import counter_rng
+from faceforge.data.datamodule import FaceData
+from faceforge.evaluation.baselines import VALUES
 
 WIDTHS = (16, 32, 64, 96)
 PASSES, BATCH, RATE = 12, 64, 3e-3
 AT_ONCE = 256  # images judged at a time
+MOST = 8000  # faces that teach
 PROTOCOL = {
     "network": f"{len(WIDTHS)} convolutions of {', '.join(map(str, WIDTHS))} channels, one output for each attribute",
     "training": f"{PASSES} passes in batches of {BATCH}, AdamW, one cycle up to {RATE:g}, mirrored at random",
@@ -35,10 +38,14 @@ class Predictor:
     columns: tuple[int, ...]
     device: torch.device = CPU
 
-    @torch.no_grad()
     def __call__(self, images: Tensor) -> NDArray[np.bool_]:
         """(N, A): whether each image has each attribute."""
-        seen = [self.network(part.to(self.device)).cpu() > 0 for part in images.split(AT_ONCE)]
+        return self.logits(images) > 0
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> NDArray[np.float32]:
+        """(N, A): how surely each image has each attribute; 0 where that is open."""
+        seen = [self.network(part.to(self.device)).cpu() for part in images.split(AT_ONCE)]
         return torch.cat(seen)[:, list(self.columns)].numpy()
 
     def only(self, names: Sequence[str]) -> Predictor:
@@ -74,6 +81,28 @@ def fit(
         network = build(images.shape[1], len(names)).to(device)
         _train(network, images, torch.from_numpy(np.asarray(labels, np.float32)), seed, say)
     return Predictor(names, network.eval().requires_grad_(False), tuple(range(len(names))), device)
+
+
+def of_faces(
+    data: FaceData,
+    labels: Mapping[str, NDArray[np.floating]],
+    rows: NDArray[np.integer],
+    held_out: NDArray[np.integer],
+    seed: int,
+    device: torch.device,
+    say: Say = lambda text: None,
+) -> tuple[Predictor, dict[str, float]]:
+    """A predictor taught by some rows of the packed cache, and its balanced accuracy for each attribute on others.
+
+    ``labels`` (faces,) of each attribute are 0, 1 and nan where unknown. Of more than ``MOST`` rows, or than fit into
+    memory, it is taught by a keyed subset.
+    """
+    most = min(MOST, VALUES // data.pictures(rows[:1]).numel(), len(rows))
+    chosen = rows[np.sort(counter_rng.permutation(seed, "predictors/taught", 0, len(rows))[:most])]
+    columns = np.stack(list(labels.values()), axis=1)
+    predictor = fit(tuple(labels), data.pictures(chosen), columns[chosen], seed, device, say)
+    seen, real = predictor(data.pictures(held_out)), columns[held_out]
+    return predictor, {name: balanced_accuracy(seen[:, n], real[:, n]) for n, name in enumerate(labels)}
 
 
 def _train(network: nn.Module, images: Tensor, labels: Tensor, seed: int, say: Say) -> None:

@@ -9,17 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.evaluation import predictors
-from faceforge.evaluation.baselines import VALUES
 from faceforge.evaluation.judged import Part, Tick, about
-from faceforge.evaluation.predictors import Predictor, balanced_accuracy
+from faceforge.evaluation.predictors import Predictor
 from faceforge.schemes.abilities import Samples
 from faceforge.types import Json
 
 FACES = 200  # generated with an attribute, and as many without it
-TAUGHT = 8000  # training faces, at most, that the predictor learns from
 TRUSTED = 0.8  # balanced accuracy on real faces below which a predictor judges nothing
 AT_ONCE = 64
 REAL = "real faces"
@@ -71,14 +68,11 @@ def score_told(module: Samples, data: FaceData, seed: int, tick: Tick) -> Part:
 def _predictor(module: Samples, data: FaceData, seed: int) -> tuple[Predictor, list[float]]:
     """A predictor of the labels, and its balanced accuracy for each on other faces."""
     assert data.attributes is not None
-    columns = [data.attributes[0].index(name) for name in module.labels]
-    labels = data.attributes[1][:, columns]
-    train, held_out = data.rows["train"], data.rows["test"] if data.counts["test"] else data.rows["val"]
-    most = min(TAUGHT, VALUES // data.pictures(train[:1]).numel(), len(train))
-    rows = train[np.sort(counter_rng.permutation(seed, "told/teachers", 0, len(train))[:most])]
-    predictor = predictors.fit(tuple(module.labels), data.pictures(rows), labels[rows], seed, module.device)
-    seen, real = predictor(data.pictures(held_out)), labels[held_out]
-    return predictor, [balanced_accuracy(seen[:, n], real[:, n]) for n in range(len(columns))]
+    names, values = data.attributes
+    labels = {name: values[:, list(names).index(name)] for name in module.labels}
+    held_out = data.rows["test"] if data.counts["test"] else data.rows["val"]
+    predictor, found = predictors.of_faces(data, labels, data.rows["train"], held_out, seed, module.device)
+    return predictor, [found[name] for name in module.labels]
 
 
 def _share(module: Samples, predictor: Predictor, n: int, value: int, seed: int, tick: Tick) -> float:

@@ -22,6 +22,7 @@ from faceforge.schedules import Amount
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.base import BATCH_NORM, Best, Example, Optimizer, Say, optimizer_of
 from faceforge.schemes.early_stopping import Stop
+from faceforge.schemes.inversion import nearer
 from faceforge.schemes.latent_space import SPACE, LatentSpace
 from faceforge.schemes.reconstruction import ReconstructionModule
 from faceforge.schemes.running_means import RunningMeans
@@ -275,27 +276,11 @@ class LatentModule(ReconstructionModule, Encodes):
         with self.evaluating(self.average) as network:
             return self._decoded(network, z, SIGNED).float().clamp(-1, 1)
 
-    def invert(self, images: Tensor, steps: int, rate: float = 0.05, pull: float = 1e-3) -> Tensor:
-        """Codes (N, Z) that decode closer to images (N, C, H, W) in [-1, 1] than the encoder's own do.
-
-        Starting there, ``steps`` of Adam on the squared error of pixels in [0, 1] plus ``pull`` times the squared
-        distance from the encoder's code, in standard deviations of these codes: without it codes leave the region of
-        faces (Zhu et al. 2020, arXiv 2004.00049). Codes with a range stay in it. Faces are optimised independently.
-        """
-        first = self.encode(images)
-        scale = first.std().clamp(min=1e-3)
-        with torch.enable_grad(), self.evaluating(self.average) as network:
-            z = first.clone().requires_grad_(True)
-            optimizer = torch.optim.Adam([z], lr=rate * float(scale))
-            for _ in range(steps):
-                error = (self._decoded(network, z, UNIT) - (images + 1) / 2).square().flatten(1).mean(1)
-                away = ((z - first) / scale).square().mean(1)
-                optimizer.zero_grad()
-                (error + pull * away).sum().backward()
-                optimizer.step()
-                if self.code_range:
-                    z.data.clamp_(*self.code_range)
-        return z.detach()
+    def invert(self, images: Tensor, steps: int) -> Tensor:
+        """As Encodes.invert, by ``inversion.nearer``."""
+        with self.evaluating(self.average) as network:
+            decode = partial(self._decoded, network, span=UNIT)
+            return nearer(images, self.encode(images), decode, steps, self.code_range)
 
     def validate(self, data: FaceData) -> dict[str, float]:
         """As PairedScheme.validate, plus the number of active units."""

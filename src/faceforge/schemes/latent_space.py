@@ -370,6 +370,12 @@ class LatentSpace:
         return names if isinstance(names, list) else []
 
     @property
+    def principal(self) -> list[str]:
+        """The last of the names, which no label gave: every kind of them is the same direction."""
+        names = self.made.get("principal")  # of GANs only
+        return names if isinstance(names, list) else []
+
+    @property
     def left_out(self) -> str | None:
         """A sentence naming the attributes without a logistic direction; None if all have one."""
         names = self.without_logistic
@@ -416,7 +422,9 @@ class LatentSpace:
         if kind not in get_args(Kind):
             raise BadInput(f"direction={kind}: must be one of {', '.join(get_args(Kind))}")
         found = self.normals if kind == "logistic" else self.differences
-        found = orthogonalised(found, self.normals) if kind == "orthogonalised" else found
+        if kind == "orthogonalised":
+            apart = len(self.names) - len(self.principal)
+            found = np.concatenate([orthogonalised(found[:apart], self.normals[:apart]), found[apart:]])
         return {name: _tensor(row) for name, row in zip(self.names, found, strict=True)}
 
     def edit(self, z: Tensor, strengths: Mapping[str, float], kind: Kind = "orthogonalised") -> Tensor:
@@ -442,15 +450,27 @@ class LatentSpace:
         if min(len(having), len(lacking)) < FEWEST:
             found = f"{len(having)} faces with and {len(lacking)} without"
             raise BadInput(f"{name}: {found}; must be at least {FEWEST} of each")
-        kept = [n for n, other in enumerate(self.names) if other != name]
         sets = np.asarray(having, dtype=np.float64), np.asarray(lacking, dtype=np.float64)
-        names = (*(self.names[n] for n in kept), name)
-        differences = np.concatenate([self.differences[kept], mean_difference(*sets)[None]])
         (normal,), without = normals_of({name: sets}, say=lambda text: None)
-        normals = np.concatenate([self.normals[kept], normal[None]])
+        space = self._with({name: (mean_difference(*sets), normal)}, first=True)
         others = [other for other in self.without_logistic if other != name]
-        made = {**self.made, "without_logistic": [*others, *without]}
-        return replace(self, names=names, differences=_single(differences), normals=_single(normals), made=made)
+        return replace(space, made={**space.made, "without_logistic": [*others, *without]})
+
+    def with_principal(self, directions: Mapping[str, Array]) -> LatentSpace:
+        """This space with these directions (Z,) that no label gave, and no others of that kind."""
+        space = self._with({name: (row, row) for name, row in directions.items()}, first=False)
+        return replace(space, made={**space.made, "principal": list(directions)})
+
+    def _with(self, rows: Mapping[str, tuple[Array, Array]], first: bool) -> LatentSpace:
+        """With differences and normals of other names: ``first``, before the principal ones, or instead of them."""
+        gone = {*rows, *([] if first else self.principal)}
+        kept = [n for n, name in enumerate(self.names) if name not in gone]
+        at = sum(self.names[n] not in self.principal for n in kept) if first else len(kept)
+        order = [*(self.names[n] for n in kept[:at]), *rows, *(self.names[n] for n in kept[at:])]
+        found = {self.names[n]: (self.differences[n], self.normals[n]) for n in kept} | dict(rows)
+        shape = (len(order), len(self.mean))
+        differences, normals = (_single(np.reshape([found[name][n] for name in order], shape)) for n in (0, 1))
+        return replace(self, names=tuple(order), differences=differences, normals=normals)
 
     def pack(self) -> tuple[Json, dict[str, NDArray[np.float32]]]:
         """As plain data: metadata and arrays."""
@@ -521,6 +541,11 @@ def having_above(column: Array) -> float:
     """
     known = column[~np.isnan(column)]
     return 0.5 if set(np.unique(known)) <= {0.0, 1.0} else float(np.median(known))
+
+
+def binary(column: Array, chosen: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """Values (N,) as 0, 1, or nan if unknown; a median is that of the ``chosen`` rows."""
+    return np.where(np.isnan(column), np.nan, column > having_above(column[chosen])).astype(np.float32)
 
 
 def moved(z: Tensor, step: Tensor, code_range: Range) -> Tensor:

@@ -30,16 +30,11 @@ def walk(
     if stops < 2:
         raise BadInput(f"--faces {stops}: must be at least 2")
     z = model.codes(stops, seed, 0, truncation, density)
-    round_ = isinstance(model.module, Samples) and model.module.latent == "normal"
-    places, labels = np.arange(frames) * stops / frames, len(model.labels)
+    places = np.arange(frames) * stops / frames
 
     def at(place: float) -> Tensor:
         first = int(place) % stops
-        here, there, share = z[first], z[(first + 1) % stops], _eased(place - int(place))
-        if not labels:
-            return between(here, there, share, round_)
-        noise = between(here[:-labels], there[:-labels], share, round_)
-        return torch.cat([noise, between(here[-labels:], there[-labels:], share, False)])
+        return _between(model, z[first], z[(first + 1) % stops], _eased(place - int(place)))
 
     return _frames(model, (at(place) for place in places))
 
@@ -56,12 +51,12 @@ def one_face(
 ) -> tuple[Iterator[np.ndarray], Json]:
     """``frames`` of the first face of a seed along an attribute, and the settings for its recipe.
 
-    A conditional GAN is told the attribute, from 0 to 1 within the ``span``.
+    A conditional GAN is told the attribute, from 0 to 1 within the ``span``, if it knows it.
     """
-    if model.labels:
+    if name in model.labels or (model.labels and "edit" not in model.abilities):
         low, high = (min(max(end, 0.0), 1.0) for end in span)
         codes = (model.codes(1, seed, 0, truncation, density, {name: s})[0] for s in _to_and_fro(low, high, frames))
-        model.require_labels({name: low})
+        model.require_attributes({name: low})
         return _frames(model, codes), {"attribute": name, "from_to": (low, high)}
     model.require("edit")
     z = model.codes(1, seed, 0, truncation, density)
@@ -71,7 +66,7 @@ def one_face(
 def sweep(model: Model, z: Tensor, name: str, low: float, high: float, frames: int, kind: Kind) -> Iterator[np.ndarray]:
     """``frames`` of the face of code z (1, Z), from ``low`` to ``high`` of an attribute and back."""
     model.require("edit")
-    return _frames(model, (model.space.edit(z, {name: s}, kind)[0] for s in _to_and_fro(low, high, frames)))
+    return _frames(model, (model.edited(z, {name: s}, kind)[0] for s in _to_and_fro(low, high, frames)))
 
 
 def _to_and_fro(low: float, high: float, frames: int) -> list[float]:
@@ -83,7 +78,16 @@ def morph(model: Model, start: Tensor, end: Tensor, frames: int) -> Iterator[np.
     """``frames`` from the face of code ``start`` (1, Z) to that of ``end``, both included."""
     model.require("morph")
     shares = np.linspace(0, 1, frames).tolist()
-    return _frames(model, (between(start[0], end[0], _eased(share), False) for share in shares))
+    return _frames(model, (_between(model, start[0], end[0], _eased(share)) for share in shares))
+
+
+def _between(model: Model, a: Tensor, b: Tensor, share: float) -> Tensor:
+    """The interpolation of two codes of a model; the labels at the end of a conditional GAN's lie on a line."""
+    round_, labels = isinstance(model.module, Samples) and model.module.latent == "normal", len(model.labels)
+    if not labels:
+        return between(a, b, share, round_)
+    noise = between(a[:-labels], b[:-labels], share, round_)
+    return torch.cat([noise, between(a[-labels:], b[-labels:], share, False)])
 
 
 def between(a: Tensor, b: Tensor, share: float, round_: bool) -> Tensor:

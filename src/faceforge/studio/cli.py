@@ -56,7 +56,7 @@ def generate(
     run: Run,
     attributes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME=NUMBER", help="Of a conditional GAN: 1 with, 0 without; Smiling=1 Eyeglasses=0."),
+        typer.Argument(metavar="NAME=NUMBER", help="1 with, 0 without where a GAN is told; else as in edit."),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", help="Number of faces.")] = 64,
     seed: Seed = 0,
@@ -221,6 +221,25 @@ def invert(
     from faceforge.studio import command
 
     command.invert(command.Request(run, out, overwrite, tuple(trusted or ())), photo, steps, no_detect)
+
+
+@app.command(epilog="Example: faceforge directions runs/GAN")
+def directions(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of a GAN, with its data at hand.")],
+    steps: Annotated[int, typer.Option(help="Of the encoder's training, 64 faces each.")] = 1500,
+    count: Annotated[int, typer.Option("--count", "-n", help="Generated faces that give the directions.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Of the generated faces and of both trainings.")] = 0,
+    overwrite: Overwrite = False,
+    data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,
+    trusted: Trusted = None,
+) -> None:
+    """Find directions of a GAN, by attribute and by what differs most, and train an encoder of photos for it.
+
+    Then edit, invert, morph and walk --attribute work on the run, in the app too. Takes minutes.
+    """
+    from faceforge.studio import directions as found
+
+    found.run(found.Options(run, steps, count, seed, overwrite, data_root, tuple(trusted or ())))
 
 
 @app.command("app", epilog="Example: faceforge app runs/GAN runs/PIX2PIX --port 8000")

@@ -65,7 +65,7 @@ def generate(
         raise BadInput(f"--count {count}, --truncation {truncation}: must be at least 1 and at least 0")
     chosen = edits.parse_strengths(words)
     model = asked.open("generate")
-    model.require_labels(chosen)
+    model.require_attributes(chosen)
     target = asked.target(model, short_name("-".join(["faces", str(seed), *words]), ".png"))
     drawn = recipes.drawn(model, seed, truncation, density, chosen)
     parts = model.faces(count, seed, truncation, density, chosen)

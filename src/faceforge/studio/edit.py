@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from faceforge.errors import BadInput
-from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.latent_space import Kind, LatentSpace
 from faceforge.studio import photo as photos
 from faceforge.studio.model import Model
@@ -57,7 +56,7 @@ def edit(
     spots, crops = photos.crops_of(pixels, model, whole, known)
     images = photos.to_batch(crops, model)
     z = model.encode(images)
-    plain, changed = model.decode(z), model.decode(space.edit(z, strengths, kind))
+    plain, changed = model.decode(z), model.decode(model.edited(z, strengths, kind, space))
     change = where(model, space, strengths, kind) * (changed - plain)
     names = ("photo", "reconstruction", "edited")
     faces = captioned(names, map(to_pictures, (images, plain, changed)))
@@ -102,7 +101,7 @@ def invert(model: Model, pixels: np.ndarray, steps: int, whole: bool = False) ->
     model.require("invert")
     _, crops = photos.crops_of(pixels, model, whole)
     images = photos.to_batch(crops, model)
-    z = model.scheme(Encodes).invert(images.to(model.device), steps).cpu()
+    z = model.invert(images, steps)
     first, better = model.decode(model.encode(images)), model.decode(z)
     names = ("photo", "encoder", f"{steps} steps")
     faces = captioned(names, map(to_pictures, (images, first, better)))

@@ -104,10 +104,10 @@ def inputs(graph: Graph, count: int, seed: int) -> Tensor:
 
 def write_safetensors(model: Model, path: Path, licence: str | None = None) -> None:
     """Write one file that can be used like a run; ``licence`` is that of the training data, for its card."""
-    space = model.space if model.has_codes else None
+    carried = model.directions or (model.space if model.has_codes else None)
     card = make_card(model, {path.name: "weights, configuration and this card"}, licence)
     with _on_cpu(model):
-        exported.write(path, model.module, space, model.digest, model.name, card)
+        exported.write(path, model.module, carried, model.digest, model.name, card)
 
 
 @contextmanager

@@ -21,7 +21,10 @@ from faceforge import config as configuration
 from faceforge.engine.migration import VERSION, migrate_config
 from faceforge.errors import BadInput
 from faceforge.io.files import atomic_path
+from faceforge.networks.sizes import as_pair
 from faceforge.schemes.base import Scheme
+from faceforge.schemes.directions import ENCODER, Carried, Directions
+from faceforge.schemes.directions import SPACE as DIRECTIONS
 from faceforge.schemes.latent_space import LatentSpace
 from faceforge.types import Json
 
@@ -60,12 +63,12 @@ def public_config(config: Mapping[str, Any]) -> Json:
 def write(
     path: Path,
     module: Scheme,
-    space: LatentSpace | None,
+    carried: Carried | None,
     digest: str,
     name: str,
     card: str,
 ) -> None:
-    """Write the averaged weights of a module with its configuration, latent space and card, atomically."""
+    """Write the averaged weights of a module, its configuration, its latent space or directions, and a card."""
     tensors = {key: value.contiguous() for key, value in module.state_dict().items() if key.startswith(USED)}
     about: Json = {
         "format": FORMAT,
@@ -78,21 +81,24 @@ def write(
         "framing": list(module.framing or ()),
         "space": None,
     }
-    if space is not None:
-        about["space"], arrays = space.pack()
+    if isinstance(carried, Directions):
+        about["directions"], arrays = carried.pack()
+        tensors |= arrays
+    elif carried is not None:
+        about["space"], arrays = carried.pack()
         tensors |= {SPACE + key: torch.from_numpy(array) for key, array in arrays.items()}
     with atomic_path(path) as beside:
         beside.write_bytes(save(tensors, {"about": json.dumps(about), "card": card}))
 
 
-def read(path: Path, trusted: Sequence[str]) -> tuple[Scheme, LatentSpace | None, Json, str]:
-    """The module, in eval mode on the CPU, its latent space, its metadata, and the SHA-256 of the file.
+def read(path: Path, trusted: Sequence[str]) -> tuple[Scheme, Carried | None, Json, str]:
+    """The module, in eval mode on the CPU, its latent space or directions, its metadata, and the SHA-256 of the file.
 
     Raises BadInput if the file is damaged or not an exported model.
     """
     path = path / NAME if path.is_dir() else path
     about, tensors, digest = _read(path)
-    space = _space(path, about["space"], tensors)
+    carried = _space(path, about["space"], tensors) or _directions(path, about, tensors)
     with torch.random.fork_rng(devices=[]):
         module: Scheme = configuration.build_from(path, about["config"].get("model"), trusted)
     weights = {key: value for key, value in tensors.items() if key.startswith(USED)}
@@ -106,7 +112,7 @@ def read(path: Path, trusted: Sequence[str]) -> tuple[Scheme, LatentSpace | None
     except (RuntimeError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{path}: its weights do not match its configuration ({reason})") from None
-    return module.eval().requires_grad_(False), space, about, digest
+    return module.eval().requires_grad_(False), carried, about, digest
 
 
 def _space(path: Path, about: Json | None, tensors: Mapping[str, Tensor]) -> LatentSpace | None:
@@ -116,6 +122,17 @@ def _space(path: Path, about: Json | None, tensors: Mapping[str, Tensor]) -> Lat
         arrays = {key.removeprefix(SPACE): t.numpy() for key, t in tensors.items() if key.startswith(SPACE)}
         return LatentSpace.unpack(about, arrays, str(path))
     except (TypeError, AttributeError, KeyError, ValueError, IndexError):
+        raise _foreign(path) from None
+
+
+def _directions(path: Path, about: Json, tensors: Mapping[str, Tensor]) -> Directions | None:
+    if about.get("directions") is None:
+        return None
+    try:
+        data = about["config"]["data"]
+        arrays = {key: t for key, t in tensors.items() if key.startswith((DIRECTIONS, ENCODER))}
+        return Directions.unpack(about["directions"], arrays, as_pair(data["size"]), int(data["channels"]), str(path))
+    except (TypeError, AttributeError, KeyError, ValueError):
         raise _foreign(path) from None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeVar, get_args
@@ -25,6 +25,9 @@ from faceforge.engine import checkpoint, devices
 from faceforge.errors import BadInput
 from faceforge.schemes.abilities import Encodes, Generates, Samples
 from faceforge.schemes.base import Scheme
+from faceforge.schemes.directions import NAME as DIRECTIONS
+from faceforge.schemes.directions import Carried, Directions
+from faceforge.schemes.inversion import GanCodes
 from faceforge.schemes.latent_space import SPACE, Density, Kind, LatentSpace
 from faceforge.schemes.supervised import PairedScheme
 from faceforge.studio import exported, hub, shipped
@@ -43,6 +46,7 @@ BY_SCHEME: Mapping[type[Scheme], Sequence[Ability]] = {
     Generates: ("generate", "walk"),
     Encodes: ("morph", "edit", "invert", "average"),
 }
+BY_DIRECTIONS: Sequence[Ability] = ("morph", "edit", "invert")  # of a GAN, after `faceforge directions`
 
 
 def abilities_of(scheme: type[Scheme], task: type[Task] | None) -> list[Ability]:
@@ -67,7 +71,8 @@ def who_can(ability: Ability) -> str:
     """Which runs have an ability."""
     by_scheme = named("model", lambda scheme: ability in abilities_of(scheme, None))
     by_task = named("task", lambda task: task.serves == ability)
-    return " or ".join(filter(None, (by_scheme, by_task)))
+    directed = named("model", lambda scheme: issubclass(scheme, Samples)) if ability in BY_DIRECTIONS else ""
+    return " or ".join(filter(None, (by_scheme, by_task, directed and f"{directed} after `faceforge directions RUN`")))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +87,25 @@ class Model:
     size: tuple[int, int]
     channels: int
     digest: str  # SHA-256 of the weights file
-    carried: LatentSpace | None = None  # the latent space of an exported model
+    carried: Carried | None = None  # what makes the faces of an exported model editable
     kept: Framing | None = None  # as measured in training
     self_ensemble: bool = False  # whether outputs are means over mirrored inputs
 
     @property
     def abilities(self) -> list[Ability]:
         """What this model can do."""
-        return abilities_of(type(self.module), type(self.task))
+        can = {*abilities_of(type(self.module), type(self.task)), *(BY_DIRECTIONS if self.directions else ())}
+        return [ability for ability in get_args(Ability) if ability in can]
 
     def require(self, ability: Ability) -> None:
         """Raise BadInput, naming suitable runs, if this model lacks the ability."""
         if ability in self.abilities:
             return
+        if ability in BY_DIRECTIONS and isinstance(self.module, Samples):
+            if (self.folder / DIRECTIONS).exists():
+                self._load_directions()
+            made = f"`faceforge directions {self.folder}` makes them"
+            raise BadInput(f"{self.path}: to {ability}, a GAN needs directions and an encoder; {made}")
         can = " and ".join(self.abilities) or "nothing"
         raise BadInput(f"{self.path}: this run cannot {ability} (it can {can}); must be a run of {who_can(ability)}")
 
@@ -105,24 +116,48 @@ class Model:
 
     @property
     def has_codes(self) -> bool:
-        """Whether it encodes faces, and so has a ``space`` of codes."""
+        """Whether its random faces come from codes of real faces, of whose density there is a choice."""
         return isinstance(self.module, Encodes)
+
+    @cached_property
+    def directions(self) -> Directions | None:
+        """Those of a GAN with its encoder, if they were made for these weights."""
+        if isinstance(self.carried, Directions) or not isinstance(self.module, Samples):
+            return self.carried if isinstance(self.carried, Directions) else None
+        with suppress(BadInput):
+            return self._load_directions()
+        return None
+
+    def _load_directions(self) -> Directions:
+        return Directions.load(self.folder / DIRECTIONS, self.size, self.channels, self.digest)
+
+    @cached_property
+    def coder(self) -> Encodes:
+        """What finds codes for faces: the module itself, or the encoder of a GAN; ``require`` refuses others."""
+        if self.directions:
+            return GanCodes(self.scheme(Samples), self.directions.encoder).to(self.device)
+        return self.scheme(Encodes)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The attributes that its random faces can be told to have."""
         return self.module.labels if isinstance(self.module, Samples) else ()
 
-    def require_labels(self, chosen: Mapping[str, float]) -> None:
-        """Raise BadInput for attributes that its faces cannot be told, or numbers that are not from 0 to 1."""
+    def require_attributes(self, chosen: Mapping[str, float]) -> None:
+        """Raise BadInput for attributes that its random faces cannot be given, or that they are told with numbers that
+        are not from 0 to 1.
+        """
         for name, value in chosen.items():
-            if not self.labels:
-                right = "a GAN trained with model.conditional=[...]"
-                raise BadInput(f"{name}={value:g}: {self.path} takes no attributes; must be a run of {right}")
-            if name not in self.labels:
-                raise BadInput(f"{name}={value:g}: {self.path} was told {', '.join(self.labels)}; must be one of them")
-            if not 0 <= value <= 1:
+            if name in self.labels and not 0 <= value <= 1:
                 raise BadInput(f"{name}={value:g}: must be from 0 (without) to 1 (with)")
+            known = [*self.labels, *(self.space.names if "edit" in self.abilities else ())]
+            if not known:
+                right = (
+                    "a GAN trained with model.conditional=[...], or one with directions (`faceforge directions RUN`)"
+                )
+                raise BadInput(f"{name}={value:g}: {self.path} takes no attributes; must be a run of {right}")
+            if name not in known:
+                raise BadInput(f"{name}={value:g}: {self.path} knows {', '.join(known)}; must be one of them")
 
     @property
     def made(self) -> Path:
@@ -136,8 +171,14 @@ class Model:
 
     @cached_property
     def space(self) -> LatentSpace:
-        """The latent space that the run stored. Raises BadInput if there is none that matches."""
-        return self.carried or LatentSpace.load(self.folder / SPACE, self.digest)
+        """The latent space that the run stored, or the directions of a GAN. Raises BadInput if there is none that
+        matches.
+        """
+        if self.directions:
+            return self.directions.space
+        if isinstance(self.carried, LatentSpace):
+            return self.carried
+        return LatentSpace.load(self.folder / SPACE, self.digest)
 
     @cached_property
     def masks(self) -> dict[tuple[LatentSpace, str, Kind], Tensor]:
@@ -173,27 +214,41 @@ class Model:
         """z of the samples of a seed from ``start`` on, (count, ...) float32 on the CPU, the same for any count.
 
         ``truncation`` below 1 trades variety for quality (Brock et al. 2019, arXiv 1809.11096). ``density`` applies to
-        models with codes of real faces; a GAN has its own. ``chosen`` are attributes of a conditional GAN, from 0
-        (without) to 1 (with); others are as in the training faces. Raises BadInput.
+        models with codes of real faces; a GAN has its own. ``chosen`` are attributes that a conditional GAN is told,
+        from 0 (without) to 1 (with), others being as in the training faces; along other attributes faces are moved by
+        that strength. Raises BadInput.
         """
-        self.require_labels(chosen)
+        self.require_attributes(chosen)
         if self.has_codes:
             if density not in self.space.densities:
                 right = ", ".join(self.space.densities)
                 raise BadInput(f"density={density}: codes of {self.path} do not follow it; must be one of {right}")
-            return self.space.sample(density, count, seed, start, truncation)
-        z = self.scheme(Samples).draw(count, seed, start, truncation).cpu()
-        for name, value in chosen.items():
-            z[:, self.labels.index(name) - len(self.labels)] = 2 * value - 1
-        return z
+            z = self.space.sample(density, count, seed, start, truncation)
+        else:
+            z = self.scheme(Samples).draw(count, seed, start, truncation).cpu()
+        for n, name in enumerate(self.labels, start=-len(self.labels)):
+            if name in chosen:
+                z[:, n] = 2 * chosen[name] - 1
+        moves = {name: value for name, value in chosen.items() if name not in self.labels}
+        return self.edited(z, moves, "orthogonalised") if moves else z
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] on the CPU for codes (N, ...)."""
+        """Images (N, C, H, W) in [-1, 1] on the CPU for codes (N, ...), those of a GAN as one row or in its shape."""
+        if isinstance(self.module, Samples):
+            z = z.reshape(len(z), *self.module.latent_shape)
         return self._by_parts(self.scheme(Generates).decode, z)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (N, Z) on the CPU for images (N, C, H, W) in [-1, 1]."""
-        return self._by_parts(self.scheme(Encodes).encode, images)
+        return self._by_parts(self.coder.encode, images)
+
+    def invert(self, images: Tensor, steps: int) -> Tensor:
+        """Codes (N, Z) on the CPU that decode closer to images (N, C, H, W) in [-1, 1] than the encoder's own do."""
+        return self._by_parts(partial(self.coder.invert, steps=steps), images)
+
+    def edited(self, z: Tensor, strengths: Mapping[str, float], kind: Kind, space: LatentSpace | None = None) -> Tensor:
+        """Codes (N, Z) moved along attributes, from codes (N, ...). Raises BadInput for an unknown attribute."""
+        return (space or self.space).edit(z.flatten(1), strengths, kind)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Outputs (N, C, H, W) in [-1, 1] on the CPU for inputs as the task makes them."""
@@ -251,9 +306,9 @@ def _of_run(path: Path, trusted: Sequence[str]) -> Model:
 
 
 def _of_export(path: Path, trusted: Sequence[str]) -> Model:
-    module, space, about, digest = exported.read(path, trusted)
+    module, carried, about, digest = exported.read(path, trusted)
     folder = path if path.is_dir() else path.parent
-    return _model(path, folder, about["name"], module, digest, space, trusted)
+    return _model(path, folder, about["name"], module, digest, carried, trusted)
 
 
 def _of_shipped(path: Path, trusted: Sequence[str]) -> Model:
@@ -270,7 +325,13 @@ def _of_hub(path: Path, trusted: Sequence[str]) -> Model:
 
 
 def _model(
-    path: Path, folder: Path, name: str, module: Scheme, digest: str, space: LatentSpace | None, trusted: Sequence[str]
+    path: Path,
+    folder: Path,
+    name: str,
+    module: Scheme,
+    digest: str,
+    carried: Carried | None,
+    trusted: Sequence[str],
 ) -> Model:
     try:
         data = module.config["data"]
@@ -282,7 +343,7 @@ def _model(
         kept = framing.parse(module.framing)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: its configuration lacks the training data ({error})") from None
-    return Model(path, folder, name, module, task, (height, width), channels, digest, space, kept)
+    return Model(path, folder, name, module, task, (height, width), channels, digest, carried, kept)
 
 
 def record(folder: Path) -> Json:

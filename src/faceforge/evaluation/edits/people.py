@@ -16,7 +16,7 @@ from faceforge.errors import BadInput
 from faceforge.evaluation.baselines import VALUES
 from faceforge.metrics.kid import halves
 from faceforge.metrics.units import Groups
-from faceforge.schemes.latent_space import FACES, having_above
+from faceforge.schemes.latent_space import FACES, binary
 from faceforge.types import Json
 
 Rows = NDArray[np.integer[Any]]
@@ -53,7 +53,7 @@ class People:
         names, values = data.attributes
         train = data.rows["train"]
         first, second = (train[half] for half in halves([data.people[row] for row in train], seed))
-        labels = np.stack([_binary(column, train) for column in values.T], axis=1)
+        labels = np.stack([binary(column, train) for column in values.T], axis=1)
         spare = data.rows["val"] if split == "test" else second[:0]
         known = {data.people[row] for row in data.rows[split]} - {None}  # an official split may share people
         apart = [np.array([row for row in rows if data.people[row] not in known], np.int64) for rows in (first, second)]
@@ -119,12 +119,6 @@ def asked_for(people: People, asked: Sequence[str]) -> tuple[list[str], dict[str
     named = people.names if "all" in asked else tuple(dict.fromkeys(asked))
     reasons = {name: why for name in named if (why := people.too_few(name))}
     return [name for name in named if name not in reasons], reasons
-
-
-def _binary(column: NDArray[np.floating], train: Rows) -> NDArray[np.float32]:
-    """0, 1, or nan if unknown; the median is that of the training faces."""
-    limit = having_above(column[train])
-    return np.where(np.isnan(column), np.nan, column > limit).astype(np.float32)
 
 
 def _some(rows: Rows, count: int, seed: int, what: str) -> Rows:

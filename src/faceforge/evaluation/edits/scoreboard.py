@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
-from faceforge.evaluation import predictors
+from faceforge.evaluation import labelled, predictors
 from faceforge.evaluation.edits.board import REALS, TRUSTED, Board, written
 from faceforge.evaluation.edits.curves import STRENGTHS, Faces, Identity, Judges, Reals, curve, features_of
 from faceforge.evaluation.edits.identity import face_identity
@@ -19,17 +22,20 @@ from faceforge.metrics.features import Features
 from faceforge.metrics.kid import kid
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.base import Scheme
+from faceforge.schemes.inversion import GanCodes
 from faceforge.types import Json
 
 COUNT = 200  # faces edited for each attribute
 SIDE = 128  # pixels to which features see faces: a quarter of the time of 224, the same for every way
+RARE = "too few generated faces have it, or lack it, for a direction"
 Say = Callable[[str], None]
 
 
 def checked(module: Scheme, data: FaceData, split: str, asked: str, seed: int) -> Scoreboard:
     """What can be judged of what was asked for: attributes by name, with commas between, or all. Raises BadInput."""
     if not isinstance(module, Encodes):
-        raise BadInput("--edits: this run has no codes to edit; a run of model=latent_editor has")
+        able = "a run of model=latent_editor has, and a GAN after `faceforge directions RUN`"
+        raise BadInput(f"--edits: this run has no codes to edit; {able}")
     people = People.of(data, split, seed)
     names, reasons = asked_for(people, [name for name in asked.split(",") if name])
     if not names:
@@ -50,16 +56,32 @@ class Scoreboard:
         """{"edits": what evaluation.json says of them}, from at most ``count`` faces for each attribute."""
         people, editor = self.people, Editor(self.module)
         say("codes for directions")
-        codes = editor.codes(people.data.pictures(people.editor)).double().numpy()
-        ways = ways_of(codes, self.module.code_range, people.names, people.labels[people.editor], seed, say)
+        codes, names, labels = self._labelled(editor, seed, say)
+        ways = ways_of(codes, self.module.code_range, names, labels, seed, say)
         identity, why = face_identity(self.module.device, min(people.data.height, people.data.width))
         judges, found = judges_of(people, self.module.device, identity, seed, say)
-        board = Board(people, judges, ways, found, seed, {**self.reasons, **_untrusted(found, self.names)})
-        known = [name for name in self.names if name in judges.predictor.names]
+        rare = dict.fromkeys(set(self.names) - set(ways[0].directions), RARE)
+        board = Board(people, judges, ways, found, seed, {**self.reasons, **rare, **_untrusted(found, self.names)})
+        known = [name for name in self.names if name in judges.predictor.names and name not in rare]
         for number, name in enumerate(known):
             say(f"edits {number + 1} of {len(known)}: {name}")
             _judge_one(board, editor, name, count or COUNT)
         return {"edits": written(board, why)}
+
+    def _labelled(
+        self, editor: Editor, seed: int, say: Say
+    ) -> tuple[NDArray[np.float64], tuple[str, ...], NDArray[np.floating[Any]]]:
+        """Codes (N, Z), and labels (N, A) of attributes: of real faces, or of faces that a GAN generates, as a
+        predictor taught by the same people sees them.
+        """
+        people, rows = self.people, self.people.editor
+        if not isinstance(self.module, GanCodes):
+            return editor.codes(people.data.pictures(rows)).double().numpy(), people.names, people.labels[rows]
+        labels = {name: people.labels[:, n] for n, name in enumerate(people.names) if people.too_few(name) is None}
+        device = self.module.gan.device
+        predictor, _ = predictors.of_faces(people.data, labels, rows, people.teachers, seed, device, say)
+        found = labelled.label(self.module.gan, predictor, labelled.COUNT, seed)
+        return found.codes, found.names, found.labels
 
 
 def judges_of(

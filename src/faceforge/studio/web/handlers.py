@@ -162,7 +162,7 @@ def _drawn(model: Model, ask: Ask) -> Json:
     density = ask.choice("density", model.space.densities) if model.has_codes else "mixture"
     words = [word for word in ask.words.get("attributes", "").split(",") if word]
     chosen = edits.parse_strengths(words)
-    model.require_labels(chosen)
+    model.require_attributes(chosen)
     return recipes.drawn(model, seed, truncation, density, chosen)
 
 
@@ -232,8 +232,8 @@ def edit(model: Model, ask: Ask) -> Answer:
         result = edits.edit(model, ask.photo(), strengths, kind, whole)
         return _photo(result, f"{_faces(result)} changed.", recipe)
     drawn = _drawn(model, ask)
-    z = model.codes(1, drawn["seed"], 0, drawn["truncation"], drawn["density"])
-    (face,) = photos.to_pictures(model.decode(model.space.edit(z, strengths, kind)))
+    z = model.codes(1, drawn["seed"], 0, drawn["truncation"], drawn.get("density", "mixture"))
+    (face,) = photos.to_pictures(model.decode(model.edited(z, strengths, kind)))
     made = _png(face, f"edited-{drawn['seed']}", recipes.edit_drawn(model, strengths, kind, drawn))
     return Answer(f"The face of seed {drawn['seed']}, changed.", {"made": [made]})
 

@@ -113,7 +113,7 @@ def _offer(model: Model) -> Json:
         "width": model.size[1],
         "drawn": shipped.is_one(model.path),
         "lines": takes_lines(model),
-        "attributes": list(model.space.names) if model.has_codes else [],
+        "attributes": list(model.space.names) if "edit" in model.abilities else [],
         "labels": list(model.labels),
         "densities": list(model.space.densities) if model.has_codes else [],
         "ways": ways_of(model),
