@@ -134,7 +134,7 @@ def test_a_grid_shows_the_same_faces_without_and_with_each_attribute(count):
         (["model.conditional=[Smile]"], "model.conditional: the faces have no attribute Smile; must be of Arched_"),
         (["model.conditional=[Smiling,Smiling]"], "must be names of attributes, each once"),
         ([TOLD, "model/generator=published_conventional"], "takes no labels; must be a network that has take_labels"),
-        (["model.conditional=labels"], "model.conditional"),
+        (["model.conditional=all"], "model.conditional=all: must be "),
     ],
 )
 def test_labels_that_cannot_be_are_one_line(train_typed, words, reason):
@@ -156,10 +156,28 @@ def crops(folder, sets, count=24):
     return [*own, "data=crops", f"data.root={folder}"]
 
 
-def test_faces_without_attributes_are_named(train_typed, tmp_path):
-    code, _, said = train_typed(*crops(tmp_path / "one", {"": 100}), "model.conditional=[A]")
-    assert code == 2
-    assert "the faces have no attributes; data.attributes must name a CSV of them" in said
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("[A]", "the faces have no attributes; data.attributes must name a CSV of them"),
+        ("labels", "of the attributes of the faces, there are none; data.attributes must name a CSV of them"),
+    ],
+)
+def test_faces_without_attributes_are_named(train_typed, tmp_path, asked, reason):
+    code, _, said = train_typed(*crops(tmp_path / "one", {"": 100}), f"model.conditional={asked}")
+    assert (code, said.count("\n")) == (2, 1)
+    assert reason in said
+
+
+def test_numbers_are_no_labels():
+    data = SimpleNamespace(
+        attributes=(["age", "same"], np.array([[30.0, 1], [40, 1], [50, 1]])), rows={"train": [0, 1, 2]}
+    )
+    data.prepare = lambda progress: None
+    with pytest.raises(BadInput, match="of the attributes of the faces, none is 0 for some and 1 for others"):
+        conditions.with_names({"conditional": "labels"}, data)
+    assert conditions.with_names({"conditional": ["age"]}, data) == {"conditional": ["age"]}
+    assert conditions.with_names({}, data) == {}
 
 
 # ---------------------------------------------------------------------------------------------------------- training
@@ -204,6 +222,36 @@ def test_a_run_that_is_told_goes_on_to_the_same_bits(tiny, resume):
     module = checkpoint.load(checkpoint.find(part, "last"))
     assert torch.equal(module.generator.examples, module.average.examples)
     assert module.average.examples.unique().tolist() == [-1, 1]
+
+
+def test_labels_are_all_that_the_faces_have(tiny, resume, train_typed, tmp_path):
+    """The run's own record says ``labels``, its checkpoints the names; the same command continues it."""
+    words = [*TINY, "model.conditional=labels", f"run_dir={tmp_path / 'run'}"]
+    code, said, wrong = train_typed(*words, "trainer.max_images=20")
+    assert code == 0, wrong
+    assert "conditional: labels" in (tmp_path / "run" / "config.yaml").read_text()
+    module = checkpoint.load(checkpoint.find(tmp_path / "run", "last"))
+    assert {"Smiling", "Eyeglasses", "Male"} <= set(module.labels)
+    assert module.config["model"]["conditional"] == list(module.labels)
+    code, said, wrong = train_typed(*words, "trainer.max_images=40")
+    assert code == 0, wrong
+    assert "40" in said
+    same(tiny("whole", "model.conditional=labels"), tmp_path / "run")
+    named = tiny("named", f"model.conditional=[{','.join(module.labels)}]")
+    one, two = (checkpoint.read(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (named, tmp_path / "run"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_weights_go_from_untold_to_told_and_back(tiny, capsys):
+    plain, told_ = tiny("plain", "trainer.max_images=8"), tiny("told", TOLD, "trainer.max_images=8")
+    capsys.readouterr()
+    for source, words, new in ((plain, [TOLD], 3), (told_, [], 0), (told_, [TOLD], 0)):
+        target = tiny(f"{source.name}-{len(words)}", *words, f"init_from={source}", "trainer.max_images=4")
+        said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("init_from"))
+        for part in ("generator", "average"):
+            matched, whole = map(int, said.split(f"{part} ")[1].split(",")[0].split(";")[0].rstrip(")").split("/"))
+            assert whole - matched <= (2 if new else 0), said  # the map of labels and examples are new
+        assert target.exists()
 
 
 def test_its_speed_can_be_measured_and_foretold(train_typed, capsys):
@@ -259,7 +307,7 @@ def test_the_command_writes_what_was_chosen(place, model, tmp_path, capsys):
         ("told", "Smiling=nan", "Smiling=nan: must be NAME=NUMBER"),
         ("told", "Bald=1", "knows Smiling, Eyeglasses; must be one of them"),
         ("plain", "Smiling=1", "takes no attributes; must be a run of a GAN trained with model.conditional=[...]"),
-        ("latent", "Smiling=1", "takes no attributes"),
+        ("latent", "Nose=1", "must be one of them"),
     ],
 )
 def test_a_choice_that_cannot_be_is_one_line(place, tmp_path, run, word, reason):

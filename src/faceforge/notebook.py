@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,16 +53,17 @@ def metrics(run: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (np.array(pairs)[:, 0], np.array(pairs)[:, 1]) for name, pairs in found.items() if pairs}
 
 
-def directions(run: str | Path, **options: int) -> Image.Image:
-    """What each direction of a GAN does, as `faceforge directions` found them; a first time, found with ``options``:
-    steps, count and seed. Raises BadInput.
+def directions(run: str | Path, steps: int | None = None, count: int | None = None, seed: int = 0) -> Image.Image:
+    """What each direction of a GAN does, as `faceforge directions` found them; the first time they are found now, with
+    these options or those of the command. Raises BadInput.
     """
     from faceforge.schemes.directions import NAME
     from faceforge.studio import directions as found
 
     folder = Path(run)
     if not (folder / NAME).exists():
-        print("\n".join(found.make(found.Options(folder, **options)).said))
+        own = found.Options(folder, seed=seed)
+        print("\n".join(found.make(replace(own, steps=steps or own.steps, count=count or own.count)).said))
     return Image.open(folder / found.PICTURE)
 
 

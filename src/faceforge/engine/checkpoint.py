@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
-from torch import nn
 
 from faceforge import config as configuration
 from faceforge import words
@@ -243,13 +242,13 @@ def load(run: str | Path, trusted: Iterable[str] = (), name: str = "best") -> Sc
     return module.eval().requires_grad_(False)
 
 
-def initialise(module: nn.Module, run: str | Path) -> str:
+def initialise(module: Scheme, run: str | Path) -> str:
     """Copy the weights of a run that match by name and shape into ``module``; returns a summary of what matched.
 
     Raises BadInput if nothing matches.
     """
     path = find(run, "best")
-    source, target = read(path)["state_dict"], module.state_dict()
+    source, target = module.fitting(read(path)["state_dict"]), module.state_dict()
     matched = {k: v for k, v in source.items() if k in target and v.shape == target[k].shape}
     if not matched:
         raise BadInput(f"init_from: no weight of {path} fits this model; is it another architecture?")

@@ -14,6 +14,8 @@ from faceforge.engine import checkpoint, cluster
 from faceforge.engine.plan import Plan, make_plan
 from faceforge.engine.run import Run, holds_run, lock_run
 from faceforge.errors import BadInput
+from faceforge.schemes import conditions
+from faceforge.schemes.base import Scheme
 from faceforge.types import Json
 
 LIMITS = ("trainer.max_images", "trainer.max_epochs", "trainer.max_steps", "trainer.max_minutes")
@@ -99,6 +101,14 @@ def require_same_faces(run: Run, data: FaceData) -> None:
         raise BadInput(f"resume: the labels of {run.folder} have changed; data.attributes must name the same labels")
 
 
+def require_same_labels(asked: Mapping[str, Any], module: Scheme, data: FaceData) -> None:
+    """Raises BadInput if a command that continues a run says ``labels``, and the run is told others than all."""
+    mine, theirs = conditions.with_names(asked["model"], data), module.config["model"]
+    if asked["model"].get("conditional") == conditions.ALL and mine["conditional"] != list(theirs["conditional"]):
+        there = f"run_dir: {asked['run_dir']} holds a run of another configuration: {conditions.KEY} is"
+        raise BadInput(f"{there} {list(theirs['conditional'])} there, all of {mine['conditional']} here")
+
+
 def is_finished(plan: Plan, faces: int, saved: Mapping[str, Any]) -> bool:
     """Whether the plan's limits are reached, with ``faces`` for training, or the run stopped early."""
     limit = plan.limit_images(faces, plan.config["data"]["batch_size"])
@@ -175,6 +185,8 @@ def _differing(saved: Mapping[str, Any], asked: Mapping[str, Any], typed: Collec
     mine, theirs = dict(_leaves(asked)), dict(_leaves(saved))
     if mine.get("trainer.precision") == "auto":  # the run keeps what it was resolved to
         mine["trainer.precision"] = theirs.get("trainer.precision")
+    if mine.get(conditions.KEY) == conditions.ALL and theirs.get(conditions.KEY):  # see require_same_labels
+        mine[conditions.KEY] = theirs[conditions.KEY]
     keys = [key for key in {**theirs, **mine} if key in theirs or key in typed]  # a newer version may have added others
     leaves = [key for key in keys if mine.get(key) != theirs.get(key)]
     chosen = [group for group in asked["choices"] if _value(asked, group) != _value(saved, group)]

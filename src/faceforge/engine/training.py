@@ -47,6 +47,7 @@ from faceforge.engine.strategy import (
 from faceforge.engine.watchdog import Unanswered, Watchdog, give_up, unanswered
 from faceforge.errors import BadInput, GuardStop
 from faceforge.report import write_report
+from faceforge.schemes import conditions
 from faceforge.schemes.abilities import Samples
 from faceforge.schemes.base import Scheme
 
@@ -114,6 +115,7 @@ def _resume(config: Mapping[str, Any], overrides: Iterable[str], stack: ExitStac
     data.prepare()
     module.check_data(data)
     resume.require_same_faces(run, data)
+    resume.require_same_labels(config, module, data)
     if finished:
         _finish(run, module, data, saved)
         return 0
@@ -137,12 +139,15 @@ def _finish(run: Run, module: Scheme, data: FaceData, saved: Mapping[str, Any]) 
 
 
 def build(config: Mapping[str, Any], starts: Sequence[Path] = ()) -> tuple[Scheme, FaceData]:
-    """The module, with weights from the seed, and the data, which has touched no file yet.
+    """The module, with weights from the seed, and the data, which has touched no file yet unless the module's labels
+    are those of the faces.
 
     ``starts`` are the folders to which a run's relative paths may refer, besides the working directory.
     """
-    torch.manual_seed(counter_rng.key(config["seed"], "init") >> 1)
     trusted = config["trusted_packages"]
+    data: FaceData = configuration.build(resume.located(config["data"], starts), trusted, "data")
+    config = {**config, "model": conditions.with_names(config["model"], data)}
+    torch.manual_seed(counter_rng.key(config["seed"], "init") >> 1)
     module: Scheme = configuration.build(config["model"], trusted, "model")
     with configuration.naming("model"):
         module.configure_optimizers()  # reports wrong arguments before a folder is created
@@ -157,7 +162,7 @@ def build(config: Mapping[str, Any], starts: Sequence[Path] = ()) -> tuple[Schem
     module.compiles = config["trainer"]["compile"]
     module.syncs_statistics = config["trainer"]["sync_batchnorm"]
     module.divide(config["trainer"]["accumulate"])
-    return module, configuration.build(resume.located(config["data"], starts), trusted, "data")
+    return module, data
 
 
 def make_trainer(

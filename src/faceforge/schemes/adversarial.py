@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -40,9 +40,10 @@ class AdversarialModule(Samples):
     the averaged generator, whose half-life is in images. With ``reuse_fakes`` the generator step reuses the fakes of
     the discriminator step, as in the PyTorch tutorial, which saves one pass through the generator.
 
-    ``conditional`` names attributes of the faces: the generator is told which of them a face must have, the
-    discriminator which it is said to have (`faceforge.networks.conditional`). The fakes of a batch have the labels of
-    its real faces; elsewhere labels are drawn from those of training faces.
+    ``conditional`` names attributes of the faces, or is ``labels`` for all (replaced by `conditions.with_names`): the
+    generator is told which of them a face must have, the discriminator which it is said to have
+    (`faceforge.networks.conditional`). The fakes of a batch have the labels of its real faces; elsewhere labels are
+    drawn from those of training faces.
 
     ``ema_kept`` are lengths of further averages of the generator, stored with every checkpoint, by which an average of
     any length can be had afterwards (`faceforge.schemes.power_averages`).
@@ -82,9 +83,11 @@ class AdversarialModule(Samples):
         beta2: Amount | None = None,
         augment_strength: Amount | Adaptive | Literal["adaptive"] = 1.0,
         ema_kept: Sequence[float] = (),
-        conditional: Sequence[str] = (),
+        conditional: Sequence[str] | Literal["labels"] = (),
     ) -> None:
         super().__init__(seed)
+        if isinstance(conditional, str):
+            raise BadInput(f"{conditions.KEY}={conditional}: must be names of attributes, or labels in a configuration")
         if discriminator_steps < 1 or penalty_every < 1:
             raise ValueError("model.discriminator_steps and model.penalty_every must be at least 1")
         generator = conditions.told(generator, discriminator, conditional) if conditional else generator
@@ -105,6 +108,10 @@ class AdversarialModule(Samples):
     def labels(self) -> tuple[str, ...]:
         """As Samples.labels."""
         return conditions.names_of(self.generator)
+
+    def fitting(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """As Scheme.fitting: a generator that is told labels holds one that is told nothing."""
+        return conditions.fitting(weights, told=bool(self.labels))
 
     def check_data(self, data: FaceData) -> None:
         """As Scheme.check_data: the faces must have the attributes of ``conditional``."""

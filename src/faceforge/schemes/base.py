@@ -84,6 +84,10 @@ class Scheme(pl.LightningModule):
     def check_data(self, data: FaceData) -> None:
         """Raise BadInput if the faces, which are packed and split by now, lack what the training needs."""
 
+    def fitting(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of another run (``init_from``), named as this module names them."""
+        return weights
+
     def prepare(self, data: FaceData) -> None:
         """Set weights that are computed from the training faces, equally on all ranks. Called once, before the first
         step of a new run: they are in its first checkpoint.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
 from faceforge.networks.conditional import EXAMPLES, ConditionalGenerator, take_labels
 
-KEY = "model.conditional"
+KEY, ALL = "model.conditional", "labels"
+GENERATORS = ("generator", "average")  # parts of a scheme
 
 
 def names_of(generator: object) -> tuple[str, ...]:
@@ -30,6 +33,27 @@ def told(generator: nn.Module, discriminator: nn.Module, names: Sequence[str]) -
     return ConditionalGenerator(generator, names)
 
 
+def with_names(node: Mapping[str, Any], data: FaceData) -> Mapping[str, Any]:
+    """A model's configuration with the attributes of the faces in place of ``conditional: labels``.
+
+    All that are 0 and 1 among the training faces, which are read for it. Raises BadInput if there are none.
+    """
+    if node.get("conditional") != ALL:
+        return node
+    data.prepare(progress=False)
+    names, values = data.attributes or ((), np.zeros((0, 0)))
+    columns = zip(names, values[data.rows["train"]].T, strict=True) if names else ()
+    found = [name for name, column in columns if _known(column) == {0.0, 1.0}]
+    if not found:
+        why = "none is 0 for some and 1 for others" if names else "there are none"
+        raise BadInput(f"{KEY}={ALL}: of the attributes of the faces, {why}; data.attributes must name a CSV of them")
+    return {**node, "conditional": found}
+
+
+def _known(column: NDArray[np.floating[Any]]) -> set[float]:
+    return set(np.unique(column[~np.isnan(column)]).tolist())
+
+
 def labels_of(data: FaceData, names: Sequence[str]) -> Tensor:
     """Labels (N, K) of all packed faces, row = the ``index`` of a batch: 1, -1, or 0 where unknown.
 
@@ -42,7 +66,7 @@ def labels_of(data: FaceData, names: Sequence[str]) -> Tensor:
         raise BadInput(f"{KEY}: the faces have no attribute {missing[0]}; must be of {', '.join(there)}")
     found = values[:, [there.index(name) for name in names]]
     for name, column in zip(names, found[data.rows["train"]].T, strict=True):
-        known = set(np.unique(column[~np.isnan(column)]).tolist())
+        known = _known(column)
         if known != {0.0, 1.0}:
             shown = ", ".join(f"{value:g}" for value in sorted(known)[:5]) or "nothing known"
             raise BadInput(f"{KEY}: {name} of the training faces is {shown}; must be 0 and 1")
@@ -73,3 +97,17 @@ def with_and_without(z: Tensor, count: int) -> Tensor:
         faces[:, attribute - count] = 1.0 if row % 2 else -1.0
         rows.append(faces)
     return torch.cat(rows)
+
+
+def fitting(weights: Mapping[str, Tensor], told: bool) -> Mapping[str, Tensor]:
+    """The weights of a scheme with generators named as in one that is told labels, or is told nothing."""
+    plain, inner = (tuple(f"{part}.{within}" for part in GENERATORS) for within in ("", "network."))
+    if told == any(key.startswith(inner) for key in weights):
+        return weights
+    before, after = (plain, inner) if told else (inner, plain)
+    pairs = list(zip(before, after, strict=True))
+
+    def named(key: str) -> str:
+        return next((new + key.removeprefix(old) for old, new in pairs if key.startswith(old)), key)
+
+    return {named(key): value for key, value in weights.items()}
