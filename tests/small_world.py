@@ -104,6 +104,8 @@ def argv(name: str, words: list[str], given: dict[str, str]) -> list[str]:
     elif words[0] in COUNTED and "--edits" not in words:  # which need faces of both kinds
         at = words.index("-n") if "-n" in words else len(words)
         words[at : at + 2] = ["-n", "20"]
+    elif words[0] == "directions":
+        words += ["-n", "40", "--steps", "2", "--overwrite"]
     elif words[0] == "app":
         words += ["--port", "0"]
     return [name, *words]

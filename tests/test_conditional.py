@@ -134,7 +134,7 @@ def test_a_grid_shows_the_same_faces_without_and_with_each_attribute(count):
         (["model.conditional=[Smile]"], "model.conditional: the faces have no attribute Smile; must be of Arched_"),
         (["model.conditional=[Smiling,Smiling]"], "must be names of attributes, each once"),
         ([TOLD, "model/generator=published_conventional"], "takes no labels; must be a network that has take_labels"),
-        (["model.conditional=all"], "model.conditional=all: must be "),
+        (["model.conditional=all"], "model.conditional: 'all' is not "),
     ],
 )
 def test_labels_that_cannot_be_are_one_line(train_typed, words, reason):

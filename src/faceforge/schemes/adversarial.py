@@ -86,8 +86,6 @@ class AdversarialModule(Samples):
         conditional: Sequence[str] | Literal["labels"] = (),
     ) -> None:
         super().__init__(seed)
-        if isinstance(conditional, str):
-            raise BadInput(f"{conditions.KEY}={conditional}: must be names of attributes, or labels in a configuration")
         if discriminator_steps < 1 or penalty_every < 1:
             raise ValueError("model.discriminator_steps and model.penalty_every must be at least 1")
         generator = conditions.told(generator, discriminator, conditional) if conditional else generator

@@ -27,7 +27,7 @@ def told(generator: nn.Module, discriminator: nn.Module, names: Sequence[str]) -
     """The generator told these attributes; the discriminator is told them too. Raises BadInput for names that cannot be
     those of attributes, and ValueError for networks that take no labels.
     """
-    if len(set(names)) != len(names) or not all(names):
+    if isinstance(names, str) or len(set(names)) != len(names) or not all(names):
         raise BadInput(f"{KEY}={list(names)}: must be names of attributes, each once")
     take_labels(discriminator, len(names))
     return ConditionalGenerator(generator, names)
