@@ -434,7 +434,7 @@ def test_a_gan_that_is_told_an_attribute_is_told_it_still(model):
     frames, way = animation.one_face(gan, "Smiling", (-2.0, 2.0), 2)
     assert way == {"attribute": "Smiling", "from_to": (0.0, 1.0)}
     frames, way = animation.one_face(gan, gan.space.principal[0], (-2.0, 2.0), 2)
-    assert way["direction"] == "orthogonalised"
+    assert way["direction"] == "mean_difference"
     assert len(list(frames)) == 2
 
 
@@ -519,7 +519,7 @@ def test_the_command_says_what_it_found_and_what_to_type(place, faceforge):
         (["gan"], "directions.safetensors: already exists; use --overwrite to replace it"),
         (["latent"], "makes no faces of noise, and so has no directions to find; must be a run of model=dcgan_cnn"),
         (["none"], "none"),
-        (["plain", "--steps", "0"], "--steps 0, --count 4000: must be at least 1 and 40"),
+        (["plain", "--steps", "0"], "--steps 0, --count 8000: must be at least 1 and 40"),
         (["plain", "-n", "39"], "--count 39: must be at least 1 and 40"),
         (["plain", "--data-root", "nowhere"], "nowhere"),
     ],

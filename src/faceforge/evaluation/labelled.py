@@ -24,7 +24,7 @@ from faceforge.schemes.abilities import Samples
 from faceforge.schemes.inversion import size_of
 from faceforge.schemes.latent_space import binary
 
-COUNT = 4000  # generated faces
+COUNT = 8000  # generated faces
 FEWEST = 20  # with and without an attribute, each, among training faces and among generated ones
 TRUSTED = 0.7  # balanced accuracy on real faces below which a predictor labels nothing
 SURE = 1.0  # size of a logit below which a face has no label

@@ -39,6 +39,7 @@ SPACE = "latent.safetensors"  # in a run folder
 FORMAT, VERSION = "faceforge latent space", 1
 FACES = 5000  # maximum of encoded faces: a shrunk covariance of 1024 units gains little from more
 FEWEST = 3  # faces with and without, each, that a direction needs
+GENERATED = "generated"  # split of faces that a GAN made
 COMPONENTS = (1, 2, 4, 8, 16)
 MIXED = 128  # principal components with a fitted mixture; the others are normal
 RIDGE = 0.1  # most of the variance of white codes: without it, many components learn by heart
@@ -417,8 +418,17 @@ class LatentSpace:
             drawn[which == component] += noise[which == component] @ axes
         return drawn
 
-    def directions(self, kind: Kind = "orthogonalised") -> dict[str, Tensor]:
+    @property
+    def kind(self) -> Kind:
+        """The kind of directions that is used where none is asked for.
+
+        In z of a GAN, whose numbers are alike and few, little is left of an attribute without those that go with it.
+        """
+        return "mean_difference" if self.made.get("split") == GENERATED else "orthogonalised"
+
+    def directions(self, kind: Kind | None = None) -> dict[str, Tensor]:
         """Directions by attribute, (Z,) float32: strength 1.0 is the step from the mean without to the mean with it."""
+        kind = kind or self.kind
         if kind not in get_args(Kind):
             raise BadInput(f"direction={kind}: must be one of {', '.join(get_args(Kind))}")
         found = self.normals if kind == "logistic" else self.differences
@@ -427,7 +437,7 @@ class LatentSpace:
             found = np.concatenate([orthogonalised(found[:apart], self.normals[:apart]), found[apart:]])
         return {name: _tensor(row) for name, row in zip(self.names, found, strict=True)}
 
-    def edit(self, z: Tensor, strengths: Mapping[str, float], kind: Kind = "orthogonalised") -> Tensor:
+    def edit(self, z: Tensor, strengths: Mapping[str, float], kind: Kind | None = None) -> Tensor:
         """Codes (N, Z) moved along attributes by their strengths, kept in their range. Raises BadInput."""
         known = self.directions(kind)
         for name in strengths:
@@ -437,7 +447,7 @@ class LatentSpace:
         step = sum((s * known[name].to(z) for name, s in strengths.items()), torch.zeros_like(z))
         return moved(z, step, self.link.code_range)
 
-    def mask(self, decode: Decode, name: str, kind: Kind = "orthogonalised") -> Tensor:
+    def mask(self, decode: Decode, name: str, kind: Kind | None = None) -> Tensor:
         """Where an attribute shows, (1, 1, H, W) from 0 to 1: what a step of 1 along it changes in random faces.
 
         ``decode`` makes images (N, C, H, W) of codes (N, Z). Raises BadInput for an unknown attribute.

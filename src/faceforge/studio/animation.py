@@ -47,7 +47,7 @@ def one_face(
     seed: int = 0,
     truncation: float = 1.0,
     density: Density = "mixture",
-    kind: Kind = "orthogonalised",
+    kind: Kind | None = None,
 ) -> tuple[Iterator[np.ndarray], Json]:
     """``frames`` of the first face of a seed along an attribute, and the settings for its recipe.
 
@@ -59,6 +59,7 @@ def one_face(
         model.require_attributes({name: low})
         return _frames(model, codes), {"attribute": name, "from_to": (low, high)}
     model.require("edit")
+    kind = kind or model.space.kind
     z = model.codes(1, seed, 0, truncation, density)
     return sweep(model, z, name, *span, frames, kind), {"attribute": name, "from_to": span, "direction": kind}
 

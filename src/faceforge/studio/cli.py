@@ -36,7 +36,8 @@ Density = Annotated[
     ),
 ]
 Direction = Annotated[
-    Literal["orthogonalised", "mean_difference", "logistic"], typer.Option(help="mean_difference is as published.")
+    Literal["orthogonalised", "mean_difference", "logistic"] | None,
+    typer.Option(help="mean_difference is as published, and the default of a GAN; else orthogonalised."),
 ]
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="Use the whole image as one face, without face detection.")]
 Show = Annotated[
@@ -132,7 +133,7 @@ def edit(
         tuple[str, Path, Path] | None,
         typer.Option(metavar="NAME WITH WITHOUT", help="First learn an attribute from two folders of images."),
     ] = None,
-    direction: Direction = "orthogonalised",
+    direction: Direction = None,
     no_detect: NoDetect = False,
     show: Show = "photo",
     preview: Preview = False,
@@ -176,7 +177,7 @@ def walk(
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     density: Density = "mixture",
-    direction: Direction = "orthogonalised",
+    direction: Direction = None,
     out: Annotated[Path | None, typer.Option(help="A .mp4 or .gif; default: RUN/made/walk-SEED.mp4.")] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = None,
@@ -227,7 +228,7 @@ def invert(
 def directions(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of a GAN, with its data at hand.")],
     steps: Annotated[int, typer.Option(help="Of the encoder's training, 64 faces each.")] = 1500,
-    count: Annotated[int, typer.Option("--count", "-n", help="Generated faces that give the directions.")] = 4000,
+    count: Annotated[int, typer.Option("--count", "-n", help="Generated faces that give the directions.")] = 8000,
     seed: Annotated[int, typer.Option(help="Of the generated faces and of both trainings.")] = 0,
     overwrite: Overwrite = False,
     data_root: Annotated[Path | None, typer.Option(help="Where the run's data is now, if it moved.")] = None,

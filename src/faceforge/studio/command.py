@@ -149,7 +149,7 @@ def edit(
     asked: Request,
     photo: Path,
     words: Sequence[str],
-    kind: Kind,
+    kind: Kind | None,
     whole: bool,
     show: Show,
     taught: edits.Taught | None,
@@ -158,6 +158,7 @@ def edit(
     """Photos or a video with changed attributes; ``taught`` is an attribute with its two folders, or None."""
     strengths = edits.parse_strengths(words)
     model = asked.open("edit")
+    kind = kind or model.space.kind
     filmed = _is_video(photo, preview, **{"--show faces": show == "faces"})
     target = partial(_video_target, preview=preview) if filmed else _photo_target
     target(asked, model, photo, "edited")  # fails before anything is learned
@@ -320,7 +321,7 @@ def walk(
     density: Density,
     attribute: str | None,
     span: tuple[float, float],
-    kind: Kind,
+    kind: Kind | None,
 ) -> None:
     """A video from random face to random face, or of one face along an attribute."""
     model = asked.open("walk")

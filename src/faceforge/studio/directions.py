@@ -28,7 +28,7 @@ from faceforge.schemes import directions, inversion
 from faceforge.schemes.abilities import Samples
 from faceforge.schemes.base import Scheme
 from faceforge.schemes.inversion import GanCodes
-from faceforge.schemes.latent_space import LatentSpace
+from faceforge.schemes.latent_space import GENERATED, LatentSpace
 from faceforge.studio.model import named
 
 PICTURE = "directions.png"
@@ -84,7 +84,7 @@ def make(asked: Options) -> Found:
     gan = _gan(asked.run, checkpoint.load(path, asked.trusted)).to(devices.best())
     inversion.size_of(gan)
     data = opened.data_of(folder, opened.data_node(folder, gan.config, record, asked.data_root), record, asked.trusted)
-    made = {"split": "generated", "count": asked.count, "checkpoint": digest, "manifest": data.manifest}
+    made = {"split": GENERATED, "count": asked.count, "checkpoint": digest, "manifest": data.manifest}
     with Bar(asked.count + asked.steps * 2 * inversion.BATCH) as bar:
         found = _found(gan, data, asked, {**made, "seed": asked.seed}, bar)
     directions.Directions(found.space, found.codes.encoder).save(file)

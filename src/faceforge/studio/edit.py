@@ -38,7 +38,7 @@ def edit(
     model: Model,
     pixels: np.ndarray,
     strengths: Mapping[str, float],
-    kind: Kind = "orthogonalised",
+    kind: Kind | None = None,
     whole: bool = False,
     space: LatentSpace | None = None,
     known: photos.Places = None,
@@ -53,6 +53,7 @@ def edit(
     """
     model.require("edit")
     space = space or model.space
+    kind = kind or space.kind
     spots, crops = photos.crops_of(pixels, model, whole, known)
     images = photos.to_batch(crops, model)
     z = model.encode(images)

@@ -230,7 +230,7 @@ class Model:
             if name in chosen:
                 z[:, n] = 2 * chosen[name] - 1
         moves = {name: value for name, value in chosen.items() if name not in self.labels}
-        return self.edited(z, moves, "orthogonalised") if moves else z
+        return self.edited(z, moves) if moves else z
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] on the CPU for codes (N, ...), those of a GAN as one row or in its shape."""
@@ -246,7 +246,9 @@ class Model:
         """Codes (N, Z) on the CPU that decode closer to images (N, C, H, W) in [-1, 1] than the encoder's own do."""
         return self._by_parts(partial(self.coder.invert, steps=steps), images)
 
-    def edited(self, z: Tensor, strengths: Mapping[str, float], kind: Kind, space: LatentSpace | None = None) -> Tensor:
+    def edited(
+        self, z: Tensor, strengths: Mapping[str, float], kind: Kind | None = None, space: LatentSpace | None = None
+    ) -> Tensor:
         """Codes (N, Z) moved along attributes, from codes (N, ...). Raises BadInput for an unknown attribute."""
         return (space or self.space).edit(z.flatten(1), strengths, kind)
 

@@ -10,7 +10,7 @@ from itertools import islice
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import numpy as np
 
@@ -222,7 +222,7 @@ def edit(model: Model, ask: Ask) -> Answer:
     strengths = edits.parse_strengths(words)
     if any(abs(strength) > STRONGEST for strength in strengths.values()):
         raise BadInput(f"changes {ask.words['changes'][:80]!r}: must be from -{STRONGEST:g} to {STRONGEST:g}")
-    kind: Kind = ask.choice("direction", ("orthogonalised", "mean_difference", "logistic"))
+    kind: Kind = ask.choice("direction", (model.space.kind, *get_args(Kind)))
     if ask.uploads:
         whole = ask.flag("whole")
         recipe = recipes.edit(model, strengths, kind, whole)
