@@ -533,7 +533,7 @@ def test_wrong_use_is_one_line(place, faceforge, words, reason):
 
 @pytest.mark.parametrize("ability", ["edit", "invert", "morph"])
 def test_a_gan_without_directions_says_how_to_find_them(model, ability):
-    with pytest.raises(BadInput, match=f"to {ability}, a GAN needs directions and an encoder; `faceforge directions "):
+    with pytest.raises(BadInput, match=rf"cannot {ability} \(it can generate and walk\) until `faceforge directions "):
         model("plain").require(ability)
     with pytest.raises(BadInput, match="takes no attributes; must be a run of a GAN trained with"):
         model("plain").codes(1, chosen={"Smiling": 1})

@@ -101,13 +101,12 @@ class Model:
         """Raise BadInput, naming suitable runs, if this model lacks the ability."""
         if ability in self.abilities:
             return
+        cannot = f"{self.path}: this run cannot {ability} (it can {' and '.join(self.abilities) or 'nothing'})"
         if ability in BY_DIRECTIONS and isinstance(self.module, Samples):
             if (self.folder / DIRECTIONS).exists():
                 self._load_directions()
-            made = f"`faceforge directions {self.folder}` makes them"
-            raise BadInput(f"{self.path}: to {ability}, a GAN needs directions and an encoder; {made}")
-        can = " and ".join(self.abilities) or "nothing"
-        raise BadInput(f"{self.path}: this run cannot {ability} (it can {can}); must be a run of {who_can(ability)}")
+            raise BadInput(f"{cannot} until `faceforge directions {self.folder}` has made directions and an encoder")
+        raise BadInput(f"{cannot}; must be a run of {who_can(ability)}")
 
     def scheme(self, kind: type[S]) -> S:
         """The module as a scheme of this kind; ``require`` refuses others in one line."""
