@@ -540,6 +540,17 @@ def test_a_gan_without_directions_says_how_to_find_them(model, ability):
     assert "after `faceforge directions RUN`" in who_can(ability)
 
 
+def test_photos_are_framed_as_the_training_faces_were(place, model, tmp_path):
+    """A GAN measures no framing in training, since it takes no photos there."""
+    assert model("gan").framing == AS_CUT  # these have no face
+    shutil.copytree(place / "gan", tmp_path / "run")
+    path = tmp_path / "run" / directions.NAME
+    found = directions.Directions.load(path, (8, 8), 3, model("gan").digest)
+    space = dataclasses.replace(found.space, made={**found.space.made, "framing": [0.4, 0.5, 0.6]})
+    directions.Directions(space, found.encoder).save(path)
+    assert open_model(tmp_path / "run").framing == (0.4, 0.5, 0.6)
+
+
 def test_directions_of_other_weights_are_left_alone(place, model, tmp_path):
     """A run that has gone on since generates faces; an edit says that its directions are old."""
     shutil.copytree(place / "gan", tmp_path / "run")

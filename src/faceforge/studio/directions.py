@@ -107,6 +107,7 @@ class _Made:
 
 
 def _found(gan: Samples, data: FaceData, asked: Options, made: dict[str, object], bar: Bar) -> _Made:
+    place = framing.parse(gan.framing) or framing.of_training_faces(data)
     bar.note("learning the attributes of the training faces")
     predictor, accuracies, reasons = labelled.taught(data, asked.seed, gan.device, bar.note)
     faces = labelled.label(gan, predictor, asked.count, asked.seed, bar.add)
@@ -118,9 +119,9 @@ def _found(gan: Samples, data: FaceData, asked: Options, made: dict[str, object]
         faces.codes,
         codes.code_range,
         (names, faces.labels[:, kept]),
-        {**made, "has_prior": codes.has_prior, "accuracies": {name: round(accuracies[name], 4) for name in names}},
+        {**made, "has_prior": codes.has_prior, "framing": place},
     )
-    rest = principal.directions(faces, _decoder(codes), predictor, framing.parse(gan.framing))
+    rest = principal.directions(faces, _decoder(codes), predictor, place)
     bar.note("trying the encoder on held-out faces")
     lines = [_of_label(faces, n, accuracies) for n in kept] + [_of_principal(one) for one in rest]
     lines += [f"left out: {name}: {reason}" for name, reason in reasons.items()]

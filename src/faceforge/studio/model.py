@@ -197,6 +197,8 @@ class Model:
     @cached_property
     def framing(self) -> Framing:
         """The framing of faces in its images."""
+        if self.kept is None and self.directions:  # a GAN measures none in training
+            return framing.parse(self.directions.space.made.get("framing")) or framing.AS_CUT
         if self.kept is None:
             print(f"{self.path}: an older run without framing; faces are framed as by `faceforge cut`", file=sys.stderr)
         return self.kept or framing.AS_CUT
