@@ -4,11 +4,12 @@
 
 Held-out faces go through the GAN and are compared with themselves, beside the mean face and principal components of
 the training faces. A predictor that nothing else uses is asked for their attributes: in the faces themselves, and in
-what came back. Prints a table and writes a record; --pictures also writes those of docs/directions.md.
+what came back. Prints a table and writes a record, with what `faceforge evaluate RUN --edits` found; --pictures also writes those of docs/directions.md.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,7 +75,20 @@ def main(
     about = {"run": records.portable([str(run)])[0], "images": model.module.clock.images, "manifest": data.manifest}
     about |= {"split": split, "faces": len(rows), "numbers of z": model.coder.latent_size}
     about |= {"attributes": list(judge.names), "attributes of the faces themselves": judge(faces)}
-    print(records.keep("directions", {**about, "made": dict(model.space.made), "ways": found}))
+    about |= {"made": dict(model.space.made), "edits": edits_of(run)}
+    print(records.keep("directions", {**about, "ways": found}))
+
+
+def edits_of(run: Path) -> dict[str, Any] | None:
+    """What `faceforge evaluate RUN --edits NAMES` found, where it was typed: rows at equal cost, and the verdict."""
+    file = run / "evaluation.json"
+    found = json.loads(file.read_text()).get("edits") if file.exists() else None
+    return found and {
+        "attributes": [one["attribute"] for one in found["attributes"]],
+        "rows": {row["name"]: row["scores"] for row in found["rows"]},
+        "verdict": found["verdict"],
+        "reasons": found["reasons"],
+    }
 
 
 def ways(model: Model, data: FaceData) -> dict[str, Back]:
