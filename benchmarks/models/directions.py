@@ -4,7 +4,8 @@
 
 Held-out faces go through the GAN and are compared with themselves, beside the mean face and principal components of
 the training faces. A predictor that nothing else uses is asked for their attributes: in the faces themselves, and in
-what came back. Prints a table and writes a record, with what `faceforge evaluate RUN --edits` found; --pictures also writes those of docs/directions.md.
+what came back. Prints a table and writes a record, which also holds what `faceforge evaluate RUN --edits NAMES` found;
+--pictures also writes those of docs/directions.md.
 """
 
 from __future__ import annotations
