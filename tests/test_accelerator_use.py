@@ -1,6 +1,7 @@
 """What users do with a run on a GPU, on a simulated one: as on the CPU, within 1/255."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from test_studio import asked, picture
 from test_studio_web import files, pixels, png, serving
 
 from faceforge.evaluation import command as evaluation
-from faceforge.studio import command, photo
+from faceforge.studio import command, directions, photo
 from faceforge.studio.model import open_model
 
 pytestmark = pytest.mark.simulated
@@ -71,6 +72,28 @@ def test_every_command_makes_on_it_what_it_makes_on_the_cpu(place, tmp_path, mon
     for name in pictures:
         here, there = (photo.read_photo(made[count][name]).astype(int) for count in (0, 1))
         assert np.abs(here - there).max() <= 1, name
+
+
+def test_directions_are_found_on_it_as_on_the_cpu(place, tmp_path, monkeypatch):
+    """And a photo is edited through the GAN, from the same file on both."""
+    found, made = [], []
+    for count in (1, 0):
+        monkeypatch.setattr(torch.sim, "count", count)
+        run = tmp_path / f"on-{count}"
+        shutil.copytree(place / "gan", run)
+        found.append(directions.make(directions.Options(run, 2, 40)).space)
+    (tmp_path / "photo.png").write_bytes(png(picture()))
+    name = found[0].principal[0]
+    assert found[0].names == found[1].names
+    for there, here in zip(found[0].directions().values(), found[1].directions().values(), strict=True):
+        torch.testing.assert_close(there, here, atol=1e-2, rtol=1e-2)
+    for count in (1, 0):
+        monkeypatch.setattr(torch.sim, "count", count)
+        out = tmp_path / f"{count}.png"
+        command.edit(asked(tmp_path, "on-1", out), tmp_path / "photo.png", [f"{name}=1"], None, True, "photo", None)
+        command.invert(asked(tmp_path, "on-1", tmp_path / f"code-{count}.png"), tmp_path / "photo.png", 2, True)
+        made.append(photo.read_photo(out).astype(int))
+    assert np.abs(made[0] - made[1]).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["gan", pytest.param("latent", marks=pytest.mark.slow)])

@@ -132,7 +132,7 @@ def fit_encoder(gan: Samples, data: FaceData, steps: int, seed: int, tick: Calla
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(counter_rng.key(seed, "directions/encoder") >> 1)
         network = Inverter(size_of(gan), (data.height, data.width), data.channels)
-    codes = GanCodes(gan, network.to(gan.device))
+    codes = GanCodes(gan, network).to(gan.device)
     optimizer = torch.optim.Adam(network.parameters())
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(steps, 1))
     with torch.enable_grad(), codes.evaluating(gan.average):

@@ -6,13 +6,13 @@ the directions. An encoder is trained for the GAN. Both go into the run folder, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from faceforge import words
 from faceforge.cut import framing
@@ -21,6 +21,7 @@ from faceforge.engine import checkpoint, devices
 from faceforge.engine.progress import Bar
 from faceforge.errors import BadInput
 from faceforge.evaluation import labelled, opened, principal
+from faceforge.evaluation.generated import decoded
 from faceforge.evaluation.principal import Principal
 from faceforge.io.images import make_grid, write_png
 from faceforge.metrics.pairs import psnr
@@ -121,7 +122,7 @@ def _found(gan: Samples, data: FaceData, asked: Options, made: dict[str, object]
         (names, faces.labels[:, kept]),
         {**made, "has_prior": codes.has_prior, "framing": place},
     )
-    rest = principal.directions(faces, _decoder(codes), predictor, place)
+    rest = principal.directions(faces, partial(decoded, codes), predictor, place)
     bar.note("trying the encoder on held-out faces")
     lines = [_of_label(faces, n, accuracies) for n in kept] + [_of_principal(one) for one in rest]
     lines += [f"left out: {name}: {reason}" for name, reason in reasons.items()]
@@ -136,13 +137,6 @@ def _enough(faces: labelled.Labelled, n: int, reasons: dict[str, str]) -> bool:
     found = f"{having:,} generated faces surely have it and {lacking:,} lack it"
     reasons[faces.names[n]] = f"{found}; must be {labelled.FEWEST} of each (--count makes more)"
     return False
-
-
-def _decoder(codes: GanCodes) -> Callable[[Tensor], Tensor]:
-    def decode(z: Tensor) -> Tensor:
-        return torch.cat([codes.decode(part.to(codes.gan.device)).cpu() for part in z.split(labelled.AT_ONCE)])
-
-    return decode
 
 
 def _of_label(faces: labelled.Labelled, n: int, accuracies: dict[str, float]) -> str:
@@ -161,11 +155,10 @@ def _tried(codes: GanCodes, data: FaceData) -> str:
     split = "test" if data.counts["test"] else "val"
     if not data.counts[split]:
         return "no held-out faces to try the encoder on"
-    faces = data.images(split, range(min(CHECKED, data.counts[split]))).to(codes.gan.device)
-    mean = data.images("train", range(min(1000, data.counts["train"]))).mean(0, keepdim=True).to(faces.device)
-    z = codes.encode(faces)
-    decode = _decoder(codes)
-    found = (mean.expand_as(faces), decode(z).to(faces), decode(codes.invert(faces, OPTIMISED)).to(faces))
+    faces = data.images(split, range(min(CHECKED, data.counts[split])))
+    mean = data.images("train", range(min(1000, data.counts["train"]))).mean(0, keepdim=True)
+    there = faces.to(codes.device)
+    found = mean.expand_as(faces), decoded(codes, codes.encode(there)), decoded(codes, codes.invert(there, OPTIMISED))
     flat, guessed, nearer = (float(psnr((images + 1) / 2, (faces + 1) / 2).mean()) for images in found)
     return (
         f"held-out faces through the GAN: {guessed:.1f} dB of PSNR by the encoder, {nearer:.1f} dB after {OPTIMISED} "
@@ -175,9 +168,9 @@ def _tried(codes: GanCodes, data: FaceData) -> str:
 
 def picture(codes: GanCodes, space: LatentSpace) -> np.ndarray:
     """What each direction does: a row for each, two faces at strengths from -2 to 2; uint8 (H, W, C)."""
-    decode, rows = _decoder(codes), []
+    rows = []
     z = space.sample("gaussian", FACES, truncation=0.7)
     for name in space.names:
         moved = torch.cat([space.edit(z, {name: strength}) for strength in SHOWN])
-        rows.append(decode(moved).unflatten(0, (len(SHOWN), FACES)).transpose(0, 1).flatten(0, 1))
+        rows.append(decoded(codes, moved).unflatten(0, (len(SHOWN), FACES)).transpose(0, 1).flatten(0, 1))
     return make_grid(torch.cat(rows), columns=FACES * len(SHOWN))
