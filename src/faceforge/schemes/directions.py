@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from faceforge.errors import BadInput
-from faceforge.io.files import atomic_path
+from faceforge.io.tensors import Unreadable, read, write
 from faceforge.networks.inverter import Inverter
 from faceforge.schemes.latent_space import LatentSpace
 from faceforge.types import Json
@@ -67,9 +64,7 @@ class Directions:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file atomically."""
-        about, tensors = self.pack()
-        with atomic_path(path) as beside:
-            beside.write_bytes(save(tensors, {"about": json.dumps(about)}))
+        write(path, *self.pack())
 
     @classmethod
     def load(cls, path: Path, size: tuple[int, int], channels: int, checkpoint: str) -> Directions:
@@ -77,14 +72,12 @@ class Directions:
         it is damaged, foreign, or of another checkpoint.
         """
         try:
-            with safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {}).get("about", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about, tensors = read(path)
         except FileNotFoundError:
             raise BadInput(f"{path}: no such file; `faceforge directions` writes it") from None
-        except (SafetensorError, OSError, ValueError, RecursionError):
+        except Unreadable:
             raise _foreign(str(path)) from None
-        found = cls.unpack(about if isinstance(about, dict) else {}, tensors, size, channels, str(path))
+        found = cls.unpack(about, tensors, size, channels, str(path))
         if found.space.made.get("checkpoint") != checkpoint:
             again = f"faceforge directions {path.parent} --overwrite"
             raise BadInput(f"{path}: of another checkpoint than the run's best; `{again}` makes it again")

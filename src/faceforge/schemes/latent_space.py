@@ -6,7 +6,6 @@ densities to sample codes from, and directions of attributes. Codes are z (N, Z)
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,15 +16,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from faceforge import counter_rng
 from faceforge.data.datamodule import FaceData
 from faceforge.errors import BadInput
-from faceforge.io.files import atomic_path
+from faceforge.io import tensors
 from faceforge.schemes.abilities import Encodes
 from faceforge.schemes.masks import EXAMPLES, Decode, place_of
 from faceforge.types import Json
@@ -510,8 +507,7 @@ class LatentSpace:
     def save(self, path: Path) -> None:
         """Write one safetensors file atomically."""
         about, arrays = self.pack()
-        with atomic_path(path) as beside:
-            beside.write_bytes(save(arrays, {"about": json.dumps(about)}))
+        tensors.write(path, about, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
     @classmethod
     def load(cls, path: Path, checkpoint: str | None = None) -> LatentSpace:
@@ -581,14 +577,12 @@ def _tensor(values: Array) -> Tensor:
 
 def _read(path: Path) -> tuple[Json, dict[str, Array]]:
     try:
-        with safe_open(path, "np") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about, arrays = tensors.read(path)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; a latent run writes it at its end") from None
-    except (SafetensorError, OSError, ValueError):
+    except tensors.Unreadable:
         raise _foreign(str(path)) from None
-    return about if isinstance(about, dict) else {}, arrays
+    return about, {name: array.float().numpy() for name, array in arrays.items()}
 
 
 def _foreign(where: str) -> BadInput:

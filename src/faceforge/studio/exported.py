@@ -6,21 +6,18 @@ Such a file cannot execute code: it holds arrays, and JSON that passes the same 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 import faceforge
 from faceforge import config as configuration
 from faceforge.engine.migration import VERSION, migrate_config
 from faceforge.errors import BadInput
-from faceforge.io.files import atomic_path
+from faceforge.io import tensors as files
 from faceforge.networks.sizes import as_pair
 from faceforge.schemes.base import Scheme
 from faceforge.schemes.directions import ENCODER, Carried, Directions
@@ -87,8 +84,7 @@ def write(
     elif carried is not None:
         about["space"], arrays = carried.pack()
         tensors |= {SPACE + key: torch.from_numpy(array) for key, array in arrays.items()}
-    with atomic_path(path) as beside:
-        beside.write_bytes(save(tensors, {"about": json.dumps(about), "card": card}))
+    files.write(path, about, tensors, card=card)
 
 
 def read(path: Path, trusted: Sequence[str]) -> tuple[Scheme, Carried | None, Json, str]:
@@ -143,14 +139,12 @@ def _foreign(path: Path) -> BadInput:
 def _read(path: Path) -> tuple[Json, dict[str, Tensor], str]:
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about, tensors = files.read(path)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError, RecursionError):
+    except (OSError, files.Unreadable):
         raise _foreign(path) from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
+    if about.get("format") != FORMAT:
         raise _foreign(path)
     if about.get("version") not in range(1, VERSION + 1):
         found = f"version {about.get('version')}, must be at most {VERSION}"
