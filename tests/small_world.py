@@ -69,6 +69,7 @@ def filled(words: list[str], given: dict[str, str]) -> list[str]:
 
 RUNS = [  # what is typed, and the run it is tried with
     (r"^evaluate .*--edits", "runs/editor"),
+    (r"^generate .*Smiling=1\.5", "drawn:latent_editor"),  # a strength
     (r"^generate .*Smiling=", "runs/told"),
     (r"^evaluate .*--data-root|^evaluate .*--data ", "runs/lfw"),
     (r"^upscale", "runs/SR"),
