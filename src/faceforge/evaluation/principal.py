@@ -31,12 +31,12 @@ MIXED = "mixed"
 Decode = Callable[[Tensor], Tensor]
 # Parts of a face in units of its Haar box, from its middle: |x| from, |x| to, y from, y to.
 PLACES = {
-    "hair": (0.0, 0.5, -0.9, -0.45),
+    "hair": (0.0, 0.28, -0.75, -0.45),
     "eyes": (0.05, 0.4, -0.22, 0.0),
     "cheeks": (0.1, 0.35, 0.03, 0.2),
     "mouth": (0.0, 0.25, 0.22, 0.42),
-    "clothes": (0.0, 2.0, 0.8, 2.0),
-    "background": (0.8, 3.0, -2.0, 0.4),
+    "clothes": (0.25, 3.0, 0.58, 3.0),
+    "background": (0.52, 3.0, -2.0, -0.2),
 }
 FEWEST = 8  # pixels of a place
 
