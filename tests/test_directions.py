@@ -26,6 +26,7 @@ from faceforge.evaluation import labelled, principal
 from faceforge.io.images import decode, write_png
 from faceforge.networks.inverter import Inverter
 from faceforge.schemes import directions, inversion
+from faceforge.schemes.adversarial import AdversarialModule
 from faceforge.schemes.inversion import GanCodes, fit_encoder, nearer
 from faceforge.schemes.latent_space import LatentSpace
 from faceforge.studio import animation, command, export
@@ -511,6 +512,28 @@ def test_the_command_says_what_it_found_and_what_to_type(place, faceforge):
     assert lines[-3].startswith("held-out faces through the GAN: ")
     assert lines[-1].startswith("To change a face:  faceforge edit ")
     making.make(making.Options(place / "gan", 150, 400, overwrite=True))
+
+
+def test_a_gan_that_makes_one_face_has_no_directions(place, tmp_path, monkeypatch):
+    shutil.copytree(place / "plain", tmp_path / "run")
+    monkeypatch.setattr(AdversarialModule, "decode", lambda self, z: torch.zeros(len(z), 3, 16, 16))
+    with pytest.raises(BadInput, match="run: makes one and the same face of every z, and so has no directions"):
+        making.make(making.Options(tmp_path / "run", 1, 40))
+    assert not (tmp_path / "run" / directions.NAME).exists()
+
+
+def test_an_attribute_whose_predictor_cannot_be_tried_is_left_out():
+    """As are those of which there are too few faces; a reason stands for each."""
+    data = Pictures()
+    data.attributes = ["bright", "rare", "unseen"], np.tile([[0, 0, 0], [1, 0, 1]], (150, 1)).astype(float)
+    data.attributes[1][0, 1] = 1
+    data.attributes[1][256:, 2] = 1  # nobody of the held-out faces lacks it
+    data.rows = {"train": np.arange(256), "val": np.arange(256, 280), "test": np.arange(280, 300)}
+    data.pictures = lambda rows: torch.from_numpy(rows % 2).float()[:, None, None, None].expand(-1, 1, 8, 8)
+    predictor, found, reasons = labelled.taught(data, 0, torch.device("cpu"), lambda text: None)
+    assert predictor.names == tuple(found) == ("bright",)
+    assert reasons["rare"] == "1 training faces have it and 255 lack it; must be 20 of each"
+    assert reasons["unseen"] == "no held-out faces with and without it, to try its predictor on"
 
 
 @pytest.mark.parametrize(

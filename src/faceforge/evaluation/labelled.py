@@ -71,12 +71,14 @@ def taught(
     held_out = np.concatenate([data.rows["val"], data.rows["test"]])
     predictor, found = predictors.of_faces(data, labels, data.rows["train"], held_out, seed, device, say)
     kept = [name for name, accuracy in found.items() if accuracy >= TRUSTED]
-    reasons |= {
-        name: f"its predictor is correct on {found[name]:.0%} of held-out faces; must be {TRUSTED:.0%}"
-        for name in labels
-        if name not in kept
-    }
+    reasons |= {name: _distrusted(found[name]) for name in labels if name not in kept}
     return predictor.only(kept) if kept else None, {name: found[name] for name in kept}, reasons
+
+
+def _distrusted(accuracy: float) -> str:
+    if np.isnan(accuracy):
+        return "no held-out faces with and without it, to try its predictor on"
+    return f"its predictor is correct on {accuracy:.0%} of held-out faces; must be {TRUSTED:.0%}"
 
 
 def label(

@@ -112,6 +112,8 @@ def _found(gan: Samples, data: FaceData, asked: Options, made: dict[str, object]
     bar.note("learning the attributes of the training faces")
     predictor, accuracies, reasons = labelled.taught(data, asked.seed, gan.device, bar.note)
     faces = labelled.label(gan, predictor, asked.count, asked.seed, bar.add)
+    if not faces.faces.std(0).any():
+        raise BadInput(f"{asked.run}: makes one and the same face of every z, and so has no directions")
     kept = [n for n in range(len(faces.names)) if _enough(faces, n, reasons)]
     names = [faces.names[n] for n in kept]
     codes = inversion.fit_encoder(gan, data, asked.steps, asked.seed, bar.add)
