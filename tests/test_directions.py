@@ -159,6 +159,9 @@ def test_codes_of_uniform_z_and_labels_keep_their_range():
     z = GanCodes(gan, network).encode(faces)
     assert z[:, :-2].min() > 2
     assert z[:, -2:].max() <= 1
+    gan.latent = "uniform"
+    assert GanCodes(gan, network).encode(faces).max() <= 1
+    assert GanCodes(gan, network).code_range is None
 
 
 def test_a_z_of_too_many_numbers_is_one_line():

@@ -26,8 +26,7 @@ Decode = Callable[[Tensor], Tensor]
 class GanCodes(Encodes):
     """A GAN and an encoder for it: the code of a face is the z, as one row, from which the GAN would make it.
 
-    The labels of a conditional GAN are the last numbers of z, and of the code. Raises BadInput for a z of more than
-    2,048 numbers.
+    The labels of a conditional GAN are the last numbers of z, and of the code.
     """
 
     def __init__(self, gan: Samples, encoder: Inverter) -> None:
@@ -42,8 +41,8 @@ class GanCodes(Encodes):
 
     @property
     def code_range(self) -> Span | None:
-        """As Encodes.code_range."""
-        return UNIT if self.gan.latent == "uniform" else None
+        """As Encodes.code_range; none where z ends in labels, whose range is another."""
+        return UNIT if self.gan.latent == "uniform" and not self.gan.labels else None
 
     @property
     def has_prior(self) -> bool:
@@ -52,14 +51,10 @@ class GanCodes(Encodes):
 
     def guessed(self, images: Tensor) -> Tensor:
         """Codes (N, Z) of images (N, C, H, W) in [-1, 1], with gradients."""
-        z = self.encoder(into(self.encoder, images))
-        if self.code_range:
-            z = z.sigmoid()
-        return z if not self.gan.labels else torch.cat([z[:, : -self._told], z[:, -self._told :].tanh()], 1)
-
-    @property
-    def _told(self) -> int:
-        return len(self.gan.labels)
+        told = len(self.gan.labels)
+        noise, labels = self.encoder(into(self.encoder, images)).split([self.latent_size - told, told], 1)
+        noise = noise.sigmoid() if self.gan.latent == "uniform" else noise
+        return torch.cat([noise, labels.tanh()], 1) if told else noise
 
     def drawn(self, z: Tensor, span: Span) -> Tensor:
         """Images (N, C, H, W) in ``span`` of codes (N, Z), with gradients; the generator must be in eval mode."""
