@@ -226,7 +226,12 @@ def invert(
 
 @app.command(epilog="Example: faceforge directions runs/GAN")
 def directions(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of a GAN, with its data at hand.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A run of a GAN, whose training faces are there.", autocompletion=completion.runs
+        ),
+    ],
     steps: Annotated[int, typer.Option(help="Of the encoder's training, 64 faces each.")] = 1500,
     count: Annotated[int, typer.Option("--count", "-n", help="Generated faces that give the directions.")] = 8000,
     seed: Annotated[int, typer.Option(help="Of the generated faces and of both trainings.")] = 0,
