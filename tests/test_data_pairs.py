@@ -11,6 +11,9 @@ from faceforge import config
 from faceforge.data.sources.pairs import Pairs
 from faceforge.data.tasks import Pairs as Task
 from faceforge.errors import BadInput
+from faceforge.studio.model import open_model
+from faceforge.studio.photo import read_photo
+from faceforge.studio.translate import translate
 
 SIZE = (20, 16)
 
@@ -154,6 +157,36 @@ def test_inputs_of_one_channel_are_grey(tmp_path):
     assert data.pairs("val")["input"].shape[1] == 1
     red = torch.tensor([1.0, -1.0, -1.0])[None, :, None, None].expand(1, 3, 2, 2)
     assert Task(1).input_for(red)[0, 0, 0, 0] == pytest.approx(2 * 0.299 - 1)
+
+
+@pytest.mark.parametrize("inputs", [1, 3])
+@pytest.mark.parametrize("targets", [1, 3])
+def test_inputs_and_targets_have_channels_of_their_own(tmp_path, train_typed, inputs, targets):
+    """From the first batch to a picture that a run makes; colours of inputs are not lost where targets have none."""
+    root = two_folders(tmp_path / "set")
+    words = [f"input.channels={inputs}", f"data.channels={targets}"]
+    data = data_of(root, tmp_path, *words)
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert (batch["input"].shape[1], batch["target"].shape[1]) == (inputs, targets)
+    pairs = data.pairs("train")
+    assert (pairs["input"].shape[1], pairs["target"].shape[1]) == (inputs, targets)
+    assert torch.equal(data.images("train"), pairs["target"])
+    if inputs == 3:
+        colours = data_of(root, tmp_path, "input.channels=3", "data.channels=3").pairs("train")
+        assert torch.equal(pairs["input"], colours["input"])
+        assert pairs["input"].std(1).max() > 0.1
+    if targets == 1:
+        greys = data_of(root, tmp_path, "input.channels=1", "data.channels=1").pairs("train")
+        assert torch.equal(pairs["target"], greys["target"])
+    small = ["model.generator.width=4", "model.discriminator.width=4", "trainer.max_images=8"]
+    small += ["trainer.gpus=0", "logger.mode=disabled", f"run_dir={tmp_path / 'run'}"]
+    code, _, wrong = train_typed("model=pix2pix", "task=pairs", *FACES, f"data.root={root}", *words, *small)
+    assert code == 0, wrong
+    model = open_model(tmp_path / "run")
+    made = translate(model, read_photo(root / "A" / "01.png"), whole=True)
+    assert made.photo.shape == (20, 16, 3)
+    assert (np.ptp(made.photo.astype(int), axis=2).max() == 0) == (targets == 1)
+    assert (np.ptp(made.faces[0]["input"].astype(int), axis=2).max() == 0) == (inputs == 1)
 
 
 def test_a_pair_of_which_one_picture_is_broken_is_left_out(tmp_path):

@@ -19,7 +19,7 @@ from faceforge import counter_rng
 from faceforge.clock import Clock
 from faceforge.data import cache
 from faceforge.data.augment import Augment
-from faceforge.data.framing import Recipe, check_crop, frame
+from faceforge.data.framing import Recipe, check_crop, frame, grey
 from faceforge.data.listing import listing_of, sha256
 from faceforge.data.sources.base import Face, Files, Painted, Paired, Source
 from faceforge.data.splits import SPLITS, cautions, share_of, split_by, split_faces
@@ -79,7 +79,7 @@ class FaceData(pl.LightningDataModule):
         self.engine: cache.Packer = engine
         self._check()
         wanted = None if augment is None else (self.height, self.width)
-        self._augment = None if wanted is None else Augment(augment or [], seed, wanted, channels)
+        self._augment = None if wanted is None else Augment(augment or [], seed, wanted, task.packs(channels))
         self.clock, self.rank, self.world, self.pin_memory = Clock(), 0, 1, False
         self._ready = False
 
@@ -125,7 +125,7 @@ class FaceData(pl.LightningDataModule):
         self.prepare(progress=False)
 
     def _pack(self, progress: bool) -> Source:
-        recipe = Recipe(self.crop, (self.height, self.width), self.channels)
+        recipe = Recipe(self.crop, (self.height, self.width), self.task.packs(self.channels))
         listing = listing_of(self._source, self.root, self.cache, progress)
         source, self.manifest = listing.source, listing.manifest
         self.protocol = recipe.protocol(source.name)
@@ -251,7 +251,7 @@ class FaceData(pl.LightningDataModule):
         """
         rows = self._rows(split, indices)
         faces, keys = self.pictures(rows), torch.from_numpy(rows)
-        given = faces if self._given is None else self.pictures(self._given[rows])
+        given = faces if self._given is None else _signed(self._packed.rows.take(self._given[rows]))
         made = self.task.input_for(given, keys, "fixed")
         if self._partners:
             target = self.pictures(self._partners[split](rows, rows, "fixed")) if len(rows) else faces
@@ -275,7 +275,7 @@ class FaceData(pl.LightningDataModule):
 
     def pictures(self, rows: np.ndarray) -> Tensor:
         """Faces at rows of the packed cache, of which ``rows[split]`` are those of a split: as ``images``."""
-        return from_uint8(torch.from_numpy(self._packed.rows.take(rows)))
+        return _signed(as_targets(self._packed.rows.take(rows), self.channels))
 
     def changed(self, rows: np.ndarray, attribute: str) -> Tensor | None:
         """The same faces painted with an attribute and all else as it is, (N, C, H, W) in [-1, 1].
@@ -286,7 +286,7 @@ class FaceData(pl.LightningDataModule):
             return None
         size = (self.height, self.width)
         painted = (self._painted.changed(self._kept[row], attribute, size) for row in rows)
-        return from_uint8(torch.from_numpy(np.stack([frame(face, self.crop, size, self.channels) for face in painted])))
+        return _signed(np.stack([frame(face, self.crop, size, self.channels) for face in painted]))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches from the clock's position.
@@ -295,7 +295,16 @@ class FaceData(pl.LightningDataModule):
         """
         rows, partners = self.rows["train"], self._partners.get("train")
         faces = TrainFaces(
-            self._packed, rows, self.seed, self.flip, self._augment, self.task, partners, self.batch_size, self._given
+            self._packed,
+            rows,
+            self.seed,
+            self.flip,
+            self._augment,
+            self.task,
+            partners,
+            self.batch_size,
+            self._given,
+            self.channels,
         )
         workers = self.workers if self._augment or self.task.by_opencv else 0
         return DataLoader(
@@ -341,11 +350,12 @@ class TrainFaces(Dataset[Batch]):
         partners: Partners | None,
         stride: int,
         given: NDArray[np.int64] | None = None,
+        channels: int = 3,
     ) -> None:
         """``stride`` is the number of positions from a batch to the next one: the batch of all ranks. ``given`` is the
-        row of each face's input, if the task takes inputs from the data set.
+        row of each face's input, if the task takes inputs from the data set, whose targets have ``channels``.
         """
-        self.given = given
+        self.given, self.channels = given, channels
         self.packed, self.rows, self.stride = packed, rows, stride
         self.augment, self.task, self.partners = augment, task, partners
         self._order = counter_rng.BatchedDraws(partial(counter_rng.order, seed, len(rows)))
@@ -368,6 +378,7 @@ class TrainFaces(Dataset[Batch]):
             batch = {"input": batch["target"], "target": self._faces(partners, positions)}
         if self.given is not None:
             batch["input"] = self._faces(self.given[index], positions)
+            batch["target"] = as_targets(batch["target"], self.channels)
         if self.task.by_opencv:
             batch["target"][flip] = batch["target"][flip][..., ::-1]
             batch["input"] = self.task.draw(batch["target"])
@@ -397,6 +408,17 @@ class TrainFaces(Dataset[Batch]):
             for n, position in enumerate(positions):
                 faces[n] = self.augment(faces[n], position)
         return faces
+
+
+def as_targets(faces: np.ndarray, channels: int) -> np.ndarray:
+    """Packed faces, uint8 (B, C, H, W), made grey where targets have one channel and inputs have more."""
+    if channels == faces.shape[1] or not len(faces):
+        return faces[:, :channels]
+    return np.stack([grey(face) for face in faces.transpose(0, 2, 3, 1)])[:, None]
+
+
+def _signed(faces: np.ndarray) -> Tensor:
+    return from_uint8(torch.from_numpy(np.ascontiguousarray(faces)))
 
 
 def _flips(seed: int, share: float, counters: np.ndarray) -> np.ndarray:

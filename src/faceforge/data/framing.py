@@ -105,7 +105,12 @@ def frame(pixels: np.ndarray, crop: str, size: tuple[int, int], channels: int) -
         return np.ascontiguousarray(face.transpose(2, 0, 1))
     if channels == 3:
         return np.repeat(face.transpose(2, 0, 1), 3, 0)
-    return np.asarray(Image.fromarray(face).convert("L"))[None]
+    return grey(face)[None]
+
+
+def grey(face: np.ndarray) -> np.ndarray:
+    """The Rec. 601 luma of uint8 (H, W, 3), (H, W)."""
+    return np.asarray(Image.fromarray(face).convert("L"))
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

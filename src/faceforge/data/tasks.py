@@ -81,6 +81,10 @@ class Task(ABC):
         """Raise BadInput if the task cannot be applied to faces of this size and channels."""
         return
 
+    def packs(self, channels: int) -> int:
+        """How many channels pictures must keep for targets of ``channels``."""
+        return channels
+
     def labels(self, packed: Pixels, faces: Sequence[Face], attributes: Attributes | None) -> np.ndarray | None:
         """The subset, int64 (N,), of each packed face if targets are other faces of the same subset; else None."""
         return None
@@ -400,6 +404,10 @@ class Pairs(Task):
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise BadInput(f"input.channels={self.channels}: must be 1 (grey) or 3 (colour)")
+
+    def packs(self, channels: int) -> int:
+        """Grey targets may have inputs in colour."""
+        return max(channels, self.channels)
 
     def input_for(self, faces: Tensor, positions: Tensor | None = None, stream: str = "outside") -> Tensor:
         """Pictures that are inputs already, (B, channels, H, W)."""

@@ -221,12 +221,12 @@ def crops_of(
 def laid_back(model: Model, pixels: np.ndarray, spots: Sequence[Spot], faces: Sequence[np.ndarray]) -> np.ndarray:
     """A photo, uint8 (H, W, 3), with what a model made of its faces in their places; without places the first face.
 
-    A grey model knows no colours, so the photo's stay.
+    A grey model knows no colours, so the photo's stay; pictures like those of one's own pairs have none.
     """
     photo = pixels if spots else faces[0]
     for spot, face in zip(spots, faces, strict=bool(spots)):
         photo = lay_back(photo, spot, face)
-    if model.channels == 3:
+    if model.channels == 3 or model.task.from_pairs:
         return photo
     return in_colours_of(photo, pixels if spots else fitted(pixels, model.size))
 
@@ -247,8 +247,9 @@ def in_colours_of(grey: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def to_batch(pictures: Iterable[np.ndarray], model: Model) -> Tensor:
-    """Crops uint8 (h, w, 3), converted to the size and channels of the model: float32 (N, C, H, W) in [-1, 1]."""
-    made = [whole(picture, "center", model.size, model.channels) for picture in pictures]
+    """Crops uint8 (h, w, 3), converted as the model's training pictures were: float32 (N, C, H, W) in [-1, 1]."""
+    channels = model.task.packs(model.channels)
+    made = [whole(picture, "center", model.size, channels) for picture in pictures]
     return from_uint8(torch.from_numpy(np.stack(made)))
 
 
