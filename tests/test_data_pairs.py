@@ -11,6 +11,7 @@ from faceforge import config
 from faceforge.data.sources.pairs import Pairs
 from faceforge.data.tasks import Pairs as Task
 from faceforge.errors import BadInput
+from faceforge.fetch import inspect
 from faceforge.studio.model import open_model
 from faceforge.studio.photo import read_photo
 from faceforge.studio.translate import translate
@@ -30,6 +31,14 @@ def two_folders(root, names=("A", "B"), splits=("",), count=12):
         for n in range(count):
             for side, folder in zip(("input", "target"), names, strict=True):
                 write(root / f"{folder}" / split / f"{n:02d}.png", encode(colour(n, side), "PNG"))
+    return root
+
+
+def unlike(root):
+    """Two folders whose pictures have other names."""
+    for n in range(12):
+        write(root / "left" / f"a{n}.png", encode(colour(n, "input"), "PNG"))
+        write(root / "other" / f"b{n}.png", encode(colour(n, "target"), "PNG"))
     return root
 
 
@@ -64,9 +73,19 @@ def check(source, count=12):
         assert source.digest(n) != source.digest(source.inputs[n])
 
 
-@pytest.mark.parametrize(("names", "wanted"), [(("A", "B"), None), (("sketches", "photos"), "sketches")])
+@pytest.mark.parametrize(
+    ("names", "wanted"), [(("A", "B"), None), (("sketches", "photos"), "sketches"), (("pencil", "faces"), "pencil")]
+)
 def test_two_folders_with_the_same_names(tmp_path, names, wanted):
     check(Pairs(str(two_folders(tmp_path, names)), wanted))
+
+
+def test_check_says_that_two_folders_may_be_pairs(tmp_path):
+    """As faces they are two sets: their names do not say that they belong together."""
+    finding = inspect.check(two_folders(tmp_path / "set", ("pencil", "faces")))
+    (line,) = [line for line in finding.lines if line.startswith("pairs (faces and pencil)")]
+    assert "data=pairs" in line
+    assert "data=crops" in finding.command
 
 
 def test_the_names_of_the_two_may_end_otherwise(tmp_path):
@@ -208,7 +227,8 @@ def test_pairs_are_faces_for_every_other_task(tmp_path):
 @pytest.mark.parametrize(
     ("make", "words", "said"),
     [
-        (lambda p: two_folders(p, ("left", "other")), (), "two folders with the same names, pictures side by side"),
+        (lambda p: two_folders(p, ("left", "other")), (), "the folder of the inputs, left or other"),
+        (unlike, (), "two folders with the same names, pictures side by side"),
         (lambda p: two_folders(p, ("photo", "sketch")), (), "the folder of the inputs, photo or sketch"),
         (two_folders, ("data.source.input=C",), "data.source.input=C: it must be the folder of the inputs, A or B"),
         (side_by_side, ("data.source.input=up",), "data.source.input=up: pictures are side by side; must be left or"),

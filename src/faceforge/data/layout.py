@@ -49,6 +49,7 @@ class Layout:
     outer: str = ""  # of all images, with a final slash
     shards: list[str] = field(default_factory=list)
     pairs: bool = False
+    alike: bool = False  # two sets of the same names, which may be pairs
 
     def said(self) -> str:
         """The layout in a few words."""
@@ -67,11 +68,12 @@ class Layout:
         return ", ".join(said)
 
 
-def understand(names: Sequence[str], anchors: Collection[str] = ()) -> Layout:
+def understand(names: Sequence[str], anchors: Collection[str] = (), pairs: bool = False) -> Layout:
     """The layout of images by their slash-separated names.
 
     Ids are in composed Unicode, below the folders that hold everything; ``anchors`` are folders, each with a final
-    slash, below which ids keep all folders.
+    slash, below which ids keep all folders. ``pairs``: two folders of the same names are pairs, whatever they are
+    called.
     """
     reading = _Reading(names)
     while reading.step():
@@ -85,11 +87,11 @@ def understand(names: Sequence[str], anchors: Collection[str] = ()) -> Layout:
         layout.people = list(folders)
     elif len(distinct) >= 2:
         layout.sets = sorted(distinct)
-        _read_sets(layout, reading)
+        _read_sets(layout, reading, pairs)
     return layout
 
 
-def _read_sets(layout: Layout, reading: _Reading) -> None:
+def _read_sets(layout: Layout, reading: _Reading, pairs: bool) -> None:
     """The splits or people within sets: their folders, or the names that two sides of pairs share."""
     inner = reading.heads(1)
     parts = [_split_of(name or "") for name in inner]
@@ -101,7 +103,8 @@ def _read_sets(layout: Layout, reading: _Reading) -> None:
     stems = [plain("/".join(rest[1:])) for rest in reading.rests()]
     sides = [{s for s, f in zip(stems, layout.folders, strict=True) if f == side} for side in layout.sets]
     alike = len(set.intersection(*sides)) >= ALIKE * max(map(len, sides))
-    layout.pairs = reading.sides or (alike and len(layout.sets) == 2 and all(map(_is_side, layout.sets)))
+    layout.alike = alike and len(layout.sets) == 2
+    layout.pairs = reading.sides or (layout.alike and (pairs or all(map(_is_side, layout.sets))))
     if layout.pairs and alike:
         layout.people = [f"{split}/{stem}" if split else stem for split, stem in zip(layout.splits, stems, strict=True)]
 

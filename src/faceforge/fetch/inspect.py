@@ -339,7 +339,7 @@ def _recommend(finding: Finding, source: Source, sample: Sample, cut: bool) -> N
         finding.lines.append("pairs, side by side: data.source.input=right if the right half is the input")
         finding.command = _from_pairs(finding.root, sample)
         return
-    if isinstance(source, Crops) and source.layout.pairs:
+    if isinstance(source, Crops) and (source.layout.pairs or source.layout.alike):
         drawn = [name for name in source.sets if not PHOTOGRAPHS.fullmatch(name)] or source.sets
         sides = [] if drawn[0].lower() in INPUTS else [f"data.source.input={drawn[0]}"]
         paired = _from_pairs(finding.root, sample, *sides)

@@ -89,7 +89,7 @@ def _input(pair: _Pair) -> tuple[str, str, _Pair]:
 
 def _of_files(store: FileStore, names: Sequence[str], wanted: str | None) -> tuple[list[_Pair], str | None]:
     """The pairs, and the half that is the input where pictures are side by side. Raises BadInput."""
-    layout = understand(names)
+    layout = understand(names, pairs=True)
     if layout.pairs:
         return _of_folders(store, names, layout, wanted), None
     if wanted not in HALVES and not all(_is_wide(store, name) for name in names[:: max(1, len(names) // LOOKED_AT)]):
