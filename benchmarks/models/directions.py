@@ -51,6 +51,7 @@ def main(
     run: Annotated[Path, typer.Argument()],
     count: Annotated[int, typer.Option("-n", help="Held-out faces.")] = FACES,
     pictures: Annotated[bool, typer.Option("--pictures")] = False,
+    name: Annotated[str, typer.Option(help="Of the record.")] = "directions",
 ) -> None:
     """Print and record."""
     model = open_model(run, "invert")
@@ -60,16 +61,16 @@ def main(
     faces, judge = data.pictures(rows), Judge.of(data, rows)
     some = np.linspace(0, len(faces) - 1, SHOWN).astype(int)  # of different people, whose pictures are together
     found, shown = {}, {"held-out faces": faces[some]}
-    for name, back in ways(model, data).items():
+    for way, back in ways(model, data).items():
         made = back(faces)
-        shown[name] = made[some]
+        shown[way] = made[some]
         pairs = (made + 1) / 2, (faces + 1) / 2
-        found[name] = {
+        found[way] = {
             "psnr": float(psnr(*pairs).mean()),
             "ssim": float(ssim(*pairs).mean()),
             "attributes": judge(made),
         }
-        print(f"{name:28s}", " ".join(f"{score} {value:.3f}" for score, value in found[name].items()), flush=True)
+        print(f"{way:28s}", " ".join(f"{score} {value:.3f}" for score, value in found[way].items()), flush=True)
     print(f"{'the faces themselves':28s} attributes {judge(faces):.3f} ({len(judge.names)}: {', '.join(judge.names)})")
     if pictures:
         write_png(sheet(shown), PICTURES / "inversion.png")
@@ -78,7 +79,7 @@ def main(
     about |= {"split": split, "faces": len(rows), "numbers of z": model.coder.latent_size}
     about |= {"attributes": list(judge.names), "attributes of the faces themselves": judge(faces)}
     about |= {"made": dict(model.space.made), "edits": edits_of(run)}
-    print(records.keep("directions", {**about, "ways": found}))
+    print(records.keep(name, {**about, "ways": found}))
 
 
 def edits_of(run: Path) -> dict[str, Any] | None:
