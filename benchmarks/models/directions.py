@@ -78,7 +78,7 @@ def main(
     about = {"run": records.portable([str(run)])[0], "images": model.module.clock.images, "manifest": data.manifest}
     about |= {"split": split, "faces": len(rows), "numbers of z": model.coder.latent_size}
     about |= {"attributes": list(judge.names), "attributes of the faces themselves": judge(faces)}
-    about |= {"made": dict(model.space.made), "edits": edits_of(run)}
+    about |= {"space": dict(model.space.made), "edits": edits_of(run)}
     print(records.keep(name, {**about, "ways": found}))
 
 
