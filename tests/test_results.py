@@ -177,10 +177,13 @@ def test_the_readme_has_a_line_of_each_model_with_its_best_baseline():
     models = {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
     assert sorted(line[0].strip("| `") for line in lines) == sorted(models)
     for node, line in zip(TABLE.readme, lines, strict=True):
-        (path,) = (path for path in RECORDS if path.stem.rpartition("-s")[0] == node["row"])
-        rows = [row for row in json.loads(path.read_text())["evaluation"]["rows"] if row["kind"] == "baseline"]
-        values = {row["name"]: of_metric(row, node["score"]) for row in rows}
-        known = {name: found[0] for name, found in values.items() if found}
+        records = [json.loads(path.read_text()) for path in RECORDS if path.stem.rpartition("-s")[0] == node["row"]]
+        rows = [row for record in records for row in record["evaluation"]["rows"] if row["kind"] == "baseline"]
+        values = {
+            row["name"]: [x for r in rows if r["name"] == row["name"] for x in of_metric(r, node["score"])]
+            for row in rows
+        }
+        known = {name: np.mean(found) for name, found in values.items() if found}
         better = max if node["score"] == "psnr" else min
         best = better(known, key=known.get)
         assert line[4].endswith(f"({best})")
