@@ -9,6 +9,7 @@ import torch
 
 from faceforge.engine import checkpoint
 from faceforge.errors import BadInput
+from faceforge.schemes.base import Scheme
 
 
 def state(number: float) -> dict:
@@ -148,15 +149,23 @@ def test_a_checkpoint_naming_a_foreign_target_executes_nothing(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+def scheme(**parts):
+    """A scheme that holds networks and does nothing."""
+    made = Scheme(0)
+    for name, part in parts.items():
+        made.add_module(name, part)
+    return made
+
+
 def test_initialise_copies_what_fits_and_says_so(tmp_path):
     torch.manual_seed(0)
-    source = torch.nn.ModuleDict({"generator": torch.nn.Linear(3, 4), "discriminator": torch.nn.Linear(4, 1)})
+    source = scheme(generator=torch.nn.Linear(3, 4), discriminator=torch.nn.Linear(4, 1))
     torch.save(state(1) | {"optimizers": [], "state_dict": source.state_dict()}, tmp_path / "s.ckpt")
-    target = torch.nn.ModuleDict({"generator": torch.nn.Linear(3, 4), "discriminator": torch.nn.Linear(5, 1)})
+    target = scheme(generator=torch.nn.Linear(3, 4), discriminator=torch.nn.Linear(5, 1))
     said = checkpoint.initialise(target, tmp_path / "s.ckpt")
     assert "3 of 4 tensors matched" in said
     assert "generator 2/2" in said
     assert "discriminator 1/2, new: discriminator.weight" in said
-    assert torch.equal(target["generator"].weight, source["generator"].weight)
+    assert torch.equal(target.generator.weight, source.generator.weight)
     with pytest.raises(BadInput, match="another architecture"):
-        checkpoint.initialise(torch.nn.Linear(2, 2), tmp_path / "s.ckpt")
+        checkpoint.initialise(scheme(other=torch.nn.Linear(2, 2)), tmp_path / "s.ckpt")
