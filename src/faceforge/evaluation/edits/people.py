@@ -96,6 +96,10 @@ class People:
                 return f"{having:,} {what} have it and {lacking:,} lack it; must be at least {least} of each"
         return None
 
+    def enough(self) -> dict[str, NDArray[np.float32]]:
+        """Labels (faces,) of the attributes that can be judged."""
+        return {name: self.labels[:, n] for n, name in enumerate(self.names) if self.too_few(name) is None}
+
     def about(self) -> Json:
         """Faces and people of the three sets."""
         parts = {"directions": self.editor, "predictors": self.teachers, "edited": self.edited}

@@ -77,9 +77,8 @@ class Scoreboard:
         people, rows = self.people, self.people.editor
         if not isinstance(self.module, GanCodes):
             return editor.codes(people.data.pictures(rows)).double().numpy(), people.names, people.labels[rows]
-        labels = {name: people.labels[:, n] for n, name in enumerate(people.names) if people.too_few(name) is None}
-        device = self.module.gan.device
-        predictor, _ = predictors.of_faces(people.data, labels, rows, people.teachers, seed, device, say)
+        data, device = people.data, self.module.gan.device
+        predictor, _ = predictors.of_faces(data, people.enough(), rows, people.teachers, seed, device, say)
         found = labelled.label(self.module.gan, predictor, labelled.COUNT, seed)
         return found.codes, found.names, found.labels
 
@@ -88,16 +87,9 @@ def judges_of(
     people: People, device: torch.device, identity: Identity | None, seed: int, say: Say
 ) -> tuple[Judges, dict[str, float]]:
     """Predictors of the attributes that they learn well enough, and the balanced accuracy of each on edited people."""
-    names = tuple(name for name in people.names if people.too_few(name) is None)
-    columns = [people.names.index(name) for name in names]
-    images, labels = people.data.pictures(people.teachers), people.labels[people.teachers][:, columns]
-    predictor = predictors.fit(names, images, labels, seed, device, say)
-    seen = predictor(people.data.pictures(people.edited))
-    found = {
-        name: predictors.balanced_accuracy(seen[:, n], people.column(name, people.edited))
-        for n, name in enumerate(names)
-    }
-    trusted = predictor.only([name for name in names if found[name] >= TRUSTED])
+    labels = people.enough()
+    predictor, found = predictors.of_faces(people.data, labels, people.teachers, people.edited, seed, device, say)
+    trusted = predictor.only([name for name in labels if found[name] >= TRUSTED])
     return Judges(trusted, identity, Features(SIDE).to(device), device), found
 
 
